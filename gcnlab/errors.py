@@ -1,0 +1,83 @@
+"""The errors of gcnlab. Each is a `GcnlabError` and also the built-in that fits (ValueError, TypeError, OSError)."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+
+class GcnlabError(Exception):
+    """Base of every error that gcnlab raises on purpose."""
+
+
+class InputError(GcnlabError, ValueError):
+    """An argument has a value, shape or size that cannot be used."""
+
+
+class InputTypeError(GcnlabError, TypeError):
+    """An argument has a type or dtype that cannot be used."""
+
+
+class DatasetNotFoundError(GcnlabError, OSError):
+    """A data set is neither on disk nor reachable, or a name is unknown; the message says which file to put where."""
+
+
+class DatasetFormatError(GcnlabError, ValueError):
+    """A file of a data set says something impossible.
+
+    `file`, and where they apply `key` (an entry of the file), `line` (from 1) and `value`, are attributes.
+    """
+
+    def __init__(
+        self,
+        file: str | PathLike[str],
+        problem: str,
+        *,
+        key: object = None,
+        line: int | None = None,
+        value: object = None,
+    ) -> None:
+        self.file, self.problem, self.key, self.line, self.value = str(file), problem, key, line, value
+        where = f"{file}" + (f", line {line}" if line is not None else "") + (f", key {key!r}" if key is not None else "")
+        super().__init__(f"{where}: {problem}" + (f" (found {value!r})" if value is not None else ""))
+
+
+class UnsafeFileError(GcnlabError, ValueError):
+    """A pickle names a global outside the few that plain arrays need. Its code was not run."""
+
+    def __init__(self, file: str | PathLike[str], global_name: str) -> None:
+        self.file, self.global_name = str(file), global_name
+        super().__init__(
+            f"{file}: the pickle asks for {global_name!r}, which reading arrays does not need; nothing was run. "
+            "Take the file from its official source, or convert it to npz."
+        )
+
+
+class ChecksumError(GcnlabError, OSError):
+    """A known file does not have the bytes it is known for."""
+
+    def __init__(self, file: str | PathLike[str], expected: str, found: str) -> None:
+        self.file, self.expected, self.found = str(file), expected, found
+        super().__init__(
+            f"{file}: sha256 is {found}, expected {expected}. The file was not opened; "
+            "delete it and fetch it again, or pass its folder as a path if it is your own."
+        )
+
+
+class CorruptFileError(GcnlabError, OSError):
+    """A file that gcnlab wrote (processed data, checkpoint) is cut short or changed."""
+
+    def __init__(self, file: str | PathLike[str], problem: str) -> None:
+        self.file, self.problem = str(file), problem
+        super().__init__(f"{file}: {problem}")
+
+
+class CheckpointCorruptError(CorruptFileError):
+    """A checkpoint is cut short or changed: its own sha256 does not hold."""
+
+
+class CheckpointMismatchError(GcnlabError, ValueError):
+    """A checkpoint belongs to another model; the message lists the differences."""
+
+
+class NonFiniteError(GcnlabError, ValueError):
+    """Training met a NaN or an infinity and stopped; no accuracy is reported."""

@@ -1,0 +1,687 @@
+"""Sparse linear algebra: one matrix in CSR form, and its product with a dense matrix.
+
+A `SparseMatrix` is three plain tensors. Row i holds the entries `value[rowptr[i]:rowptr[i + 1]]` in the columns
+`col[rowptr[i]:rowptr[i + 1]]`:
+
+    (S x)_i = sum_e value[e] * x[col[e]],   rowptr[i] <= e < rowptr[i + 1]
+
+The product and its two derivatives (the transposed product for x, a sampled product for the values) are raw
+`torch.library` operators, so that torch.compile sees three opaque calls; `torch.autograd.Function`s around them
+give the derivatives and the rules of torch.func.vmap.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .errors import InputError, InputTypeError
+
+if TYPE_CHECKING:
+    import numpy
+    import scipy.sparse
+
+_INT32_MAX = 2**31 - 1
+_HAS_FBGEMM = "fbgemm" in torch.backends.quantized.supported_engines
+
+# --------------------------------------------------------------------------------------------------------------------
+# Operators. `value` is [nnz] and `x` [num_cols, C], or both with a leading batch: [B, nnz] and [B, num_cols, C].
+# --------------------------------------------------------------------------------------------------------------------
+
+with warnings.catch_warnings():  # torch says once a process that CSR tensors are in beta; say it here, unheard
+    warnings.simplefilter("ignore")
+    torch.sparse_csr_tensor(torch.zeros(1, dtype=torch.int64), torch.empty(0, dtype=torch.int64), torch.empty(0), (0, 0))
+
+_lib = torch.library.Library("gcnlab", "DEF")
+_lib.define("spmm(Tensor rowptr, Tensor col, Tensor value, Tensor x) -> Tensor")
+_lib.define("sddmm(Tensor rowptr, Tensor col, Tensor g, Tensor x) -> Tensor")
+_lib.define("transpose(Tensor rowptr, Tensor col, SymInt num_cols) -> (Tensor, Tensor, Tensor)")
+
+
+def spmm_reference(rowptr: Tensor, col: Tensor, value: Tensor, x: Tensor) -> Tensor:
+    """The product S x written as its definition: gather the rows of x, weight them, add them up by row of S."""
+    row = _row_index(rowptr, col.shape[0])
+    out = x.new_zeros(rowptr.shape[0] - 1, x.shape[1])
+    return out.index_add(0, row, value.unsqueeze(1) * x[col.long()])
+
+
+def _row_index(rowptr: Tensor, nnz: int) -> Tensor:
+    """The row of each entry, [nnz] int64."""
+    rows = torch.arange(rowptr.shape[0] - 1, device=rowptr.device)
+    return torch.repeat_interleave(rows, rowptr.diff().long(), output_size=nnz)
+
+
+def _csr(rowptr: Tensor, col: Tensor, value: Tensor, num_cols: int) -> Tensor:
+    return torch.sparse_csr_tensor(rowptr, col, value, (rowptr.shape[0] - 1, num_cols), check_invariants=False)
+
+
+def _spmm(rowptr: Tensor, col: Tensor, value: Tensor, x: Tensor) -> Tensor:
+    if value.dim() == 2:
+        return torch.stack([_spmm(rowptr, col, v, x_b) for v, x_b in zip(value, x, strict=True)])
+    if not col.shape[0] or not x.shape[1]:
+        return x.new_zeros(rowptr.shape[0] - 1, x.shape[1])
+    if x.device.type == "cpu" and _HAS_FBGEMM and x.dtype != torch.float64:
+        # A CSR product is a weighted bag of embeddings, and FBGEMM's kernel for those is the fastest CSR product in
+        # torch: 2 to 4 times MKL's and ATen's at 8 to 256 columns. It checks `col` and sums in float32.
+        return torch.embedding_bag(x, col, rowptr, False, 0, False, value, True)[0]
+    return _csr(rowptr, col, value, x.shape[0]) @ x
+
+
+def _sddmm(rowptr: Tensor, col: Tensor, g: Tensor, x: Tensor) -> Tensor:
+    if g.dim() == 3:
+        return torch.stack([_sddmm(rowptr, col, g_b, x_b) for g_b, x_b in zip(g, x, strict=True)])
+    if g.dtype in (torch.bfloat16, torch.float16):
+        return _sddmm(rowptr, col, g.float(), x.float()).to(g.dtype)
+    zero = g.new_zeros(col.shape[0])
+    if not zero.shape[0] or not g.shape[1]:
+        return zero
+    # .values() of the result is a view of a sparse tensor, which an operator may not return.
+    return torch.sparse.sampled_addmm(_csr(rowptr, col, zero, x.shape[0]), g, x.t(), beta=0).values().clone()
+
+
+def _transpose(rowptr: Tensor, col: Tensor, num_cols: int) -> tuple[Tensor, Tensor, Tensor]:
+    order = torch.arange(col.shape[0], dtype=col.dtype, device=col.device)
+    csc = _csr(rowptr, col, order, num_cols).to_sparse_csc()
+    return csc.ccol_indices().clone(), csc.row_indices().clone(), csc.values().clone()
+
+
+def _spmm_meta(rowptr: Tensor, col: Tensor, value: Tensor, x: Tensor) -> Tensor:
+    return x.new_empty((*x.shape[:-2], rowptr.shape[0] - 1, x.shape[-1]))
+
+
+def _sddmm_meta(rowptr: Tensor, col: Tensor, g: Tensor, x: Tensor) -> Tensor:
+    return g.new_empty((*g.shape[:-2], col.shape[0]))
+
+
+def _transpose_meta(rowptr: Tensor, col: Tensor, num_cols: int) -> tuple[Tensor, Tensor, Tensor]:
+    return rowptr.new_empty(num_cols + 1), torch.empty_like(col), torch.empty_like(col)
+
+
+for _name, _kernel, _meta in (
+    ("spmm", _spmm, _spmm_meta),
+    ("sddmm", _sddmm, _sddmm_meta),
+    ("transpose", _transpose, _transpose_meta),
+):
+    _lib.impl(_name, _kernel, "CPU")
+    _lib.impl(_name, _kernel, "CUDA")
+    _lib.impl(_name, _meta, "Meta")
+
+_ops = torch.ops.gcnlab
+
+
+class _SpMM(torch.autograd.Function):
+    """S x. The transpose (t_rowptr, t_col, t_value) may be None; the backward pass then makes it."""
+
+    @staticmethod
+    def forward(
+        rowptr: Tensor,
+        col: Tensor,
+        value: Tensor,
+        t_rowptr: Tensor | None,
+        t_col: Tensor | None,
+        t_value: Tensor | None,
+        x: Tensor,
+    ) -> Tensor:
+        return _ops.spmm(rowptr, col, value, x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        rowptr, col, value, t_rowptr, t_col, t_value, x = ctx.saved_tensors
+        grad_value = grad_x = None
+        if ctx.needs_input_grad[2]:
+            grad_value = _SDDMM.apply(rowptr, col, g, x)
+        if ctx.needs_input_grad[6]:
+            if t_rowptr is None:
+                t_rowptr, t_col, order = _ops.transpose(rowptr, col, x.shape[-2])
+                t_value = value.index_select(-1, order)
+            grad_x = _SpMM.apply(t_rowptr, t_col, t_value, rowptr, col, value, g)
+        return None, None, grad_value, None, None, None, grad_x
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Tensor, int]:
+        rowptr, col, value, t_rowptr, t_col, t_value, x = inputs
+        value_dim, x_dim = in_dims[2], in_dims[6]
+        if value_dim is None and x_dim is not None and value.dim() == 1:
+            # S is the same for all: the batch becomes columns of one product.
+            columns = x.movedim(x_dim, 1)  # [num_cols, B, C]
+            out = _SpMM.apply(rowptr, col, value, t_rowptr, t_col, t_value, columns.flatten(1))
+            return out.unflatten(1, columns.shape[1:]), 1
+        size = info.batch_size
+        value, x = _front(value, value_dim, size), _front(x, x_dim, size)
+        if t_value is not None:
+            t_value = _front(t_value, in_dims[5], size).flatten(0, -2)
+        # A nested vmap merges into the one leading batch.
+        out = _SpMM.apply(rowptr, col, value.flatten(0, -2), t_rowptr, t_col, t_value, x.flatten(0, -3))
+        return out.unflatten(0, value.shape[:-1]), 0
+
+
+class _SDDMM(torch.autograd.Function):
+    """The product g x^T sampled at the entries of a CSR pattern: out[e] = <g[row[e]], x[col[e]]>."""
+
+    @staticmethod
+    def forward(rowptr: Tensor, col: Tensor, g: Tensor, x: Tensor) -> Tensor:
+        return _ops.sddmm(rowptr, col, g, x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        rowptr, col, g, x = ctx.saved_tensors
+        t_rowptr, t_col, order = _ops.transpose(rowptr, col, x.shape[-2])
+        t_grad = grad.index_select(-1, order)
+        grad_g = _SpMM.apply(rowptr, col, grad, t_rowptr, t_col, t_grad, x)
+        grad_x = _SpMM.apply(t_rowptr, t_col, t_grad, rowptr, col, grad, g)
+        return None, None, grad_g, grad_x
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Tensor, int]:
+        rowptr, col, g, x = inputs
+        g, x = _front(g, in_dims[2], info.batch_size), _front(x, in_dims[3], info.batch_size)
+        out = _SDDMM.apply(rowptr, col, g.flatten(0, -3), x.flatten(0, -3))
+        return out.unflatten(0, g.shape[:-2]), 0
+
+
+def _front(tensor: Tensor, dim: int | None, size: int) -> Tensor:
+    return tensor.movedim(dim, 0) if dim is not None else tensor.expand(size, *tensor.shape)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The matrix
+# --------------------------------------------------------------------------------------------------------------------
+
+
+class SparseMatrix:
+    """A sparse matrix in canonical CSR form: columns sorted within each row, no entry stored twice.
+
+    Immutable. `S @ x` multiplies with a dense `x` of shape [num_cols], [num_cols, C] or [batch, num_cols, C], with
+    gradients for `x` and for the values, or with another SparseMatrix. Indices are int32 where they fit, else int64.
+
+    The constructor trusts its arguments; `from_edges`, `from_scipy`, `from_dense` and `from_torch` check theirs.
+
+    Args:
+        rowptr: [num_rows + 1], where each row starts in `col` and `value`.
+        col: [nnz], column of each entry.
+        value: [nnz], value of each entry.
+        shape: (num_rows, num_cols).
+
+    >>> s = SparseMatrix.from_dense([[0.0, 2.0], [1.0, 0.0]])
+    >>> s @ torch.tensor([[1.0], [10.0]])
+    tensor([[20.],
+            [ 1.]])
+    """
+
+    def __init__(self, rowptr: Tensor, col: Tensor, value: Tensor, shape: Sequence[int]) -> None:
+        self.rowptr, self.col, self.value = rowptr, col, value
+        self.shape = (int(shape[0]), int(shape[1]))
+        # The transpose's rowptr, col, and where in `value` its values stand; one place for all values of a pattern.
+        self._pattern: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._transposed: SparseMatrix | None = None
+
+    # -- making one ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_coo(
+        cls,
+        row: Tensor,
+        col: Tensor,
+        value: Tensor | None = None,
+        shape: Sequence[int] = (0, 0),
+        duplicates: str = "sum",
+    ) -> SparseMatrix:
+        """From row and column ids that are known to be int64 and in range; `value` defaults to ones.
+
+        `duplicates`: "sum" adds the values of an entry given twice, "first" keeps the first, "error" refuses.
+        """
+        if duplicates not in ("sum", "first", "error"):
+            raise InputError(f'duplicates: got {duplicates!r}, expected "sum", "first" or "error".')
+        num_rows, num_cols = int(shape[0]), int(shape[1])
+        if value is None:
+            value = torch.ones(row.shape[0], device=row.device)
+        key = row * num_cols + col
+        if not bool((key[1:] > key[:-1]).all()):
+            key, order = key.sort(stable=True)
+            value = value[order]
+            is_first = torch.ones_like(key, dtype=torch.bool)
+            torch.ne(key[1:], key[:-1], out=is_first[1:])
+            if not bool(is_first.all()):
+                if duplicates == "error":
+                    at = int(order[(~is_first).nonzero()[0]])
+                    raise InputError(
+                        f"edge {at} ({int(col[at])} -> {int(row[at])}) is given twice; "
+                        'pass duplicates="sum" or "first" to merge such edges.'
+                    )
+                group = is_first.cumsum(0) - 1
+                key = key[is_first]
+                merged = value[is_first]
+                value = torch.zeros_like(merged).index_add_(0, group, value) if duplicates == "sum" else merged
+        index = torch.int32 if max(num_rows, num_cols, key.shape[0]) <= _INT32_MAX else torch.int64
+        row, col = key.div(max(num_cols, 1), rounding_mode="floor"), key.remainder(max(num_cols, 1))
+        rowptr = torch.zeros(num_rows + 1, dtype=torch.int64, device=key.device)
+        rowptr[1:] = torch.bincount(row, minlength=num_rows).cumsum(0)
+        return cls(rowptr.to(index), col.to(index), value, (num_rows, num_cols))
+
+    @classmethod
+    def from_edges(
+        cls,
+        edge_index: Any,
+        num_nodes: int | None = None,
+        edge_weight: Any = None,
+        shape: Sequence[int] | None = None,
+        duplicates: str = "sum",
+    ) -> SparseMatrix:
+        """From an edge list: entry [target, source] for each edge source -> target.
+
+        Args:
+            edge_index: integers [2, num_edges], sources then targets: a tensor, an array or two lists. (A square
+                [2, 2] is read this way round too: it cannot be told from its transpose.)
+            num_nodes: N of an N x N matrix; by default the largest id + 1.
+            edge_weight: [num_edges] real numbers; by default ones.
+            shape: (num_targets, num_sources) where the matrix is not square; instead of `num_nodes`.
+            duplicates: what to do with an edge given twice: "sum", "first" or "error".
+
+        Raises:
+            InputTypeError: `edge_index` is not made of integers.
+            InputError: a wrong shape, an id out of range, a weight that is NaN or infinite.
+        """
+        edge_index = check_edge_index(edge_index)
+        if shape is None:
+            if num_nodes is None:
+                num_nodes = int(edge_index.max()) + 1 if edge_index.numel() else 0
+            num_nodes = check_count("num_nodes", num_nodes)
+            shape = (num_nodes, num_nodes)
+        elif num_nodes is not None:
+            raise InputError("num_nodes and shape were both given; pass one.")
+        source, target = edge_index
+        for ids, limit in ((target, shape[0]), (source, shape[1])):
+            bad = (ids < 0) | (ids >= limit)
+            if bool(bad.any()):
+                at = int(bad.nonzero()[0])
+                raise InputError(
+                    f"edge_index: edge {at} is {int(source[at])} -> {int(target[at])}, "
+                    f"but ids must be at least 0 and below {limit}; pass num_nodes if there are more nodes."
+                )
+        value = None
+        if edge_weight is not None:
+            value = check_weight(edge_weight, edge_index.shape[1]).to(edge_index.device)
+        return cls.from_coo(target, source, value, shape, duplicates)
+
+    @classmethod
+    def from_scipy(cls, matrix: scipy.sparse.sparray | scipy.sparse.spmatrix) -> SparseMatrix:
+        """From any scipy sparse matrix or array; entries given twice are summed, float32 unless it is float64."""
+        if not hasattr(matrix, "tocoo"):
+            raise InputTypeError(f"matrix: got {type(matrix).__name__}, expected a scipy sparse matrix.")
+        coo = matrix.tocoo()
+        row, col = (torch.from_numpy(part.astype("int64")) for part in (coo.row, coo.col))
+        _check_inside("matrix", row, col, coo.shape)
+        return cls.from_coo(row, col, check_weight(coo.data, coo.nnz, "matrix"), coo.shape)
+
+    @classmethod
+    def from_dense(cls, matrix: Any) -> SparseMatrix:
+        """From a dense [num_rows, num_cols] tensor, array or nested list; its non-zeros are stored."""
+        matrix = torch.as_tensor(matrix)
+        if matrix.dim() != 2:
+            raise InputError(f"matrix: got shape {tuple(matrix.shape)}, expected two dimensions.")
+        row, col = matrix.nonzero(as_tuple=True)
+        return cls.from_coo(row, col, check_weight(matrix[row, col], row.shape[0], "matrix"), matrix.shape)
+
+    @classmethod
+    def from_torch(cls, matrix: Tensor) -> SparseMatrix:
+        """From a torch sparse tensor in COO, CSR or CSC layout. Its invariants are checked."""
+        if not isinstance(matrix, Tensor) or matrix.layout not in (
+            torch.sparse_coo,
+            torch.sparse_csr,
+            torch.sparse_csc,
+        ):
+            found = matrix.layout if isinstance(matrix, Tensor) else type(matrix).__name__
+            raise InputTypeError(f"matrix: got {found}, expected a torch sparse tensor (COO, CSR or CSC).")
+        if matrix.dim() != 2:
+            raise InputError(f"matrix: got shape {tuple(matrix.shape)}, expected two dimensions.")
+        if matrix.layout != torch.sparse_coo:
+            parts = (
+                (matrix.crow_indices(), matrix.col_indices())
+                if matrix.layout == torch.sparse_csr
+                else (matrix.ccol_indices(), matrix.row_indices())
+            )
+            major, minor = matrix.shape if matrix.layout == torch.sparse_csr else matrix.shape[::-1]
+            pointer = parts[0]
+            nnz = parts[1].shape[0]
+            ordered = bool((pointer.diff() >= 0).all()) and int(pointer[0]) == 0 and int(pointer[-1]) == nnz
+            if matrix.values().dim() != 1 or pointer.shape[0] != major + 1 or not ordered:
+                raise InputError(f"matrix: the row or column pointer of this {tuple(matrix.shape)} tensor is not valid.")
+            outer, inner = _row_index(pointer, nnz), parts[1].long()
+            row, col = (outer, inner) if matrix.layout == torch.sparse_csr else (inner, outer)
+            value = matrix.values()
+        else:
+            if matrix.dense_dim():
+                raise InputError(f"matrix: has {matrix.dense_dim()} dense dimensions, expected scalar entries.")
+            row, col = matrix._indices()
+            value = matrix._values()
+        _check_inside("matrix", row, col, matrix.shape)
+        return cls.from_coo(row, col, check_weight(value, value.shape[0], "matrix"), matrix.shape)
+
+    @classmethod
+    def eye(cls, size: int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> SparseMatrix:
+        """The identity I, [size, size]."""
+        index = torch.arange(size + 1, device=device, dtype=torch.int32 if size <= _INT32_MAX else torch.int64)
+        identity = cls(index, index[:-1], torch.ones(size, dtype=dtype, device=device), (size, size))
+        return identity._mark_symmetric()
+
+    def with_value(self, value: Tensor) -> SparseMatrix:
+        """The same pattern with other values, [nnz]; what is known of the pattern's transpose is shared."""
+        other = SparseMatrix(self.rowptr, self.col, value, self.shape)
+        other._pattern = self._pattern
+        return other
+
+    def _mark_symmetric(self) -> SparseMatrix:
+        self._transposed = self
+        return self
+
+    # -- looking at it ------------------------------------------------------------------------------------------------
+
+    @property
+    def nnz(self) -> int:
+        """Number of stored entries."""
+        return self.col.shape[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.value.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.value.device
+
+    @property
+    def density(self) -> float:
+        """Share of entries that are stored, between 0 and 1."""
+        return self.nnz / max(self.shape[0] * self.shape[1], 1)
+
+    @property
+    def row(self) -> Tensor:
+        """Row of each entry, [nnz] int64."""
+        return _row_index(self.rowptr, self.nnz)
+
+    def __repr__(self) -> str:
+        return (
+            f"SparseMatrix({self.shape[0]} x {self.shape[1]}, {self.nnz} entries, "
+            f"{str(self.dtype).removeprefix('torch.')}, {self.device})"
+        )
+
+    def row_sums(self) -> Tensor:
+        """S 1, [num_rows]."""
+        ones = torch.ones(self.shape[1], 1, dtype=self.dtype, device=self.device)
+        return (self @ ones).squeeze(1)
+
+    def diagonal(self) -> Tensor:
+        """S_ii, [min(shape)]."""
+        on_diagonal = self.row == self.col
+        out = torch.zeros(min(self.shape), dtype=self.dtype, device=self.device)
+        return out.index_put((self.col[on_diagonal].long(),), self.value[on_diagonal])
+
+    def is_symmetric(self) -> bool:
+        """Whether S equals its transpose, entry by entry."""
+        if self.shape[0] != self.shape[1]:
+            return False
+        t = self.T
+        same = torch.equal(self.rowptr, t.rowptr) and torch.equal(self.col, t.col)
+        return same and torch.equal(self.value, t.value)
+
+    # -- algebra ------------------------------------------------------------------------------------------------------
+
+    @property
+    def T(self) -> SparseMatrix:
+        """The transpose, made when first asked for and kept; a symmetric matrix that knows it is its own."""
+        if self._transposed is None:
+            if not self._pattern:
+                self._pattern.append(_ops.transpose(self.rowptr, self.col, self.shape[1]))
+            rowptr, col, order = self._pattern[0]
+            t = SparseMatrix(rowptr, col, self.value.index_select(0, order), self.shape[::-1])
+            t._transposed = self
+            self._transposed = t
+        return self._transposed
+
+    def __matmul__(self, other: Any) -> Any:
+        if isinstance(other, SparseMatrix):
+            return self._matmul_sparse(other)
+        if not isinstance(other, Tensor):
+            return NotImplemented
+        if other.dim() not in (1, 2, 3) or other.shape[max(other.dim() - 2, 0)] != self.shape[1]:
+            raise InputError(
+                f"S @ x: S is {self.shape[0]} x {self.shape[1]} and x has shape {tuple(other.shape)}; "
+                f"expected [{self.shape[1]}], [{self.shape[1]}, C] or [batch, {self.shape[1]}, C]."
+            )
+        if other.device != self.device:
+            raise InputError(f"S @ x: S is on {self.device} and x on {other.device}; move one with .to(device).")
+        if other.dim() == 1:
+            return self._product(other.unsqueeze(1)).squeeze(1)
+        if other.dim() == 3:  # one S for all signals: [batch, num_cols, C] -> [num_cols, batch * C]
+            columns = other.movedim(1, 0)
+            return self._product(columns.flatten(1)).unflatten(1, columns.shape[1:]).movedim(0, 1)
+        return self._product(other)
+
+    def __rmatmul__(self, x: Tensor) -> Tensor:
+        """x S for a dense x [..., num_rows]."""
+        return (self.T @ x.mT).mT
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """`x @ S` arrives here; under torch.compile `S @ x` does too, with its operands swapped (torch 2.13)."""
+        if func not in (Tensor.matmul, Tensor.__matmul__) or not isinstance(args[1], cls):
+            return NotImplemented
+        x, matrix = args
+        if not torch.compiler.is_compiling():
+            return matrix.__rmatmul__(x)
+        swapped, literal = x.shape[max(x.dim() - 2, 0)] == matrix.shape[1], x.shape[-1] == matrix.shape[0]
+        if swapped and literal:
+            raise InputError(
+                f"torch.compile does not tell S @ x from x @ S, and both fit S {matrix.shape} and x {tuple(x.shape)}; "
+                "write S.__matmul__(x) or S.__rmatmul__(x)."
+            )
+        return matrix.__matmul__(x) if swapped else matrix.__rmatmul__(x)
+
+    def _product(self, x: Tensor) -> Tensor:
+        value = self.value
+        if x.dtype != value.dtype:
+            if x.dtype not in (torch.bfloat16, torch.float16) or value.dtype != torch.float32:
+                raise InputError(
+                    f"S @ x: S is {value.dtype} and x {x.dtype}; convert one with .to({value.dtype}) or .to({x.dtype})."
+                )
+            value = value.to(x.dtype)  # low precision in, low precision out; the kernels sum in float32
+        if torch.is_grad_enabled() and x.requires_grad:
+            t = self.T
+            t_value = t.value.to(x.dtype)
+            return _SpMM.apply(self.rowptr, self.col, value, t.rowptr, t.col, t_value, x)
+        return _SpMM.apply(self.rowptr, self.col, value, None, None, None, x)
+
+    def _matmul_sparse(self, other: SparseMatrix) -> SparseMatrix:
+        if self.shape[1] != other.shape[0]:
+            raise InputError(f"S @ R: shapes {self.shape} and {other.shape} do not fit: {self.shape[1]} != {other.shape[0]}.")
+        if torch.is_grad_enabled() and (self.value.requires_grad or other.value.requires_grad):
+            raise InputError("S @ R: the product of two sparse matrices has no gradient; use detached values.")
+        return SparseMatrix.from_torch(self.to_torch() @ other.to_torch())
+
+    def scale(self, rows: Tensor | None = None, cols: Tensor | None = None) -> SparseMatrix:
+        """diag(rows) S diag(cols); `rows` is [num_rows], `cols` [num_cols]."""
+        factor = rows[self.row] if rows is not None else torch.ones((), dtype=self.dtype, device=self.device)
+        if cols is not None:
+            factor = factor * cols[self.col.long()]  # first, so that a symmetric S stays symmetric to the last bit
+        return self.with_value(self.value * factor)
+
+    def row_normalized(self) -> SparseMatrix:
+        """Each row divided by its sum; a row that sums to zero stays as it is. (Kipf & Welling 2017, section 5.2.)"""
+        total = self.row_sums()
+        return self.scale(rows=torch.where(total == 0, torch.ones_like(total), 1 / total))
+
+    def with_self_loops(self, mode: str | None = "fill") -> SparseMatrix:
+        """S with the identity added exactly once.
+
+        Args:
+            mode: "fill": the diagonal becomes 1 where it is 0 and stays where it is not, so that filling twice
+                changes nothing. "add": the literal S + I, which counts a loop that is already there a second time.
+                None: S itself.
+        """
+        if mode not in ("fill", "add", None):
+            raise InputError(f'self_loops: got {mode!r}, expected "fill", "add" or None.')
+        if self.shape[0] != self.shape[1]:
+            raise InputError(f"self_loops: the matrix is {self.shape[0]} x {self.shape[1]}, but only a square one has any.")
+        if mode is None:
+            return self
+        nodes = torch.arange(self.shape[0], device=self.device)
+        if mode == "fill":
+            nodes = nodes[self.diagonal() == 0]
+        ones = torch.ones(nodes.shape[0], dtype=self.dtype, device=self.device)
+        row, col = torch.cat([self.row, nodes]), torch.cat([self.col.long(), nodes])
+        return SparseMatrix.from_coo(row, col, torch.cat([self.value, ones]), self.shape)
+
+    def select_rows(self, rows: Tensor) -> SparseMatrix:
+        """The given rows in the given order, [len(rows), num_cols]."""
+        rows = rows.long()
+        start, length = self.rowptr[rows].long(), self.rowptr.diff()[rows].long()
+        rowptr = torch.cat([length.new_zeros(1), length.cumsum(0)])
+        nnz = int(rowptr[-1])
+        entry = torch.arange(nnz, device=self.device) + torch.repeat_interleave(start - rowptr[:-1], length, output_size=nnz)
+        return SparseMatrix(rowptr.to(self.rowptr.dtype), self.col[entry], self.value[entry], (rows.shape[0], self.shape[1]))
+
+    def select_cols(self, cols: Tensor) -> SparseMatrix:
+        """The given columns in the given order, which must be increasing, [num_rows, len(cols)]."""
+        new_id = torch.full((self.shape[1],), -1, dtype=self.col.dtype, device=self.device)
+        new_id[cols.long()] = torch.arange(cols.shape[0], dtype=self.col.dtype, device=self.device)
+        col = new_id[self.col.long()]
+        keep = col >= 0
+        kept = torch.cat([keep.new_zeros(1, dtype=torch.int64), keep.cumsum(0)])
+        rowptr = kept[self.rowptr.long()].to(self.rowptr.dtype)
+        return SparseMatrix(rowptr, col[keep], self.value[keep], (self.shape[0], cols.shape[0]))
+
+    # -- into other forms ---------------------------------------------------------------------------------------------
+
+    def to(self, target: torch.device | torch.dtype | str) -> SparseMatrix:
+        """On another device, or with values of another dtype; itself where nothing changes."""
+        if isinstance(target, torch.dtype):
+            return self if target == self.dtype else self._apply(lambda t: t.to(target) if t.is_floating_point() else t)
+        return self if torch.device(target) == self.device else self._apply(lambda t: t.to(target))
+
+    def _apply(self, f: Callable[[Tensor], Tensor]) -> SparseMatrix:
+        other = SparseMatrix(f(self.rowptr), f(self.col), f(self.value), self.shape)
+        if self._transposed is self:
+            return other._mark_symmetric()
+        other._pattern = [(f(rowptr), f(col), f(order)) for rowptr, col, order in self._pattern]
+        return other
+
+    def to_dense(self) -> Tensor:
+        """The dense tensor [num_rows, num_cols]."""
+        out = torch.zeros(self.shape, dtype=self.dtype, device=self.device)
+        return out.index_put((self.row, self.col.long()), self.value)
+
+    def to_scipy(self) -> scipy.sparse.csr_matrix:
+        """A scipy CSR matrix; the values are detached and copied to the CPU where needed."""
+        from scipy.sparse import csr_matrix
+
+        parts = [part.detach().cpu().numpy() for part in (self.value, self.col, self.rowptr)]
+        return csr_matrix(tuple(parts), shape=self.shape)
+
+    def to_torch(self) -> Tensor:
+        """A torch sparse CSR tensor."""
+        return _csr(self.rowptr, self.col, self.value, self.shape[1])
+
+
+def _flatten(matrix: SparseMatrix) -> tuple[list[Any], Any]:
+    own_transpose = matrix._transposed is matrix
+    return [matrix.rowptr, matrix.col, matrix.value, matrix._pattern], (matrix.shape, own_transpose)
+
+
+def _unflatten(children: Iterable[Any], context: Any) -> SparseMatrix:
+    rowptr, col, value, pattern = children
+    shape, own_transpose = context
+    matrix = SparseMatrix(rowptr, col, value, shape)
+    matrix._pattern = pattern
+    return matrix._mark_symmetric() if own_transpose else matrix
+
+
+torch.utils._pytree.register_pytree_node(SparseMatrix, _flatten, _unflatten, serialized_type_name="gcnlab.SparseMatrix")
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Checks at the door
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def check_count(name: str, count: Any) -> int:
+    """`count` as an int if it is an integer of at least 0."""
+    if isinstance(count, bool) or not hasattr(count, "__index__"):
+        raise InputTypeError(f"{name}: got {count!r}, expected an integer.")
+    if int(count) < 0:
+        raise InputError(f"{name}: got {int(count)}, expected at least 0.")
+    return int(count)
+
+
+def check_edge_index(edge_index: Any) -> Tensor:
+    """`edge_index` as an int64 tensor [2, num_edges], or a clear error. Ids are not compared with a number of nodes."""
+    if isinstance(edge_index, (list, tuple)) and len(edge_index) == 2 and all(
+        isinstance(ids, (list, tuple)) and not len(ids) for ids in edge_index
+    ):
+        return torch.empty(2, 0, dtype=torch.int64)
+    if isinstance(edge_index, (list, tuple)) and not len(edge_index):
+        raise InputError("edge_index: got an empty list, expected two lists of ids: [[], []] has no edges.")
+    tensor = _as_tensor("edge_index", edge_index, "a tensor, an array or lists of integers")
+    if tensor.layout != torch.strided:
+        raise InputTypeError("edge_index: got a sparse tensor; use Graph.from_torch or SparseMatrix.from_torch.")
+    if tensor.dtype not in (torch.int64, torch.int32, torch.int16):
+        raise InputTypeError(
+            f"edge_index: got dtype {tensor.dtype}, expected integers (int64, int32 or int16); "
+            "convert node ids with .long(), or pass a dense adjacency matrix to from_dense."
+        )
+    if tensor.dim() != 2 or tensor.shape[0] != 2:
+        hint = "; its transpose has: pass edge_index.t().contiguous()" if tensor.dim() == 2 and tensor.shape[1] == 2 else ""
+        raise InputError(f"edge_index: got shape {tuple(tensor.shape)}, expected [2, num_edges]{hint}.")
+    return tensor.long()
+
+
+def check_weight(weight: Any, length: int, name: str = "edge_weight") -> Tensor:
+    """`weight` as a finite floating tensor [length]: float32 for integers, its own dtype for floats."""
+    tensor = _as_tensor(name, weight, "numbers")
+    if tensor.is_complex():
+        raise InputError(f"{name}: got complex values, expected real ones.")
+    if not tensor.is_floating_point():
+        tensor = tensor.float()
+    if tensor.shape != (length,):
+        raise InputError(f"{name}: got shape {tuple(tensor.shape)}, expected [{length}], one value an edge.")
+    bad = ~torch.isfinite(tensor.detach())
+    if bool(bad.any()):
+        at = int(bad.nonzero()[0])
+        raise InputError(f"{name}: {int(bad.sum())} of {length} values are not finite; the first is {tensor[at]} at {at}.")
+    return tensor
+
+
+def _as_tensor(name: str, data: Any, expected: str) -> Tensor:
+    if isinstance(data, Tensor):
+        return data
+    import numpy
+
+    try:
+        array: numpy.ndarray[Any, Any] = numpy.asarray(data)
+        if array.dtype == object:
+            raise ValueError("rows of unequal length or objects")
+        tensor = torch.from_numpy(array.copy())
+        is_list = isinstance(data, (list, tuple))
+        return tensor.to(torch.get_default_dtype()) if is_list and tensor.is_floating_point() else tensor
+    except (ValueError, TypeError) as error:
+        raise InputTypeError(f"{name}: got {type(data).__name__} ({error}), expected {expected}.") from None
+
+
+def _check_inside(name: str, row: Tensor, col: Tensor, shape: Sequence[int]) -> None:
+    bad = (row < 0) | (row >= shape[0]) | (col < 0) | (col >= shape[1])
+    if bool(bad.any()):
+        at = int(bad.nonzero()[0])
+        raise InputError(f"{name}: entry {at} is at ({int(row[at])}, {int(col[at])}), outside {tuple(shape)}.")
