@@ -37,7 +37,9 @@ class DatasetFormatError(GcnlabError, ValueError):
         value: object = None,
     ) -> None:
         self.file, self.problem, self.key, self.line, self.value = str(file), problem, key, line, value
-        where = f"{file}" + (f", line {line}" if line is not None else "") + (f", key {key!r}" if key is not None else "")
+        where = (
+            f"{file}" + (f", line {line}" if line is not None else "") + (f", key {key!r}" if key is not None else "")
+        )
         super().__init__(f"{where}: {problem}" + (f" (found {value!r})" if value is not None else ""))
 
 

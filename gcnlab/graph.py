@@ -70,6 +70,7 @@ class Graph:
     class_names: tuple[str, ...] | None
     name: str | None
     num_duplicates: int
+    _derived: dict[Any, Any]
 
     def __init__(
         self,
@@ -116,6 +117,9 @@ class Graph:
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"a Graph is immutable; graph.replace({name}=...) returns a changed one.")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_derived": {}}  # what is derived is not part of a copy or a pickle
 
     def __repr__(self) -> str:
         parts = [f"{self.num_nodes} nodes", f"{self.num_edges} stored edges"]
@@ -213,7 +217,9 @@ class Graph:
             try:
                 w = float(w)
             except (TypeError, ValueError):
-                raise InputTypeError(f"edge {u!r} -> {v!r}: attribute {weight!r} is {w!r}, expected a number.") from None
+                raise InputTypeError(
+                    f"edge {u!r} -> {v!r}: attribute {weight!r} is {w!r}, expected a number."
+                ) from None
             both = not graph.is_directed() and u != v
             source += [index[u], index[v]] if both else [index[u]]
             target += [index[v], index[u]] if both else [index[v]]
@@ -562,7 +568,9 @@ class Graph:
         rows: list[tuple[str, str]] = [("nodes", f"{self.num_nodes:,}")]
         loops = self.num_self_loops
         undirected = "" if self.is_directed else f" ({(self.num_edges - loops) // 2 + loops:,} undirected)"
-        rows.append(("edges", f"{self.num_edges:,} stored{undirected}, {'directed' if self.is_directed else 'symmetric'}"))
+        rows.append(
+            ("edges", f"{self.num_edges:,} stored{undirected}, {'directed' if self.is_directed else 'symmetric'}")
+        )
         rows.append(("self-loops", f"{loops:,}"))
         rows.append(("duplicates merged", f"{self.num_duplicates:,}"))
         touched = torch.zeros(self.num_nodes, dtype=torch.bool, device=self.device)
@@ -674,7 +682,9 @@ def _node_attributes(graph: networkx.Graph, keys: list[str]) -> list[list[Any]]:
     for name, data in graph.nodes(data=True):
         missing = [key for key in keys if key not in data]
         if missing:
-            raise InputError(f"node {name!r} has no attribute {missing[0]!r}, which other nodes may have; set it on all.")
+            raise InputError(
+                f"node {name!r} has no attribute {missing[0]!r}, which other nodes may have; set it on all."
+            )
         rows.append([data[key] for key in keys])
     return rows
 

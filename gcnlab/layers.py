@@ -104,7 +104,9 @@ class GCNConv(nn.Module):
     def from_pyg(cls, conv: PyGGCNConv) -> GCNConv:
         """A layer with the weights of PyG's GCNConv; it gives PyG's numbers when a_hat is the graph's."""
         if not conv.normalize:
-            raise InputError("conv: was made with normalize=False; pass the operator it used as a_hat and copy weights.")
+            raise InputError(
+                "conv: was made with normalize=False; pass the operator it used as a_hat and copy weights."
+            )
         layer = cls(conv.in_channels, conv.out_channels, bias=conv.bias is not None)
         with torch.no_grad():
             layer.weight.copy_(conv.lin.weight.t())

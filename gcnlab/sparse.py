@@ -34,7 +34,9 @@ _HAS_FBGEMM = "fbgemm" in torch.backends.quantized.supported_engines
 
 with warnings.catch_warnings():  # torch says once a process that CSR tensors are in beta; say it here, unheard
     warnings.simplefilter("ignore")
-    torch.sparse_csr_tensor(torch.zeros(1, dtype=torch.int64), torch.empty(0, dtype=torch.int64), torch.empty(0), (0, 0))
+    torch.sparse_csr_tensor(
+        torch.zeros(1, dtype=torch.int64), torch.empty(0, dtype=torch.int64), torch.empty(0), (0, 0)
+    )
 
 _lib = torch.library.Library("gcnlab", "DEF")
 _lib.define("spmm(Tensor rowptr, Tensor col, Tensor value, Tensor x) -> Tensor")
@@ -357,7 +359,9 @@ class SparseMatrix:
             nnz = parts[1].shape[0]
             ordered = bool((pointer.diff() >= 0).all()) and int(pointer[0]) == 0 and int(pointer[-1]) == nnz
             if matrix.values().dim() != 1 or pointer.shape[0] != major + 1 or not ordered:
-                raise InputError(f"matrix: the row or column pointer of this {tuple(matrix.shape)} tensor is not valid.")
+                raise InputError(
+                    f"matrix: the row or column pointer of this {tuple(matrix.shape)} tensor is not valid."
+                )
             outer, inner = _row_index(pointer, nnz), parts[1].long()
             row, col = (outer, inner) if matrix.layout == torch.sparse_csr else (inner, outer)
             value = matrix.values()
@@ -507,7 +511,9 @@ class SparseMatrix:
 
     def _matmul_sparse(self, other: SparseMatrix) -> SparseMatrix:
         if self.shape[1] != other.shape[0]:
-            raise InputError(f"S @ R: shapes {self.shape} and {other.shape} do not fit: {self.shape[1]} != {other.shape[0]}.")
+            raise InputError(
+                f"S @ R: shapes {self.shape} and {other.shape} do not fit: {self.shape[1]} != {other.shape[0]}."
+            )
         if torch.is_grad_enabled() and (self.value.requires_grad or other.value.requires_grad):
             raise InputError("S @ R: the product of two sparse matrices has no gradient; use detached values.")
         return SparseMatrix.from_torch(self.to_torch() @ other.to_torch())
@@ -535,7 +541,9 @@ class SparseMatrix:
         if mode not in ("fill", "add", None):
             raise InputError(f'self_loops: got {mode!r}, expected "fill", "add" or None.')
         if self.shape[0] != self.shape[1]:
-            raise InputError(f"self_loops: the matrix is {self.shape[0]} x {self.shape[1]}, but only a square one has any.")
+            raise InputError(
+                f"self_loops: the matrix is {self.shape[0]} x {self.shape[1]}, but only a square one has any."
+            )
         if mode is None:
             return self
         nodes = torch.arange(self.shape[0], device=self.device)
@@ -551,8 +559,12 @@ class SparseMatrix:
         start, length = self.rowptr[rows].long(), self.rowptr.diff()[rows].long()
         rowptr = torch.cat([length.new_zeros(1), length.cumsum(0)])
         nnz = int(rowptr[-1])
-        entry = torch.arange(nnz, device=self.device) + torch.repeat_interleave(start - rowptr[:-1], length, output_size=nnz)
-        return SparseMatrix(rowptr.to(self.rowptr.dtype), self.col[entry], self.value[entry], (rows.shape[0], self.shape[1]))
+        entry = torch.arange(nnz, device=self.device) + torch.repeat_interleave(
+            start - rowptr[:-1], length, output_size=nnz
+        )
+        return SparseMatrix(
+            rowptr.to(self.rowptr.dtype), self.col[entry], self.value[entry], (rows.shape[0], self.shape[1])
+        )
 
     def select_cols(self, cols: Tensor) -> SparseMatrix:
         """The given columns in the given order, which must be increasing, [num_rows, len(cols)]."""
@@ -628,8 +640,10 @@ def check_count(name: str, count: Any) -> int:
 
 def check_edge_index(edge_index: Any) -> Tensor:
     """`edge_index` as an int64 tensor [2, num_edges], or a clear error. Ids are not compared with a number of nodes."""
-    if isinstance(edge_index, (list, tuple)) and len(edge_index) == 2 and all(
-        isinstance(ids, (list, tuple)) and not len(ids) for ids in edge_index
+    if (
+        isinstance(edge_index, (list, tuple))
+        and len(edge_index) == 2
+        and all(isinstance(ids, (list, tuple)) and not len(ids) for ids in edge_index)
     ):
         return torch.empty(2, 0, dtype=torch.int64)
     if isinstance(edge_index, (list, tuple)) and not len(edge_index):
@@ -643,7 +657,11 @@ def check_edge_index(edge_index: Any) -> Tensor:
             "convert node ids with .long(), or pass a dense adjacency matrix to from_dense."
         )
     if tensor.dim() != 2 or tensor.shape[0] != 2:
-        hint = "; its transpose has: pass edge_index.t().contiguous()" if tensor.dim() == 2 and tensor.shape[1] == 2 else ""
+        hint = (
+            "; its transpose has: pass edge_index.t().contiguous()"
+            if tensor.dim() == 2 and tensor.shape[1] == 2
+            else ""
+        )
         raise InputError(f"edge_index: got shape {tuple(tensor.shape)}, expected [2, num_edges]{hint}.")
     return tensor.long()
 
@@ -660,7 +678,9 @@ def check_weight(weight: Any, length: int, name: str = "edge_weight") -> Tensor:
     bad = ~torch.isfinite(tensor.detach())
     if bool(bad.any()):
         at = int(bad.nonzero()[0])
-        raise InputError(f"{name}: {int(bad.sum())} of {length} values are not finite; the first is {tensor[at]} at {at}.")
+        raise InputError(
+            f"{name}: {int(bad.sum())} of {length} values are not finite; the first is {tensor[at]} at {at}."
+        )
     return tensor
 
 

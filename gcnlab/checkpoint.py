@@ -1,0 +1,114 @@
+"""Checkpoints: plain arrays with a JSON header and their own sha256 (`files`), never pickle.
+
+A checkpoint holds the weights under `model/`, with a leading dimension of one entry a seed, and, while training goes
+on, everything that an exact continuation needs under `training/`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import CheckpointCorruptError, CheckpointMismatchError
+from .files import read_arrays, write_arrays
+
+KIND = "gcnlab checkpoint"
+
+
+def write_checkpoint(
+    path: str | PathLike[str], header: Mapping[str, Any], model: Mapping[str, Tensor], training: Any = None
+) -> None:
+    """Write the stacked weights `model`, a JSON-able header, and any nesting of tensors and plain values, atomically."""
+    arrays = {f"model/{name}": tensor for name, tensor in model.items()}
+    packed = _pack(training, arrays, "training")
+    write_arrays(path, {**header, "kind": KIND, "training": packed}, arrays)
+
+
+def read_checkpoint(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, Tensor], Any]:
+    """(header, stacked weights, training state or None) of a file of `write_checkpoint`.
+
+    Raises:
+        CheckpointCorruptError: a byte is missing or changed, or the file is no checkpoint.
+        FileNotFoundError: there is no such file.
+    """
+    header, arrays = read_arrays(path, CheckpointCorruptError)
+    if header.get("kind") != KIND:
+        raise CheckpointCorruptError(path, "is a file of gcnlab's arrays, but not a checkpoint")
+    model = {name.removeprefix("model/"): tensor for name, tensor in arrays.items() if name.startswith("model/")}
+    return header, model, _unpack(header.pop("training"), arrays)
+
+
+def check_state(path: str | PathLike[str], found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointMismatchError with every difference in names, shapes and dtypes, and every weight not finite."""
+    problems = [f"{name} is missing" for name in expected if name not in found]
+    problems += [f"{name} is not in the model" for name in found if name not in expected]
+    for name in found.keys() & expected.keys():
+        a, b = found[name], expected[name]
+        if a.shape != b.shape or a.dtype != b.dtype:
+            problems.append(f"{name} is {tuple(a.shape)} {a.dtype}, the model has {tuple(b.shape)} {b.dtype}")
+        elif a.is_floating_point() and not bool(torch.isfinite(a).all()):
+            problems.append(f"{name} holds NaN or infinity")
+    if problems:
+        raise CheckpointMismatchError(f"{path}: does not fit the model: {'; '.join(sorted(problems))}.")
+
+
+def describe(model: nn.Module) -> dict[str, Any]:
+    """The model's class and, where it states one, the `config` that makes another like it."""
+    return {"class": type(model).__name__, "config": getattr(model, "config", None)}
+
+
+def rng_state() -> dict[str, Any]:
+    """The state of every random number generator in use (torch, CUDA, Python, numpy) as plain values and tensors."""
+    import numpy
+
+    kind, keys, *rest = numpy.random.get_state()  # noqa: NPY002 (the global generator, which callers may use)
+    version, words, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "python": [version, list(words), gauss],
+        "numpy": [
+            kind,
+            torch.from_numpy(keys.astype("int64")),
+            *(value.item() if hasattr(value, "item") else value for value in rest),
+        ],
+    }
+
+
+def set_rng_state(state: Mapping[str, Any]) -> None:
+    """Put every generator back to a state of `rng_state`."""
+    import numpy
+
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    kind, keys, *rest = state["numpy"]
+    numpy.random.set_state((kind, keys.numpy().astype("uint32"), *rest))  # noqa: NPY002
+
+
+def _pack(value: Any, arrays: dict[str, Tensor], key: str) -> Any:
+    """`value` with each tensor moved to `arrays` and each dict as pairs, so that JSON keeps integer keys."""
+    if isinstance(value, Tensor):
+        arrays[key] = value
+        return {"tensor": key}
+    if isinstance(value, Mapping):
+        return {"dict": [[name, _pack(item, arrays, f"{key}/{name}")] for name, item in value.items()]}
+    if isinstance(value, (list, tuple)):
+        return {"list": [_pack(item, arrays, f"{key}/{i}") for i, item in enumerate(value)]}
+    return {"plain": value}
+
+
+def _unpack(packed: Any, arrays: Mapping[str, Tensor]) -> Any:
+    ((kind, value),) = packed.items()
+    if kind == "tensor":
+        return arrays[value].clone()
+    if kind == "dict":
+        return {name: _unpack(item, arrays) for name, item in value}
+    return [_unpack(item, arrays) for item in value] if kind == "list" else value

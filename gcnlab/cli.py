@@ -1,0 +1,188 @@
+"""The command `gcnlab`. Exit status: 0 done; 2 the input is wrong (one line says what, where and the remedy); 1 else."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from . import data, recipes
+from .errors import GcnlabError, NonFiniteError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    try:
+        args.command(args)
+    except NonFiniteError as error:
+        print(f"gcnlab: {error}", file=sys.stderr)
+        return 1
+    except GcnlabError as error:
+        print(f"gcnlab: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        sys.stderr.close()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("gcnlab", description="Graph convolutional networks, from raw file to accuracy.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser(
+        "run", help="train a recipe and print its test accuracy", epilog="gcnlab run cora-gcn --seeds 10"
+    )
+    run.add_argument("recipe", nargs="?", help="a name that --list shows")
+    run.add_argument("--list", action="store_true", help="show every recipe with its published figure")
+    run.add_argument("--seeds", type=int, metavar="N", help="how many seeds (default: the recipe's)")
+    run.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+    run.add_argument("--epochs", type=int, metavar="N", help="the most epochs (default: the recipe's)")
+    run.add_argument("--data-root", metavar="DIR", help="where the data sets are (default: $GCNLAB_DATA, datasets/)")
+    run.add_argument("--dataset", metavar="NAME", help="another data set of the same kind")
+    run.add_argument("--protocol", metavar="NAME", help="public, random or full for citation sets")
+    run.add_argument("--out", metavar="DIR", help="write result.json, curves.png and model.gcnlab there")
+    run.add_argument("--json", metavar="FILE", help="write the result there")
+    run.set_defaults(command=_run)
+
+    predict = commands.add_parser(
+        "predict",
+        help="label the nodes of a graph with a trained model",
+        epilog="gcnlab predict runs/cora/model.gcnlab --data cora",
+    )
+    predict.add_argument("checkpoint", help="the model.gcnlab of `gcnlab run --out`")
+    predict.add_argument("--data", metavar="NAME|PATH", help="default: the data set it was trained on")
+    predict.add_argument("--data-root", metavar="DIR")
+    predict.add_argument("--out", metavar="FILE", help="write the CSV there instead of to the screen")
+    predict.set_defaults(command=_predict)
+
+    summary = commands.add_parser("summary", help="layers, shapes, parameters and memory of a recipe's model")
+    summary.add_argument("recipe")
+    summary.add_argument("--data-root", metavar="DIR")
+    summary.set_defaults(command=_summary)
+
+    bench = commands.add_parser(
+        "bench", help="time an epoch beside PyG's, both in this run", epilog="gcnlab bench cora"
+    )
+    bench.add_argument("dataset", help="cora, citeseer or pubmed")
+    bench.add_argument("--epochs", type=int, default=50, metavar="N", help="timed epochs of each side (default: 50)")
+    bench.add_argument("--threads", type=int, metavar="N", help="CPU threads of both sides (default: torch's)")
+    bench.add_argument("--data-root", metavar="DIR")
+    bench.add_argument("--json", metavar="FILE", help="write the figures there")
+    bench.set_defaults(command=_bench)
+
+    sets = commands.add_parser("data", help="list, fetch and verify data sets").add_subparsers(
+        required=True, metavar="ACTION"
+    )
+    listing = sets.add_parser("list", help="every data set, and whether its files are here")
+    listing.set_defaults(command=_data_list)
+    fetch = sets.add_parser("fetch", help="download what is missing and check it")
+    fetch.set_defaults(command=_data_fetch)
+    verify = sets.add_parser("verify", help="compare the files with their known sha256")
+    verify.set_defaults(command=_data_verify)
+    for action in (fetch, verify):
+        action.add_argument("name", nargs="+")
+    for action in (listing, fetch, verify):
+        action.add_argument("--data-root", metavar="DIR")
+    return parser
+
+
+def _run(args: argparse.Namespace) -> None:
+    if args.list:
+        return _print_recipes()
+    if args.recipe is None:
+        raise recipes.InputError("recipe: none given; `gcnlab run --list` shows them.")
+    result = recipes.run(
+        args.recipe, seeds=args.seeds, device=args.device, epochs=args.epochs, root=args.data_root,
+        dataset=args.dataset, protocol=args.protocol, out=args.out, say=print,
+    )  # fmt: skip
+    if args.json:
+        recipes.write_json(args.json, result)
+    print(f"test accuracy   {_percent(result['test_accuracy'])}")
+    print(f"test macro-F1   {_percent(result['test_macro_f1'])}")
+    print(f"validation      {_percent(result['val_accuracy'])}")
+    if result["published"]:
+        print(f"published       {100 * result['published']['value']:.1f} %  ({result['published']['source']})")
+    print(
+        f"{result['num_parameters']:,} parameters, at most {result['epochs']} epochs a seed, "
+        f"{result['seconds']:.1f} s in all on {result['device']}"
+    )
+    if args.out:
+        print(f"wrote {args.out}/result.json, curves.png, model.gcnlab")
+
+
+def _percent(spread: dict[str, Any]) -> str:
+    count = len(spread["per_seed"])
+    return f"{100 * spread['mean']:.2f} %" + (
+        f" ± {100 * spread['std']:.2f} over {count} seeds" if count > 1 else ", 1 seed"
+    )
+
+
+def _print_recipes() -> None:
+    for recipe in recipes.RECIPES.values():
+        figures = [
+            f"{100 * value:.1f} % {protocol} ({source})" for (_, protocol), (value, source) in recipe.published.items()
+        ]
+        print(f"{recipe.name:<14} {recipe.dataset:<9} {recipe.model_name:<25} {recipe.num_seeds:>3} seeds", end="  ")
+        print(f"protocols: {', '.join(recipe.protocols)}; published: {'; '.join(figures) or 'none'}")
+
+
+def _predict(args: argparse.Namespace) -> None:
+    import csv
+
+    from .models import load_model
+    from .train import predict
+
+    model, header = load_model(args.checkpoint)
+    recipe = recipes.find(header["recipe"])
+    graph = recipe.graph(args.data or header["dataset"], None, args.data_root)
+    probability, label = predict(model, graph).softmax(-1).max(-1)
+    names = graph.node_names or range(graph.num_nodes)
+    classes = header["class_names"] or range(int(label.max()) + 1)
+    stream = open(args.out, "w", newline="", encoding="utf-8") if args.out else sys.stdout  # noqa: SIM115
+    with stream:
+        writer = csv.writer(stream)
+        writer.writerow(["node", "label", "probability"])
+        for name, c, p in zip(names, label.tolist(), probability.tolist(), strict=True):
+            writer.writerow([name, classes[c], f"{p:.6f}"])
+
+
+def _summary(args: argparse.Namespace) -> None:
+    from .models import summary
+
+    recipe = recipes.find(args.recipe)
+    graph = recipe.graph(root=args.data_root)
+    print(graph.summary(), end="\n\n")
+    print(summary(recipe.model(graph), graph.x, graph.a_hat))
+
+
+def _bench(args: argparse.Namespace) -> None:
+    from .bench import epoch_times
+
+    result = epoch_times(args.dataset, args.epochs, args.threads, args.data_root, say=print)
+    if args.json:
+        recipes.write_json(args.json, result)
+
+
+def _data_list(args: argparse.Namespace) -> None:
+    for name, entry in data.catalog().items():
+        states = set(data.verify(name, args.data_root).values())
+        state = "embedded" if not entry["files"] else "here" if states == {"ok"} else " and ".join(sorted(states))
+        print(f"{name:<12} {entry['task']:<22} {state:<14} {entry['title']}")
+
+
+def _data_fetch(args: argparse.Namespace) -> None:
+    for name in args.name:
+        print(f"{name}: {data.fetch(name, args.data_root)}")
+
+
+def _data_verify(args: argparse.Namespace) -> None:
+    wrong = []
+    for name in args.name:
+        for file, state in data.verify(name, args.data_root).items():
+            print(f"{name}/{file}: {state}")
+            wrong += [f"{name}/{file} ({state})"] if state != "ok" else []
+    if wrong:
+        raise recipes.InputError(
+            f"{', '.join(wrong)}: fetch again with `gcnlab data fetch`, after removing wrong files."
+        )

@@ -1,0 +1,250 @@
+"""Data sets by name or from one's own files: `load`, and what the command line needs to look after them."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import json
+import os
+import warnings
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import CorruptFileError, DatasetFormatError, DatasetNotFoundError, InputError, InputTypeError
+from ..files import lock, read_arrays, sha256_of, write_arrays
+from ..graph import Graph
+from ..sparse import SparseMatrix
+from . import planetoid
+from .fetch import data_roots, fetch_raw, raw_folder, writable_folder
+
+__all__ = ["catalog", "fetch", "load", "readme_table", "verify"]
+
+_EMBEDDED = Path(__file__).parent / "embedded"
+_PROCESSED = "graph.gcnlab"
+
+# A reader has FORMAT_VERSION, check_options(**options), read(folder, name) -> (header, arrays), counts(header, arrays)
+# and to_graph(header, arrays, **options); "format" in the manifest says which one a data set needs.
+_READERS: dict[str, ModuleType] = {"planetoid": planetoid}
+
+
+def load(
+    name: str | os.PathLike[str], root: str | os.PathLike[str] | None = None, download: bool = True, **options: Any
+) -> Graph:
+    """A data set by its name in `catalog()`, or one's own files by the path of their folder.
+
+    The raw files of a named set are compared with their sha256 before they are opened, each time. What was read from
+    them is kept in the first writable data root and read from there the next time. A path is read as it is.
+
+    Args:
+        name: "karate", "cora", "citeseer", "pubmed"; or the path of a folder of Planetoid files `ind.<name>.*`.
+        root: the data root; by default those of the environment variable GCNLAB_DATA (several are separated as
+            in PATH), else `datasets/` of a checkout, else the user's cache folder.
+        download: whether missing files may be downloaded.
+        **options: Planetoid sets take `split` ("public", "random" or "full"), and for "random" `seed` and
+            `train_per_class`; see `gcnlab.data.planetoid.to_graph`.
+
+    Raises:
+        DatasetNotFoundError: an unknown name; or files are missing and cannot be had, which says what to put where.
+        ChecksumError: a raw file of a named set has other bytes than its source published.
+        DatasetFormatError, UnsafeFileError: one's own files are malformed, or ask for code.
+        InputError: an option or a value that the set does not take.
+
+    >>> load("karate")
+    Graph(karate: 34 nodes, 156 stored edges, 2 classes)
+    """
+    if not isinstance(name, str | os.PathLike):
+        raise InputTypeError(f"name: got {type(name).__name__}, expected a data set's name or the path of its files.")
+    if isinstance(name, os.PathLike) or name.lower() not in catalog():
+        return _load_path(Path(name).expanduser(), options)
+    name = name.lower()
+    entry = catalog()[name]
+    if entry["embedded"]:
+        _check_options(name, {}, options)
+        return _karate(name)
+    reader = _READERS[entry["format"]]
+    _check_options(name, inspect.signature(reader.check_options).parameters, options)
+    reader.check_options(**options)
+    return reader.to_graph(*_read_known(name, entry, data_roots(root), download, reader), **options)
+
+
+@functools.cache
+def catalog() -> dict[str, dict[str, Any]]:
+    """Every named data set: name -> title, task, description, licence, source, citation, files, counts, ..."""
+    return json.loads(Path(__file__).with_name("manifest.json").read_text(encoding="utf-8"))
+
+
+def fetch(name: str, root: str | os.PathLike[str] | None = None) -> Path:
+    """Download what is missing of a named set, check all of it, and return the folder of its raw files.
+
+    Raises DatasetNotFoundError and ChecksumError as `load` does.
+    """
+    entry = _entry(name)
+    return _EMBEDDED if entry["embedded"] else fetch_raw(name, entry, data_roots(root))
+
+
+def verify(name: str, root: str | os.PathLike[str] | None = None) -> dict[str, str]:
+    """For each raw file of a named set "ok", "missing" or "wrong sha256". Downloads nothing.
+
+    >>> verify("karate")  # it comes with gcnlab
+    {}
+    """
+    entry = _entry(name)
+    folder = raw_folder(name, entry, data_roots(root))
+
+    def state(file: dict[str, Any]) -> str:
+        path = folder / file["name"]
+        return "missing" if not path.is_file() else "ok" if sha256_of(path) == file["sha256"] else "wrong sha256"
+
+    return {file["name"]: state(file) for file in entry["files"]}
+
+
+def _entry(name: str) -> dict[str, Any]:
+    if name not in catalog():
+        raise DatasetNotFoundError(f"name: {name!r} is not a data set; the names are {', '.join(catalog())}.")
+    return catalog()[name]
+
+
+def _check_options(name: str, allowed: Any, options: dict[str, Any]) -> None:
+    for option in options:
+        if option not in allowed:
+            raise InputError(f"option {option!r} is unknown; {name} takes {', '.join(allowed) or 'no options'}.")
+
+
+def _load_path(folder: Path, options: dict[str, Any]) -> Graph:
+    if not folder.exists():
+        raise DatasetNotFoundError(
+            f"name: {str(folder)!r} is neither a data set nor a path that exists; data sets: {', '.join(catalog())}."
+        )
+    names = planetoid.names_in(folder) if folder.is_dir() else []
+    if len(names) != 1:
+        raise DatasetFormatError(
+            folder,
+            "expected a folder of the Planetoid files ind.<name>.* of one name",
+            value=", ".join(names) or "none",
+        )
+    _check_options(str(folder), inspect.signature(planetoid.check_options).parameters, options)
+    planetoid.check_options(**options)
+    return planetoid.to_graph(*planetoid.read(folder, names[0]), **options)
+
+
+def _read_known(
+    name: str, entry: dict[str, Any], roots: list[Path], download: bool, reader: ModuleType
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What `reader` gives for the raw files: from the processed file that fits them, else made, and kept."""
+    raw = fetch_raw(name, entry, roots, download)
+    made_of = [reader.__name__, reader.FORMAT_VERSION, *(file["sha256"] for file in entry["files"])]
+    key = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
+
+    def read_processed() -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        for root in roots:
+            path = root / name / "processed" / _PROCESSED
+            try:
+                header, arrays = read_arrays(path)
+            except CorruptFileError as error:
+                warnings.warn(f"{error}; it is made again from the raw files.", stacklevel=4)
+                continue
+            except OSError:  # not made yet, or not ours to read
+                continue
+            if header.get("key") == key:
+                return header, arrays
+        return None
+
+    def process() -> tuple[dict[str, Any], dict[str, Tensor]]:
+        header, arrays = reader.read(raw, name)
+        counts = reader.counts(header, arrays)
+        if counts != entry["counts"]:
+            raise DatasetFormatError(raw, f"read {counts}, but the manifest states {entry['counts']}")
+        return {**header, "key": key}, arrays
+
+    if found := read_processed():
+        return found
+    folder = writable_folder(name, roots)
+    if folder is None:
+        return process()
+    with lock(folder):
+        if found := read_processed():  # another process made it while this one waited
+            return found
+        header, arrays = process()
+        try:
+            write_arrays(folder / "processed" / _PROCESSED, header, arrays)
+        except OSError as error:  # the data is read all the same
+            warnings.warn(f"the processed form of {name} is not kept: {error}", stacklevel=3)
+        return header, arrays
+
+
+def _karate(name: str) -> Graph:
+    content = json.loads((_EMBEDDED / "karate.json").read_text(encoding="utf-8"))
+    num_nodes = len(content["y"])
+    row, col = torch.tensor(content["edges"]).T
+    adjacency = SparseMatrix.from_coo(torch.cat([row, col]), torch.cat([col, row]), shape=(num_nodes, num_nodes))
+    train_mask, val_mask = torch.zeros(2, num_nodes, dtype=torch.bool)
+    train_mask[content["train"]] = True
+    val_mask[content["val"]] = True
+    return Graph(
+        adjacency,
+        y=torch.tensor(content["y"]),
+        train_mask=train_mask,
+        val_mask=val_mask,
+        test_mask=~(train_mask | val_mask),
+        node_names=range(num_nodes),
+        class_names=content["class_names"],
+        name=name,
+    )
+
+
+def readme_table() -> str:
+    """The text of `datasets/README.md`, made from the manifest: what a data root is, and a row for each data set."""
+    rows = [
+        f"| `{name}` | {entry['title']}: {entry['description']} | {_count_text(entry['counts'])} | {entry['licence']} "
+        f"| <{entry['source']}> | {_file_text(entry)} |"
+        for name, entry in catalog().items()
+    ]
+    return "\n".join([*_README.splitlines(), *rows]) + "\n"
+
+
+def _count_text(counts: dict[str, int]) -> str:
+    split = "/".join(str(counts[part]) for part in ("train", "val", "test"))
+    loops = f" and {counts['self_loops']} self-loops" if counts["self_loops"] else ""
+    return (
+        f"{counts['nodes']:,} nodes, {counts['edges']:,} undirected edges{loops}, {counts['features']:,} features, "
+        f"{counts['classes']} classes; {split}"
+    )
+
+
+def _file_text(entry: dict[str, Any]) -> str:
+    if entry["embedded"]:
+        return "none: it comes with gcnlab"
+    names = ", ".join(f"`{file['name']}`" for file in entry["files"])
+    return f"{names} ({entry['max_bytes'] / 1e6:.1f} MB)"
+
+
+_README = """\
+# Data sets
+
+This folder is the data root of a checkout; git ignores all of it but this page, which is the output of
+`gcnlab.data.readme_table()`, made from `gcnlab/data/manifest.json`. `gcnlab.load(name)` looks for a data set in
+
+1. the argument `root`, else
+2. the folders of the environment variable `GCNLAB_DATA`, separated as in `PATH`, else
+3. this folder, when gcnlab runs from a checkout, else
+4. the user's cache folder.
+
+Each is laid out as
+
+    <name>/raw/<file>      the bytes of the source, compared with their sha256 before each use
+    <name>/processed/      what gcnlab read from them; made again whenever it is missing, damaged or out of date
+
+A root may be read-only: what is written (downloads, processed forms) goes to the first that is not. Missing files are
+downloaded from the source over https; without a connection, put them into `<name>/raw/` by hand. Your own files need no
+name and no sha256: pass the path of their folder to `gcnlab.load`.
+
+Counts are train/validation/test nodes of the public split; an edge is an undirected pair of two nodes.
+
+| name | what | counts | licence | source | files |
+|---|---|---|---|---|---|
+"""

@@ -1,0 +1,180 @@
+"""Where data sets lie, and how their files get there: found, compared with their sha256, downloaded where missing.
+
+A data root holds `<name>/raw/<file>`, the bytes of the source, and `<name>/processed/`, which gcnlab can make again.
+The roots are the argument `root`; else the folders of the environment variable GCNLAB_DATA, separated as in PATH; else
+`datasets/` of a checkout; else the user's cache folder. Any may be read-only; what is written goes to the first that is
+not.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+from ..errors import ChecksumError, DatasetNotFoundError, InputError, InputTypeError
+from ..files import atomic_write, is_writable, lock, sha256_of
+
+_CONNECT_SECONDS = 4.0  # for a whole data set, a name server that never answers included
+_STALL_SECONDS = 30.0  # without a byte, once connected
+
+
+def data_roots(root: str | os.PathLike[str] | None = None) -> list[Path]:
+    """The folders in which data sets are looked for, in order; they need not exist.
+
+    Raises:
+        InputTypeError: `root` is not a path.
+        InputError: one of them is a file.
+    """
+    if root is not None:
+        if not isinstance(root, str | os.PathLike):
+            raise InputTypeError(f"root: got {type(root).__name__}, expected the path of a folder.")
+        given, said_by = [os.fspath(root)], "root"
+    elif folders := [folder for folder in os.environ.get("GCNLAB_DATA", "").split(os.pathsep) if folder]:
+        given, said_by = folders, "GCNLAB_DATA"
+    else:
+        given, said_by = [os.fspath(_default_root())], "the default data root"
+    roots = [Path(folder).expanduser() for folder in given]
+    for folder in roots:
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{said_by}: {folder} is a file, expected a folder that holds data sets.")
+    return roots
+
+
+def _default_root() -> Path:
+    checkout = Path(__file__).resolve().parents[2]
+    if (checkout / "pyproject.toml").is_file():
+        return checkout / "datasets"
+    if sys.platform == "win32":
+        cache = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        cache = Path.home() / "Library" / "Caches"
+    else:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "gcnlab"
+
+
+def writable_folder(name: str, roots: list[Path]) -> Path | None:
+    """`<root>/<name>` in the first root where it can be written; None where there is none."""
+    return next((root / name for root in roots if is_writable(root / name)), None)
+
+
+def raw_folder(name: str, entry: dict[str, Any], roots: list[Path]) -> Path:
+    """The first `<root>/<name>/raw` that holds every file of `entry`; else the one that missing files belong into."""
+    folders = [root / name / "raw" for root in roots]
+    for folder in folders:
+        if all((folder / file["name"]).is_file() for file in entry["files"]):
+            return folder
+    writable = writable_folder(name, roots)
+    return folders[0] if writable is None else writable / "raw"
+
+
+def fetch_raw(name: str, entry: dict[str, Any], roots: list[Path], download: bool = True) -> Path:
+    """The folder of a data set's raw files, each of the sha256 that the manifest states; missing ones are downloaded.
+
+    Raises:
+        ChecksumError: a file has other bytes. It is left as it is.
+        DatasetNotFoundError: files are missing and cannot be had; says which ones to put where.
+    """
+    folder = raw_folder(name, entry, roots)
+    if missing := _missing(folder, entry):
+        if not download:
+            raise DatasetNotFoundError(f"{name} is not complete on this machine. {_by_hand(missing, folder)}.")
+        if not is_writable(folder):
+            raise DatasetNotFoundError(
+                f"{name} cannot be downloaded: no data root can be written ({', '.join(map(str, roots))}); "
+                "set GCNLAB_DATA to a folder that can."
+            )
+        _check_connection(name, missing, folder)
+        with lock(folder.parent):
+            _download(name, _missing(folder, entry), folder)  # another process may have brought them meanwhile
+    for file in entry["files"]:
+        check_file(folder / file["name"], file)
+    return folder
+
+
+def check_file(path: Path, file: dict[str, Any]) -> None:
+    """Compare a file with its entry in the manifest; raises ChecksumError."""
+    found = sha256_of(path)
+    if found != file["sha256"]:
+        raise ChecksumError(path, file["sha256"], found)
+
+
+def _missing(folder: Path, entry: dict[str, Any]) -> list[dict[str, Any]]:
+    return [file for file in entry["files"] if not (folder / file["name"]).is_file()]
+
+
+def _by_hand(missing: list[dict[str, Any]], folder: Path) -> str:
+    """What a user without a connection can do: the same in every message."""
+    names = ", ".join(file["name"] for file in missing)
+    sources = ", ".join(dict.fromkeys(file["url"].rpartition("/")[0] for file in missing))
+    return f"Put into {folder} these files: {names} (from {sources})"
+
+
+class _Limited:
+    """A file that passes on what is written, up to a limit: a server that never ends must not fill the disk."""
+
+    def __init__(self, file: IO[bytes], limit: int) -> None:
+        self._file, self._left = file, limit
+
+    def write(self, content: bytes) -> None:
+        self._left -= len(content)
+        if self._left < 0:
+            raise InputError("it sent more bytes than the file has")
+        self._file.write(content)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _download(name: str, missing: list[dict[str, Any]], folder: Path) -> None:
+    from pooch import HTTPDownloader
+    from requests import RequestException
+
+    downloader = HTTPDownloader(
+        progressbar=sys.stderr.isatty(), chunk_size=1 << 16, timeout=(_CONNECT_SECONDS, _STALL_SECONDS)
+    )
+    for index, file in enumerate(missing):
+        with atomic_write(folder / file["name"]) as temporary:
+            try:
+                downloader(file["url"], _Limited(temporary, file["size"]), None)
+                check_file(Path(temporary.name), file)
+            except (RequestException, InputError, ChecksumError) as error:
+                reason = _reason(error, Path(temporary.name), file)
+                raise DatasetNotFoundError(
+                    f"{name}: {file['url']} did not give {file['name']} ({reason}); "
+                    f"nothing of it was kept. {_by_hand(missing[index:], folder)}."
+                ) from error
+
+
+def _reason(error: Exception, temporary: Path, file: dict[str, Any]) -> str:
+    if not isinstance(error, ChecksumError):
+        return str(error)
+    size = temporary.stat().st_size
+    with open(temporary, "rb") as content:
+        page = content.read(512).lstrip().lower().startswith((b"<!doctype", b"<html"))
+    what = "an HTML page" if page else "other bytes" if size == file["size"] else "a file"
+    return f"it sent {what} of {size} bytes, expected {file['size']} bytes with sha256 {file['sha256']}"
+
+
+def _check_connection(name: str, missing: list[dict[str, Any]], folder: Path) -> None:
+    """Ask for the first file's headers. In a thread: no timeout of requests covers a name server that hangs."""
+    import requests
+
+    url = missing[0]["url"]
+    failure: list[str] = [f"no answer within {_CONNECT_SECONDS:.0f} s"]
+
+    def ask() -> None:
+        try:
+            requests.head(url, timeout=_CONNECT_SECONDS, allow_redirects=True).close()
+            failure.clear()  # whatever the status: the download itself will say
+        except requests.RequestException as error:
+            failure[0] = str(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_CONNECT_SECONDS)
+    if failure:
+        raise DatasetNotFoundError(f"{name}: cannot reach {url} ({failure[0]}). {_by_hand(missing, folder)}.")

@@ -1,0 +1,278 @@
+"""Files that are never half written and never read wrongly: atomic writes, a lock, a container for arrays.
+
+The container holds named tensors and a JSON header, and nothing that could run code:
+
+    bytes 0-15     b"gcnlab arrays 1\\n"
+    bytes 16-80    sha256 of everything after it, 64 hexadecimal digits and a newline
+    bytes 81-88    length of the JSON that follows, unsigned, little-endian
+    JSON           {"header": the caller's, "arrays": [{"name", "dtype", "shape", "offset"}]}
+    arrays         raw bytes; each offset is a multiple of 64, counted from the first such place after the JSON
+
+Aligned raw bytes let a later reader map the file into memory instead of reading it.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import secrets
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from .errors import CorruptFileError, InputTypeError
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(file: IO[bytes]) -> bool:
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+else:
+    import fcntl
+
+    def _try_lock(file: IO[bytes]) -> bool:
+        """Lock an open file; False where another holds it. The kernel lets go when the holder dies, however it dies."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+MAGIC = b"gcnlab arrays 1\n"
+_ALIGNMENT = 64
+_DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (
+        *(torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+        *(torch.int8, torch.int16, torch.int32, torch.int64),
+        *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128),
+    )
+}
+_TEMPORARY_SUFFIX = ".gcnlab-tmp"
+_WAIT_MESSAGE_SECONDS = 10.0
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """sha256 of a file's bytes, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def is_writable(folder: str | os.PathLike[str]) -> bool:
+    """Whether files can be made in `folder`, which need not exist yet.
+
+    The permission bits count for the superuser too: who takes them away means read-only.
+    """
+    existing = Path(folder)
+    while not os.path.exists(existing) and existing != existing.parent:
+        existing = existing.parent
+    return existing.is_dir() and os.access(existing, os.W_OK) and bool(existing.stat().st_mode & 0o222)
+
+
+def remove_stale_temporaries(folder: str | os.PathLike[str]) -> None:
+    """Remove what killed writers left in `folder`. A living writer holds a lock on its temporary file."""
+    for temporary in Path(folder).glob(f".*{_TEMPORARY_SUFFIX}"):
+        # OSError: gone meanwhile, not ours, or a file system without locks, where nothing can be told and all is kept.
+        with suppress(OSError), open(temporary, "r+b") as file:
+            if _try_lock(file):
+                temporary.unlink()
+
+
+def _open_temporary(path: Path) -> IO[bytes]:
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}{_TEMPORARY_SUFFIX}")
+        file = open(temporary, "xb")  # noqa: SIM115 - atomic_write closes it
+        try:
+            locked = _try_lock(file)
+        except OSError:  # a file system without locks
+            return file
+        # Between open and lock another writer may have taken the file for a stale one; then take a new name.
+        if locked and temporary.exists():
+            return file
+        file.close()
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Yield a file open for writing that becomes `path` when the block ends, and vanishes when it raises.
+
+    At every moment `path` holds the old or the new bytes, never a part: the bytes go to a temporary name in the same
+    folder, reach the disk (fsync), and take the name in one step (os.replace). Makes the folder where it is missing.
+
+    Raises:
+        OSError: the disk is full, or a limit is met; names `path`, which keeps its old bytes.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_stale_temporaries(path.parent)
+    file = _open_temporary(path)
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            if (
+                sys.platform == "win32"
+            ):  # which cannot rename an open file; elsewhere the lock is held until it has its name
+                file.close()
+            os.replace(file.name, path)
+    except BaseException as error:
+        Path(file.name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            raise OSError(error.errno, f"{error.strerror}; nothing was changed", str(path)) from error
+        raise
+    if sys.platform != "win32":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@contextmanager
+def lock(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold `folder` against other processes (and threads), waiting for it; makes the folder where it is missing.
+
+    Every 10 s of waiting print a line to stderr. A read-only folder needs no lock, since nothing is written there, and
+    gets none. The file `.lock` stays: removing it would let two processes hold two files of one name.
+    """
+    folder = Path(folder)
+    if not is_writable(folder):
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "ab") as file:
+        began = time.monotonic()
+        next_message = _WAIT_MESSAGE_SECONDS
+        try:
+            while not _try_lock(file):
+                waited = time.monotonic() - began
+                if waited >= next_message:
+                    print(
+                        f"gcnlab: waiting for another process that holds {file.name} ({waited:.0f} s)", file=sys.stderr
+                    )
+                    next_message += _WAIT_MESSAGE_SECONDS
+                time.sleep(0.05)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            # A file system without locks: writes are atomic all the same, two processes may do the same work.
+        yield
+
+
+def _bytes_of(tensor: torch.Tensor) -> memoryview:
+    flat = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().data
+
+
+def _aligned(position: int) -> int:
+    return -(-position // _ALIGNMENT) * _ALIGNMENT
+
+
+def write_arrays(path: str | os.PathLike[str], header: dict[str, Any], arrays: dict[str, torch.Tensor]) -> None:
+    """Write tensors of any shape, 0-d and empty too, and a header that JSON can hold, atomically.
+
+    Tensors come from any device and are written bit by bit; strides, device and requires_grad are not kept.
+
+    Raises:
+        InputTypeError: a dtype that the format does not know (quantised, float8), or a sparse tensor.
+        OSError: the disk is full; the old file stays and no temporary is left.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_arrays(f"{folder}/a", {"epoch": 3}, {"w": torch.tensor([1.5, 2.5])})
+    ...     read_arrays(f"{folder}/a")
+    ({'epoch': 3}, {'w': tensor([1.5000, 2.5000])})
+    """
+    entries: list[dict[str, Any]] = []
+    parts: list[bytes | memoryview] = []
+    position = 0
+    for name, tensor in arrays.items():
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        if dtype not in _DTYPES or tensor.layout != torch.strided:
+            raise InputTypeError(
+                f"{path}: array {name!r} is a {tensor.layout} tensor of {dtype}; "
+                f"expected a dense tensor of one of {', '.join(_DTYPES)}"
+            )
+        offset = _aligned(position)
+        raw = _bytes_of(tensor)
+        parts += [bytes(offset - position), raw]
+        position = offset + raw.nbytes
+        entries.append({"name": name, "dtype": dtype, "shape": list(tensor.shape), "offset": offset})
+    index = json.dumps({"header": header, "arrays": entries}).encode()
+    start = len(MAGIC) + 65 + 8 + len(index)
+    parts = [struct.pack("<Q", len(index)), index, bytes(_aligned(start) - start), *parts]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    with atomic_write(path) as file:
+        file.write(MAGIC + digest.hexdigest().encode() + b"\n")
+        for part in parts:
+            file.write(part)
+
+
+def read_arrays(
+    path: str | os.PathLike[str], error: type[CorruptFileError] = CorruptFileError
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """(header, arrays) of a file of `write_arrays`; on the CPU, bit by bit what was written.
+
+    The tensors of one file share one buffer, which lives as long as any of them.
+
+    Raises:
+        error: by default CorruptFileError; any byte is missing, added or changed. There is no fallback.
+        FileNotFoundError: there is no such file.
+    """
+    with open(path, "rb") as file:
+        content = bytearray(os.fstat(file.fileno()).st_size)
+        count = file.readinto(content)
+    start = len(MAGIC) + 65
+    if count < len(content) or not content.startswith(MAGIC):
+        raise error(path, f"does not begin with {MAGIC!r}: not a file of gcnlab's arrays, or of another format version")
+    digest = hashlib.sha256(memoryview(content)[start:]).hexdigest()
+    if content[len(MAGIC) : start] != digest.encode() + b"\n":
+        raise error(path, "its bytes do not have the sha256 that it states: it was cut short or changed")
+    try:
+        (length,) = struct.unpack_from("<Q", content, start)
+        index = json.loads(content[start + 8 : start + 8 + length])
+        first = _aligned(start + 8 + length)
+        arrays = {entry["name"]: _array(content, first, entry) for entry in index["arrays"]}
+        if type(index["header"]) is not dict:
+            raise TypeError("the header is not a dict")
+        return index["header"], arrays
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        struct.error,
+        RecursionError,
+    ) as problem:  # whole, but not written by write_arrays
+        raise error(path, f"its index cannot be read: {problem!r}") from problem
+
+
+def _array(content: bytearray, first: int, entry: dict[str, Any]) -> torch.Tensor:
+    dtype, shape, offset = _DTYPES[entry["dtype"]], entry["shape"], entry["offset"]
+    if not all(type(n) is int and n >= 0 for n in [*shape, offset]):
+        raise ValueError(f"array {entry['name']!r} has shape {shape} at {offset}")
+    count = math.prod(shape)
+    if first + offset + count * dtype.itemsize > len(content):
+        raise ValueError(f"array {entry['name']!r} lies outside the file")
+    if count == 0:  # which frombuffer refuses
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(content, dtype=dtype, count=count, offset=first + offset).reshape(shape)

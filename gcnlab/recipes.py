@@ -1,0 +1,260 @@
+"""The recipes: data set, model, hyperparameters and protocol of a published figure, and the function that runs one."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import metrics
+from .checkpoint import describe, write_checkpoint
+from .data import load
+from .errors import InputError
+from .files import atomic_write
+from .graph import Graph
+from .models import GCN
+from .sparse import SparseMatrix
+from .train import EarlyStopping, History, fit, predict
+
+PROTOCOLS = {
+    "public": "the fixed Planetoid split (20 labelled nodes a class, 500 validation, 1,000 test)",
+    "random": "a new random split for each seed (20 labelled nodes a class, 500 validation, 1,000 test)",
+    "full": "the fixed Planetoid validation and test nodes, all other labelled nodes for training",
+    "leaders": "the two leaders labelled, 8 members for validation, 24 for the test",
+}
+SELECTION = "stopped by validation loss, weights of the best validation accuracy, test set read once"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One line of the table.
+
+    Attributes:
+        name: what `gcnlab run` is given.
+        dataset: a name of `gcnlab.load`.
+        protocols: the protocols it can follow; the first is the default.
+        published: (data set, protocol) -> (accuracy as a fraction, its source).
+        num_seeds: seeds of a run that does not say how many.
+        hidden_channels, num_layers, dropout, epochs, lr, weight_decay, patience: the hyperparameters.
+    """
+
+    name: str
+    dataset: str
+    protocols: tuple[str, ...]
+    published: dict[tuple[str, str], tuple[float, str]] = field(default_factory=dict)
+    num_seeds: int = 100
+    hidden_channels: int = 16
+    num_layers: int = 2
+    dropout: float = 0.5
+    epochs: int = 200
+    lr: float = 0.01
+    weight_decay: dict[str, float] = field(default_factory=lambda: {"layers.0": 5e-4})
+    patience: int = 10
+
+    @property
+    def model_name(self) -> str:
+        return f"GCN, {self.num_layers} layers, {self.hidden_channels} hidden"
+
+    def graph(
+        self, dataset: str | None = None, protocol: str | None = None, root: str | None = None, seed: int = 0
+    ) -> Graph:
+        """The data as the model gets it: rows of X divided by their sums; X = I where the set has no features."""
+        options = {} if self.protocols == ("leaders",) else {"split": protocol or self.protocols[0]}
+        if options.get("split") == "random":
+            options["seed"] = seed
+        graph = load(dataset or self.dataset, root=root, **options)
+        if graph.x is None:
+            return graph.with_features("identity")
+        if isinstance(graph.x, SparseMatrix):
+            return graph.replace(x=graph.x.row_normalized())
+        total = graph.x.sum(1, keepdim=True)
+        return graph.replace(x=graph.x / torch.where(total == 0, 1, total))
+
+    def model(self, graph: Graph) -> GCN:
+        return GCN(graph.num_features, self.hidden_channels, graph.num_classes, self.num_layers, self.dropout)
+
+
+_KIPF = "Kipf & Welling 2017, table 2"
+_PLANETOID = ("public", "random", "full")
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            "cora-gcn", "cora", _PLANETOID, {("cora", "public"): (0.815, _KIPF), ("cora", "random"): (0.801, _KIPF)}
+        ),
+        Recipe(
+            "citeseer-gcn",
+            "citeseer",
+            _PLANETOID,
+            {("citeseer", "public"): (0.703, _KIPF), ("citeseer", "random"): (0.679, _KIPF)},
+        ),
+        Recipe(
+            "pubmed-gcn",
+            "pubmed",
+            _PLANETOID,
+            {("pubmed", "public"): (0.790, _KIPF), ("pubmed", "random"): (0.789, _KIPF)},
+        ),
+        Recipe("karate-gcn", "karate", ("leaders",), num_seeds=20, weight_decay={}, patience=50),
+    )
+}
+
+
+def find(name: str) -> Recipe:
+    """The recipe of that name, or InputError with the names there are."""
+    if name not in RECIPES:
+        raise InputError(f"recipe: {name!r} is unknown; the recipes are {', '.join(RECIPES)}.")
+    return RECIPES[name]
+
+
+def run(
+    name: str,
+    *,
+    seeds: int | None = None,
+    device: str | None = None,
+    epochs: int | None = None,
+    root: str | None = None,
+    dataset: str | None = None,
+    protocol: str | None = None,
+    out: str | PathLike[str] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Train a recipe on `seeds` seeds (0, 1, ...) and score the kept weights on the test set, once.
+
+    Args:
+        name: a key of `RECIPES`.
+        seeds: how many; by default the recipe's.
+        device: "cpu" or "cuda"; by default cuda where there is one.
+        epochs: the most epochs; by default the recipe's.
+        root: data root.
+        dataset: another set of the same kind.
+        protocol: one of the recipe's protocols.
+        out: a folder for result.json, curves.png and model.gcnlab (the seed with the best validation accuracy).
+        say: gets lines of text for people.
+
+    Returns:
+        the result: accuracies are fractions, std is the population standard deviation, seconds is wall time.
+    """
+    start = time.perf_counter()
+    recipe = find(name)
+    dataset, protocol = dataset or recipe.dataset, protocol or recipe.protocols[0]
+    if protocol not in recipe.protocols:
+        raise InputError(f"protocol: {protocol!r} does not fit {name}; it can follow {', '.join(recipe.protocols)}.")
+    num_seeds = recipe.num_seeds if seeds is None else seeds
+    epochs = recipe.epochs if epochs is None else epochs
+    for argument, value in (("seeds", num_seeds), ("epochs", epochs)):
+        if value < 1:
+            raise InputError(f"{argument}: got {value}, expected at least 1.")
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device: 'cuda' was asked for, but torch sees no CUDA device; use --device cpu.")
+
+    say(f"{name}: {recipe.model_name}, on {dataset}, {num_seeds} seed{'s' * (num_seeds > 1)}")
+    say(f"protocol {protocol}: {PROTOCOLS[protocol]}; {SELECTION}")
+    one_split = protocol != "random"
+    parts: list[tuple[Graph, History]] = []
+    for group in [range(num_seeds)] if one_split else [[seed] for seed in range(num_seeds)]:
+        graph = recipe.graph(dataset, protocol, root, seed=group[0]).to(device)
+        parts.append((graph, _fit(recipe, graph, group, epochs)))
+
+    test = [score for graph, history in parts for score in _test_scores(recipe, graph, history)]
+    history = History.join([history for _, history in parts])
+    val_accuracy = history.best("val_accuracy")
+    num_parameters = sum(tensor[0].numel() for tensor in history.states.values())
+    published = recipe.published.get((dataset, protocol))
+    result = {
+        "recipe": name,
+        "dataset": dataset,
+        "protocol": protocol,
+        "model": recipe.model_name,
+        "num_parameters": num_parameters,
+        "seeds": history.seeds,
+        "test_accuracy": _spread([score["accuracy"] for score in test]),
+        "test_macro_f1": _spread([score["macro_f1"] for score in test]),
+        "val_accuracy": _spread(val_accuracy.tolist()),
+        "epochs": int((~history.metrics["train_loss"].isnan()).sum(0).max()),
+        "seconds": 0.0,
+        "epoch_seconds_median": sorted(history.epoch_seconds)[len(history.epoch_seconds) // 2],
+        "device": device,
+        "versions": {"gcnlab": _version(), "torch": torch.__version__, "python": platform.python_version()},
+        "published": None if published is None else {"value": published[0], "source": published[1]},
+    }
+    best = int(val_accuracy.argmax())
+    graph = parts[0 if one_split else best][0]
+    if out is not None:
+        header = {
+            "recipe": name, "dataset": dataset, "protocol": protocol, "epoch": int(history.best_epoch[best]),
+            "seeds": [history.seeds[best]], "model": describe(recipe.model(graph)),
+            "class_names": list(graph.class_names or ()), "confusion_matrix": test[best]["confusion_matrix"],
+        }  # fmt: skip
+        folder = Path(out)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_checkpoint(
+            folder / "model.gcnlab", header, {key: value[best : best + 1] for key, value in history.states.items()}
+        )
+        history.plot(folder / "curves.png", f"{name} on {dataset}, protocol {protocol}")
+    result["seconds"] = time.perf_counter() - start
+    if out is not None:
+        write_json(Path(out) / "result.json", result)
+    return result
+
+
+def _fit(recipe: Recipe, graph: Graph, seeds: Sequence[int], epochs: int) -> History:
+    return fit(
+        lambda: recipe.model(graph).to(graph.device),
+        graph,
+        seeds=seeds,
+        epochs=epochs,
+        lr=recipe.lr,
+        weight_decay=recipe.weight_decay,
+        select="val_accuracy",
+        callbacks=[EarlyStopping(recipe.patience, "val_loss")],
+    )
+
+
+def _test_scores(recipe: Recipe, graph: Graph, history: History) -> list[dict[str, Any]]:
+    model = recipe.model(graph).to(graph.device)
+    scores = []
+    for i in range(len(history.seeds)):
+        model.load_state_dict(history.state(i))
+        logits, y = predict(model, graph, graph.test_mask), _labels(graph, graph.test_mask)
+        scores.append(
+            {
+                "accuracy": metrics.accuracy(logits, y),
+                "macro_f1": metrics.macro_f1(logits, y),
+                "confusion_matrix": metrics.confusion_matrix(logits, y, graph.num_classes).tolist(),
+            }
+        )
+    return scores
+
+
+def _labels(graph: Graph, mask: Tensor | None) -> Tensor:
+    assert graph.y is not None
+    assert mask is not None
+    return graph.y[mask]
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any]:
+    tensor = torch.tensor(values, dtype=torch.float64)
+    return {"mean": float(tensor.mean()), "std": float(tensor.std(correction=0)), "per_seed": list(values)}
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("gcnlab")
+    except PackageNotFoundError:  # imported from a folder that was never installed
+        return "not installed"
+
+
+def write_json(path: str | PathLike[str], result: dict[str, Any]) -> None:
+    with atomic_write(path) as file:
+        file.write((json.dumps(result, indent=2) + "\n").encode())
