@@ -66,17 +66,14 @@ def rng_state() -> dict[str, Any]:
     """The state of every random number generator in use (torch, CUDA, Python, numpy) as plain values and tensors."""
     import numpy
 
-    kind, keys, *rest = numpy.random.get_state()  # noqa: NPY002 (the global generator, which callers may use)
+    state: tuple[Any, ...] = numpy.random.get_state()  # noqa: NPY002 (the global generator, which callers may use)
+    kind, keys, position, has_gauss, cached = state
     version, words, gauss = random.getstate()
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "python": [version, list(words), gauss],
-        "numpy": [
-            kind,
-            torch.from_numpy(keys.astype("int64")),
-            *(value.item() if hasattr(value, "item") else value for value in rest),
-        ],
+        "numpy": [kind, torch.from_numpy(keys.astype("int64")), int(position), int(has_gauss), float(cached)],
     }
 
 

@@ -152,6 +152,7 @@ def _summary(args: argparse.Namespace) -> None:
 
     recipe = recipes.find(args.recipe)
     graph = recipe.graph(root=args.data_root)
+    assert graph.x is not None
     print(graph.summary(), end="\n\n")
     print(summary(recipe.model(graph), graph.x, graph.a_hat))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from os import PathLike
 from typing import Any
 
@@ -45,7 +46,7 @@ class GCN(nn.Module):
         if num_layers < 1:
             raise InputError(f"num_layers: got {num_layers}, expected at least 1.")
         widths = [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
-        self.layers = nn.ModuleList(GCNConv(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.layers = nn.ModuleList(GCNConv(a, b) for a, b in pairwise(widths))
         self.num_layers, self.dropout = num_layers, dropout
         self.config = {
             "in_channels": in_channels, "hidden_channels": hidden_channels, "out_channels": out_channels,

@@ -67,7 +67,7 @@ class Recipe:
         self, dataset: str | None = None, protocol: str | None = None, root: str | None = None, seed: int = 0
     ) -> Graph:
         """The data as the model gets it: rows of X divided by their sums; X = I where the set has no features."""
-        options = {} if self.protocols == ("leaders",) else {"split": protocol or self.protocols[0]}
+        options: dict[str, Any] = {} if self.protocols == ("leaders",) else {"split": protocol or self.protocols[0]}
         if options.get("split") == "random":
             options["seed"] = seed
         graph = load(dataset or self.dataset, root=root, **options)

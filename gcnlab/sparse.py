@@ -354,7 +354,7 @@ class SparseMatrix:
                 if matrix.layout == torch.sparse_csr
                 else (matrix.ccol_indices(), matrix.row_indices())
             )
-            major, minor = matrix.shape if matrix.layout == torch.sparse_csr else matrix.shape[::-1]
+            major = matrix.shape[0 if matrix.layout == torch.sparse_csr else 1]
             pointer = parts[0]
             nnz = parts[1].shape[0]
             ordered = bool((pointer.diff() >= 0).all()) and int(pointer[0]) == 0 and int(pointer[-1]) == nnz

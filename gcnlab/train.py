@@ -333,19 +333,20 @@ class _Data:
             raise InputError(f"class_weight: got shape {tuple(class_weight.shape)}, expected [{graph.num_classes}].")
         self.graph, self.class_weight = graph, class_weight
         self._parts: dict[tuple[str, int | None], tuple[Any, Any, Tensor | None, Tensor]] = {}
+        self._y = graph.y
 
     def part(self, mask_name: str, model: nn.Module) -> tuple[Any, Any, Tensor | None, Tensor]:
         """(x, a_hat, rows of the output or None for all, labels) of a split."""
-        num_layers = model.num_layers if getattr(model, "layerwise", False) else None
+        num_layers = _num_operators(model)
         key = (mask_name, num_layers)
         if key not in self._parts:
             graph, mask = self.graph, getattr(self.graph, mask_name)
             rows = mask.nonzero().squeeze(1)
             if num_layers is None:
-                self._parts[key] = graph.x, graph.a_hat, rows, graph.y[rows]
+                self._parts[key] = graph.x, graph.a_hat, rows, self._y[rows]
             else:
                 part = graph.receptive_field(rows, num_layers)
-                self._parts[key] = part.x, part.a_hat, None, graph.y[rows]
+                self._parts[key] = part.x, part.a_hat, None, self._y[rows]
         return self._parts[key]
 
 
@@ -365,7 +366,7 @@ def _train(
     progress: bool | None,
 ) -> History:
     model, stacked = models[0], len(models) > 1
-    params = dict(model.named_parameters())
+    params: dict[str, Tensor] = dict(model.named_parameters())
     if stacked:
         others = [dict(m.named_parameters()) for m in models]
         params = {name: torch.stack([p[name].detach() for p in others]).requires_grad_() for name in params}
@@ -534,13 +535,18 @@ def predict(model: nn.Module, graph: Graph, nodes: Tensor | None = None) -> Tens
     with torch.no_grad():
         if nodes is None:
             logits = model(graph.x, graph.a_hat)
-        elif getattr(model, "layerwise", False):
-            part = graph.receptive_field(nodes, model.num_layers)
+        elif (num_layers := _num_operators(model)) is not None:
+            part = graph.receptive_field(nodes, num_layers)
             logits = model(part.x, part.a_hat)
         else:
             logits = model(graph.x, graph.a_hat)[nodes]
     model.train(was_training)
     return logits
+
+
+def _num_operators(model: Any) -> int | None:
+    """How many operators the model's forward takes, or None where it takes one for all its layers."""
+    return int(model.num_layers) if getattr(model, "layerwise", False) else None
 
 
 def _known_metric(argument: str, metric: str) -> str:
