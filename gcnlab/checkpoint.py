@@ -66,7 +66,7 @@ def rng_state() -> dict[str, Any]:
     """The state of every random number generator in use (torch, CUDA, Python, numpy) as plain values and tensors."""
     import numpy
 
-    state: tuple[Any, ...] = numpy.random.get_state()  # noqa: NPY002 (the global generator, which callers may use)
+    state: Any = numpy.random.get_state()  # noqa: NPY002 (the global generator, which callers may use)
     kind, keys, position, has_gauss, cached = state
     version, words, gauss = random.getstate()
     return {
