@@ -1,5 +1,6 @@
 """gcnlab: graph convolutional networks that read like the paper."""
 
+from . import metrics
 from .data import load
 from .errors import GcnlabError
 from .graph import Graph
@@ -8,4 +9,4 @@ from .models import GCN
 from .sparse import SparseMatrix
 from .train import fit
 
-__all__ = ["GCN", "GCNConv", "GcnlabError", "Graph", "SparseMatrix", "dropout", "fit", "load"]
+__all__ = ["GCN", "GCNConv", "GcnlabError", "Graph", "SparseMatrix", "dropout", "fit", "load", "metrics"]
