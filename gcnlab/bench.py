@@ -59,7 +59,9 @@ def epoch_times(
                     times[name].append(time.perf_counter() - start)
     median = {name: sorted(values)[len(values) // 2] for name, values in times.items()}
     ours = median["gcnlab, receptive field"]
-    say(f"one epoch on {dataset}, GCN 2 x {HIDDEN}, {torch.get_num_threads()} threads, median of {len(times['PyG, CSR'])}")
+    say(
+        f"one epoch on {dataset}, GCN 2 x {HIDDEN}, {torch.get_num_threads()} threads, median of {len(times['PyG, CSR'])}"
+    )
     for name, seconds in median.items():
         say(f"{name:<24} {1000 * seconds:9.2f} ms {seconds / ours:8.1f} x")
     return {

@@ -6,16 +6,17 @@ on, everything that an exact continuation needs under `training/`.
 
 from __future__ import annotations
 
+import hashlib
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .errors import CheckpointCorruptError, CheckpointMismatchError
-from .files import read_arrays, write_arrays
+from .errors import CheckpointCorruptError, CheckpointMismatchError, InputTypeError
+from .files import bytes_of, read_arrays, write_arrays
 
 KIND = "gcnlab checkpoint"
 
@@ -40,7 +41,23 @@ def read_checkpoint(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str
     if header.get("kind") != KIND:
         raise CheckpointCorruptError(path, "is a file of gcnlab's arrays, but not a checkpoint")
     model = {name.removeprefix("model/"): tensor for name, tensor in arrays.items() if name.startswith("model/")}
-    return header, model, _unpack(header.pop("training"), arrays)
+    try:
+        return header, model, _unpack(header.pop("training"), arrays)
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as problem:  # whole, but made otherwise
+        raise CheckpointCorruptError(path, f"its training state cannot be read: {problem!r}") from problem
+
+
+def check_settings(path: str | PathLike[str], found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Raise CheckpointMismatchError with every setting that differs."""
+    problems = [
+        f"{key}: {found.get(key)!r} in the file, {expected.get(key)!r} here"
+        for key in dict.fromkeys([*expected, *found])
+        if found.get(key) != expected.get(key)
+    ]
+    if problems:
+        raise CheckpointMismatchError(
+            f"{path}: is of another training ({'; '.join(problems)}). Resume with what it was made with, or start anew."
+        )
 
 
 def check_state(path: str | PathLike[str], found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
@@ -60,6 +77,16 @@ def check_state(path: str | PathLike[str], found: Mapping[str, Tensor], expected
 def describe(model: nn.Module) -> dict[str, Any]:
     """The model's class and, where it states one, the `config` that makes another like it."""
     return {"class": type(model).__name__, "config": getattr(model, "config", None)}
+
+
+def sha256_of_tensors(tensors: Iterable[Tensor | None]) -> str:
+    """sha256 of the shapes and bytes of tensors, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{None if tensor is None else (tensor.dtype, *tensor.shape)}\n".encode())
+        if tensor is not None:
+            digest.update(bytes_of(tensor))
+    return digest.hexdigest()
 
 
 def rng_state() -> dict[str, Any]:
@@ -83,7 +110,7 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
 
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+        torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     kind, keys, *rest = state["numpy"]
@@ -99,6 +126,8 @@ def _pack(value: Any, arrays: dict[str, Tensor], key: str) -> Any:
         return {"dict": [[name, _pack(item, arrays, f"{key}/{name}")] for name, item in value.items()]}
     if isinstance(value, (list, tuple)):
         return {"list": [_pack(item, arrays, f"{key}/{i}") for i, item in enumerate(value)]}
+    if not isinstance(value, (str, int, float, type(None))):
+        raise InputTypeError(f"{key}: is a {type(value).__name__}, which a checkpoint cannot hold; make it a tensor.")
     return {"plain": value}
 
 

@@ -3,31 +3,46 @@
 from __future__ import annotations
 
 import argparse
+import csv
+import io
+import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from . import data, recipes
-from .errors import GcnlabError, NonFiniteError
+from .errors import GcnlabError, InputError, NonFiniteError
+from .files import atomic_write, check_target
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         args.command(args)
-    except NonFiniteError as error:
-        print(f"gcnlab: {error}", file=sys.stderr)
-        return 1
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output left, as `head` does; the flush at exit must not meet it again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except GcnlabError as error:
-        print(f"gcnlab: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader of our output left, as `head` does
-        sys.stderr.close()
+        return _fail(str(error), 1 if isinstance(error, NonFiniteError) else 2)
+    except OSError as error:
+        wrong_path = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
+        return _fail(f"{error.filename}: {error.strerror}", 2 if isinstance(error, wrong_path) else 1)
     return 0
 
 
+def _fail(message: str, status: int) -> int:
+    print(f"gcnlab: {' '.join(message.splitlines())}", file=sys.stderr)
+    return status
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """argparse's, in one line."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("gcnlab", description="Graph convolutional networks, from raw file to accuracy.")
+    parser = _Parser("gcnlab", description="Graph convolutional networks, from raw file to accuracy.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser(
@@ -91,7 +106,9 @@ def _run(args: argparse.Namespace) -> None:
     if args.list:
         return _print_recipes()
     if args.recipe is None:
-        raise recipes.InputError("recipe: none given; `gcnlab run --list` shows them.")
+        raise InputError("recipe: none given; `gcnlab run --list` shows them.")
+    if args.json:
+        check_target("json", args.json)
     result = recipes.run(
         args.recipe, seeds=args.seeds, device=args.device, epochs=args.epochs, root=args.data_root,
         dataset=args.dataset, protocol=args.protocol, out=args.out, say=print,
@@ -128,23 +145,29 @@ def _print_recipes() -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
-    import csv
-
     from .models import load_model
     from .train import predict
 
+    if args.out:
+        check_target("out", args.out)
     model, header = load_model(args.checkpoint)
+    if "recipe" not in header:
+        raise InputError(f"checkpoint: {args.checkpoint} names no recipe; expected the model.gcnlab of `gcnlab run`.")
     recipe = recipes.find(header["recipe"])
     graph = recipe.graph(args.data or header["dataset"], None, args.data_root)
     probability, label = predict(model, graph).softmax(-1).max(-1)
     names = graph.node_names or range(graph.num_nodes)
     classes = header["class_names"] or range(int(label.max()) + 1)
-    stream = open(args.out, "w", newline="", encoding="utf-8") if args.out else sys.stdout  # noqa: SIM115
-    with stream:
-        writer = csv.writer(stream)
-        writer.writerow(["node", "label", "probability"])
-        for name, c, p in zip(names, label.tolist(), probability.tolist(), strict=True):
-            writer.writerow([name, classes[c], f"{p:.6f}"])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["node", "label", "probability"])
+    for name, c, p in zip(names, label.tolist(), probability.tolist(), strict=True):
+        writer.writerow([name, classes[c], f"{p:.6f}"])
+    if not args.out:
+        print(text.getvalue(), end="")
+        return
+    with atomic_write(args.out) as file:
+        file.write(text.getvalue().encode())
 
 
 def _summary(args: argparse.Namespace) -> None:
@@ -160,6 +183,8 @@ def _summary(args: argparse.Namespace) -> None:
 def _bench(args: argparse.Namespace) -> None:
     from .bench import epoch_times
 
+    if args.json:
+        check_target("json", args.json)
     result = epoch_times(args.dataset, args.epochs, args.threads, args.data_root, say=print)
     if args.json:
         recipes.write_json(args.json, result)
@@ -184,6 +209,4 @@ def _data_verify(args: argparse.Namespace) -> None:
             print(f"{name}/{file}: {state}")
             wrong += [f"{name}/{file} ({state})"] if state != "ok" else []
     if wrong:
-        raise recipes.InputError(
-            f"{', '.join(wrong)}: fetch again with `gcnlab data fetch`, after removing wrong files."
-        )
+        raise InputError(f"{', '.join(wrong)}: fetch again with `gcnlab data fetch`, after removing wrong files.")

@@ -17,6 +17,10 @@ class InputTypeError(GcnlabError, TypeError):
     """An argument has a type or dtype that cannot be used."""
 
 
+class InputIndexError(InputError, IndexError):
+    """An index is outside of what it counts."""
+
+
 class DatasetNotFoundError(GcnlabError, OSError):
     """A data set is neither on disk nor reachable, or a name is unknown; the message says which file to put where."""
 

@@ -29,7 +29,7 @@ from typing import IO, Any
 
 import torch
 
-from .errors import CorruptFileError, InputTypeError
+from .errors import CorruptFileError, InputError, InputTypeError
 
 if sys.platform == "win32":
     import msvcrt
@@ -84,6 +84,21 @@ def is_writable(folder: str | os.PathLike[str]) -> bool:
     while not os.path.exists(existing) and existing != existing.parent:
         existing = existing.parent
     return existing.is_dir() and os.access(existing, os.W_OK) and bool(existing.stat().st_mode & 0o222)
+
+
+def check_target(argument: str, path: str | os.PathLike[str], is_folder: bool = False) -> None:
+    """Raise InputError unless `path` can be written as a file, or files in it as a folder: before the work, not after.
+
+    Args:
+        argument: what the message calls it.
+        path: need not exist, nor its folder.
+        is_folder: whether it is a folder.
+    """
+    folder = Path(path) if is_folder else Path(path).parent
+    if not is_folder and Path(path).is_dir():
+        raise InputError(f"{argument}: {path} is a folder, expected the path of a file.")
+    if not is_writable(folder):
+        raise InputError(f"{argument}: {path} cannot be written: {folder} is a file, or a folder without permission.")
 
 
 def remove_stale_temporaries(folder: str | os.PathLike[str]) -> None:
@@ -177,7 +192,8 @@ def lock(folder: str | os.PathLike[str]) -> Iterator[None]:
         yield
 
 
-def _bytes_of(tensor: torch.Tensor) -> memoryview:
+def bytes_of(tensor: torch.Tensor) -> memoryview:
+    """A dense tensor's elements in row-major order, from any device."""
     flat = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy().data
 
@@ -212,7 +228,7 @@ def write_arrays(path: str | os.PathLike[str], header: dict[str, Any], arrays: d
                 f"expected a dense tensor of one of {', '.join(_DTYPES)}"
             )
         offset = _aligned(position)
-        raw = _bytes_of(tensor)
+        raw = bytes_of(tensor)
         parts += [bytes(offset - position), raw]
         position = offset + raw.nbytes
         entries.append({"name": name, "dtype": dtype, "shape": list(tensor.shape), "offset": offset})

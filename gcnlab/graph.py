@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError, InputTypeError
-from .sparse import SparseMatrix, check_count
+from .sparse import SparseMatrix, as_tensor, check_count
 
 if TYPE_CHECKING:
     import networkx
@@ -163,11 +164,11 @@ class Graph:
                 [0.4082, 0.3333, 0.4082],
                 [0.0000, 0.4082, 0.5000]])
         """
+        x = None if x is None else _as_features(x, options.get("check_finite", True))
+        y = None if y is None else as_tensor("y", y, "class numbers")
         if num_nodes is None:
-            if x is not None and hasattr(x, "shape"):
-                num_nodes = int(x.shape[0])
-            elif x is not None or (y is not None and torch.as_tensor(y).dim()):
-                num_nodes = len(x if x is not None else y)
+            shape: Sequence[int] = x.shape if x is not None else y.shape if y is not None else ()
+            num_nodes = int(shape[0]) if len(shape) else None
         adjacency = SparseMatrix.from_edges(edge_index, num_nodes, edge_weight, duplicates=duplicates)
         num_given = edge_index.shape[1] if hasattr(edge_index, "shape") else len(edge_index[0])
         return cls(
@@ -177,17 +178,17 @@ class Graph:
     @classmethod
     def from_scipy(cls, adjacency: scipy.sparse.sparray | scipy.sparse.spmatrix, **options: Any) -> Graph:
         """From a scipy sparse A [N, N], A[target, source]; `options` are those of `Graph`, x, y and masks included."""
-        return cls(SparseMatrix.from_scipy(adjacency), **options)
+        return cls(SparseMatrix.from_scipy(adjacency, "adjacency"), **options)
 
     @classmethod
     def from_dense(cls, adjacency: Any, **options: Any) -> Graph:
         """From a dense A [N, N], A[target, source]: a tensor, array or nested list."""
-        return cls(SparseMatrix.from_dense(adjacency), **options)
+        return cls(SparseMatrix.from_dense(adjacency, "adjacency"), **options)
 
     @classmethod
     def from_torch(cls, adjacency: Tensor, **options: Any) -> Graph:
         """From a torch sparse tensor A [N, N] (COO, CSR or CSC), A[target, source]."""
-        return cls(SparseMatrix.from_torch(adjacency), **options)
+        return cls(SparseMatrix.from_torch(adjacency, "adjacency"), **options)
 
     @classmethod
     def from_networkx(
@@ -209,6 +210,8 @@ class Graph:
                 order and kept as `class_names`.
             **options: as for `Graph`.
         """
+        if not hasattr(graph, "nodes"):
+            raise InputTypeError(f"graph: got {type(graph).__name__}, expected a networkx graph.")
         names = list(graph.nodes)
         index = {name: i for i, name in enumerate(names)}
         source, target, weights = [], [], []
@@ -229,7 +232,7 @@ class Graph:
             options["x"] = _stack_features(names, rows)
         if label is not None:
             values = [row[0] for row in _node_attributes(graph, [label])]
-            if not all(isinstance(value, int) for value in values):
+            if not all(isinstance(value, numbers.Integral) for value in values):  # NumPy's integers too
                 class_names = sorted({str(value) for value in values})
                 options.setdefault("class_names", class_names)
                 values = [class_names.index(str(value)) for value in values]
@@ -259,6 +262,8 @@ class Graph:
             directed: whether a row means source -> target alone; otherwise both directions.
             **options: as for `Graph`; `node_names` fixes the order, and may add nodes without an edge.
         """
+        if not hasattr(edges, "columns"):
+            raise InputTypeError(f"edges: got {type(edges).__name__}, expected a pandas DataFrame.")
         for column in (source, target, *([weight] if weight is not None else [])):
             if column not in edges.columns:
                 raise InputError(f"edges: no column {column!r}; the table has {list(edges.columns)}.")
@@ -274,7 +279,7 @@ class Graph:
             ends = torch.tensor([[index[name] for name in edges[column].tolist()] for column in (source, target)])
         except KeyError as error:
             raise InputError(f"edges: node {error.args[0]!r} is not among node_names.") from None
-        weights = None if weight is None else torch.as_tensor(edges[weight].to_numpy())
+        weights = None if weight is None else as_tensor(f"edges[{weight!r}]", edges[weight].to_numpy(), "numbers")
         if not directed:
             back = ends.flip(0)[:, ends[0] != ends[1]]
             weights = None if weights is None else torch.cat([weights, weights[ends[0] != ends[1]]])
@@ -284,6 +289,8 @@ class Graph:
     @classmethod
     def from_pyg(cls, data: Data, **options: Any) -> Graph:
         """From a PyG `Data`: edge_index, edge_weight (or a one-column edge_attr), x, y and the masks."""
+        if not hasattr(data, "edge_index"):
+            raise InputTypeError(f"data: got {type(data).__name__}, expected a PyG Data.")
         weight = data.edge_weight if "edge_weight" in data else data.edge_attr
         if weight is not None and weight.dim() == 2 and weight.shape[1] == 1:
             weight = weight.squeeze(1)
@@ -291,9 +298,9 @@ class Graph:
             if key in data and key not in options:
                 options[key] = data[key]
         y = options.get("y")
-        if y is not None and data.num_nodes != 1 and y.numel() == 1:
+        if y is not None and y is data.y and data.num_nodes != 1 and y.numel() == 1:
             options["y"] = y.reshape(())  # a graph's label
-        elif y is not None and y.dim() == 2 and y.shape[1] == 1:
+        elif y is not None and y is data.y and y.dim() == 2 and y.shape[1] == 1:
             options["y"] = y.squeeze(1)
         return cls.from_edges(data.edge_index, data.num_nodes, weight, **options)
 
@@ -304,8 +311,9 @@ class Graph:
         if unknown:
             raise InputError(f"replace: no argument {sorted(unknown)[0]!r}; expected some of {', '.join(keys)}.")
         arguments = {key: changes.get(key, getattr(self, key)) for key in keys}
-        other = Graph(**arguments, num_duplicates=self.num_duplicates, check_finite="x" in changes)
-        if arguments["adjacency"] is self.adjacency:
+        num_duplicates = 0 if "adjacency" in changes else self.num_duplicates
+        other = Graph(**arguments, num_duplicates=num_duplicates, check_finite="x" in changes)
+        if other.adjacency is self.adjacency:  # not where another dtype of x converted it
             other._derived.update(self._derived)
         return other
 
@@ -431,12 +439,12 @@ class Graph:
                 stacklevel=4,
             )
         dtype = self.adjacency.dtype
-        matrix = self.adjacency.to(torch.promote_types(dtype, torch.float32)).with_self_loops(self_loops)
+        matrix = self.adjacency.with_self_loops(self_loops)
         if norm is not None:
             degree = matrix.row_sums()
             self._check_degree(matrix, degree)
             inverse = torch.where(degree > 0, degree, 1).pow(-0.5 if norm == "sym" else -1.0) * (degree > 0)
-            matrix = matrix.scale(rows=inverse, cols=inverse if norm == "sym" else None)
+            matrix = matrix.scale(rows=inverse, cols=inverse if norm == "sym" else None)  # in float32 at least, too
         matrix = matrix.to(dtype)
         if norm != "rw" and not self.is_directed:
             matrix._mark_symmetric()
@@ -445,23 +453,29 @@ class Graph:
         return matrix
 
     def _check_degree(self, matrix: SparseMatrix, degree: Tensor) -> None:
-        bad = degree <= 0
-        if bool((matrix.value < 0).any()) and bool(bad.any()):
-            bad &= matrix.rowptr.diff() > 0
-            if bool(bad.any()):
-                node = int(bad.nonzero()[0])
-                called = f" ({self.node_names[node]!r})" if self.node_names is not None else ""
-                raise InputError(
-                    f"edge_weight: negative weights make the degree of node {node}{called} {float(degree[node]):g}; "
-                    "normalising needs positive degrees. Use absolute weights, or norm=None."
-                )
+        bad = ~torch.isfinite(degree)
+        if bool((matrix.value < 0).any()):
+            bad |= (degree <= 0) & (matrix.rowptr.diff() > 0)
+        if bool(bad.any()):
+            node = int(bad.nonzero()[0])
+            called = f" ({self.node_names[node]!r})" if self.node_names is not None else ""
+            found = float(degree[node].detach())
+            raise InputError(
+                f"edge_weight: negative weights make the degree of node {node}{called} {found:g}; "
+                "normalising needs positive degrees. Use absolute weights, or norm=None."
+                if found <= 0
+                else f"edge_weight: the degree of node {node}{called} is {found:g}; scale the weights down."
+            )
 
     @property
     def laplacian(self) -> SparseMatrix:
         """L = I - D^-1/2 A D^-1/2, the normalised Laplacian, without added loops. (Kipf & Welling 2017, section 2.)"""
-        if "laplacian" not in self._derived:
-            self._derived["laplacian"] = self._shifted_identity(self.normalize(None), -1.0)
-        return self._derived["laplacian"]
+        if "laplacian" in self._derived:
+            return self._derived["laplacian"]
+        laplacian = self._shifted_identity(self.normalize(None), -1.0)
+        if not laplacian.value.requires_grad:
+            self._derived["laplacian"] = laplacian
+        return laplacian
 
     def l_tilde(self, lambda_max: float | None = 2.0) -> SparseMatrix:
         """L̃ = 2 L / λ_max - I, the Laplacian with its spectrum scaled into [-1, 1], for Chebyshev polynomials.
@@ -489,7 +503,7 @@ class Graph:
         l + 1 is needed at. The numbers are those of the whole graph, and so is every gradient.
 
         Args:
-            nodes: a bool mask [N], or node ids.
+            nodes: a bool mask [N], or node ids, in any order.
             num_layers: number of products with Â.
 
         >>> karate = load("karate").with_features("identity")      # doctest: +SKIP
@@ -499,8 +513,7 @@ class Graph:
         if self.x is None:
             raise InputError('receptive_field: the graph has no x; make one with graph.with_features("identity").')
         check_count("num_layers", num_layers)
-        rows = nodes.nonzero().squeeze(1) if nodes.dtype == torch.bool else nodes
-        wanted = rows
+        rows = wanted = _check_nodes(nodes, self.num_nodes).to(self.device)
         operators: list[SparseMatrix] = []
         for _ in range(num_layers):
             block = self.a_hat.select_rows(rows)
@@ -539,6 +552,9 @@ class Graph:
         graph: networkx.Graph = networkx.DiGraph() if self.is_directed else networkx.Graph()
         names = list(self.node_names) if self.node_names is not None else list(range(self.num_nodes))
         graph.add_nodes_from(names)
+        if len(graph) < self.num_nodes:
+            twice = next(name for i, name in enumerate(names) if name in names[:i])
+            raise InputError(f"node_names: {twice!r} names two nodes, and networkx would make them one.")
         x = self.x.to_dense() if isinstance(self.x, SparseMatrix) else self.x
         if x is not None:
             networkx.set_node_attributes(graph, dict(zip(names, x.tolist(), strict=True)), "x")
@@ -603,14 +619,7 @@ def _add(a: SparseMatrix, b: SparseMatrix, factor: float, symmetric: bool) -> Sp
 
 
 def _check_features(x: Any, num_nodes: int, check_finite: bool) -> Features:
-    if not isinstance(x, SparseMatrix):
-        if hasattr(x, "tocsr"):
-            x = SparseMatrix.from_scipy(x)
-        elif isinstance(x, Tensor) and x.layout != torch.strided:
-            x = SparseMatrix.from_torch(x)
-        else:
-            x = torch.as_tensor(x)
-            x = x if x.is_floating_point() else x.float()
+    x = _as_features(x, check_finite)
     if len(x.shape) != 2 or x.shape[0] != num_nodes:
         raise InputError(f"x: got shape {tuple(x.shape)}, expected [{num_nodes}, num_features], a row for each node.")
     if check_finite:
@@ -620,6 +629,19 @@ def _check_features(x: Any, num_nodes: int, check_finite: bool) -> Features:
     if isinstance(x, SparseMatrix) and x.density >= SPARSE_BELOW and not x.value.requires_grad:
         return x.to_dense()
     return x
+
+
+def _as_features(x: Any, check_finite: bool) -> Features:
+    if isinstance(x, SparseMatrix):
+        return x
+    if hasattr(x, "tocsr"):
+        return SparseMatrix.from_scipy(x, "x", check_finite)
+    if isinstance(x, Tensor) and x.layout != torch.strided:
+        return SparseMatrix.from_torch(x, "x", check_finite)
+    x = as_tensor("x", x, "numbers, [num_nodes, num_features]")
+    if x.is_complex():
+        raise InputError("x: got complex values, expected real ones.")
+    return x if x.is_floating_point() else x.float()
 
 
 def check_features_finite(x: Features, name: str = "x") -> None:
@@ -635,7 +657,7 @@ def check_features_finite(x: Features, name: str = "x") -> None:
 
 
 def _check_labels(y: Any, num_nodes: int, num_classes: int | None) -> Tensor:
-    y = torch.as_tensor(y)
+    y = as_tensor("y", y, "class numbers")
     if y.dim() == 0 or (y.dim() == 1 and y.shape[0] == num_nodes):
         if y.is_floating_point():
             return y
@@ -654,7 +676,7 @@ def _check_labels(y: Any, num_nodes: int, num_classes: int | None) -> Tensor:
 
 
 def _check_mask(name: str, mask: Any, num_nodes: int, y: Tensor | None) -> Tensor:
-    mask = torch.as_tensor(mask)
+    mask = as_tensor(name, mask, "a bool for each node")
     if mask.dtype != torch.bool:
         raise InputError(f"{name}: got dtype {mask.dtype}, expected bool; turn ids into a mask with mask[ids] = True.")
     if mask.shape != (num_nodes,):
@@ -675,6 +697,24 @@ def _check_disjoint(masks: dict[str, Tensor]) -> None:
             both = masks[first] & masks[second]
             if bool(both.any()):
                 raise InputError(f"{first} and {second} overlap: node {int(both.nonzero()[0])} is in both.")
+
+
+def _check_nodes(nodes: Any, num_nodes: int) -> Tensor:
+    """`nodes`, a bool mask or ids, as int64 ids."""
+    nodes = as_tensor("nodes", nodes, "a bool mask or node ids")
+    if nodes.dtype == torch.bool:
+        if nodes.shape != (num_nodes,):
+            raise InputError(f"nodes: got a mask of shape {tuple(nodes.shape)}, expected [{num_nodes}].")
+        return nodes.nonzero().squeeze(1)
+    if nodes.dim() != 1 or nodes.is_floating_point() or nodes.is_complex():
+        raise InputError(
+            f"nodes: got {nodes.dtype} of shape {tuple(nodes.shape)}, expected a bool mask or integer ids."
+        )
+    bad = (nodes < 0) | (nodes >= num_nodes)
+    if bool(bad.any()):
+        at = int(bad.nonzero()[0])
+        raise InputError(f"nodes: id {int(nodes[at])} at {at}, but ids must be at least 0 and below {num_nodes}.")
+    return nodes.long()
 
 
 def _node_attributes(graph: networkx.Graph, keys: list[str]) -> list[list[Any]]:

@@ -43,11 +43,30 @@ def _dropout(x: Tensor, p: float) -> Tensor:
     if x.device.type != "cpu" or torch.compiler.is_compiling():  # both have a fused kernel
         return F.dropout(x, p)
     lanes, levels = (torch.int8, 256) if (p * 256).is_integer() else (torch.int16, 65536)
-    dropped = round(p * levels)  # this many of the `levels` values of a lane
+    dropped = min(round(p * levels), levels - 1)  # this many of the `levels` values of a lane
     per_word = 8 if levels == 256 else 4
     words = torch.randint(-(2**63), 2**63 - 1, (-(-x.numel() // per_word),))
-    keep = words.view(lanes)[: x.numel()] >= dropped - levels // 2
+    transformed = torch._C._are_functorch_transforms_active()
+    coins = _ViewAs.apply(words, lanes) if transformed else words.view(lanes)
+    keep = coins[: x.numel()] >= dropped - levels // 2
     return x * keep.view(x.shape).to(x.dtype).mul_(levels / (levels - dropped))
+
+
+class _ViewAs(torch.autograd.Function):
+    """`words.view(dtype)`, for which vmap has no rule in torch 2.6."""
+
+    @staticmethod
+    def forward(words: Tensor, dtype: torch.dtype) -> Tensor:
+        return words.view(dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], words: Tensor, dtype: torch.dtype) -> tuple[Tensor, int]:
+        assert in_dims[0] is not None
+        return words.movedim(in_dims[0], 0).contiguous().view(dtype), 0
 
 
 def glorot_uniform(weight: Tensor) -> Tensor:
@@ -130,9 +149,10 @@ def check_operands(x: Any, a_hat: Any, in_channels: int, weight: Tensor) -> None
     """Raise unless x [..., num_nodes, in_channels] and a_hat [*, num_nodes] fit each other and the weight."""
     if not isinstance(x, (Tensor, SparseMatrix)):
         raise InputTypeError(f"x: got {type(x).__name__}, expected a tensor or a SparseMatrix.")
-    if not hasattr(a_hat, "shape"):
+    if not hasattr(a_hat, "shape") or not isinstance(getattr(a_hat, "dtype", x.dtype), torch.dtype):
         raise InputTypeError(
-            f"a_hat: got {type(a_hat).__name__}, expected a matrix: graph.a_hat, a SparseMatrix, a dense or sparse tensor."
+            f"a_hat: got {type(a_hat).__name__}, expected a matrix: graph.a_hat, a SparseMatrix, a dense or sparse "
+            "tensor; SparseMatrix.from_scipy and from_dense make one."
         )
     if isinstance(a_hat, Tensor) and not a_hat.is_floating_point():
         raise InputTypeError(
@@ -149,7 +169,17 @@ def check_operands(x: Any, a_hat: Any, in_channels: int, weight: Tensor) -> None
         raise InputError(
             f"a_hat: got shape {tuple(a_hat.shape)}, expected [{shape[-2]}, {shape[-2]}] for x of shape {tuple(shape)}."
         )
-    if x.dtype != weight.dtype and not torch.is_autocast_enabled(weight.device.type):
+    if isinstance(a_hat, Tensor) and a_hat.layout != torch.strided and len(shape) == 3:
+        raise InputError(
+            "a_hat: a torch sparse tensor takes x [num_nodes, C] alone; SparseMatrix.from_torch(a_hat) takes a batch."
+        )
+    is_autocast = torch.is_autocast_enabled(weight.device.type)
+    if x.dtype != weight.dtype and not is_autocast:
         raise InputError(f"x: got {x.dtype}, but the layer has {weight.dtype}; convert x or the layer with .to(dtype).")
-    if x.device != weight.device:
-        raise InputError(f"x: is on {x.device}, but the layer on {weight.device}; move one with .to(device).")
+    if isinstance(a_hat, Tensor) and a_hat.dtype != x.dtype and not is_autocast:
+        raise InputError(f"a_hat: got {a_hat.dtype}, but x is {x.dtype}; convert one with .to(dtype).")
+    for name, operand in (("x", x), ("a_hat", a_hat)):
+        if getattr(operand, "device", weight.device) != weight.device:
+            raise InputError(
+                f"{name}: is on {operand.device}, but the layer on {weight.device}; move one with .to(device)."
+            )

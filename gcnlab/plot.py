@@ -43,7 +43,8 @@ def history(history: History, path: str | PathLike[str] | None = None, title: st
         axes.legend(frameon=False)
     count = len(history.seeds)
     spread = f"mean of {count} seeds, band: 1 standard deviation; " if count > 1 else ""
-    figure.suptitle(f"{title + chr(10) if title else ''}{spread}dashed: kept weights", fontsize="medium")
+    lines = [*([title] if title else []), f"{spread}dashed: kept weights"]
+    figure.suptitle("\n".join(lines), fontsize="medium")
     if path is not None:
         figure.savefig(path, dpi=150)
     return figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +17,9 @@ from torch import Tensor
 
 from . import metrics
 from .checkpoint import describe, write_checkpoint
-from .data import load
+from .data import catalog, load
 from .errors import InputError
-from .files import atomic_write
+from .files import atomic_write, check_target
 from .graph import Graph
 from .models import GCN
 from .sparse import SparseMatrix
@@ -62,6 +63,12 @@ class Recipe:
     @property
     def model_name(self) -> str:
         return f"GCN, {self.num_layers} layers, {self.hidden_channels} hidden"
+
+    @property
+    def datasets(self) -> list[str]:
+        """The names it can run on: those whose files have the form of its own."""
+        form = catalog()[self.dataset]["format"]
+        return [name for name, entry in catalog().items() if entry["format"] == form]
 
     def graph(
         self, dataset: str | None = None, protocol: str | None = None, root: str | None = None, seed: int = 0
@@ -134,7 +141,7 @@ def run(
         device: "cpu" or "cuda"; by default cuda where there is one.
         epochs: the most epochs; by default the recipe's.
         root: data root.
-        dataset: another set of the same kind.
+        dataset: another set of the same kind, or for citation sets the path of a folder of Planetoid files.
         protocol: one of the recipe's protocols.
         out: a folder for result.json, curves.png and model.gcnlab (the seed with the best validation accuracy).
         say: gets lines of text for people.
@@ -145,6 +152,10 @@ def run(
     start = time.perf_counter()
     recipe = find(name)
     dataset, protocol = dataset or recipe.dataset, protocol or recipe.protocols[0]
+    if dataset.lower() in catalog():
+        dataset = dataset.lower()
+    if dataset not in recipe.datasets and (dataset in catalog() or "public" not in recipe.protocols):
+        raise InputError(f"dataset: {name} does not run on {dataset!r}; it runs on {', '.join(recipe.datasets)}.")
     if protocol not in recipe.protocols:
         raise InputError(f"protocol: {protocol!r} does not fit {name}; it can follow {', '.join(recipe.protocols)}.")
     num_seeds = recipe.num_seeds if seeds is None else seeds
@@ -153,49 +164,55 @@ def run(
         if value < 1:
             raise InputError(f"{argument}: got {value}, expected at least 1.")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"device: got {device!r}, expected 'cpu' or 'cuda'.")
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("device: 'cuda' was asked for, but torch sees no CUDA device; use --device cpu.")
+    if out is not None:
+        check_target("out", out, is_folder=True)
 
     say(f"{name}: {recipe.model_name}, on {dataset}, {num_seeds} seed{'s' * (num_seeds > 1)}")
     say(f"protocol {protocol}: {PROTOCOLS[protocol]}; {SELECTION}")
-    one_split = protocol != "random"
-    parts: list[tuple[Graph, History]] = []
-    for group in [range(num_seeds)] if one_split else [[seed] for seed in range(num_seeds)]:
+    if device == "cuda":
+        say(
+            "on a GPU a seed repeats to the bit only in torch's deterministic mode (torch.use_deterministic_algorithms)"
+        )
+    seed_groups = [[seed] for seed in range(num_seeds)] if protocol == "random" else [list(range(num_seeds))]
+    parts: list[History] = []
+    test: list[dict[str, Any]] = []
+    for group in seed_groups:
         graph = recipe.graph(dataset, protocol, root, seed=group[0]).to(device)
-        parts.append((graph, _fit(recipe, graph, group, epochs)))
+        parts.append(_fit(recipe, graph, group, epochs))
+        test += _test_scores(recipe, graph, parts[-1])
 
-    test = [score for graph, history in parts for score in _test_scores(recipe, graph, history)]
-    history = History.join([history for _, history in parts])
+    history = History.join(parts)
     val_accuracy = history.best("val_accuracy")
-    num_parameters = sum(tensor[0].numel() for tensor in history.states.values())
     published = recipe.published.get((dataset, protocol))
     result = {
         "recipe": name,
         "dataset": dataset,
         "protocol": protocol,
         "model": recipe.model_name,
-        "num_parameters": num_parameters,
+        "num_parameters": sum(tensor[0].numel() for tensor in history.states.values()),
         "seeds": history.seeds,
         "test_accuracy": _spread([score["accuracy"] for score in test]),
         "test_macro_f1": _spread([score["macro_f1"] for score in test]),
         "val_accuracy": _spread(val_accuracy.tolist()),
         "epochs": int((~history.metrics["train_loss"].isnan()).sum(0).max()),
         "seconds": 0.0,
-        "epoch_seconds_median": sorted(history.epoch_seconds)[len(history.epoch_seconds) // 2],
+        "epoch_seconds_median": statistics.median(history.epoch_seconds),
         "device": device,
         "versions": {"gcnlab": _version(), "torch": torch.__version__, "python": platform.python_version()},
         "published": None if published is None else {"value": published[0], "source": published[1]},
     }
-    best = int(val_accuracy.argmax())
-    graph = parts[0 if one_split else best][0]
     if out is not None:
+        best = int(val_accuracy.argmax())
         header = {
             "recipe": name, "dataset": dataset, "protocol": protocol, "epoch": int(history.best_epoch[best]),
             "seeds": [history.seeds[best]], "model": describe(recipe.model(graph)),
             "class_names": list(graph.class_names or ()), "confusion_matrix": test[best]["confusion_matrix"],
         }  # fmt: skip
         folder = Path(out)
-        folder.mkdir(parents=True, exist_ok=True)
         write_checkpoint(
             folder / "model.gcnlab", header, {key: value[best : best + 1] for key, value in history.states.items()}
         )

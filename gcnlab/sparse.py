@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy
     import scipy.sparse
 
-_INT32_MAX = 2**31 - 1
+_INT32_MAX, _INT64_MAX = 2**31 - 1, 2**63 - 1
 _HAS_FBGEMM = "fbgemm" in torch.backends.quantized.supported_engines
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -70,6 +70,8 @@ def _spmm(rowptr: Tensor, col: Tensor, value: Tensor, x: Tensor) -> Tensor:
         # A CSR product is a weighted bag of embeddings, and FBGEMM's kernel for those is the fastest CSR product in
         # torch: 2 to 4 times MKL's and ATen's at 8 to 256 columns. It checks `col` and sums in float32.
         return torch.embedding_bag(x, col, rowptr, False, 0, False, value, True)[0]
+    if x.device.type == "cpu" and x.dtype in (torch.bfloat16, torch.float16):  # which MKL does not have
+        return _spmm(rowptr, col, value.float(), x.float()).to(x.dtype)
     return _csr(rowptr, col, value, x.shape[0]) @ x
 
 
@@ -86,7 +88,7 @@ def _sddmm(rowptr: Tensor, col: Tensor, g: Tensor, x: Tensor) -> Tensor:
 
 
 def _transpose(rowptr: Tensor, col: Tensor, num_cols: int) -> tuple[Tensor, Tensor, Tensor]:
-    order = torch.arange(col.shape[0], dtype=col.dtype, device=col.device)
+    order = torch.arange(col.shape[0], device=col.device)  # int64: torch 2.6's vmap of index_select takes no other
     csc = _csr(rowptr, col, order, num_cols).to_sparse_csc()
     return csc.ccol_indices().clone(), csc.row_indices().clone(), csc.values().clone()
 
@@ -100,7 +102,7 @@ def _sddmm_meta(rowptr: Tensor, col: Tensor, g: Tensor, x: Tensor) -> Tensor:
 
 
 def _transpose_meta(rowptr: Tensor, col: Tensor, num_cols: int) -> tuple[Tensor, Tensor, Tensor]:
-    return rowptr.new_empty(num_cols + 1), torch.empty_like(col), torch.empty_like(col)
+    return rowptr.new_empty(num_cols + 1), torch.empty_like(col), torch.empty_like(col, dtype=torch.int64)
 
 
 for _name, _kernel, _meta in (
@@ -116,7 +118,10 @@ _ops = torch.ops.gcnlab
 
 
 class _SpMM(torch.autograd.Function):
-    """S x. The transpose (t_rowptr, t_col, t_value) may be None; the backward pass then makes it."""
+    """S x. The transpose (t_rowptr, t_col, t_value) may be None; the backward pass then makes it.
+
+    It is None too where S is its own: torch.compile refuses the same tensor twice.
+    """
 
     @staticmethod
     def forward(
@@ -127,12 +132,14 @@ class _SpMM(torch.autograd.Function):
         t_col: Tensor | None,
         t_value: Tensor | None,
         x: Tensor,
+        is_symmetric: bool,
     ) -> Tensor:
         return _ops.spmm(rowptr, col, value, x)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
+        ctx.save_for_backward(*inputs[:-1])
+        ctx.is_symmetric = inputs[-1]
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
@@ -140,28 +147,30 @@ class _SpMM(torch.autograd.Function):
         grad_value = grad_x = None
         if ctx.needs_input_grad[2]:
             grad_value = _SDDMM.apply(rowptr, col, g, x)
-        if ctx.needs_input_grad[6]:
+        if ctx.needs_input_grad[6] and ctx.is_symmetric:
+            grad_x = _SpMM.apply(rowptr, col, value, None, None, None, g, True)
+        elif ctx.needs_input_grad[6]:
             if t_rowptr is None:
                 t_rowptr, t_col, order = _ops.transpose(rowptr, col, x.shape[-2])
                 t_value = value.index_select(-1, order)
-            grad_x = _SpMM.apply(t_rowptr, t_col, t_value, rowptr, col, value, g)
-        return None, None, grad_value, None, None, None, grad_x
+            grad_x = _SpMM.apply(t_rowptr, t_col, t_value, rowptr, col, value, g, False)
+        return None, None, grad_value, None, None, None, grad_x, None
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Tensor, int]:
-        rowptr, col, value, t_rowptr, t_col, t_value, x = inputs
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
+        rowptr, col, value, t_rowptr, t_col, t_value, x, is_symmetric = inputs
         value_dim, x_dim = in_dims[2], in_dims[6]
         if value_dim is None and x_dim is not None and value.dim() == 1:
             # S is the same for all: the batch becomes columns of one product.
             columns = x.movedim(x_dim, 1)  # [num_cols, B, C]
-            out = _SpMM.apply(rowptr, col, value, t_rowptr, t_col, t_value, columns.flatten(1))
+            out = _SpMM.apply(rowptr, col, value, t_rowptr, t_col, t_value, columns.flatten(1), is_symmetric)
             return out.unflatten(1, columns.shape[1:]), 1
         size = info.batch_size
         value, x = _front(value, value_dim, size), _front(x, x_dim, size)
         if t_value is not None:
             t_value = _front(t_value, in_dims[5], size).flatten(0, -2)
         # A nested vmap merges into the one leading batch.
-        out = _SpMM.apply(rowptr, col, value.flatten(0, -2), t_rowptr, t_col, t_value, x.flatten(0, -3))
+        out = _SpMM.apply(rowptr, col, value.flatten(0, -2), t_rowptr, t_col, t_value, x.flatten(0, -3), is_symmetric)
         return out.unflatten(0, value.shape[:-1]), 0
 
 
@@ -181,8 +190,8 @@ class _SDDMM(torch.autograd.Function):
         rowptr, col, g, x = ctx.saved_tensors
         t_rowptr, t_col, order = _ops.transpose(rowptr, col, x.shape[-2])
         t_grad = grad.index_select(-1, order)
-        grad_g = _SpMM.apply(rowptr, col, grad, t_rowptr, t_col, t_grad, x)
-        grad_x = _SpMM.apply(t_rowptr, t_col, t_grad, rowptr, col, grad, g)
+        grad_g = _SpMM.apply(rowptr, col, grad, t_rowptr, t_col, t_grad, x, False)
+        grad_x = _SpMM.apply(t_rowptr, t_col, t_grad, rowptr, col, grad, g, False)
         return None, None, grad_g, grad_x
 
     @staticmethod
@@ -247,6 +256,8 @@ class SparseMatrix:
         if duplicates not in ("sum", "first", "error"):
             raise InputError(f'duplicates: got {duplicates!r}, expected "sum", "first" or "error".')
         num_rows, num_cols = int(shape[0]), int(shape[1])
+        if num_rows * num_cols > _INT64_MAX:
+            raise InputError(f"shape: {num_rows} x {num_cols} is more places than an int64 can number.")
         if value is None:
             value = torch.ones(row.shape[0], device=row.device)
         key = row * num_cols + col
@@ -264,8 +275,11 @@ class SparseMatrix:
                     )
                 group = is_first.cumsum(0) - 1
                 key = key[is_first]
-                merged = value[is_first]
-                value = torch.zeros_like(merged).index_add_(0, group, value) if duplicates == "sum" else merged
+                if duplicates == "first":
+                    value = value[is_first]
+                else:  # summed in float32 at least
+                    wide = value.to(torch.promote_types(value.dtype, torch.float32))
+                    value = wide.new_zeros(key.shape[0]).index_add_(0, group, wide).to(value.dtype)
         index = torch.int32 if max(num_rows, num_cols, key.shape[0]) <= _INT32_MAX else torch.int64
         row, col = key.div(max(num_cols, 1), rounding_mode="floor"), key.remainder(max(num_cols, 1))
         rowptr = torch.zeros(num_rows + 1, dtype=torch.int64, device=key.device)
@@ -298,11 +312,13 @@ class SparseMatrix:
         edge_index = check_edge_index(edge_index)
         if shape is None:
             if num_nodes is None:
-                num_nodes = int(edge_index.max()) + 1 if edge_index.numel() else 0
+                num_nodes = max(int(edge_index.max()) + 1, 0) if edge_index.numel() else 0
             num_nodes = check_count("num_nodes", num_nodes)
             shape = (num_nodes, num_nodes)
         elif num_nodes is not None:
             raise InputError("num_nodes and shape were both given; pass one.")
+        else:
+            shape = (check_count("shape[0]", shape[0]), check_count("shape[1]", shape[1]))
         source, target = edge_index
         for ids, limit in ((target, shape[0]), (source, shape[1])):
             bad = (ids < 0) | (ids >= limit)
@@ -318,26 +334,44 @@ class SparseMatrix:
         return cls.from_coo(target, source, value, shape, duplicates)
 
     @classmethod
-    def from_scipy(cls, matrix: scipy.sparse.sparray | scipy.sparse.spmatrix) -> SparseMatrix:
-        """From any scipy sparse matrix or array; entries given twice are summed, float32 unless it is float64."""
+    def from_scipy(
+        cls,
+        matrix: scipy.sparse.sparray | scipy.sparse.spmatrix,
+        name: str = "matrix",
+        check_finite: bool = True,
+    ) -> SparseMatrix:
+        """From any scipy sparse matrix or array; entries given twice are summed, float32 unless it is float64.
+
+        `name` is what errors call it; `check_finite` refuses NaN and infinities. Likewise in `from_dense`, `from_torch`.
+        """
         if not hasattr(matrix, "tocoo"):
-            raise InputTypeError(f"matrix: got {type(matrix).__name__}, expected a scipy sparse matrix.")
+            raise InputTypeError(f"{name}: got {type(matrix).__name__}, expected a scipy sparse matrix.")
+        if matrix.ndim != 2:
+            raise InputError(f"{name}: got shape {matrix.shape}, expected two dimensions.")
+        if hasattr(matrix, "check_format"):  # tocoo() trusts the row pointer, and writes out of bounds if it is wrong
+            try:
+                matrix.check_format(full_check=True)
+            except ValueError as error:
+                raise InputError(f"{name}: is not a valid scipy matrix: {error}.") from None
         coo = matrix.tocoo()
         row, col = (torch.from_numpy(part.astype("int64")) for part in (coo.row, coo.col))
-        _check_inside("matrix", row, col, coo.shape)
-        return cls.from_coo(row, col, check_weight(coo.data, coo.nnz, "matrix"), coo.shape)
+        value = _check_entries(name, row, col, coo.data, coo.shape, check_finite)
+        return cls.from_coo(row, col, value, coo.shape)
 
     @classmethod
-    def from_dense(cls, matrix: Any) -> SparseMatrix:
+    def from_dense(cls, matrix: Any, name: str = "matrix", check_finite: bool = True) -> SparseMatrix:
         """From a dense [num_rows, num_cols] tensor, array or nested list; its non-zeros are stored."""
-        matrix = torch.as_tensor(matrix)
+        matrix = as_tensor(name, matrix, "a tensor, an array or lists of numbers")
+        if matrix.layout != torch.strided:
+            raise InputTypeError(f"{name}: got layout {matrix.layout}, expected a dense tensor; use from_torch.")
         if matrix.dim() != 2:
-            raise InputError(f"matrix: got shape {tuple(matrix.shape)}, expected two dimensions.")
+            raise InputError(f"{name}: got shape {tuple(matrix.shape)}, expected two dimensions.")
         row, col = matrix.nonzero(as_tuple=True)
-        return cls.from_coo(row, col, check_weight(matrix[row, col], row.shape[0], "matrix"), matrix.shape)
+        value = _check_entries(name, row, col, matrix[row, col], matrix.shape, check_finite)
+        return cls.from_coo(row, col, value, matrix.shape)
 
     @classmethod
-    def from_torch(cls, matrix: Tensor) -> SparseMatrix:
+    def from_torch(cls, matrix: Tensor, name: str = "matrix", check_finite: bool = True) -> SparseMatrix:
         """From a torch sparse tensor in COO, CSR or CSC layout. Its invariants are checked."""
         if not isinstance(matrix, Tensor) or matrix.layout not in (
             torch.sparse_coo,
@@ -345,33 +379,30 @@ class SparseMatrix:
             torch.sparse_csc,
         ):
             found = matrix.layout if isinstance(matrix, Tensor) else type(matrix).__name__
-            raise InputTypeError(f"matrix: got {found}, expected a torch sparse tensor (COO, CSR or CSC).")
-        if matrix.dim() != 2:
-            raise InputError(f"matrix: got shape {tuple(matrix.shape)}, expected two dimensions.")
-        if matrix.layout != torch.sparse_coo:
-            parts = (
-                (matrix.crow_indices(), matrix.col_indices())
-                if matrix.layout == torch.sparse_csr
-                else (matrix.ccol_indices(), matrix.row_indices())
+            raise InputTypeError(f"{name}: got {found}, expected a torch sparse tensor (COO, CSR or CSC).")
+        if matrix.dim() != 2 or matrix.dense_dim():
+            raise InputError(
+                f"{name}: got shape {tuple(matrix.shape)} with {matrix.dense_dim()} dense dimensions, "
+                "expected two dimensions, both sparse."
             )
-            major = matrix.shape[0 if matrix.layout == torch.sparse_csr else 1]
-            pointer = parts[0]
-            nnz = parts[1].shape[0]
-            ordered = bool((pointer.diff() >= 0).all()) and int(pointer[0]) == 0 and int(pointer[-1]) == nnz
-            if matrix.values().dim() != 1 or pointer.shape[0] != major + 1 or not ordered:
-                raise InputError(
-                    f"matrix: the row or column pointer of this {tuple(matrix.shape)} tensor is not valid."
-                )
-            outer, inner = _row_index(pointer, nnz), parts[1].long()
-            row, col = (outer, inner) if matrix.layout == torch.sparse_csr else (inner, outer)
-            value = matrix.values()
-        else:
-            if matrix.dense_dim():
-                raise InputError(f"matrix: has {matrix.dense_dim()} dense dimensions, expected scalar entries.")
+        if matrix.layout == torch.sparse_coo:
             row, col = matrix._indices()
             value = matrix._values()
-        _check_inside("matrix", row, col, matrix.shape)
-        return cls.from_coo(row, col, check_weight(value, value.shape[0], "matrix"), matrix.shape)
+        else:
+            is_csr = matrix.layout == torch.sparse_csr
+            pointer = matrix.crow_indices() if is_csr else matrix.ccol_indices()
+            inner = matrix.col_indices().long() if is_csr else matrix.row_indices().long()
+            value = matrix.values()
+            major, nnz = matrix.shape[0 if is_csr else 1], inner.shape[0]
+            ordered = bool((pointer.diff() >= 0).all())
+            if pointer.shape[0] != major + 1 or not ordered or int(pointer[0]) != 0 or int(pointer[-1]) != nnz:
+                raise InputError(
+                    f"{name}: the row or column pointer of this {tuple(matrix.shape)} tensor is not valid."
+                )
+            outer = _row_index(pointer, nnz)
+            row, col = (outer, inner) if is_csr else (inner, outer)
+        value = _check_entries(name, row, col, value, matrix.shape, check_finite)
+        return cls.from_coo(row, col, value, matrix.shape)
 
     @classmethod
     def eye(cls, size: int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> SparseMatrix:
@@ -389,6 +420,10 @@ class SparseMatrix:
     def _mark_symmetric(self) -> SparseMatrix:
         self._transposed = self
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = self if self._transposed is self else None
+        return {**self.__dict__, "_pattern": [], "_transposed": kept}  # a copy or a pickle makes its own transpose
 
     # -- looking at it ------------------------------------------------------------------------------------------------
 
@@ -422,9 +457,9 @@ class SparseMatrix:
         )
 
     def row_sums(self) -> Tensor:
-        """S 1, [num_rows]."""
-        ones = torch.ones(self.shape[1], 1, dtype=self.dtype, device=self.device)
-        return (self @ ones).squeeze(1)
+        """S 1, [num_rows], in float32 at least."""
+        dtype = torch.promote_types(self.dtype, torch.float32)
+        return self.to(dtype) @ torch.ones(self.shape[1], dtype=dtype, device=self.device)
 
     def diagonal(self) -> Tensor:
         """S_ii, [min(shape)]."""
@@ -444,15 +479,22 @@ class SparseMatrix:
 
     @property
     def T(self) -> SparseMatrix:
-        """The transpose, made when first asked for and kept; a symmetric matrix that knows it is its own."""
-        if self._transposed is None:
-            if not self._pattern:
-                self._pattern.append(_ops.transpose(self.rowptr, self.col, self.shape[1]))
-            rowptr, col, order = self._pattern[0]
-            t = SparseMatrix(rowptr, col, self.value.index_select(0, order), self.shape[::-1])
-            t._transposed = self
+        """The transpose, made when first asked for and kept; a symmetric matrix that knows it is its own.
+
+        Of learned values only the pattern's transpose is kept: they change, each backward pass needs a graph of its
+        own, and entry (i, j) has another derivative than entry (j, i).
+        """
+        kept, learned = self._transposed, self.value.requires_grad
+        if kept is not None and (not learned or (kept is not self and kept.value.requires_grad)):
+            return kept
+        if not self._pattern:
+            self._pattern.append(_ops.transpose(self.rowptr, self.col, self.shape[1]))
+        rowptr, col, order = self._pattern[0]
+        t = SparseMatrix(rowptr, col, self.value.index_select(0, order), self.shape[::-1])
+        t._transposed = self
+        if not learned:
             self._transposed = t
-        return self._transposed
+        return t
 
     def __matmul__(self, other: Any) -> Any:
         if isinstance(other, SparseMatrix):
@@ -473,9 +515,16 @@ class SparseMatrix:
             return self._product(columns.flatten(1)).unflatten(1, columns.shape[1:]).movedim(0, 1)
         return self._product(other)
 
-    def __rmatmul__(self, x: Tensor) -> Tensor:
-        """x S for a dense x [..., num_rows]."""
-        return (self.T @ x.mT).mT
+    def __rmatmul__(self, x: Any) -> Any:
+        """x S for a dense x [num_rows], [R, num_rows] or [batch, R, num_rows]."""
+        if not isinstance(x, Tensor):
+            return NotImplemented
+        if x.dim() not in (1, 2, 3) or x.shape[-1] != self.shape[0]:
+            raise InputError(
+                f"x @ S: x has shape {tuple(x.shape)} and S is {self.shape[0]} x {self.shape[1]}; "
+                f"expected [{self.shape[0]}], [R, {self.shape[0]}] or [batch, R, {self.shape[0]}]."
+            )
+        return self.T.__matmul__(x) if x.dim() == 1 else self.T.__matmul__(x.mT).mT
 
     @classmethod
     def __torch_function__(
@@ -503,11 +552,12 @@ class SparseMatrix:
                     f"S @ x: S is {value.dtype} and x {x.dtype}; convert one with .to({value.dtype}) or .to({x.dtype})."
                 )
             value = value.to(x.dtype)  # low precision in, low precision out; the kernels sum in float32
-        if torch.is_grad_enabled() and x.requires_grad:
+        # Under vmap x.requires_grad is False, whatever the batch says.
+        if torch.is_grad_enabled() and (x.requires_grad or torch._C._functorch.is_batchedtensor(x)):
             t = self.T
-            t_value = t.value.to(x.dtype)
-            return _SpMM.apply(self.rowptr, self.col, value, t.rowptr, t.col, t_value, x)
-        return _SpMM.apply(self.rowptr, self.col, value, None, None, None, x)
+            if t is not self:
+                return _SpMM.apply(self.rowptr, self.col, value, t.rowptr, t.col, t.value.to(x.dtype), x, False)
+        return _SpMM.apply(self.rowptr, self.col, value, None, None, None, x, self._transposed is self)
 
     def _matmul_sparse(self, other: SparseMatrix) -> SparseMatrix:
         if self.shape[1] != other.shape[0]:
@@ -528,7 +578,7 @@ class SparseMatrix:
     def row_normalized(self) -> SparseMatrix:
         """Each row divided by its sum; a row that sums to zero stays as it is. (Kipf & Welling 2017, section 5.2.)"""
         total = self.row_sums()
-        return self.scale(rows=torch.where(total == 0, torch.ones_like(total), 1 / total))
+        return self.scale(rows=torch.where(total == 0, torch.ones_like(total), 1 / total)).to(self.dtype)
 
     def with_self_loops(self, mode: str | None = "fill") -> SparseMatrix:
         """S with the identity added exactly once.
@@ -600,7 +650,8 @@ class SparseMatrix:
         """A scipy CSR matrix; the values are detached and copied to the CPU where needed."""
         from scipy.sparse import csr_matrix
 
-        parts = [part.detach().cpu().numpy() for part in (self.value, self.col, self.rowptr)]
+        value = self.value.float() if self.dtype in (torch.bfloat16, torch.float16) else self.value  # scipy has neither
+        parts = [part.detach().cpu().numpy() for part in (value, self.col, self.rowptr)]
         return csr_matrix(tuple(parts), shape=self.shape)
 
     def to_torch(self) -> Tensor:
@@ -648,7 +699,7 @@ def check_edge_index(edge_index: Any) -> Tensor:
         return torch.empty(2, 0, dtype=torch.int64)
     if isinstance(edge_index, (list, tuple)) and not len(edge_index):
         raise InputError("edge_index: got an empty list, expected two lists of ids: [[], []] has no edges.")
-    tensor = _as_tensor("edge_index", edge_index, "a tensor, an array or lists of integers")
+    tensor = as_tensor("edge_index", edge_index, "a tensor, an array or lists of integers")
     if tensor.layout != torch.strided:
         raise InputTypeError("edge_index: got a sparse tensor; use Graph.from_torch or SparseMatrix.from_torch.")
     if tensor.dtype not in (torch.int64, torch.int32, torch.int16):
@@ -668,13 +719,7 @@ def check_edge_index(edge_index: Any) -> Tensor:
 
 def check_weight(weight: Any, length: int, name: str = "edge_weight") -> Tensor:
     """`weight` as a finite floating tensor [length]: float32 for integers, its own dtype for floats."""
-    tensor = _as_tensor(name, weight, "numbers")
-    if tensor.is_complex():
-        raise InputError(f"{name}: got complex values, expected real ones.")
-    if not tensor.is_floating_point():
-        tensor = tensor.float()
-    if tensor.shape != (length,):
-        raise InputError(f"{name}: got shape {tuple(tensor.shape)}, expected [{length}], one value an edge.")
+    tensor = _as_values(name, weight, length)
     bad = ~torch.isfinite(tensor.detach())
     if bool(bad.any()):
         at = int(bad.nonzero()[0])
@@ -684,7 +729,17 @@ def check_weight(weight: Any, length: int, name: str = "edge_weight") -> Tensor:
     return tensor
 
 
-def _as_tensor(name: str, data: Any, expected: str) -> Tensor:
+def _as_values(name: str, data: Any, length: int) -> Tensor:
+    tensor = as_tensor(name, data, "numbers")
+    if tensor.is_complex():
+        raise InputError(f"{name}: got complex values, expected real ones.")
+    if tensor.shape != (length,):
+        raise InputError(f"{name}: got shape {tuple(tensor.shape)}, expected [{length}], one value an edge.")
+    return tensor if tensor.is_floating_point() else tensor.float()
+
+
+def as_tensor(name: str, data: Any, expected: str) -> Tensor:
+    """`data` as a tensor: itself if it is one, else a copy; floats in a list become torch's default dtype."""
     if isinstance(data, Tensor):
         return data
     import numpy
@@ -696,12 +751,22 @@ def _as_tensor(name: str, data: Any, expected: str) -> Tensor:
         tensor = torch.from_numpy(array.copy())
         is_list = isinstance(data, (list, tuple))
         return tensor.to(torch.get_default_dtype()) if is_list and tensor.is_floating_point() else tensor
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         raise InputTypeError(f"{name}: got {type(data).__name__} ({error}), expected {expected}.") from None
 
 
-def _check_inside(name: str, row: Tensor, col: Tensor, shape: Sequence[int]) -> None:
+def _check_entries(name: str, row: Tensor, col: Tensor, value: Any, shape: Sequence[int], check_finite: bool) -> Tensor:
+    """The values of a matrix's entries as floats, if all stand inside it and are finite."""
     bad = (row < 0) | (row >= shape[0]) | (col < 0) | (col >= shape[1])
     if bool(bad.any()):
         at = int(bad.nonzero()[0])
         raise InputError(f"{name}: entry {at} is at ({int(row[at])}, {int(col[at])}), outside {tuple(shape)}.")
+    value = _as_values(name, value, row.shape[0])
+    bad = ~torch.isfinite(value.detach())
+    if check_finite and bool(bad.any()):
+        at = int(bad.nonzero()[0])
+        raise InputError(
+            f"{name}: {int(bad.sum())} values are not finite; "
+            f"the first is {value[at]} at ({int(row[at])}, {int(col[at])})."
+        )
+    return value

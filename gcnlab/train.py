@@ -8,6 +8,8 @@ treat each alone.
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,20 +24,21 @@ from torch.nn import functional as F
 
 from . import checkpoint as ckpt
 from .errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
+from .files import check_target, remove_stale_temporaries
+from .graph import Graph, check_features_finite
 
 if TYPE_CHECKING:
     import pandas
 
-    from .graph import Graph
-
 METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 
 
-class Adam:
+class Adam(torch.optim.Optimizer):
     """Adam (Kingma & Ba 2015) with L2 weight decay added to the gradient, in the numbers of `torch.optim.Adam`.
 
     It exists because torch's imports its compiler when first made, about 1.6 seconds that a short training does not
-    have. The interface is that of torch.optim.
+    have. What of `torch.optim.Optimizer` does the same is overridden; the class is inherited for the schedulers of
+    torch.optim, which take nothing else.
 
     Args:
         params: parameters, or groups {"params": [...], "lr": ..., "weight_decay": ...}.
@@ -56,41 +59,43 @@ class Adam:
         groups = list(params)
         if groups and not isinstance(groups[0], dict):
             groups = [{"params": groups}]
-        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        self.param_groups = [{**defaults, **group, "params": list(group["params"])} for group in groups]
-        self.state: dict[int, tuple[Tensor, Tensor]] = {}
-        self.num_steps = 0
+        self.defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        self.param_groups = [{**self.defaults, **group, "params": list(group["params"])} for group in groups]
+        self._moments: dict[int, tuple[int, Tensor, Tensor]] = {}  # of the i-th parameter: steps, mean, mean square
 
-    def zero_grad(self) -> None:
-        for group in self.param_groups:
-            for p in group["params"]:
-                p.grad = None
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for p in self._parameters():
+            p.grad = None
+
+    def _parameters(self) -> list[Tensor]:
+        return [p for group in self.param_groups for p in group["params"]]
 
     @torch.no_grad()
-    def step(self) -> None:
-        self.num_steps += 1
-        i = 0
-        for group in self.param_groups:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        settings = [group for group in self.param_groups for _ in group["params"]]
+        for i, (p, group) in enumerate(zip(self._parameters(), settings, strict=True)):
+            if p.grad is None:  # not used in this step
+                continue
             beta1, beta2 = group["betas"]
-            step_size = group["lr"] / (1 - beta1**self.num_steps)
-            root_correction = (1 - beta2**self.num_steps) ** 0.5
-            for p in group["params"]:
-                g = p.grad.add(p, alpha=group["weight_decay"]) if group["weight_decay"] else p.grad
-                if i not in self.state:
-                    self.state[i] = torch.zeros_like(p), torch.zeros_like(p)
-                mean, square = self.state[i]
-                mean.lerp_(g, 1 - beta1)
-                square.mul_(beta2).addcmul_(g, g, value=1 - beta2)
-                p.addcdiv_(mean, square.sqrt().div_(root_correction).add_(group["eps"]), value=-step_size)
-                i += 1
+            g = p.grad.add(p, alpha=group["weight_decay"]) if group["weight_decay"] else p.grad
+            steps, mean, square = self._moments.get(i) or (0, torch.zeros_like(p), torch.zeros_like(p))
+            self._moments[i] = steps + 1, mean, square
+            mean.lerp_(g, 1 - beta1)
+            square.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+            step_size = group["lr"] / (1 - beta1 ** (steps + 1))
+            root_correction = (1 - beta2 ** (steps + 1)) ** 0.5
+            p.addcdiv_(mean, square.sqrt().div_(root_correction).add_(group["eps"]), value=-step_size)
 
     def state_dict(self) -> dict[str, Any]:
         settings = [{key: value for key, value in group.items() if key != "params"} for group in self.param_groups]
-        return {"num_steps": self.num_steps, "state": dict(self.state), "param_groups": settings}
+        return {"state": dict(self._moments), "param_groups": settings}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.num_steps = state["num_steps"]
-        self.state = {int(i): (mean.clone(), square.clone()) for i, (mean, square) in state["state"].items()}
+        params = self._parameters()
+        self._moments = {
+            i: (steps, mean.to(params[i], copy=True), square.to(params[i], copy=True))
+            for i, (steps, mean, square) in state["state"].items()
+        }
         for group, settings in zip(self.param_groups, state["param_groups"], strict=True):
             group.update(settings)
 
@@ -104,8 +109,9 @@ class History:
         metrics: "train_loss", "train_accuracy", "val_loss", "val_accuracy" -> [num_epochs, num_seeds]; NaN after a
             seed has stopped. Losses are means over labelled nodes, accuracies fractions.
         best_epoch: [num_seeds], the epoch (from 1) whose weights were kept.
-        states: name -> the kept weights of all seeds, [num_seeds, ...].
-        epoch_seconds: wall time of each epoch, training and validation, of all seeds together.
+        states: name -> the kept weights (and buffers) of all seeds, [num_seeds, ...].
+        epoch_seconds: wall time of each epoch, training and validation; of all seeds of a stack together, one stack
+            after the other.
     """
 
     seeds: list[int]
@@ -141,20 +147,14 @@ class History:
     @staticmethod
     def join(parts: Sequence[History]) -> History:
         """The histories of several groups of seeds as one."""
-        length = max(len(part.epoch_seconds) for part in parts)
-        metrics = {
-            name: torch.cat(
-                [
-                    F.pad(part.metrics[name], (0, 0, 0, length - len(part.epoch_seconds)), value=float("nan"))
-                    for part in parts
-                ],
-                1,
-            )
-            for name in parts[0].metrics
-        }
+
+        def side_by_side(tables: list[Tensor]) -> Tensor:
+            length = max(len(table) for table in tables)
+            return torch.cat([F.pad(t, (0, 0, 0, length - len(t)), value=float("nan")) for t in tables], 1)
+
         return History(
             [seed for part in parts for seed in part.seeds],
-            metrics,
+            {name: side_by_side([part.metrics[name] for part in parts]) for name in parts[0].metrics},
             torch.cat([part.best_epoch for part in parts]),
             {name: torch.cat([part.states[name] for part in parts]) for name in parts[0].states},
             [seconds for part in parts for seconds in part.epoch_seconds],
@@ -191,6 +191,8 @@ class EarlyStopping(Callback):
         self.waited: Tensor | None = None
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, Tensor]) -> Tensor:
+        if self.monitor not in metrics:
+            raise InputError(f"monitor: {self.monitor!r} is not measured, since the graph has no val_mask.")
         value = _lower_is_better(self.monitor, metrics[self.monitor])
         if self.best is None or self.waited is None or epoch == 1:
             self.best, self.waited = value.clone(), torch.zeros_like(value, dtype=torch.int64)
@@ -201,9 +203,11 @@ class EarlyStopping(Callback):
         return self.waited >= self.patience
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "waited": self.waited}
+        return {"monitor": self.monitor, "best": self.best, "waited": self.waited}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if state["monitor"] != self.monitor:
+            raise CheckpointMismatchError(f"monitor: the checkpoint's is {state['monitor']!r}, got {self.monitor!r}.")
         self.best, self.waited = state["best"], state["waited"]
 
 
@@ -214,7 +218,9 @@ class Checkpoint:
     Args:
         path: the file; replaced atomically.
         every: epochs between two saves; the last epoch is always saved.
-        resume: continue from the file if it exists, to the bit what an uninterrupted training gives.
+        resume: continue from the file if it exists, to the bit what an uninterrupted training gives (with as many
+            threads). Model, data, seeds and hyperparameters must be those of the file; `epochs` may be more, and the
+            settings of callbacks may differ.
         header: JSON-able facts to keep beside the weights.
     """
 
@@ -222,6 +228,10 @@ class Checkpoint:
     every: int = 10
     resume: bool = False
     header: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise InputError(f"every: got {self.every}, expected at least 1 epoch.")
 
 
 def fit(
@@ -248,38 +258,51 @@ def fit(
     The test mask is never read. A model that says `layerwise = True` (its forward takes one operator a layer, as `GCN`
     does) computes only the receptive field of the labelled nodes: same numbers, fewer rows.
 
+    With the same seeds, versions and number of threads, a training on a CPU repeats to the bit; on a GPU that can be
+    had under `torch.use_deterministic_algorithms(True)` alone.
+
     Args:
-        model: a module called as `model(x, a_hat)`, trained in place and left with the kept weights; with `seeds`, a
-            function that makes a new one.
-        graph: with x, y, train_mask, and val_mask unless select is "last".
+        model: a module called as `model(x, a_hat)`, trained in place and left with the kept weights, in evaluation
+            mode; with `seeds`, a function that makes a new one.
+        graph: with x, y, train_mask, and val_mask unless select is "last" or a training metric.
         seeds: how many (0 .. n-1) or which seeds to train, together, `seeds_at_once` at a time. A seed sets the
             initial weights; the dropout masks of the seeds are independent, but are not those of a run alone.
-            Models with buffers (BatchNorm) are trained one after the other.
+            Models with buffers (BatchNorm) or shared weights are trained one after the other.
         seed: for one model: seeds dropout. (Its initial weights are its maker's.)
         epochs: the most epochs.
         lr: learning rate.
-        weight_decay: L2 factor, or one for each prefix of parameter names: {"layers.0": 5e-4}; 0 for the others.
+        weight_decay: L2 factor, or one for each part of the model: {"layers.0": 5e-4}; 0 for the others.
         optimizer: called as optimizer(groups, lr=lr): `Adam`, any element-wise optimizer of torch.optim.
-        scheduler: called with the (torch.optim) optimizer; its `step()` follows each epoch.
-        select: the metric whose best epoch gives the kept weights, or "last".
+        scheduler: called with the optimizer; its `step()` follows each epoch.
+        select: the metric whose best epoch gives the kept weights, or "last". Training metrics are those before the
+            epoch's step, validation metrics and weights those after it.
         callbacks: `EarlyStopping(10)`, or your own.
         class_weight: [num_classes], weights of the loss (`metrics.class_weights`).
         checkpoint: where to save and resume.
-        seeds_at_once: seeds in one stack.
-        progress: show a progress bar; by default where stderr is a terminal.
+        seeds_at_once: seeds in one stack; 1 for a model that torch.func.vmap cannot run.
+        progress: show a progress bar on stderr while training; by default where stderr is a terminal.
         check_finite: refuse NaN and infinities in x.
 
     Raises:
         NonFiniteError: a loss or gradient is NaN or infinite; training stops at that step, nothing is reported, and
             the last checkpoint stays as it is.
         InputError: the graph lacks what training needs.
+        CheckpointMismatchError: the checkpoint to resume is of another training; says in what they differ.
     """
     if select != "last":
         _known_metric("select", select)
+    for argument, value in (("epochs", epochs), ("seeds_at_once", seeds_at_once)):
+        if value < 1:
+            raise InputError(f"{argument}: got {value}, expected at least 1.")
+    if not 0 <= lr < math.inf:
+        raise InputError(f"lr: got {lr}, expected a finite number, 0 at least.")
     data = _Data(graph, class_weight, check_finite, needs_val=select.startswith("val"))
+    if checkpoint is not None:
+        check_target("checkpoint", checkpoint.path)
+        remove_stale_temporaries(Path(checkpoint.path).parent)
     options: dict[str, Any] = {
         "epochs": epochs, "lr": lr, "weight_decay": weight_decay, "optimizer": optimizer, "scheduler": scheduler,
-        "select": select, "callbacks": callbacks, "checkpoint": checkpoint, "progress": progress,
+        "select": select, "callbacks": callbacks, "checkpoint": checkpoint,
     }  # fmt: skip
     if seeds is None:
         if not isinstance(model, nn.Module):
@@ -287,28 +310,34 @@ def fit(
                 f"model: got {type(model).__name__}, expected a module; pass seeds=n to train a function's."
             )
         torch.manual_seed(seed)
-        history = _train([model], [seed], data, **options)
-        model.load_state_dict(history.state(0), strict=False)
+        with _progress_bar(progress, epochs) as bar:
+            history = _train([model], [seed], data, bar, **options)
+        model.load_state_dict(history.state(0))
         return history
     if isinstance(model, nn.Module):
         raise InputTypeError("model: got a module, but each seed needs its own; pass a function: lambda: GCN(...).")
-    seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    seeds = list(range(seeds)) if isinstance(seeds, int) else [int(s) for s in seeds]
     if not seeds:
         raise InputError("seeds: got none, expected at least one.")
-    has_buffers = any(True for _ in model().buffers())
-    size = 1 if has_buffers else seeds_at_once
-    if checkpoint is not None and len(seeds) > size:
+    first = model()
+    # vmap runs one module with the parameters of each seed: it can have no other state, and no name twice for one.
+    can_stack = not any(True for _ in first.buffers()) and len(first.state_dict()) == len(list(first.parameters()))
+    size = seeds_at_once if can_stack else 1
+    groups = [seeds[start : start + size] for start in range(0, len(seeds), size)]
+    if checkpoint is not None and len(groups) > 1:
         raise InputError(
             f"checkpoint: got {len(seeds)} seeds, but one stack of at most {size} can be saved and resumed."
         )
     parts = []
-    for start in range(0, len(seeds), size):
-        group = seeds[start : start + size]
-        models = []
-        for s in group:
-            torch.manual_seed(s)
-            models.append(model())
-        parts.append(_train(models, group, data, **options))
+    with _progress_bar(progress, epochs * len(groups)) as bar:
+        for group in groups:
+            models = []
+            for s in group:
+                torch.manual_seed(s)
+                models.append(model())
+                if models[-1] is first:
+                    raise InputError("model: the function gave one module twice; it must make a new one at each call.")
+            parts.append(_train(models, group, data, bar, **options))
     return History.join(parts)
 
 
@@ -316,6 +345,8 @@ class _Data:
     """The tensors of training and validation, each with no more rows than the model needs."""
 
     def __init__(self, graph: Graph, class_weight: Tensor | None, check_finite: bool, needs_val: bool) -> None:
+        if not isinstance(graph, Graph):
+            raise InputTypeError(f"graph: got {type(graph).__name__}, expected a Graph.")
         if graph.x is None:
             raise InputError('graph: has no x; make one with graph.with_features("identity").')
         if graph.y is None or graph.y.dim() != 1 or graph.y.is_floating_point():
@@ -324,16 +355,15 @@ class _Data:
             if getattr(graph, key) is None:
                 raise InputError(
                     f'graph: has no {key}; give one, or select="last" where there is nothing to select on.'
+                    if key == "val_mask"
+                    else "graph: has no train_mask, which says on which nodes to train."
                 )
         if check_finite:
-            value = graph.x if isinstance(graph.x, Tensor) else graph.x.value
-            if not bool(torch.isfinite(value).all()):
-                raise InputError("x: holds NaN or infinity; replace them, or pass check_finite=False.")
+            check_features_finite(graph.x)
         if class_weight is not None and class_weight.shape != (graph.num_classes,):
             raise InputError(f"class_weight: got shape {tuple(class_weight.shape)}, expected [{graph.num_classes}].")
-        self.graph, self.class_weight = graph, class_weight
+        self.graph, self.y, self.class_weight = graph, graph.y, class_weight
         self._parts: dict[tuple[str, int | None], tuple[Any, Any, Tensor | None, Tensor]] = {}
-        self._y = graph.y
 
     def part(self, mask_name: str, model: nn.Module) -> tuple[Any, Any, Tensor | None, Tensor]:
         """(x, a_hat, rows of the output or None for all, labels) of a split."""
@@ -343,10 +373,10 @@ class _Data:
             graph, mask = self.graph, getattr(self.graph, mask_name)
             rows = mask.nonzero().squeeze(1)
             if num_layers is None:
-                self._parts[key] = graph.x, graph.a_hat, rows, self._y[rows]
+                self._parts[key] = graph.x, graph.a_hat, rows, self.y[rows]
             else:
                 part = graph.receptive_field(rows, num_layers)
-                self._parts[key] = part.x, part.a_hat, None, self._y[rows]
+                self._parts[key] = part.x, part.a_hat, None, self.y[rows]
         return self._parts[key]
 
 
@@ -354,6 +384,7 @@ def _train(
     models: list[nn.Module],
     seeds: list[int],
     data: _Data,
+    bar: Any,
     *,
     epochs: int,
     lr: float,
@@ -363,42 +394,52 @@ def _train(
     select: str,
     callbacks: Sequence[Callback],
     checkpoint: Checkpoint | None,
-    progress: bool | None,
 ) -> History:
-    model, stacked = models[0], len(models) > 1
+    model, num_seeds, stacked = models[0], len(seeds), len(models) > 1
     params: dict[str, Tensor] = dict(model.named_parameters())
     if stacked:
-        others = [dict(m.named_parameters()) for m in models]
-        params = {name: torch.stack([p[name].detach() for p in others]).requires_grad_() for name in params}
+        params = {
+            name: torch.stack([m.get_parameter(name).detach() for m in models]).requires_grad_(p.requires_grad)
+            for name, p in params.items()
+        }
 
     def forward(x: Any, a_hat: Any) -> Tensor:  # [num_seeds, num_nodes, num_classes]
         if not stacked:
-            return model(x, a_hat).unsqueeze(0)
+            return _check_logits(model(x, a_hat), data.graph).unsqueeze(0)
 
         def one(weights: dict[str, Tensor]) -> Tensor:
-            return torch.func.functional_call(model, weights, (x, a_hat))
+            return _check_logits(torch.func.functional_call(model, weights, (x, a_hat)), data.graph)
 
         return torch.func.vmap(one, randomness="different")(params)
+
+    def current() -> dict[str, Tensor]:  # the weights, and where there are any the buffers, [num_seeds, ...]
+        if stacked:
+            return {name: p.detach() for name, p in params.items()}
+        return {name: value.unsqueeze(0) for name, value in model.state_dict().items()}
 
     opt = optimizer(_groups(params, weight_decay), lr=lr)
     schedule = scheduler(opt) if scheduler is not None else None
     train_x, train_a, train_rows, train_y = data.part("train_mask", model)
     val = data.part("val_mask", model) if data.graph.val_mask is not None else None
 
-    num_seeds = len(seeds)
     active = torch.ones(num_seeds, dtype=torch.bool)
     best_epoch = torch.zeros(num_seeds, dtype=torch.int64)
     best_value = torch.full((num_seeds,), float("inf"))
-    kept = {name: p.detach().clone() if stacked else p.detach().unsqueeze(0).clone() for name, p in params.items()}
+    kept = {name: value.clone() for name, value in current().items()}
     rows: list[dict[str, Tensor]] = []
     epoch_seconds: list[float] = []
     first_epoch = 1
+    if checkpoint is not None:
+        settings = _settings(model, seeds, data, select, opt, schedule, callbacks)
 
     def save(epoch: int) -> None:
         assert checkpoint is not None
-        header = {**checkpoint.header, "model": ckpt.describe(model), "seeds": seeds, "epoch": epoch}
+        _check_finite(epoch, seeds, active, {f"the weight {name}": value for name, value in current().items()})
+        header = {
+            **checkpoint.header, "model": settings["model"], "seeds": seeds, "epoch": epoch, "settings": settings
+        }  # fmt: skip
         training = {
-            "params": {name: p.detach() for name, p in params.items()},
+            "current": current(),
             "optimizer": opt.state_dict(),
             "scheduler": None if schedule is None else schedule.state_dict(),
             "callbacks": [callback.state_dict() for callback in callbacks],
@@ -411,16 +452,17 @@ def _train(
 
     if checkpoint is not None and checkpoint.resume and Path(checkpoint.path).exists():
         header, weights, training = ckpt.read_checkpoint(checkpoint.path)
-        found = {"model": header["model"], "seeds": header["seeds"], "number of callbacks": len(training["callbacks"])}
-        wanted = {"model": ckpt.describe(model), "seeds": seeds, "number of callbacks": len(callbacks)}
-        if found != wanted:
-            raise CheckpointMismatchError(f"{checkpoint.path}: was made with {found}, this training has {wanted}.")
-        ckpt.check_state(checkpoint.path, weights, kept)
-        ckpt.check_state(checkpoint.path, training["params"], params)
-        kept = weights
-        with torch.no_grad():
-            for name, p in params.items():
-                p.copy_(training["params"][name])
+        if training is None or "settings" not in header:
+            raise CheckpointMismatchError(f"{checkpoint.path}: holds a trained model, not a training to resume.")
+        ckpt.check_settings(checkpoint.path, header["settings"], settings)
+        if header["epoch"] > epochs:
+            raise CheckpointMismatchError(
+                f"{checkpoint.path}: is at epoch {header['epoch']}, beyond the {epochs} epochs of this training."
+            )
+        for target, source in ((kept, weights), (current(), training["current"])):
+            ckpt.check_state(checkpoint.path, source, target)
+            for name, value in target.items():
+                value.copy_(source[name])
         opt.load_state_dict(training["optimizer"])
         if schedule is not None:
             schedule.load_state_dict(training["scheduler"])
@@ -432,51 +474,54 @@ def _train(
         columns = training["rows"]
         rows = [{name: columns[name][i] for name in columns} for i in range(len(epoch_seconds))]
         first_epoch = header["epoch"] + 1
+        bar.update(header["epoch"])
 
-    with _progress_bar(progress, epochs, first_epoch - 1, num_seeds) as bar:
-        for epoch in range(first_epoch, epochs + 1):
-            if not bool(active.any()):
-                break
-            start = time.perf_counter()
-            model.train()
-            opt.zero_grad()
-            logits = forward(train_x, train_a)
-            losses, accuracies = _score(logits, train_rows, train_y, data.class_weight)
-            losses.sum().backward()
-            _check_finite_step(epoch, seeds, losses, params)
-            opt.step()
-            if schedule is not None:
-                schedule.step()
-            metrics = {"train_loss": losses.detach(), "train_accuracy": accuracies}
-            if val is not None:
-                model.eval()
-                with torch.no_grad():
-                    val_x, val_a, val_rows, val_y = val
-                    scores = _score(forward(val_x, val_a), val_rows, val_y, data.class_weight)
-                metrics.update(val_loss=scores[0], val_accuracy=scores[1])
-                _check_finite_step(epoch, seeds, scores[0], {})
-            metrics = {name: value.cpu() for name, value in metrics.items()}
-            value = (
-                -torch.full((num_seeds,), float(epoch))
-                if select == "last"
-                else _lower_is_better(select, metrics[select])
-            )
-            better = active & (value < best_value)
-            best_value = torch.where(better, value, best_value)
-            best_epoch = torch.where(better, epoch, best_epoch)
-            for name, p in params.items():
-                kept[name][better] = p.detach() if not stacked else p.detach()[better]
-            rows.append({name: torch.where(active, value, float("nan")) for name, value in metrics.items()})
-            for callback in callbacks:
-                stop = callback.after_epoch(epoch, metrics)
-                if stop is not None:
-                    active = active & ~stop.cpu()
-            epoch_seconds.append(time.perf_counter() - start)
-            bar.update()
-            if checkpoint is not None and (epoch % checkpoint.every == 0 or epoch == epochs or not bool(active.any())):
-                save(epoch)
+    for epoch in range(first_epoch, epochs + 1):
+        if not bool(active.any()):
+            bar.update(epochs + 1 - epoch)
+            break
+        start = time.perf_counter()
+        model.train()
+        opt.zero_grad()
+        losses, accuracies = _score(forward(train_x, train_a), train_rows, train_y, data.class_weight)
+        losses.sum().backward()
+        grads = {f"the gradient of {name}": p.grad for name, p in params.items() if p.grad is not None}
+        if not stacked:
+            grads = {name: grad.unsqueeze(0) for name, grad in grads.items()}
+        _check_finite(epoch, seeds, active, {"the training loss": losses, **grads})
+        opt.step()
+        if schedule is not None:
+            schedule.step()
+        metrics = {"train_loss": losses.detach(), "train_accuracy": accuracies}
+        if val is not None:
+            model.eval()
+            with torch.no_grad():
+                val_x, val_a, val_rows, val_y = val
+                losses, accuracies = _score(forward(val_x, val_a), val_rows, val_y, data.class_weight)
+            _check_finite(epoch, seeds, active, {"the validation loss": losses})
+            metrics.update(val_loss=losses, val_accuracy=accuracies)
+        metrics = {name: value.cpu() for name, value in metrics.items()}
+        value = (
+            _lower_is_better(select, metrics[select]) if select != "last" else -torch.full((num_seeds,), float(epoch))
+        )
+        better = active & (value < best_value)
+        best_value = torch.where(better, value, best_value)
+        best_epoch = torch.where(better, epoch, best_epoch)
+        if bool(better.any()):
+            for name, weight in current().items():
+                kept[name][better] = weight[better]
+        rows.append({name: torch.where(active, value, float("nan")) for name, value in metrics.items()})
+        for callback in callbacks:
+            stop = callback.after_epoch(epoch, metrics)
+            if stop is not None:
+                active = active & ~stop.cpu()
+        epoch_seconds.append(time.perf_counter() - start)
+        bar.update()
+        if checkpoint is not None and (epoch % checkpoint.every == 0 or epoch == epochs or not bool(active.any())):
+            save(epoch)
+    _check_finite(len(rows), seeds, torch.ones_like(active), {f"the kept weight {k}": v for k, v in kept.items()})
     model.eval()
-    table = {name: torch.stack([row[name] for row in rows]) for name in (rows[0] if rows else ())}
+    table = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
     return History(list(seeds), table, best_epoch, kept, epoch_seconds)
 
 
@@ -484,46 +529,79 @@ def _groups(params: Mapping[str, Tensor], weight_decay: float | Mapping[str, flo
     """Parameter groups, one a value of the weight decay."""
     if not isinstance(weight_decay, Mapping):
         return [{"params": list(params.values()), "weight_decay": weight_decay}]
-    for prefix in weight_decay:
-        if not any(name.startswith(prefix) for name in params):
-            raise InputError(f"weight_decay: no parameter begins with {prefix!r}; the model has {', '.join(params)}.")
+    for part in weight_decay:
+        if not any(_is_in(name, part) for name in params):
+            raise InputError(f"weight_decay: {part!r} is no part of the model, which has {', '.join(params)}.")
     groups: dict[float, list[Tensor]] = {}
     for name, p in params.items():
-        decay = next((value for prefix, value in weight_decay.items() if name.startswith(prefix)), 0.0)
+        decay = next((value for part, value in weight_decay.items() if _is_in(name, part)), 0.0)
         groups.setdefault(decay, []).append(p)
     return [{"params": group, "weight_decay": decay} for decay, group in groups.items()]
+
+
+def _is_in(name: str, part: str) -> bool:
+    return name == part or name.startswith(f"{part}.")
+
+
+def _settings(
+    model: nn.Module, seeds: list[int], data: _Data, select: str, opt: Any, schedule: Any, callbacks: Sequence[Callback]
+) -> dict[str, Any]:
+    """What two trainings must have in common for one to continue the other, in the form that JSON gives back."""
+    graph, matrix = data.graph, data.graph.adjacency
+    # Not the values of X and A: sums on another device or number of threads may differ in their last bits.
+    tensors = [matrix.rowptr, matrix.col, data.y, graph.train_mask, graph.val_mask, data.class_weight]
+    settings = {
+        "model": ckpt.describe(model), "seeds": seeds, "select": select,
+        "shape of x": None if graph.x is None else graph.x.shape,
+        "sha256 of graph, labels, masks and class weights": ckpt.sha256_of_tensors(tensors),
+        "optimizer": type(opt).__name__, "scheduler": type(schedule).__name__,
+        "callbacks": [type(callback).__name__ for callback in callbacks],
+    }  # fmt: skip
+    for i, group in enumerate(opt.param_groups):
+        settings |= {f"{key} of parameter group {i}": value for key, value in group.items() if key != "params"}
+    if schedule is not None:
+        settings |= {f"{key} of the scheduler": value for key, value in schedule.state_dict().items()}
+    return json.loads(json.dumps(settings, default=str))
+
+
+def _check_logits(logits: Tensor, graph: Graph) -> Tensor:
+    if logits.dim() != 2 or logits.shape[1] < graph.num_classes:
+        raise InputError(
+            f"model: gave an output of shape {tuple(logits.shape)}, expected [num_nodes, num_classes], "
+            f"and the graph has {graph.num_classes} classes."
+        )
+    return logits
 
 
 def _score(logits: Tensor, rows: Tensor | None, y: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
     """Cross-entropy and accuracy of each seed, [num_seeds]; logits [num_seeds, num_nodes, num_classes]."""
     if rows is not None:
         logits = logits[:, rows]
-    log_p = logits.log_softmax(-1)
+    log_p = logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
     nll = -log_p.gather(-1, y.expand(logits.shape[0], -1).unsqueeze(-1)).squeeze(-1)  # [num_seeds, num_rows]
     if weight is None:
         losses = nll.mean(-1)
     else:
         w = weight.to(nll)[y]
         losses = (nll * w).sum(-1) / w.sum()
-    return losses, (logits.detach().argmax(-1) == y).float().mean(-1)
+    return losses, (logits.detach().argmax(-1) == y).double().mean(-1)
 
 
-def _check_finite_step(epoch: int, seeds: list[int], losses: Tensor, params: Mapping[str, Tensor]) -> None:
-    grads = {name: p.grad for name, p in params.items() if p.grad is not None}
-    total = losses.detach().abs().sum()
-    if grads:
-        total = total + torch.nn.utils.get_total_norm(list(grads.values())).to(total)
-    if bool(torch.isfinite(total)):
+def _check_finite(epoch: int, seeds: list[int], active: Tensor, tensors: Mapping[str, Tensor]) -> None:
+    """Raise NonFiniteError with the first of `tensors` [num_seeds, ...] that is not finite for a seed in training."""
+    # One norm of all is the fastest look at them; where it overflows, the exact one below finds nothing.
+    floats = [tensor.detach() for tensor in tensors.values() if tensor.is_floating_point()]
+    if bool(torch.isfinite(torch.nn.utils.get_total_norm(floats))):
         return
-    for name, tensor in {"the loss": losses, **{f"the gradient of {name}": g for name, g in grads.items()}}.items():
-        bad = ~torch.isfinite(tensor.detach())
+    for name, tensor in tensors.items():
+        bad = ~torch.isfinite(tensor.detach().cpu()[active])
         if bool(bad.any()):
-            which = f" of seed {seeds[int(bad.nonzero()[0, 0])]}" if len(seeds) > 1 else ""
+            seed = torch.tensor(seeds)[active][bad.nonzero()[0, 0]]
+            which = f" of seed {int(seed)}" if len(seeds) > 1 else ""
             raise NonFiniteError(
                 f"epoch {epoch}: {name}{which} is not finite ({int(bad.sum())} of {bad.numel()} values). "
-                "Training stopped before the step; a smaller lr or normalised features may help."
+                "Training stopped; a smaller lr or normalised features may help."
             )
-    raise NonFiniteError(f"epoch {epoch}: the gradients are finite, but their norm is not. A smaller lr may help.")
 
 
 def predict(model: nn.Module, graph: Graph, nodes: Tensor | None = None) -> Tensor:
@@ -560,7 +638,7 @@ def _lower_is_better(metric: str, value: Tensor) -> Tensor:
 
 
 class _Silent:
-    def update(self) -> None:
+    def update(self, n: int = 1) -> None:
         pass
 
     def __enter__(self) -> _Silent:
@@ -570,9 +648,10 @@ class _Silent:
         pass
 
 
-def _progress_bar(progress: bool | None, total: int, initial: int, num_seeds: int) -> Any:
+def _progress_bar(progress: bool | None, total: int) -> Any:
+    """One line on stderr, which is gone when the training is done."""
     if not (sys.stderr.isatty() if progress is None else progress):
         return _Silent()
     from tqdm import tqdm
 
-    return tqdm(total=total, initial=initial, desc=f"{num_seeds} seeds" if num_seeds > 1 else "training", unit="epoch")
+    return tqdm(total=total, desc="training", unit="epoch", leave=False)

@@ -1,4 +1,5 @@
 import socket
+import warnings
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,12 @@ def data_root(tmp_path, monkeypatch) -> Path:
     root.mkdir()
     monkeypatch.setenv("GCNLAB_DATA", str(root))
     return root
+
+
+@pytest.fixture(scope="session")
+def pyg():
+    """torch_geometric, whose first import says that what it is built on is deprecated."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import torch_geometric.nn
+    return torch_geometric

@@ -10,7 +10,7 @@ import os
 import warnings
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -19,34 +19,58 @@ from ..errors import CorruptFileError, DatasetFormatError, DatasetNotFoundError,
 from ..files import lock, read_arrays, sha256_of, write_arrays
 from ..graph import Graph
 from ..sparse import SparseMatrix
-from . import planetoid
+from . import gin_text, npz, planetoid, tables, tu
+from .archive import Source
 from .fetch import data_roots, fetch_raw, raw_folder, writable_folder
+from .packed import GraphBatch, GraphCollection
 
-__all__ = ["catalog", "fetch", "load", "readme_table", "verify"]
+__all__ = ["GraphBatch", "GraphCollection", "catalog", "fetch", "folds", "load", "readme_table", "verify"]
 
 _EMBEDDED = Path(__file__).parent / "embedded"
 _PROCESSED = "graph.gcnlab"
 
 # A reader has FORMAT_VERSION, check_options(**options), read(folder, name) -> (header, arrays), counts(header, arrays)
-# and to_graph(header, arrays, **options); "format" in the manifest says which one a data set needs.
-_READERS: dict[str, ModuleType] = {"planetoid": planetoid}
+# and to_graph(header, arrays, **options); "format" in the manifest says which one a data set needs. Those that read
+# archives take max_bytes, the most that they may unpack, after the name.
+_READERS: dict[str, ModuleType] = {
+    "planetoid": planetoid,
+    "tu": tu,
+    "gin_text": gin_text,
+    "npz": npz,
+    "tables": tables,
+}
+
+_Path = str | os.PathLike[str]
+_NodeSet = Literal["karate", "cora", "citeseer", "pubmed", "facebook", "blogcatalog"]
+_GraphSet = Literal["mutag", "proteins", "imdb-binary", "imdb-multi", "reddit-binary", "collab"]
 
 
-def load(
-    name: str | os.PathLike[str], root: str | os.PathLike[str] | None = None, download: bool = True, **options: Any
-) -> Graph:
-    """A data set by its name in `catalog()`, or one's own files by the path of their folder.
+@overload
+def load(name: _NodeSet, root: _Path | None = None, download: bool = True, **options: Any) -> Graph: ...
+@overload
+def load(name: _GraphSet, root: _Path | None = None, download: bool = True, **options: Any) -> GraphCollection: ...
+@overload
+def load(name: _Path, root: _Path | None = None, download: bool = True, **options: Any) -> Any: ...
+def load(name: _Path, root: _Path | None = None, download: bool = True, **options: Any) -> Any:
+    """A data set by its name in `catalog()`, or one's own files by the path of their folder, zip archive or npz file.
+
+    One graph with labelled nodes is a Graph, a set of labelled graphs a GraphCollection.
 
     The raw files of a named set are compared with their sha256 before they are opened, each time. What was read from
     them is kept in the first writable data root and read from there the next time. A path is read as it is.
 
     Args:
-        name: "karate", "cora", "citeseer", "pubmed"; or the path of a folder of Planetoid files `ind.<name>.*`.
+        name: a Graph: "karate", "cora", "citeseer", "pubmed", "facebook", "blogcatalog"; a GraphCollection: "mutag",
+            "proteins", "imdb-binary", "imdb-multi", "reddit-binary", "collab". Or a path: of a folder of Planetoid
+            files `ind.<name>.*`; of an npz file (`gcnlab.data.npz` says what it holds); or of a folder or zip archive
+            of TU text (`gcnlab.data.tu`), GIN text (`gcnlab.data.gin_text`) or CSV tables (`gcnlab.data.tables`).
         root: the data root; by default those of the environment variable GCNLAB_DATA (several are separated as
             in PATH), else `datasets/` of a checkout, else the user's cache folder.
         download: whether missing files may be downloaded.
         **options: Planetoid sets take `split` ("public", "random" or "full"), and for "random" `seed` and
-            `train_per_class`; see `gcnlab.data.planetoid.to_graph`.
+            `train_per_class`; see `gcnlab.data.planetoid.to_graph`. Other graphs take `split` ("random", which is
+            60/20/20, or None) and `seed`; see `gcnlab.data.node_sets.to_graph`. Collections take `features`,
+            `attributes` and `max_degree`; see `gcnlab.data.graph_sets.to_graph`.
 
     Raises:
         DatasetNotFoundError: an unknown name; or files are missing and cannot be had, which says what to put where.
@@ -87,6 +111,34 @@ def fetch(name: str, root: str | os.PathLike[str] | None = None) -> Path:
     return _EMBEDDED if entry["embedded"] else fetch_raw(name, entry, data_roots(root))
 
 
+def folds(name: str, root: str | os.PathLike[str] | None = None, download: bool = True) -> gin_text.Folds:
+    """The ten published (train, test) lists of a graph collection: graph numbers, [num_train] and [num_test] int64.
+
+    They are the files `<name>/folds/{train,test}_idx-K.txt` of the first data root that has them, K from 1 to 10, or
+    those in the set's own archive. No graph is in train and test of one fold, or in two tests. Graphs that no fold tests
+    are `folds(name).left_out`: of proteins 3 of 1,113, which every fold trains on.
+
+    Raises:
+        DatasetNotFoundError: an unknown name, or there are no such files; says where they belong.
+        DatasetFormatError: a list is malformed, or they overlap; with file, line and value.
+    """
+    entry = _entry(name)
+    num_graphs = entry["counts"].get("graphs")
+    if num_graphs is None:
+        raise InputError(f"name: {name} is one graph; folds are of collections, such as imdb-binary.")
+    roots = data_roots(root)
+    for folder in (root / name / "folds" for root in roots):
+        if folder.is_dir():
+            return gin_text.read_folds(Source(folder), num_graphs)
+    if not entry.get("has_folds"):
+        raise DatasetNotFoundError(
+            f"{name} has no fold lists here. Put into {roots[0] / name / 'folds'} these files: train_idx-K.txt and "
+            "test_idx-K.txt for K from 1 to 10, graph numbers from 0, one a line."
+        )
+    with Source(fetch_raw(name, entry, roots, download), entry["max_unpacked_bytes"]) as source:
+        return gin_text.read_folds(source, num_graphs)
+
+
 def verify(name: str, root: str | os.PathLike[str] | None = None) -> dict[str, str]:
     """For each raw file of a named set "ok", "missing" or "wrong sha256". Downloads nothing.
 
@@ -115,21 +167,44 @@ def _check_options(name: str, allowed: Any, options: dict[str, Any]) -> None:
             raise InputError(f"option {option!r} is unknown; {name} takes {', '.join(allowed) or 'no options'}.")
 
 
-def _load_path(folder: Path, options: dict[str, Any]) -> Graph:
-    if not folder.exists():
+def _load_path(path: Path, options: dict[str, Any]) -> Any:
+    if not path.exists():
         raise DatasetNotFoundError(
-            f"name: {str(folder)!r} is neither a data set nor a path that exists; data sets: {', '.join(catalog())}."
+            f"name: {str(path)!r} is neither a data set nor a path that exists; data sets: {', '.join(catalog())}."
         )
-    names = planetoid.names_in(folder) if folder.is_dir() else []
-    if len(names) != 1:
-        raise DatasetFormatError(
-            folder,
-            "expected a folder of the Planetoid files ind.<name>.* of one name",
-            value=", ".join(names) or "none",
-        )
-    _check_options(str(folder), inspect.signature(planetoid.check_options).parameters, options)
-    planetoid.check_options(**options)
-    return planetoid.to_graph(*planetoid.read(folder, names[0]), **options)
+    reader, name = _reader_of(path)
+    _check_options(str(path), inspect.signature(reader.check_options).parameters, options)
+    reader.check_options(**options)
+    return reader.to_graph(*reader.read(path, name), **options)
+
+
+def _reader_of(path: Path) -> tuple[ModuleType, str]:
+    """Which reader one's own files need, told from their names, and what the set is called."""
+    if path.suffix == ".npz" and path.is_file():
+        return npz, path.stem
+    if path.is_dir():
+        names = planetoid.names_in(path)
+        if len(names) == 1:
+            return planetoid, names[0]
+        if not names and len(found := list(path.glob("*.npz"))) == 1:
+            return npz, found[0].stem
+        if names:
+            raise DatasetFormatError(
+                path, "expected the Planetoid files ind.<name>.* of one name", value=", ".join(names)
+            )
+    with Source(path) as source:
+        if found_tu := source.find("_A.txt"):
+            return tu, found_tu[0].rpartition("/")[2].removesuffix("_A.txt")
+        if source.find("edges.csv"):
+            return tables, source.path.stem
+        if source.find(".txt"):
+            return gin_text, source.path.stem
+    raise DatasetFormatError(
+        path,
+        "expected a folder of Planetoid files ind.<name>.*, an npz file, or a folder or zip archive of NAME_A.txt and "
+        "the other TU files, of NAME.txt in the GIN form, or of edges.csv with features.csv or labels.csv",
+        value="none",
+    )
 
 
 def _read_known(
@@ -155,7 +230,8 @@ def _read_known(
         return None
 
     def process() -> tuple[dict[str, Any], dict[str, Tensor]]:
-        header, arrays = reader.read(raw, name)
+        limit = [entry["max_unpacked_bytes"]] if "max_unpacked_bytes" in entry else []
+        header, arrays = reader.read(raw, name, *limit)
         counts = reader.counts(header, arrays)
         if counts != entry["counts"]:
             raise DatasetFormatError(raw, f"read {counts}, but the manifest states {entry['counts']}")
@@ -208,11 +284,18 @@ def readme_table() -> str:
 
 
 def _count_text(counts: dict[str, int]) -> str:
-    split = "/".join(str(counts[part]) for part in ("train", "val", "test"))
+    if "graphs" in counts:
+        parts = [f"{counts['graphs']:,} graphs, {counts['nodes']:,} nodes, {counts['entries']:,} stored edges"]
+        parts += [f"{counts['self_loops']:,} of them self-loops"] if counts["self_loops"] else []
+        parts += [f"{counts['duplicates']:,} more that are listed twice"] if counts["duplicates"] else []
+        parts += [f"{counts['node_labels']} node labels"] if counts["node_labels"] else []
+        parts += [f"{counts['node_attributes']} node attribute(s)"] if counts["node_attributes"] else []
+        return ", ".join([*parts, f"{counts['classes']} classes"])
     loops = f" and {counts['self_loops']} self-loops" if counts["self_loops"] else ""
+    split = "; " + "/".join(str(counts[part]) for part in ("train", "val", "test")) if "train" in counts else ""
     return (
         f"{counts['nodes']:,} nodes, {counts['edges']:,} undirected edges{loops}, {counts['features']:,} features, "
-        f"{counts['classes']} classes; {split}"
+        f"{counts['classes']} classes{split}"
     )
 
 
@@ -220,7 +303,10 @@ def _file_text(entry: dict[str, Any]) -> str:
     if entry["embedded"]:
         return "none: it comes with gcnlab"
     names = ", ".join(f"`{file['name']}`" for file in entry["files"])
-    return f"{names} ({entry['max_bytes'] / 1e6:.1f} MB)"
+    origins = dict.fromkeys(file["origin"] for file in entry["files"] if not file["url"])
+    by_hand = f"; to be put there by hand: {', '.join(origins)}" if origins else ""
+    size = f"{entry['max_bytes'] / 1e6:.1f} MB" if entry["max_bytes"] >= 1e5 else f"{entry['max_bytes'] / 1e3:.1f} kB"
+    return f"{names} ({size}{by_hand})"
 
 
 _README = """\
@@ -243,7 +329,11 @@ A root may be read-only: what is written (downloads, processed forms) goes to th
 downloaded from the source over https; without a connection, put them into `<name>/raw/` by hand. Your own files need no
 name and no sha256: pass the path of their folder to `gcnlab.load`.
 
-Counts are train/validation/test nodes of the public split; an edge is an undirected pair of two nodes.
+`<name>/folds/{train,test}_idx-K.txt`, K from 1 to 10, are the fold lists of a graph collection (graph numbers from 0, one
+a line), which `gcnlab.data.folds(name)` reads.
+
+Three counts at the end are train/validation/test nodes of the public split. An edge is an undirected pair of two nodes; a
+stored edge of a graph collection is one of its two directions, or a self-loop.
 
 | name | what | counts | licence | source | files |
 |---|---|---|---|---|---|

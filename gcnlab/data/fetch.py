@@ -82,6 +82,10 @@ def fetch_raw(name: str, entry: dict[str, Any], roots: list[Path], download: boo
     if missing := _missing(folder, entry):
         if not download:
             raise DatasetNotFoundError(f"{name} is not complete on this machine. {_by_hand(missing, folder)}.")
+        if not all(file["url"] for file in missing):
+            raise DatasetNotFoundError(
+                f"{name} cannot be downloaded: no address serves these bytes. {_by_hand(missing, folder)}."
+            )
         if not is_writable(folder):
             raise DatasetNotFoundError(
                 f"{name} cannot be downloaded: no data root can be written ({', '.join(map(str, roots))}); "
@@ -109,7 +113,8 @@ def _missing(folder: Path, entry: dict[str, Any]) -> list[dict[str, Any]]:
 def _by_hand(missing: list[dict[str, Any]], folder: Path) -> str:
     """What a user without a connection can do: the same in every message."""
     names = ", ".join(file["name"] for file in missing)
-    sources = ", ".join(dict.fromkeys(file["url"].rpartition("/")[0] for file in missing))
+    origins = (file["url"].rpartition("/")[0] if file["url"] else file["origin"] for file in missing)
+    sources = ", ".join(dict.fromkeys(origins))
     return f"Put into {folder} these files: {names} (from {sources})"
 
 
@@ -171,7 +176,10 @@ def _check_connection(name: str, missing: list[dict[str, Any]], folder: Path) ->
             requests.head(url, timeout=_CONNECT_SECONDS, allow_redirects=True).close()
             failure.clear()  # whatever the status: the download itself will say
         except requests.RequestException as error:
-            failure[0] = str(error)
+            first: BaseException = error  # what the operating system said, under three layers of wrapping
+            while first.__context__ is not None:
+                first = first.__context__
+            failure[0] = str(first)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()

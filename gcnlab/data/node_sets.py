@@ -1,0 +1,106 @@
+"""What the readers of single attributed graphs share: the packed form, counts, and the random split."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..graph import Graph
+from ..sparse import SparseMatrix
+
+SPLITS = ("random", None)
+_TRAIN_SHARE, _VAL_SHARE = 0.6, 0.2  # the rest is for test
+
+
+def check_options(*, split: str | None = "random", seed: int = 0) -> None:
+    """The options of `gcnlab.load` for these sets; raises InputError for a value that cannot be used."""
+    if split not in SPLITS:
+        raise InputError(f"split: got {split!r}, expected one of {', '.join(map(repr, SPLITS))}.")
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise InputError(f"seed: got {seed!r}, expected an integer of at least 0.")
+
+
+def pack(
+    name: str,
+    adjacency: SparseMatrix,
+    x: SparseMatrix | None,
+    labels: list[Any] | np.ndarray | None,
+    num_duplicates: int,
+    node_names: list[str] | None = None,
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a graph, for `to_graph`.
+
+    Labels, integers or names, are numbered from 0 in their order; -1 and None are nodes without one.
+    """
+    header: dict[str, Any] = {"name": name, "num_duplicates": num_duplicates}
+    arrays = {"adjacency.rowptr": adjacency.rowptr, "adjacency.col": adjacency.col}
+    if bool((adjacency.value != 1).any()):
+        arrays["adjacency.value"] = adjacency.value
+    if x is not None:
+        header["num_features"] = x.shape[1]
+        arrays |= {"x.rowptr": x.rowptr, "x.col": x.col, "x.value": x.value}
+    if labels is not None:
+        found = [None if label is None or label == -1 else label for label in labels]
+        classes = sorted({label for label in found if label is not None})
+        number = {label: i for i, label in enumerate(classes)}
+        header["class_names"] = [str(label) for label in classes]
+        arrays["y"] = torch.tensor([-1 if label is None else number[label] for label in found], dtype=torch.int64)
+    if node_names is not None:
+        header["node_names"] = node_names
+    return header, arrays
+
+
+def counts(header: dict[str, Any], arrays: dict[str, Tensor]) -> dict[str, int]:
+    """What the manifest states of a set, counted; edges are undirected pairs of two nodes, without self-loops."""
+    rowptr, col = arrays["adjacency.rowptr"], arrays["adjacency.col"]
+    row = torch.repeat_interleave(rowptr.diff(), output_size=len(col))
+    self_loops = int((row == col).sum())
+    return {
+        "nodes": len(rowptr) - 1,
+        "edges": (len(col) - self_loops) // 2,
+        "self_loops": self_loops,
+        "features": header.get("num_features", 0),
+        "classes": len(header.get("class_names", ())),
+    }
+
+
+def to_graph(
+    header: dict[str, Any], arrays: dict[str, Tensor], *, split: str | None = "random", seed: int = 0
+) -> Graph:
+    """The Graph of what `read` returned, with the masks of one split.
+
+    - "random": of the labelled nodes, drawn by `seed`, 60 % for training, 20 % for validation, the rest for test.
+    - None: no masks.
+    """
+    n = len(arrays["adjacency.rowptr"]) - 1
+    col = arrays["adjacency.col"]
+    value = arrays.get("adjacency.value", torch.ones(len(col)))
+    x = None
+    if "x.col" in arrays:
+        x = SparseMatrix(arrays["x.rowptr"], arrays["x.col"], arrays["x.value"], (n, header["num_features"]))
+    y = arrays.get("y")
+    masks: dict[str, Tensor] = {}
+    if split == "random" and y is not None:
+        labelled = (y >= 0).nonzero().squeeze(1)
+        order = labelled[torch.randperm(len(labelled), generator=torch.Generator().manual_seed(seed))]
+        num_train, num_val = (round(share * len(order)) for share in (_TRAIN_SHARE, _VAL_SHARE))
+        parts = order.tensor_split([num_train, num_train + num_val])
+        for key, part in zip(("train_mask", "val_mask", "test_mask"), parts, strict=True):
+            if len(part):
+                masks[key] = torch.zeros(n, dtype=torch.bool).index_fill_(0, part, True)
+    return Graph(
+        SparseMatrix(arrays["adjacency.rowptr"], col, value, (n, n)),
+        x,
+        y,
+        masks.get("train_mask"),
+        masks.get("val_mask"),
+        masks.get("test_mask"),
+        node_names=header.get("node_names"),
+        class_names=header.get("class_names"),
+        name=header["name"],
+        num_duplicates=header["num_duplicates"],
+    )

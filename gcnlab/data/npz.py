@@ -1,0 +1,111 @@
+"""An attributed graph in one npz file: the CSR parts of A and X, and the labels.
+
+    adj_data, adj_indices, adj_indptr, adj_shape        A [N, N]: row i lists the nodes that node i has an edge from
+    attr_data, attr_indices, attr_indptr, attr_shape    X [N, F] (a file need not have it)
+    labels                                              [N] integers, -1 where a node has none
+
+Entries of A that are given twice count once. The arrays are read from their bytes, pickles are never opened, and no array
+is larger than the bytes that the file has for it.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import DatasetFormatError
+from ..sparse import SparseMatrix
+from .archive import MAX_BYTES, Source
+from .node_sets import check_options, counts, pack, to_graph
+
+__all__ = ["FORMAT_VERSION", "check_options", "counts", "read", "to_graph"]
+
+FORMAT_VERSION = 1  # of what `read` returns; a new number makes every processed file be made again
+
+
+def read(path: Path, name: str, max_bytes: int = MAX_BYTES) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read and check an npz file, or the only one of a folder; header and tensors as `node_sets.pack` returns them.
+
+    Raises:
+        DatasetFormatError: an array is missing, malformed, or does not fit the others; with file, key and value.
+    """
+    if path.is_dir():
+        found = sorted(path.glob("*.npz"))
+        if len(found) != 1:
+            raise DatasetFormatError(path, "expected one npz file", value=", ".join(p.name for p in found) or "none")
+        path = found[0]
+    with Source(path, max_bytes) as source:
+        adjacency, num_duplicates = _read_csr(source, "adj", duplicates="first")
+        n = adjacency.shape[0]
+        if adjacency.shape[1] != n:
+            raise DatasetFormatError(path, "expected a square matrix", key="adj_shape", value=adjacency.shape)
+        x = None
+        if source.find("attr_data.npy"):
+            x, _ = _read_csr(source, "attr", duplicates="sum")
+            if x.shape[0] != n:
+                raise DatasetFormatError(path, f"X has {x.shape[0]} rows, but A has {n}", key="attr_shape")
+        labels = _read_array(source, "labels", "iu")
+    if len(labels) != n:
+        raise DatasetFormatError(path, f"{len(labels)} labels for {n} nodes", key="labels")
+    if n and int(labels.min()) < -1:
+        raise DatasetFormatError(path, "a label is at least 0, or -1 for none", key="labels", value=int(labels.min()))
+    return pack(name, adjacency, x, labels, num_duplicates)
+
+
+def _read_csr(source: Source, prefix: str, duplicates: str) -> tuple[SparseMatrix, int]:
+    """The matrix, and how many entries were given twice."""
+    shape = _read_array(source, f"{prefix}_shape", "iu").tolist()
+    indptr, indices = (_read_array(source, f"{prefix}_{part}", "iu") for part in ("indptr", "indices"))
+    data = _read_array(source, f"{prefix}_data", "biuf")
+
+    def refuse(key: str, problem: str, value: Any = None) -> None:
+        raise DatasetFormatError(source.path, problem, key=f"{prefix}_{key}", value=value)
+
+    if len(shape) != 2 or not all(0 <= size < 2**31 for size in shape):
+        refuse("shape", "a matrix needs two sizes, each from 0 to 2147483647", shape[:4])
+    if len(indptr) != shape[0] + 1 or indptr[0] != 0 or indptr[-1] != len(indices) or len(data) != len(indices):
+        refuse(
+            "indptr",
+            f"{shape[0]} rows need {shape[0] + 1} numbers from 0 to the {len(indices)} indices, which have "
+            f"{len(data)} values; it has {len(indptr)}",
+        )
+    if len(falling := np.flatnonzero(np.diff(indptr) < 0)):
+        refuse("indptr", f"it falls after position {falling[0]}")
+    if len(outside := np.flatnonzero((indices < 0) | (indices >= shape[1]))):
+        refuse("indices", f"index at {outside[0]} is not within 0..{shape[1] - 1}", int(indices[outside[0]]))
+    with np.errstate(over="ignore"):  # a float64 too large for float32 becomes infinite, and is found here
+        value = data.astype(np.float32)
+    if len(bad := np.flatnonzero(~np.isfinite(value))):
+        refuse("data", f"{len(bad)} values are NaN or infinite, the first at {bad[0]}")
+    row = torch.from_numpy(np.repeat(np.arange(shape[0]), np.diff(indptr)))
+    matrix = SparseMatrix.from_coo(row, torch.from_numpy(indices), torch.from_numpy(value), shape, duplicates)
+    return matrix, len(indices) - matrix.nnz
+
+
+def _read_array(source: Source, key: str, kinds: str) -> np.ndarray:
+    """A vector of numbers, int64 where `kinds` are those of integers."""
+    content = source.read(f"{key}.npy")
+    file = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(file)
+        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, _, dtype = header(file)
+    except Exception as error:  # numpy parses the header as a Python literal, which may fail in any way
+        raise DatasetFormatError(source.path, f"not a readable array: {error}"[:300], key=key) from error
+    # An array of objects would be a pickle, which may run code.
+    if len(shape) != 1 or dtype.kind not in kinds:
+        raise DatasetFormatError(source.path, "expected a vector of numbers", key=key, value=f"{dtype} {shape}"[:80])
+    if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
+        raise DatasetFormatError(source.path, f"its header states {shape[0]} values, its bytes are others", key=key)
+    array = np.frombuffer(content, dtype, offset=file.tell())
+    if kinds != "iu":
+        return array
+    if len(array) and dtype.kind == "u" and int(array.max()) >= 2**63:
+        raise DatasetFormatError(source.path, "an integer of more than 63 bits", key=key)
+    return array.astype(np.int64)

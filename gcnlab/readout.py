@@ -1,0 +1,231 @@
+"""From nodes to graphs: readouts, and poolings that make a smaller graph of a graph.
+
+A batch of graphs is one graph with a block-diagonal A. Which node belongs to which graph is the readout matrix
+P [num_graphs, num_nodes], P_gi = 1 where node i is of graph g: the sum readout is P H, the mean readout is P H with each
+row divided by its number of nodes. A graph without nodes keeps its row, and its readout is 0, the maximum too.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .errors import InputError, InputTypeError
+from .sparse import SparseMatrix, check_count
+
+
+def readout_matrix(batch: Tensor, num_graphs: int | None = None) -> SparseMatrix:
+    """P [num_graphs, num_nodes] of a vector that names the graph of each node, in any order.
+
+    Args:
+        batch: int [num_nodes], graph ids from 0.
+        num_graphs: by default the largest id + 1; pass it where graphs at the end may have no node.
+    """
+    if batch.dim() != 1 or batch.dtype not in (torch.int64, torch.int32):
+        raise InputTypeError(f"batch: got {batch.dtype} of shape {tuple(batch.shape)}, expected integers [num_nodes].")
+    if num_graphs is None:
+        if not batch.shape[0]:
+            raise InputError("batch: is empty, so the number of graphs is not known; pass num_graphs.")
+        num_graphs = int(batch.max()) + 1
+    bad = (batch < 0) | (batch >= check_count("num_graphs", num_graphs))
+    if bool(bad.any()):
+        at = int(bad.nonzero()[0])
+        raise InputError(f"batch: node {at} is of graph {int(batch[at])}, expected at least 0 and below {num_graphs}.")
+    nodes = torch.arange(batch.shape[0], device=batch.device)
+    return SparseMatrix.from_coo(batch.long(), nodes, shape=(num_graphs, batch.shape[0]))
+
+
+def consecutive(ptr: Tensor, dtype: torch.dtype = torch.float32) -> SparseMatrix:
+    """P of graphs that stand one after the other: graph g has the nodes ptr[g] .. ptr[g + 1] - 1; [num_graphs + 1]."""
+    num_graphs, num_nodes = ptr.shape[0] - 1, int(ptr[-1])
+    nodes = torch.arange(num_nodes + 1, dtype=torch.int32, device=ptr.device)
+    matrix = SparseMatrix(ptr.int(), nodes[:-1], torch.ones(num_nodes, dtype=dtype, device=ptr.device), (num_graphs, num_nodes))
+    matrix._pattern.append((nodes, matrix.row.int(), nodes[:-1]))  # P^T has one entry a row: known without a sort
+    return matrix
+
+
+def segment_max(values: Tensor, p: SparseMatrix) -> Tensor:
+    """max over the entries of each row of P, [num_graphs, C]; 0 for an empty row. Ties share the gradient.
+
+    `values` is [P.nnz, C], in the order of P's entries.
+    """
+    out = values.new_zeros(p.shape[0], values.shape[1])
+    return out.scatter_reduce(0, p.row.unsqueeze(1).expand_as(values), values, "amax", include_self=False)
+
+
+def segment_softmax(score: Tensor, p: SparseMatrix) -> Tensor:
+    """softmax over the entries of each row of P; score [P.nnz, C], in the order of P's entries."""
+    shifted = (score - segment_max(score.detach(), p)[p.row]).exp()
+    total = score.new_zeros(p.shape[0], score.shape[1]).index_add(0, p.row, shifted)
+    return shifted / total[p.row]
+
+
+class Readout(nn.Module):
+    """One vector a graph from the vectors of its nodes.
+
+        sum: P H      mean: P H / num_nodes      max: max_i h_i      attention: sum_i softmax_i(h_i w + b) h_i
+        set2set (Vinyals et al. 2016): an LSTM that attends to the nodes num_steps times, [query, read]
+        sort (Zhang et al. 2018): the k nodes with the largest last channel, in that order, zeros where there are fewer
+
+    Args:
+        kind: one of these, or several joined by "+": "mean+max+sum" concatenates.
+        in_channels: C, which attention and set2set need.
+        k: nodes that sort keeps.
+        num_steps: of set2set.
+
+    Shapes:
+        h: [num_nodes, C]; or [batch, num_nodes, C], signals on one shared graph, with batch None.
+        batch: `graph.batch` of a batch of graphs; or the matrix P [num_graphs, num_nodes]; or int [num_nodes], the
+            graph of each node; or None: all nodes are of one graph.
+        output: [num_graphs, `width(C)`], or [batch, width(C)].
+
+    >>> h = torch.tensor([[1.0], [3.0], [10.0]])
+    >>> Readout("mean+max")(h, torch.tensor([0, 0, 1]))
+    tensor([[ 2.,  3.],
+            [10., 10.]])
+    """
+
+    KINDS = ("mean", "sum", "max", "attention", "set2set", "sort")
+
+    def __init__(self, kind: str = "mean", in_channels: int | None = None, k: int = 30, num_steps: int = 3) -> None:
+        super().__init__()
+        self.kinds = kind.split("+")
+        for name in self.kinds:
+            if name not in self.KINDS:
+                raise InputError(f'kind: got {kind!r}, expected one or several of {", ".join(self.KINDS)}, joined by "+".')
+        self.k, self.num_steps = k, num_steps
+        learned = {"attention", "set2set"} & set(self.kinds)
+        if learned and in_channels is None:
+            raise InputError(f"in_channels: {learned.pop()} has weights, so it needs the number of channels.")
+        if "attention" in self.kinds:
+            self.gate = nn.Linear(in_channels or 0, 1)
+        if "set2set" in self.kinds:
+            self.lstm = nn.LSTMCell(2 * (in_channels or 0), in_channels or 0)
+
+    def width(self, channels: int) -> int:
+        """Columns of the output for `channels` of h."""
+        factor = {"set2set": 2, "sort": self.k}
+        return channels * sum(factor.get(kind, 1) for kind in self.kinds)
+
+    def forward(self, h: Tensor, batch: Any = None) -> Tensor:
+        if h.dim() == 3 and batch is None:  # one shared graph: the signals are graphs of equal size, one after another
+            size = h.shape[1]
+            ptr = torch.arange(0, h.shape[0] * size + 1, size or 1, device=h.device)[: h.shape[0] + 1]
+            return self._read(h.flatten(0, 1), consecutive(ptr, h.dtype))
+        if h.dim() != 2:
+            raise InputError(f"h: got shape {tuple(h.shape)}, expected [num_nodes, C], or [batch, num_nodes, C] with no batch.")
+        if batch is None:
+            batch = torch.zeros(h.shape[0], dtype=torch.int64, device=h.device)
+            p = readout_matrix(batch, 1)
+        else:
+            p = batch if isinstance(batch, SparseMatrix) else readout_matrix(batch)
+        if p.shape[1] != h.shape[0]:
+            raise InputError(f"batch: is of {p.shape[1]} nodes, but h has {h.shape[0]} rows.")
+        if not p.shape[0]:
+            raise InputError("batch: holds no graph, so there is nothing to read out.")
+        return self._read(h, p)
+
+    def _read(self, h: Tensor, p: SparseMatrix) -> Tensor:
+        p = p.to(torch.promote_types(h.dtype, torch.float32))
+        return torch.cat([getattr(self, f"_{kind}")(h, p) for kind in self.kinds], 1)
+
+    def _sum(self, h: Tensor, p: SparseMatrix) -> Tensor:
+        return p @ h
+
+    def _mean(self, h: Tensor, p: SparseMatrix) -> Tensor:
+        return (p @ h) / p.rowptr.diff().clamp(min=1).unsqueeze(1)
+
+    def _max(self, h: Tensor, p: SparseMatrix) -> Tensor:
+        return segment_max(h[p.col.long()], p)
+
+    def _attention(self, h: Tensor, p: SparseMatrix) -> Tensor:
+        score = self.gate(h)[p.col.long()]
+        return p.with_value(segment_softmax(score, p).squeeze(1)) @ h
+
+    def _set2set(self, h: Tensor, p: SparseMatrix) -> Tensor:
+        state = h.new_zeros(p.shape[0], h.shape[1]), h.new_zeros(p.shape[0], h.shape[1])
+        read = h.new_zeros(p.shape[0], 2 * h.shape[1])
+        nodes = h[p.col.long()]
+        for _ in range(self.num_steps):
+            query, cell = state = self.lstm(read, state)
+            weight = segment_softmax((nodes * query[p.row]).sum(1, keepdim=True), p).squeeze(1)
+            read = torch.cat([query, p.with_value(weight) @ h], 1)
+        return read
+
+    def _sort(self, h: Tensor, p: SparseMatrix) -> Tensor:
+        order = _order_by_score(h[p.col.long(), -1], p)
+        rank = torch.arange(p.nnz, device=h.device) - p.rowptr.long()[p.row]
+        keep = rank < self.k
+        out = h.new_zeros(p.shape[0], self.k, h.shape[1])
+        return out.index_put((p.row[keep], rank[keep]), h[p.col.long()[order][keep]]).flatten(1)
+
+
+def _order_by_score(score: Tensor, p: SparseMatrix) -> Tensor:
+    """Positions of P's entries, graph by graph, the largest score first; ties keep their order."""
+    order = score.argsort(descending=True, stable=True)
+    return order[p.row[order].argsort(stable=True)]
+
+
+class Pooled(NamedTuple):
+    """A smaller graph: features [num_kept, C], adjacency [num_kept, num_kept], P of what is left, and the nodes kept."""
+
+    h: Tensor
+    adjacency: SparseMatrix
+    batch: SparseMatrix
+    nodes: Tensor
+
+
+class TopKPool(nn.Module):
+    """Keep the share `ratio` of the nodes of each graph that a learned direction scores highest (Gao & Ji 2019).
+
+        s = H w / |w|,   kept = the ceil(ratio * num_nodes) largest of each graph,   H' = H[kept] * tanh(s[kept]),
+        A' = A[kept, kept]
+
+    Args:
+        in_channels: C.
+        ratio: between 0 (exclusive) and 1.
+    """
+
+    def __init__(self, in_channels: int, ratio: float = 0.5) -> None:
+        super().__init__()
+        if not 0 < ratio <= 1:
+            raise InputError(f"ratio: got {ratio}, expected more than 0 and at most 1.")
+        self.ratio = ratio
+        self.weight = nn.Parameter(torch.empty(in_channels).uniform_(-1 / math.sqrt(in_channels), 1 / math.sqrt(in_channels)))
+
+    def forward(self, h: Tensor, adjacency: SparseMatrix, batch: Any = None) -> Pooled:
+        p = readout_matrix(torch.zeros(h.shape[0], dtype=torch.int64), 1) if batch is None else batch
+        p = p if isinstance(p, SparseMatrix) else readout_matrix(p)
+        score = h @ self.weight / self.weight.norm()
+        order = _order_by_score(score[p.col.long()], p)
+        rank = torch.arange(p.nnz, device=h.device) - p.rowptr.long()[p.row]
+        limit = (self.ratio * p.rowptr.diff().double()).ceil().long()
+        nodes = p.col.long()[order][rank < limit[p.row]].sort().values
+        kept = h[nodes] * score[nodes].tanh().unsqueeze(1)
+        return Pooled(kept, adjacency.select_rows(nodes).select_cols(nodes), p.select_cols(nodes), nodes)
+
+
+class ClusterPool(nn.Module):
+    """A graph of clusters: H' = S^T H, A' = S^T A S, for an assignment S [num_nodes, num_clusters].
+
+    S is given (a SparseMatrix of hard or soft assignments, as in a coarsening), or a dense softmax that a network
+    learns, as in DiffPool (Ying et al. 2018); `losses` gives that paper's two auxiliary terms.
+    """
+
+    def forward(self, h: Tensor, adjacency: Any, assignment: Any) -> tuple[Tensor, Any]:
+        """(H' [num_clusters, C], A' [num_clusters, num_clusters]); A' is dense where S is."""
+        if assignment.shape[0] != h.shape[-2]:
+            raise InputError(f"assignment: has {assignment.shape[0]} rows, but h has {h.shape[-2]} nodes.")
+        transposed = assignment.T
+        return transposed @ h, transposed @ (adjacency @ assignment)
+
+    @staticmethod
+    def losses(adjacency: Any, assignment: Tensor) -> tuple[Tensor, Tensor]:
+        """(|A - S S^T|_F / num_nodes^2, mean entropy of the rows of S), for a dense S."""
+        dense = adjacency.to_dense() if isinstance(adjacency, SparseMatrix) else adjacency
+        link = (dense - assignment @ assignment.T).norm() / dense.numel()
+        entropy = -(assignment * (assignment + 1e-15).log()).sum(-1).mean()
+        return link, entropy

@@ -1,0 +1,76 @@
+"""Dense float64 references, typed from the papers in NumPy. They share no code with gcnlab.
+
+An adjacency is `a[target, source]`, so that row i of A X sums over the in-neighbours of node i.
+"""
+
+import numpy as np
+
+
+def dense_adjacency(edge_index, num_nodes, edge_weight=None):
+    """A[target, source], the weights of edges given twice added up."""
+    a = np.zeros((num_nodes, num_nodes))
+    for k, (source, target) in enumerate(np.asarray(edge_index, dtype=np.int64).reshape(2, -1).T):
+        a[target, source] += 1.0 if edge_weight is None else float(edge_weight[k])
+    return a
+
+
+def a_tilde(a, self_loops="fill"):
+    """Ã = A + I (Kipf & Welling 2017, eq. 2). "fill" leaves a loop that A has; "add" is literal; None adds none."""
+    out = np.array(a, dtype=np.float64)
+    for i in range(len(out)):
+        if self_loops == "add":
+            out[i, i] += 1.0
+        elif self_loops == "fill" and out[i, i] == 0.0:
+            out[i, i] = 1.0
+    return out
+
+
+def a_hat(a, self_loops="fill"):
+    """Â = D̃^-1/2 Ã D̃^-1/2 with D̃_ii = sum_j Ã_ij (eq. 2); a degree of zero counts as an inverse of zero."""
+    tilde = a_tilde(a, self_loops)
+    out = np.zeros_like(tilde)
+    degree = [sum(row) for row in tilde]
+    for i in range(len(tilde)):
+        for j in range(len(tilde)):
+            if degree[i] > 0 and degree[j] > 0:
+                out[i, j] = tilde[i, j] / (degree[i] * degree[j]) ** 0.5
+    return out
+
+
+def a_hat_rw(a, self_loops="fill"):
+    """D̃^-1 Ã: the mean over in-neighbours."""
+    tilde = a_tilde(a, self_loops)
+    return np.array([row / sum(row) if sum(row) > 0 else 0 * row for row in tilde]).reshape(tilde.shape)
+
+
+def laplacian(a):
+    """L = I - D^-1/2 A D^-1/2 (section 2, above eq. 3)."""
+    return np.identity(len(a)) - a_hat(a, self_loops=None)
+
+
+def l_tilde(a, lambda_max=2.0):
+    """L̃ = (2 / lambda_max) L - I (below eq. 4); lambda_max=None: the largest eigenvalue of the symmetric L."""
+    lap = laplacian(a)
+    if lambda_max is None:
+        lambda_max = np.linalg.eigvalsh(lap)[-1]
+    return 2.0 / lambda_max * lap - np.identity(len(a))
+
+
+def gcn_layer(x, operator, weight, bias=None):
+    """Â X W + b (eq. 2 without its activation), node by node: the node-wise form of the same sum."""
+    out = np.zeros((len(operator), weight.shape[1]))
+    for i in range(len(operator)):
+        message = sum((operator[i, j] * x[j] for j in range(len(x))), np.zeros(x.shape[1]))
+        out[i] = weight.T @ message + (0.0 if bias is None else bias)
+    return out
+
+
+def gcn_two_layers(x, operator, weight_0, bias_0, weight_1, bias_1):
+    """Z = Â relu(Â X W0 + b0) W1 + b1 (eq. 9, before its softmax, with biases)."""
+    hidden = np.maximum(operator @ x @ weight_0 + bias_0, 0.0)
+    return operator @ hidden @ weight_1 + bias_1
+
+
+def row_normalized(x):
+    """Rows divided by their sum; a row that sums to zero stays."""
+    return np.array([row / row.sum() if row.sum() != 0 else row for row in np.asarray(x, dtype=np.float64)])

@@ -1,0 +1,482 @@
+import io
+import math
+import os
+import pickle
+import random
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from test_train import HIDDEN, NUM_CLASSES, NUM_FEATURES, NormedGCN, graph, make, one_thread, planted_partition, seeded
+
+from gcnlab import GCN
+from gcnlab.checkpoint import read_checkpoint, rng_state, set_rng_state, sha256_of_tensors, write_checkpoint
+from gcnlab.errors import (
+    CheckpointCorruptError,
+    CheckpointMismatchError,
+    InputTypeError,
+)
+from gcnlab.files import write_arrays
+from gcnlab.models import load_model
+from gcnlab.train import Adam, Callback, Checkpoint, EarlyStopping, fit
+
+__all__ = ["graph", "one_thread"]  # fixtures
+EPOCHS = 40
+
+
+class Interrupt(Callback):
+    """Ends the training, as a kill would, after an epoch and before its checkpoint."""
+
+    def __init__(self, epoch=None):
+        self.epoch = epoch
+
+    def after_epoch(self, epoch, metrics):
+        if epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+def interrupted(cut, path, run, **options):
+    """Train up to the checkpoint of epoch `cut`, leave every generator elsewhere, and resume."""
+    with pytest.raises(KeyboardInterrupt):
+        run(checkpoint=Checkpoint(path, every=1), interrupt=cut + 1, **options)
+    torch.manual_seed(999)
+    np.random.seed(999)  # noqa: NPY002
+    random.seed(999)
+    return run(checkpoint=Checkpoint(path, every=7, resume=True), **options)
+
+
+def assert_same(a, b):
+    assert a.seeds == b.seeds
+    assert torch.equal(a.best_epoch, b.best_epoch)
+    assert list(a.metrics) == list(b.metrics)
+    for one, other in ((a.metrics, b.metrics), (a.states, b.states)):
+        assert one.keys() == other.keys()
+        for name in one:
+            assert torch.equal(one[name].nan_to_num(nan=-7), other[name].nan_to_num(nan=-7)), name
+    assert len(a.epoch_seconds) == len(b.epoch_seconds)
+
+
+# -- resuming ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stacked", [False, True], ids=["single", "stacked"])
+@pytest.mark.parametrize("optimizer", [Adam, torch.optim.Adam, torch.optim.SGD])
+def test_a_resumed_training_is_the_uninterrupted_one(graph, tmp_path, stacked, optimizer):
+    def run(checkpoint=None, interrupt=None):
+        model, seeds = (make(0.5), [3, 5]) if stacked else (seeded(make(0.5), 3), None)
+        return fit(
+            model, graph, seeds=seeds, seed=3, epochs=EPOCHS, lr=0.05, weight_decay={"layers.0": 0.01},
+            optimizer=optimizer, scheduler=lambda opt: torch.optim.lr_scheduler.CosineAnnealingLR(opt, EPOCHS),
+            callbacks=[EarlyStopping(12), Interrupt(interrupt)], checkpoint=checkpoint,
+        )  # fmt: skip
+
+    whole = run()
+    last = len(whole.epoch_seconds)
+    assert last > 31
+    for cut in (0, 1, 30, last - 1):
+        path = tmp_path / str(cut)
+        assert_same(interrupted(cut, path, run), whole)
+    assert_same(run(Checkpoint(tmp_path / "30", resume=True)), whole)  # a finished one
+    assert_same(run(Checkpoint(tmp_path / "30")), whole)  # resume=False starts anew
+
+
+def test_resuming_twice_from_one_file(graph, tmp_path):
+    def run(checkpoint=None, interrupt=None):
+        return fit(make(0.5), graph, seeds=2, epochs=20, checkpoint=checkpoint, callbacks=[Interrupt(interrupt)])
+
+    whole = run()
+    interrupted(9, tmp_path / "a", run)
+    with pytest.raises(KeyboardInterrupt):
+        run(Checkpoint(tmp_path / "a", every=1), 10)
+    shutil.copy(tmp_path / "a", tmp_path / "b")
+    assert_same(run(Checkpoint(tmp_path / "a", resume=True)), whole)
+    assert_same(run(Checkpoint(tmp_path / "b", resume=True)), whole)
+
+
+def test_a_model_with_buffers_resumes_to_the_bit(graph, tmp_path):
+    def run(checkpoint=None, interrupt=None):
+        model = seeded(NormedGCN, 0)
+        history = fit(model, graph, epochs=20, lr=0.1, checkpoint=checkpoint, callbacks=[Interrupt(interrupt)])
+        return history, model.state_dict()
+
+    (whole, expected), (resumed, found) = run(), interrupted(11, tmp_path / "a", run)
+    assert_same(resumed, whole)
+    assert "norm.running_mean" in resumed.states
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_every_random_number_generator_goes_on(graph, tmp_path):
+    drawn = []
+
+    class Draw(Callback):
+        def after_epoch(self, epoch, metrics):
+            drawn.append((torch.rand(()).item(), np.random.rand(), random.gauss(), np.random.randn()))  # noqa: NPY002
+
+    def run(checkpoint=None, interrupt=None):
+        return fit(make(), graph, seeds=1, epochs=9, checkpoint=checkpoint, callbacks=[Draw(), Interrupt(interrupt)])
+
+    np.random.seed(1)  # noqa: NPY002
+    random.seed(1)
+    run()
+    whole, drawn = drawn, []
+    np.random.seed(1)  # noqa: NPY002
+    random.seed(1)
+    interrupted(4, tmp_path / "a", run)
+    assert drawn[:5] + drawn[5:] == whole[:5] + whole[4:]  # epoch 5 twice: before and after the interruption
+
+
+def test_more_epochs_than_the_first_time(graph, tmp_path):
+    fit(make(0.5), graph, seeds=2, epochs=8, checkpoint=Checkpoint(tmp_path / "a"))
+    longer = fit(make(0.5), graph, seeds=2, epochs=20, checkpoint=Checkpoint(tmp_path / "a", resume=True))
+    assert_same(longer, fit(make(0.5), graph, seeds=2, epochs=20))
+    with pytest.raises(CheckpointMismatchError, match=r"is at epoch 20, beyond the 8 epochs of this training"):
+        fit(make(0.5), graph, seeds=2, epochs=8, checkpoint=Checkpoint(tmp_path / "a", resume=True))
+
+
+def test_how_often_a_checkpoint_is_written(graph, tmp_path):
+    seen = []
+
+    class Watch(Callback):
+        def after_epoch(self, epoch, metrics):
+            path = tmp_path / "folder" / "a"
+            seen.append(read_checkpoint(path)[0]["epoch"] if path.exists() else 0)
+
+    checkpoint = Checkpoint(tmp_path / "folder" / "a", every=3, header={"note": "mine"})
+    fit(make(), graph, seeds=2, epochs=8, checkpoint=checkpoint, callbacks=[Watch()])
+    assert seen == [0, 0, 0, 3, 3, 3, 6, 6]
+    header, weights, training = read_checkpoint(tmp_path / "folder" / "a")
+    assert (header["epoch"], header["note"], header["seeds"]) == (8, "mine", [0, 1])
+    assert weights["layers.0.weight"].shape == (2, NUM_FEATURES, HIDDEN)
+    assert training["rows"]["val_loss"].shape == (8, 2)
+
+
+# -- a checkpoint of something else -----------------------------------------------------------------------------------
+
+OTHERS = {
+    "model": (
+        {"model": lambda: GCN(NUM_FEATURES, 11, NUM_CLASSES)},
+        r"model: \{'class': 'GCN'.*'hidden_channels': 7.*\} in the file, \{.*'hidden_channels': 11.*\} here",
+    ),
+    "class": ({"model": NormedGCN, "seeds": [0]}, r"model: .*'GCN'.* in the file, .*'NormedGCN'.*; seeds: \[0, 1\] in"),
+    "seeds": ({"seeds": [0, 2]}, r"\(seeds: \[0, 1\] in the file, \[0, 2\] here\)"),
+    "lr": ({"lr": 0.5}, r"\(lr of parameter group 0: 0.01 in the file, 0.5 here\)"),
+    "weight_decay": ({"weight_decay": 0.1}, r"weight_decay of parameter group 0: 0.0 in the file, 0.1 here"),
+    "betas": (
+        {"optimizer": lambda groups, lr: Adam(groups, lr, betas=(0.5, 0.9))},
+        r"\(betas of parameter group 0: \[0.9, 0.999\] in the file, \[0.5, 0.9\] here\)",
+    ),
+    "groups": ({"weight_decay": {"layers.0": 0.1}}, r"lr of parameter group 1: None in the file, 0.01 here"),
+    "optimizer": ({"optimizer": torch.optim.SGD}, r"optimizer: 'Adam' in the file, 'SGD' here"),
+    "scheduler": (
+        {"scheduler": lambda opt: torch.optim.lr_scheduler.StepLR(opt, 9)},
+        r"scheduler: 'NoneType' in the file, 'StepLR' here; .*step_size of the scheduler: None in the file, 9 here",
+    ),
+    "select": ({"select": "last"}, r"\(select: 'val_loss' in the file, 'last' here\)"),
+    "callbacks": ({"callbacks": []}, r"\(callbacks: \['EarlyStopping'\] in the file, \[\] here\)"),
+    "monitor": (
+        {"callbacks": [EarlyStopping(9, "train_loss")]},
+        r"monitor: the checkpoint's is 'val_loss', got 'train_l",
+    ),
+    "class weights": ({"class_weight": torch.ones(3)}, r"\(sha256 of graph, labels, masks and class weights: "),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), OTHERS.values(), ids=OTHERS)
+def test_another_training_is_not_resumed(graph, tmp_path, changes, message):
+    options = {"model": make(), "graph": graph, "seeds": 2, "epochs": 5, "callbacks": [EarlyStopping(9)]}
+    path = tmp_path / "a"
+    fit(**options, checkpoint=Checkpoint(path))
+    before = path.read_bytes()
+    with pytest.raises(CheckpointMismatchError, match=message):
+        fit(**(options | changes), checkpoint=Checkpoint(path, resume=True))
+    assert path.read_bytes() == before
+    options["callbacks"] = [EarlyStopping(30)]  # a new patience is no other training
+    fit(**(options | {"epochs": 6}), checkpoint=Checkpoint(path, resume=True))
+
+
+def test_another_graph_or_split_is_not_resumed(graph, tmp_path):
+    checkpoint = Checkpoint(tmp_path / "a", resume=True)
+    fit(make(), graph, seeds=2, epochs=2, checkpoint=checkpoint)
+    others = (
+        planted_partition(seed=1),
+        graph.replace(train_mask=graph.test_mask, test_mask=graph.train_mask),
+        graph.replace(y=graph.y.roll(1)),
+        graph.replace(val_mask=None),
+    )
+    for other in others:
+        with pytest.raises(CheckpointMismatchError, match=r"sha256 of graph, labels, masks and class weights: "):
+            fit(make(), other, seeds=2, epochs=2, select="last" if other.val_mask is None else "val_loss",
+                checkpoint=checkpoint)  # fmt: skip
+
+
+def rewritten(path, change):
+    """Write the checkpoint of `path` again after change(header, weights, training)."""
+    header, weights, training = read_checkpoint(path)
+    change(header, weights, training)
+    write_checkpoint(path, header, weights, training)
+
+
+WRONG = {
+    "a missing weight": (lambda w: w.pop("layers.1.bias"), r"does not fit the model: layers.1.bias is missing\."),
+    "two differences": (
+        lambda w: (w.pop("layers.1.bias"), w.update(layers=torch.ones(2, 1))),
+        r"layers is not in the model; layers.1.bias is missing\.",
+    ),
+    "a shape": (
+        lambda w: w.update({"layers.0.bias": torch.ones(2, 5)}),
+        r"layers.0.bias is \((2, )?5,?\) torch.float32, the model has \((2, )?7,?\) torch.float32",
+    ),
+    "a dtype": (
+        lambda w: w.update({"layers.0.bias": w["layers.0.bias"].double()}),
+        r"layers.0.bias is .* torch.float64",
+    ),
+    "NaN": (lambda w: w["layers.1.bias"].fill_(math.nan), r"layers.1.bias holds NaN or infinity"),
+    "infinity": (lambda w: w["layers.1.weight"][0, 0, 0].fill_(-math.inf), r"layers.1.weight holds NaN or infinity"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG.values(), ids=WRONG)
+def test_weights_that_do_not_fit_are_refused(graph, tmp_path, change, message):
+    path = tmp_path / "a"
+    options = {"model": make(), "graph": graph, "seeds": 2, "epochs": 2}
+    fit(**options, checkpoint=Checkpoint(path))
+    rewritten(path, lambda header, weights, training: change(weights))
+    with pytest.raises(CheckpointMismatchError, match=message):
+        fit(**options, checkpoint=Checkpoint(path, resume=True))
+    with pytest.raises(CheckpointMismatchError, match=message):
+        load_model(path)
+    fit(**options, checkpoint=Checkpoint(path))
+    rewritten(path, lambda header, weights, training: change(training["current"]))
+    with pytest.raises(CheckpointMismatchError, match=message):
+        fit(**options, checkpoint=Checkpoint(path, resume=True))
+    load_model(path)  # reads the kept weights alone
+
+
+def test_load_model(graph, tmp_path):
+    history = fit(make(), graph, seeds=2, epochs=3, checkpoint=Checkpoint(tmp_path / "a"))
+    model, header = load_model(tmp_path / "a")
+    assert isinstance(model, GCN)
+    assert not model.training
+    assert header["seeds"] == [0, 1]
+    assert all(torch.equal(value, history.state(0)[name]) for name, value in model.state_dict().items())
+    with pytest.raises(FileNotFoundError):
+        load_model(tmp_path / "b")
+
+
+@pytest.mark.parametrize("name", ["NormedGCN", "Module", "torch.nn.Linear", "__import__", "os.system"])
+def test_load_model_makes_only_its_own_classes(tmp_path, name):
+    header = {"model": {"class": name, "config": {"in_features": 1, "out_features": 1, "name": "os"}}}
+    write_checkpoint(tmp_path / "a", header, {"weight": torch.ones(1, 1)})
+    with pytest.raises(CheckpointMismatchError, match=rf"holds a {name}, expected one of GCN"):
+        load_model(tmp_path / "a")
+
+
+@pytest.mark.parametrize("config", [{"in_channels": 2}, {**make()().config, "device": "cuda"}, [3, 2], "GCN"], ids=str)
+def test_load_model_needs_a_config_that_makes_one(tmp_path, config):
+    write_checkpoint(tmp_path / "a", {"model": {"class": "GCN", "config": config}}, {})
+    with pytest.raises(CheckpointMismatchError, match=r"its config does not make a GCN"):
+        load_model(tmp_path / "a")
+    write_checkpoint(tmp_path / "b", {}, {})
+    with pytest.raises(CheckpointMismatchError, match=r"holds a None, expected one of GCN"):
+        load_model(tmp_path / "b")
+
+
+def test_a_trained_model_is_no_training_to_resume(graph, tmp_path):
+    history = fit(make(), graph, seeds=[0], epochs=2)
+    header = {"model": {"class": "GCN", "config": make()().config}, "seeds": [0]}
+    write_checkpoint(tmp_path / "a", header, history.states)
+    load_model(tmp_path / "a")
+    write_checkpoint(tmp_path / "b", header, history.states, {"another": "form"})
+    for name in "ab":
+        with pytest.raises(CheckpointMismatchError, match=r"holds a trained model, not a training to resume"):
+            fit(make(), graph, seeds=[0], epochs=2, checkpoint=Checkpoint(tmp_path / name, resume=True))
+
+
+# -- damage -----------------------------------------------------------------------------------------------------------
+
+
+def test_flips_and_truncations_are_found(graph, tmp_path):
+    path = tmp_path / "a"
+    options = {"model": make(0.5), "graph": graph, "seeds": 2, "epochs": 6}
+    fit(**options, checkpoint=Checkpoint(path))
+    content = path.read_bytes()
+    rng = random.Random(0)
+    for trial in range(130):
+        if trial < 100:
+            at = rng.randrange(len(content))
+            damaged = content[:at] + bytes([content[at] ^ 1 << rng.randrange(8)]) + content[at + 1 :]
+        else:
+            damaged = content[: rng.randrange(len(content))]
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointCorruptError) as raised:
+            read_checkpoint(path)
+        assert raised.value.file == str(path)
+        if trial % 26 == 0:
+            with pytest.raises(CheckpointCorruptError):
+                load_model(path)
+            with pytest.raises(CheckpointCorruptError):
+                fit(**options, checkpoint=Checkpoint(path, resume=True))
+        assert path.read_bytes() == damaged  # no door repairs or removes it
+    path.write_bytes(content)
+    read_checkpoint(path)
+
+
+class Payload:
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+def torch_saved(thing, **options):
+    buffer = io.BytesIO()
+    torch.save(thing, buffer, **options)
+    return buffer.getvalue()
+
+
+CODE = {
+    "pickle": pickle.dumps,
+    "torch.save": torch_saved,
+    "old torch.save": lambda thing: torch_saved(thing, _use_new_zipfile_serialization=False),
+    "numpy": lambda thing: (buffer := io.BytesIO(), np.save(buffer, np.array([thing])), buffer.getvalue())[-1],
+}
+
+
+@pytest.mark.parametrize("write", CODE.values(), ids=CODE)
+def test_code_in_a_checkpoint_never_runs(graph, tmp_path, write):
+    path, mark = tmp_path / "a", tmp_path / "mark"
+    pickle.loads(pickle.dumps(Payload(mark)))  # which shows that it works
+    mark.rmdir()
+    path.write_bytes(write(Payload(mark)))
+    for door in (
+        lambda: read_checkpoint(path),
+        lambda: load_model(path),
+        lambda: fit(make(), graph, seeds=2, epochs=2, checkpoint=Checkpoint(path, resume=True)),
+    ):
+        with pytest.raises(CheckpointCorruptError, match=r"not a file of gcnlab's arrays"):
+            door()
+    assert not mark.exists()
+
+
+def test_other_files_of_arrays_are_no_checkpoints(tmp_path):
+    path = tmp_path / "a"
+    write_arrays(path, {"kind": "graph"}, {"x": torch.ones(3)})
+    with pytest.raises(CheckpointCorruptError, match=r"is a file of gcnlab's arrays, but not a checkpoint"):
+        read_checkpoint(path)
+    for training in ([], {"tensor": "nowhere"}, {"list": 3}, {"dict": [[1]]}, {"plain": 1, "list": []}, "state"):
+        write_arrays(path, {"kind": "gcnlab checkpoint", "training": training}, {})
+        with pytest.raises(CheckpointCorruptError, match=r"its training state cannot be read"):
+            read_checkpoint(path)
+    write_arrays(path, {"kind": "gcnlab checkpoint"}, {})
+    with pytest.raises(CheckpointCorruptError):
+        read_checkpoint(path)
+
+
+# -- what a checkpoint holds ------------------------------------------------------------------------------------------
+
+
+def test_nested_state_round_trip(tmp_path):
+    training = {
+        "numbers": [1, 2.5, -0.1 - 0.2, 2**70, True, None, "ß"],
+        3: {"tensor": torch.arange(5), "empty": {}, "": []},
+        "nested": [[torch.tensor(1.5, dtype=torch.bfloat16)], {0: {1: torch.ones(0, 2)}}],
+        "infinite": math.inf,
+    }
+    write_checkpoint(tmp_path / "a", {"note": 1}, {"w": torch.ones(2, 3)}, training)
+    header, weights, found = read_checkpoint(tmp_path / "a")
+    assert header["note"] == 1
+    assert weights["w"].shape == (2, 3)
+    assert found["numbers"] == training["numbers"]
+    assert found["infinite"] == math.inf
+    assert list(found) == list(training)
+    assert found[3]["tensor"].tolist() == [0, 1, 2, 3, 4]
+    assert (found[3]["empty"], found[3][""]) == ({}, [])
+    assert found["nested"][0][0].dtype == torch.bfloat16
+    assert found["nested"][1][0][1].shape == (0, 2)
+    with pytest.raises(InputTypeError, match=r"training/a/0: is a set, which a checkpoint cannot hold"):
+        write_checkpoint(tmp_path / "b", {}, {}, {"a": [{1, 2}]})
+    assert not (tmp_path / "b").exists()
+
+
+def test_generators_go_back():
+    state = rng_state()
+
+    def draw():
+        return torch.rand(2).tolist(), random.random(), np.random.rand(), np.random.randn()  # noqa: NPY002
+
+    first = draw()
+    set_rng_state(state)
+    assert draw() == first
+
+
+def test_sha256_of_tensors_sees_every_bit_and_shape():
+    one = torch.arange(6.0)
+    digests = {
+        sha256_of_tensors(tensors)
+        for tensors in ([one], [one.reshape(2, 3)], [one.double()], [one, None], [None, one], [one[:5]], [-one], [])
+    }
+    assert len(digests) == 8
+    assert sha256_of_tensors([one.reshape(2, 3).T]) == sha256_of_tensors([one.reshape(2, 3).T.contiguous()])
+
+
+# -- kill -9 ----------------------------------------------------------------------------------------------------------
+
+KILL = """
+import os, random, signal, sys, time
+sys.path.insert(0, sys.argv[1])
+import torch
+torch.set_num_threads(1)
+from gcnlab.checkpoint import read_checkpoint, write_checkpoint
+
+folder, path = sys.argv[2], sys.argv[2] + "/a"
+
+def save(step):
+    value = torch.full((1_000_000,), float(step))
+    write_checkpoint(path, {"step": step}, {"w": value}, {"state": value})
+
+start = time.perf_counter()
+save(0)
+save(1)
+took = (time.perf_counter() - start) / 2
+rng = random.Random(0)
+stale = 0
+for trial in range(20):
+    begun, says = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(says, b"x")
+        for step in range(2, 10**9):
+            save(step)
+    os.read(begun, 1)
+    time.sleep(rng.uniform(0, 1.3 * took))
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    stale += len(os.listdir(folder)) > 1
+    header, weights, training = read_checkpoint(path)
+    assert bool((weights["w"] == header["step"]).all()) and bool((training["state"] == header["step"]).all())
+print(stale)
+
+from test_train import fit, make, planted_partition
+from gcnlab.train import Checkpoint
+open(folder + "/.a.0123.gcnlab-tmp", "wb").close()
+read = {}
+def scheduler(opt):
+    read["at start"] = sorted(os.listdir(folder))
+    return torch.optim.lr_scheduler.StepLR(opt, 9)
+fit(make(), planted_partition(), seeds=2, epochs=1, scheduler=scheduler, checkpoint=Checkpoint(path))
+assert read["at start"] == ["a"] == os.listdir(folder), read
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+def test_kill_while_saving_leaves_the_old_or_the_new_checkpoint(tmp_path):
+    here = str(__file__).rpartition("test_checkpoint")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", KILL, here, str(tmp_path)], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 0  # some kills did meet a save

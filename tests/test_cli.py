@@ -1,0 +1,372 @@
+import csv
+import dataclasses
+import errno
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from test_recipes import check_contract
+from test_train import one_thread
+from torch.nn import functional as F
+from torch.profiler import profile
+
+from gcnlab import load, recipes
+from gcnlab.checkpoint import write_checkpoint
+from gcnlab.cli import main
+from gcnlab.data import catalog
+from gcnlab.errors import DatasetNotFoundError
+from gcnlab.models import load_model, summary
+from gcnlab.recipes import RECIPES, find
+from gcnlab.train import Adam, Checkpoint, fit, predict
+
+__all__ = ["one_thread"]  # a fixture
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def gcnlab(capsys):
+    """Runs the command in this process: (exit status, stdout, stderr)."""
+
+    def call(*arguments):
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as exit:  # argparse's
+            status = exit.code
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def python(*arguments, **options):
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": ""}
+    options = {"capture_output": True, "text": True, "timeout": 100, "check": False} | options
+    return subprocess.run([sys.executable, *map(str, arguments)], env=environment, **options)
+
+
+# -- run --------------------------------------------------------------------------------------------------------------
+
+
+def test_run(gcnlab, tmp_path):
+    out, file = tmp_path / "out", tmp_path / "new" / "result.json"
+    status, said, wrong = gcnlab("run", "karate-gcn", "--seeds", 3, "--epochs", 20, "--out", out, "--json", file)
+    assert (status, wrong) == (0, "")
+    result = json.loads(file.read_text())
+    check_contract(result, 3)
+    assert result["device"] in ("cpu", "cuda")
+    assert json.loads((out / "result.json").read_text()) == result
+    mean, std = (f"{100 * result['test_accuracy'][key]:.2f}" for key in ("mean", "std"))
+    assert f"test accuracy   {mean} % ± {std} over 3 seeds" in said
+    assert f"wrote {out}/result.json, curves.png, model.gcnlab" in said
+    assert "published" not in said
+    assert sorted(path.name for path in out.iterdir()) == ["curves.png", "model.gcnlab", "result.json"]
+
+
+def test_run_says_one_seed_and_the_published_figure(gcnlab, monkeypatch):
+    karate = dataclasses.replace(RECIPES["karate-gcn"], published={("karate", "leaders"): (0.875, "Somebody 1999")})
+    monkeypatch.setitem(RECIPES, "karate-gcn", karate)
+    status, said, wrong = gcnlab("run", "karate-gcn", "--seeds", 1, "--epochs", 3, "--device", "cpu")
+    assert (status, wrong) == (0, "")
+    assert "published       87.5 %  (Somebody 1999)" in said
+    assert " %, 1 seed\n" in said
+
+
+def test_list(gcnlab):
+    status, said, wrong = gcnlab("run", "--list")
+    assert (status, wrong) == (0, "")
+    lines = {line.split()[0]: line for line in said.splitlines()}
+    assert set(lines) == set(RECIPES)
+    for name, recipe in RECIPES.items():
+        assert f" {recipe.num_seeds} seeds" in lines[name]
+        assert recipe.dataset in lines[name]
+        for value, source in recipe.published.values():
+            assert f"{100 * value:.1f} %" in lines[name]
+            assert source in lines[name]
+    assert "published: none" in lines["karate-gcn"]
+
+
+# -- predict ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    out = tmp_path_factory.mktemp("run")
+    return out / "model.gcnlab", recipes.run("karate-gcn", seeds=3, epochs=30, out=out)
+
+
+def test_predict_gives_what_was_trained(gcnlab, trained, tmp_path):
+    path, result = trained
+    status, said, wrong = gcnlab("predict", path)
+    assert (status, wrong) == (0, "")
+    header, *rows = csv.reader(io.StringIO(said))
+    assert header == ["node", "label", "probability"]
+    karate = find("karate-gcn").graph()
+    model, saved = load_model(path)
+    probability = predict(model, karate).softmax(1)
+    assert [row[0] for row in rows] == [str(name) for name in karate.node_names]
+    assert [row[1] for row in rows] == [karate.class_names[c] for c in probability.argmax(1)]
+    assert [float(row[2]) for row in rows] == pytest.approx(probability.max(1).values.tolist(), abs=1e-6)
+    right = [rows[i][1] == karate.class_names[karate.y[i]] for i in karate.test_mask.nonzero().squeeze(1)]
+    assert sum(right) / 24 == result["test_accuracy"]["per_seed"][saved["seeds"][0]]
+
+    file = tmp_path / "new" / "labels.csv"
+    assert gcnlab("predict", path, "--data", "karate", "--out", file) == (0, "", "")
+    assert file.read_text(encoding="utf-8") == said
+
+
+def test_predict_quotes_names(gcnlab, trained, monkeypatch):
+    names = ['a "b", c', "d\ne", *map(str, range(2, 33)), "ß"]
+    named = load("karate").with_features("identity").replace(node_names=names)
+    monkeypatch.setattr(recipes.Recipe, "graph", lambda *_: named)
+    status, said, _ = gcnlab("predict", trained[0])
+    assert status == 0
+    assert [row[0] for row in csv.reader(io.StringIO(said, newline=""))][1:] == names
+
+
+# -- summary ----------------------------------------------------------------------------------------------------------
+
+
+def test_summary(gcnlab):
+    status, said, wrong = gcnlab("summary", "karate-gcn")
+    assert (status, wrong) == (0, "")
+    assert "34" in said.splitlines()[1]
+    assert "layers.0 (GCNConv)  (34, 16)" in said
+    assert "total: 594 parameters; a step on the whole graph holds about 0.0 MiB of tensors" in said
+
+
+def check_memory_estimate(recipe, graph):
+    """The estimate within a quarter of what torch's profiler sees allocated in a step, and of what was there before."""
+    model = recipe.model(graph)
+    stated = float(summary(model, graph.x, graph.a_hat).rpartition("about ")[2].split()[0].replace(",", ""))
+    opt = Adam(model.parameters())
+
+    def step():
+        opt.zero_grad()
+        F.cross_entropy(model(graph.x, graph.a_hat)[graph.train_mask], graph.y[graph.train_mask]).backward()
+        opt.step()
+
+    step()
+    opt.zero_grad()
+    with profile(profile_memory=True) as profiled:
+        step()
+    now = most = 0
+    for event in profiled.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            now += event.nbytes()
+            most = max(most, now)
+    there = [tensor for m in {graph.x, graph.x.T, graph.a_hat} for tensor in (m.rowptr, m.col, m.value)]
+    there += [p for p in model.parameters() for _ in range(3)]  # and Adam's averages
+    measured = (most + sum(tensor.nbytes for tensor in there)) / 2**20
+    assert stated == pytest.approx(measured, rel=0.25, abs=0.06)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("name", "hidden"), [("cora-gcn", 16), ("pubmed-gcn", 16), ("pubmed-gcn", 64)])
+def test_the_memory_estimate_is_honest(name, hidden, monkeypatch, tmp_path):
+    monkeypatch.setenv("GCNLAB_DATA", f"{tmp_path}{os.pathsep}{os.environ.get('GCNLAB_DATA', '')}")
+    recipe = dataclasses.replace(find(name), hidden_channels=hidden)
+    try:
+        graph = recipe.graph()
+    except DatasetNotFoundError:
+        pytest.skip(f"the data of {name} is not in GCNLAB_DATA")
+    check_memory_estimate(recipe, graph)
+
+
+# -- data -------------------------------------------------------------------------------------------------------------
+
+
+def fill(root, name, content=b"something else"):
+    folder = root / name / "raw"
+    folder.mkdir(parents=True)
+    for file in catalog()[name]["files"]:
+        (folder / file["name"]).write_bytes(content)
+    return folder
+
+
+def test_data_list(gcnlab, data_root):
+    fill(data_root, "cora")
+    status, said, wrong = gcnlab("data", "list")
+    assert (status, wrong) == (0, "")
+    lines = {line.split()[0]: line for line in said.splitlines()}
+    assert set(lines) == set(catalog())
+    assert " embedded " in lines["karate"]
+    assert " wrong sha256 " in lines["cora"]
+    assert " missing " in lines["pubmed"]
+    other = data_root.parent / "other"
+    assert " missing " in gcnlab("data", "list", "--data-root", other)[1].split("cora")[1].split("\n")[0]
+    assert not other.exists()
+
+
+def test_data_verify(gcnlab, data_root):
+    status, said, wrong = gcnlab("data", "verify", "karate")
+    assert (status, said, wrong) == (0, "", "")
+    fill(data_root, "cora")
+    status, said, wrong = gcnlab("data", "verify", "cora")
+    assert status == 2
+    assert "cora/ind.cora.x: wrong sha256" in said
+    assert wrong.count("\n") == 1
+    assert "ind.cora.x (wrong sha256)" in wrong
+    assert "fetch again with `gcnlab data fetch`" in wrong
+
+
+def test_data_fetch(gcnlab, data_root):
+    status, said, wrong = gcnlab("data", "fetch", "karate")
+    assert (status, wrong) == (0, "")
+    assert said.startswith("karate: ")
+    folder = fill(data_root, "cora")
+    status, said, wrong = gcnlab("data", "fetch", "cora")
+    assert (status, said) == (2, "")
+    assert wrong.startswith(f"gcnlab: {folder}")
+    assert "sha256 is" in wrong
+    assert wrong.count("\n") == 1
+
+
+# -- exit status ------------------------------------------------------------------------------------------------------
+
+WRONG_INPUT = {
+    "nothing": ([], r"COMMAND"),
+    "command": (["rum"], r"invalid choice: 'rum'"),
+    "option": (["run", "karate-gcn", "--sees", 3], r"unrecognized arguments: --sees"),
+    "no recipe": (["run"], r"recipe: none given; `gcnlab run --list` shows them"),
+    "recipe": (["run", "cora"], r"recipe: 'cora' is unknown; the recipes are cora-gcn"),
+    "dataset": (["run", "karate-gcn", "--dataset", "cora"], r"karate-gcn does not run on 'cora'"),
+    "unknown dataset": (["run", "cora-gcn", "--dataset", "corra"], r"'corra' is neither a data set nor a path"),
+    "protocol": (["run", "karate-gcn", "--protocol", "public"], r"protocol: 'public' does not fit karate-gcn"),
+    "no seeds": (["run", "karate-gcn", "--seeds", 0], r"seeds: got 0, expected at least 1"),
+    "seeds": (["run", "karate-gcn", "--seeds", "many"], r"argument --seeds: invalid int value: 'many'"),
+    "device": (["run", "karate-gcn", "--device", "tpu"], r"argument --device: invalid choice: 'tpu'"),
+    "epochs": (["run", "karate-gcn", "--epochs", -1], r"epochs: got -1, expected at least 1"),
+    "out is a file": (["run", "karate-gcn", "--out", "FILE"], r"out: .*afile cannot be written: .*afile is a file"),
+    "out below a file": (["run", "karate-gcn", "--out", "FILE/x"], r"out: .*afile/x cannot be written"),
+    "json is a folder": (["run", "karate-gcn", "--json", "FOLDER"], r"json: .*afolder is a folder, expected the path"),
+    "json below a file": (["run", "karate-gcn", "--json", "FILE/x.json"], r"json: .*afile/x.json cannot be written"),
+    "read-only out": (["run", "karate-gcn", "--out", "READONLY/x"], r"out: .*readonly/x cannot be written"),
+    "data root": (["run", "cora-gcn", "--data-root", "FILE"], r"root: .*afile is a file, expected a folder"),
+    "no checkpoint there": (["predict", "FOLDER/none"], r"afolder/none: No such file or directory"),
+    "a folder as checkpoint": (["predict", "FOLDER"], r"afolder: Is a directory"),
+    "no checkpoint": (["predict", "FILE"], r"afile: does not begin with .*: not a file of gcnlab's arrays"),
+    "no model of a recipe": (["predict", "TRAINING"], r"atraining names no recipe; expected the model.gcnlab of"),
+    "another recipe": (["predict", "FOREIGN"], r"recipe: 'elsewhere' is unknown"),
+    "labels into a folder": (["predict", "MODEL", "--out", "FOLDER"], r"out: .*afolder is a folder"),
+    "unknown data": (["predict", "MODEL", "--data", "corra"], r"'corra' is neither a data set nor a path"),
+    "summary": (["summary", "cora"], r"recipe: 'cora' is unknown"),
+    "data action": (["data", "remove", "cora"], r"invalid choice: 'remove'"),
+    "data name": (["data", "verify", "corra"], r"'corra' is not a data set"),
+    "data fetch": (["data", "fetch", "corra"], r"'corra' is not a data set"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG_INPUT.values(), ids=WRONG_INPUT)
+def test_wrong_input_is_status_2_and_one_line(gcnlab, data_root, tmp_path, trained, monkeypatch, arguments, message):
+    paths = {name: tmp_path / f"a{name.lower()}" for name in ("FILE", "FOLDER", "TRAINING", "FOREIGN")}
+    paths |= {"MODEL": trained[0], "READONLY": tmp_path / "readonly"}
+    paths["FILE"].write_bytes(b"no checkpoint")
+    paths["FOLDER"].mkdir()
+    paths["READONLY"].mkdir(mode=0o555)
+    karate = find("karate-gcn").graph()
+    fit(lambda: find("karate-gcn").model(karate), karate, seeds=1, epochs=1, checkpoint=Checkpoint(paths["TRAINING"]))
+    model = {"class": "GCN", "config": {"in_channels": 2, "hidden_channels": 1, "out_channels": 1, "num_layers": 1}}
+    weights = {"layers.0.weight": torch.ones(1, 2, 1), "layers.0.bias": torch.ones(1, 1)}
+    write_checkpoint(paths["FOREIGN"], {"model": model, "recipe": "elsewhere"}, weights)
+    monkeypatch.setattr(recipes, "fit", None)  # each is found before training
+    for name, path in paths.items():
+        arguments = [str(argument).replace(name, str(path)) for argument in arguments]
+    status, said, wrong = gcnlab(*arguments)
+    assert status == 2
+    assert wrong.startswith("gcnlab")
+    assert wrong.count("\n") == 1
+    assert re.search(message, wrong), wrong
+    assert "test accuracy" not in said
+
+
+def test_a_training_that_diverges_is_status_1(gcnlab, monkeypatch, tmp_path):
+    monkeypatch.setitem(RECIPES, "karate-gcn", dataclasses.replace(RECIPES["karate-gcn"], lr=1e30))
+    status, said, wrong = gcnlab("run", "karate-gcn", "--seeds", 2, "--json", tmp_path / "result.json")
+    assert status == 1
+    assert wrong.startswith("gcnlab: epoch 1: ")
+    assert wrong.count("\n") == 1
+    assert "test accuracy" not in said
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_a_full_disk_is_status_1(gcnlab, monkeypatch):
+    def run(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", "a/b")
+
+    monkeypatch.setattr(recipes, "run", run)
+    assert gcnlab("run", "karate-gcn") == (1, "", "gcnlab: a/b: No space left on device\n")
+
+
+def test_a_line_break_in_a_path_stays_one_line(gcnlab):
+    status, _, wrong = gcnlab("predict", "no\nsuch\nfile")
+    assert (status, wrong) == (2, "gcnlab: no such file: No such file or directory\n")
+
+
+def test_help(gcnlab):
+    status, said, wrong = gcnlab("--help")
+    assert (status, wrong) == (0, "")
+    for command in ("run", "predict", "summary", "bench", "data"):
+        assert f"\n    {command} " in said
+        assert gcnlab(command, "--help")[0] == 0
+
+
+# -- as a process -----------------------------------------------------------------------------------------------------
+
+
+def test_python_m_gcnlab(tmp_path):
+    done = python("-m", "gcnlab", "run", "karate-gcn", "--seeds", 1, "--epochs", 3, "--json", tmp_path / "r.json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "test accuracy" in done.stdout
+    check_contract(json.loads((tmp_path / "r.json").read_text()), 1)
+    done = python("-m", "gcnlab", "run", "karate")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_reader_that_leaves_is_no_error():
+    code = """
+import subprocess, sys
+process = subprocess.Popen([sys.executable, "-m", "gcnlab", "run", "--list"], stdout=-1, stderr=-1)
+process.stdout.close()
+print(process.stderr.read().decode(), process.wait(60))
+"""
+    assert python("-c", code).stdout == " 0\n"
+
+
+OTHERS = {"scipy", "pandas", "matplotlib", "networkx", "torch_geometric", "ogb", "sklearn", "pooch", "requests", "tqdm"}
+
+
+@pytest.fixture(scope="module")
+def modules_of():
+    """The modules that a process has after running some code."""
+
+    def run(code):
+        done = python("-W", "error", "-c", f"{code}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)))")
+        assert done.returncode == 0, done.stderr
+        return set(json.loads(done.stdout.splitlines()[-1]))
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def modules_of_torch(modules_of):
+    """What comes with torch is not ours: numpy, and tqdm where it is installed."""
+    return modules_of("import torch, numpy")
+
+
+def test_import_loads_torch_alone(modules_of, modules_of_torch):
+    loaded = modules_of("import gcnlab")
+    assert loaded.isdisjoint({"torch._dynamo", "sympy", *OTHERS - modules_of_torch})
+    packages = {name.partition(".")[0] for name in loaded - modules_of_torch}
+    assert packages - set(sys.stdlib_module_names) == {"gcnlab"}
+
+
+@pytest.mark.parametrize("arguments", [["--seeds", "1"], ["--seeds", "3", "--epochs", "5"]], ids=str)
+def test_a_run_loads_torch_alone(modules_of, modules_of_torch, arguments):
+    loaded = modules_of(f"from gcnlab.cli import main; main({['run', 'karate-gcn', *arguments]})")
+    assert loaded.isdisjoint({"torch._dynamo", "sympy", *OTHERS - modules_of_torch})

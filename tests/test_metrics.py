@@ -1,0 +1,92 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+from sklearn.utils.class_weight import compute_class_weight
+
+from gcnlab import metrics
+from gcnlab.errors import InputError, InputTypeError
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 11])
+@pytest.mark.parametrize("kind", ["logits", "labels"])
+def test_scores_are_those_of_scikit_learn(num_classes, kind):
+    generator = torch.Generator().manual_seed(num_classes)
+    for num_rows in (1, 5, 101):
+        scores = torch.randn(num_rows, num_classes, generator=generator)
+        y = torch.randint(num_classes, (num_rows,), generator=generator)
+        predicted = scores.argmax(1)
+        given = scores if kind == "logits" else predicted
+        assert metrics.accuracy(given, y) == accuracy_score(y, predicted)
+        found = metrics.macro_f1(given, y, num_classes)
+        assert found == pytest.approx(f1_score(y, predicted, average="macro", zero_division=0.0))
+        assert metrics.macro_f1(given, y) == found  # how many classes there are does not matter
+        table = metrics.confusion_matrix(given, y, num_classes)
+        assert table.tolist() == confusion_matrix(y, predicted, labels=range(num_classes)).tolist()
+        assert table.dtype == torch.int64
+
+
+def test_by_hand():
+    y, predicted = torch.tensor([0, 0, 1, 2]), torch.tensor([0, 1, 1, 1])
+    assert metrics.accuracy(predicted, y) == 0.5
+    assert metrics.confusion_matrix(predicted, y).tolist() == [[1, 1, 0], [0, 1, 0], [0, 1, 0]]
+    assert metrics.macro_f1(predicted, y) == pytest.approx((2 / 3 + 2 / 4 + 0) / 3)
+    assert metrics.macro_f1(predicted, y, 7) == pytest.approx((2 / 3 + 2 / 4 + 0) / 3)
+    assert metrics.accuracy(predicted.int(), y.to(torch.uint8)) == 0.5
+    assert metrics.accuracy(torch.full((49,), 0), torch.tensor([0] * 48 + [1])) == 48 / 49  # not rounded to float32
+
+
+def test_class_weights_are_scikit_learns_balanced_ones():
+    y = torch.randint(5, (97,), generator=torch.Generator().manual_seed(0))
+    expected = compute_class_weight("balanced", classes=np.arange(5), y=y.numpy())
+    assert metrics.class_weights(y, 5).tolist() == pytest.approx(expected.tolist())
+
+
+Y = torch.tensor([0, 2, 1])
+SCORES = torch.eye(3)
+BAD_SCORES = {
+    "nan": (
+        torch.tensor([[0.1, 0.2], [0.3, math.nan]]),
+        Y[:2],
+        InputError,
+        r"scores: 1 are NaN or infinite.* in row 1",
+    ),
+    "inf": (SCORES / 0, Y, InputError, r"scores: 9 are NaN or infinite, the first in row 0"),
+    "(N, 1) scores": (SCORES[:, :1], Y, InputError, r"scores: got shape \(3, 1\), expected one column a class"),
+    "(N, 1) labels": (SCORES, Y.unsqueeze(1), InputError, r"scores and y: got shapes \(3, 3\) and \(3, 1\)"),
+    "3-D scores": (SCORES.unsqueeze(0), Y, InputError, r"scores and y: got shapes \(1, 3, 3\) and \(3,\)"),
+    "other lengths": (SCORES[:2], Y, InputError, r"scores and y: got shapes \(2, 3\) and \(3,\)"),
+    "no rows": (SCORES[:0], Y[:0], InputError, r"y: got no rows"),
+    "one float a row": (SCORES[0], Y, InputTypeError, r"scores: got torch.float32, expected integer labels"),
+    "float labels": (SCORES, Y.float(), InputTypeError, r"y: got torch.float32, expected integer labels, one a row"),
+    "bool labels": (SCORES, Y > 0, InputTypeError, r"y: got torch.bool, expected integer labels"),
+    "unlabelled": (SCORES, torch.tensor([0, -1, 1]), InputError, r"y: label -1 in row 1; .* at least 0 and below 3"),
+    "too large": (SCORES, torch.tensor([0, 1, 3]), InputError, r"y: label 3 in row 2; .* at least 0 and below 3"),
+    "negative prediction": (-Y, Y, InputError, r"scores: label -2 in row 1; labels must be at least 0\."),
+}
+
+
+@pytest.mark.parametrize(("scores", "y", "error", "message"), BAD_SCORES.values(), ids=BAD_SCORES)
+@pytest.mark.parametrize("metric", [metrics.accuracy, metrics.confusion_matrix, metrics.macro_f1])
+def test_nothing_is_scored_by_accident(metric, scores, y, error, message):
+    with pytest.raises(error, match=message):
+        metric(scores, y)
+
+
+def test_labels_beyond_the_number_of_classes():
+    """Without the check label 3 of 3 would be counted as a hit or miss of another class."""
+    with pytest.raises(InputError, match=r"scores: label 3 in row 0; .* below 3"):
+        metrics.confusion_matrix(torch.tensor([3, 0]), torch.tensor([0, 0]), 3)
+    with pytest.raises(InputError, match=r"y: label 4 in row 1; .* below 3"):
+        metrics.macro_f1(torch.tensor([0, 0]), torch.tensor([0, 4]), 3)
+
+
+def test_class_weight_errors():
+    with pytest.raises(InputError, match=r"y: class 1 has no row"):
+        metrics.class_weights(torch.tensor([0, 2]), 3)
+    with pytest.raises(InputError, match=r"y: label 3 in row 1"):
+        metrics.class_weights(torch.tensor([0, 3]), 3)
+    with pytest.raises(InputError, match=r"y: label -1 in row 0"):
+        metrics.class_weights(torch.tensor([-1, 1]), 2)

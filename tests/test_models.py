@@ -1,0 +1,230 @@
+import copy
+
+import numpy as np
+import oracles
+import pytest
+import torch
+from checks import ZOO, a_hat, assert_close, compiling, dense_copy
+from torch.func import functional_call, stack_module_state, vmap
+
+from gcnlab import GCN, GCNConv, Graph, SparseMatrix, models
+from gcnlab.models import summary
+
+F, H, C = 11, 5, 3
+
+
+def gcn(*args, dtype=torch.float64, **options):
+    """A GCN with random weights, biases too."""
+    torch.manual_seed(0)
+    model = GCN(*args, **options).to(dtype)
+    for parameter in model.parameters():
+        torch.nn.init.uniform_(parameter, -1, 1)
+    return model
+
+
+def features(num_nodes, *batch, density=1.0, dtype=torch.float64):
+    torch.manual_seed(1)
+    x = torch.randn(*batch, num_nodes, F, dtype=torch.float64)
+    return (x * (torch.rand_like(x) < density)).to(dtype)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_two_layers_against_the_paper(name):
+    graph = ZOO[name].graph()
+    model, x, operator = gcn(F, H, C).eval(), features(graph.num_nodes), a_hat(graph)
+    weights = [parameter.detach().numpy() for parameter in model.parameters()]
+    expected = torch.from_numpy(oracles.gcn_two_layers(x.numpy(), oracles.a_hat(ZOO[name].dense()), *weights))
+    assert_close(model(x, operator), expected)
+    assert_close(model(SparseMatrix.from_dense(x), operator), expected)
+    batch = torch.stack([x, -x])
+    assert_close(model(batch, operator), torch.stack([model(x, operator), model(-x, operator)]))
+
+
+@pytest.mark.parametrize("num_layers", [1, 2, 3, 5])
+def test_number_of_layers(num_layers):
+    graph = ZOO["weighted"].graph()
+    model, h = gcn(F, H, C, num_layers).eval(), features(7)
+    widths = [(layer.in_channels, layer.out_channels) for layer in model.layers]
+    assert widths == [*zip([F] + [H] * (num_layers - 1), [H] * (num_layers - 1) + [C], strict=True)]
+    expected = h.numpy()
+    for i, layer in enumerate(model.layers):
+        expected = oracles.gcn_layer(
+            expected, dense_copy(graph.a_hat), layer.weight.detach().numpy(), layer.bias.detach().numpy()
+        )
+        expected = expected if i == num_layers - 1 else np.maximum(expected, 0)
+    assert_close(model(h, graph.a_hat), torch.from_numpy(expected))
+    assert sum(p.numel() for p in model.parameters()) == sum((a + 1) * b for a, b in widths)
+
+
+def test_against_pyg(pyg):
+    edges = ZOO["weighted"]
+    graph = edges.graph(torch.float32)
+    theirs = pyg.nn.GCN(F, H, 2, C)
+    ours = GCN(F, H, C).eval()
+    for layer, conv in zip(ours.layers, theirs.convs, strict=True):
+        layer.load_state_dict(GCNConv.from_pyg(conv).state_dict())
+    x = features(7, dtype=torch.float32)
+    assert_close(ours(x, graph.a_hat), theirs(x, edges.edge_index, edges.edge_weight.float()), 1e-6)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+def test_dropout_acts_on_the_input_of_every_layer(monkeypatch, num_layers, training):
+    seen = []
+
+    def record(h, p, training):
+        seen.append((h, p, training))
+        return h * 2
+
+    monkeypatch.setattr(models, "dropout", record)
+    model, x, operator = (
+        gcn(F, H, C, num_layers, dropout=0.3).train(training),
+        features(7),
+        ZOO["weighted"].graph().a_hat,
+    )
+    out = model(x, operator)
+    assert [(p, mode) for _, p, mode in seen] == [(0.3, training)] * num_layers
+    assert seen[0][0] is x
+    assert [tuple(h.shape) for h, _, _ in seen[1:]] == [(7, H)] * (num_layers - 1)
+    assert all(bool((h >= 0).all()) for h, _, _ in seen[1:])  # after the relu
+    expected = x
+    for i, layer in enumerate(model.layers):
+        expected = layer(expected * 2, operator)
+        expected = expected if i == num_layers - 1 else expected.relu()
+    assert_close(out, expected)
+
+
+def test_dropout_of_the_first_input_alone():
+    """One layer on X = I and Â = I: the output is the dropped-out weight."""
+    model = GCN(F, H, C, num_layers=1, dropout=0.5)
+    weight = model.layers[0].weight
+    torch.manual_seed(0)
+    out = model.train()(torch.eye(F), torch.eye(F))
+    gone = ~out.any(1)
+    assert 0 < int(gone.sum()) < F
+    assert_close(out[~gone], 2 * weight[~gone], 1e-6)
+    assert_close(model.eval()(torch.eye(F), torch.eye(F)), weight, 1e-6)
+
+
+def test_expected_logits_of_one_layer_are_those_without_dropout():
+    model, x, operator = gcn(F, H, C, 1, dropout=0.5), features(7), ZOO["weighted"].graph().a_hat
+    torch.manual_seed(0)
+    draws = model(x.expand(2003, *x.shape), operator)
+    z = (draws.mean(0) - model.eval()(x, operator)) / (draws.std(0) / 2003**0.5)
+    assert bool((z.abs() < 4).all())
+
+
+def test_one_operator_a_layer():
+    graph = ZOO["directed, weighted"].graph()
+    model, x = gcn(F, H, C).eval(), features(5)
+    first, second = a_hat(graph), graph.normalize(norm="rw")
+    expected = model.layers[1](model.layers[0](x, first).relu(), second)
+    assert_close(model(x, [first, second]), expected)
+    assert_close(model(x, (first, second)), expected)
+    assert_close(model(x, [first, first]), model(x, first))
+
+
+def test_forward_changes_nothing():
+    graph = ZOO["weighted"].graph()
+    model, x = gcn(F, H, C), features(7).requires_grad_()
+    before, state = x.detach().clone(), copy.deepcopy(model.state_dict())
+    model(x, graph.a_hat).sum().backward()
+    assert torch.equal(x, before)
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    assert list(state) == ["layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias"]
+    assert GCN(**model.config).config == model.config
+
+
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense x", "sparse x"])
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_compile(training, sparse):
+    """The whole model is one graph; in training with its dropout. (Without code generation.)"""
+    graph = ZOO["undirected"].graph(torch.float32)
+    model = gcn(F, H, C, dtype=torch.float32).train(training)
+    x = features(7, density=0.4, dtype=torch.float32)
+    x = SparseMatrix.from_dense(x) if sparse else x
+    with compiling():
+        compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+        outs = [compiled(x, graph.a_hat) for _ in range(3)]
+        gradients = torch.autograd.grad(outs[0].square().sum(), tuple(model.parameters()))
+    assert all(bool(torch.isfinite(g).all()) for g in gradients)
+    if training:
+        assert not torch.equal(outs[0], outs[1])
+        assert not torch.equal(outs[1], outs[2])
+    else:
+        expected = model(x, graph.a_hat)
+        wanted = torch.autograd.grad(expected.square().sum(), tuple(model.parameters()))
+        assert_close(outs[2], expected, 1e-5)
+        for found, gradient in zip(gradients, wanted, strict=True):
+            assert_close(found, gradient, 1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_compile_with_code_generation(training):
+    graph = ZOO["undirected"].graph(torch.float32)
+    model = gcn(F, H, C, dtype=torch.float32, dropout=0.0).train(training)
+    x = features(7, dtype=torch.float32)
+    with compiling():
+        out = torch.compile(model, fullgraph=True)(x, graph.a_hat)
+        gradients = torch.autograd.grad(out.square().sum(), tuple(model.parameters()))
+    expected = model(x, graph.a_hat)
+    assert_close(out, expected, 1e-5)
+    wanted = torch.autograd.grad(expected.square().sum(), tuple(model.parameters()))
+    for found, gradient in zip(gradients, wanted, strict=True):
+        assert_close(found, gradient, 1e-4)
+
+
+def test_autocast_trains():
+    graph = ZOO["weighted"].graph(torch.float32)
+    model, x = gcn(F, H, C, dtype=torch.float32, dropout=0.0), features(7, dtype=torch.float32)
+    labels = torch.arange(7) % C
+    expected = torch.nn.functional.cross_entropy(model(x, graph.a_hat), labels)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = torch.nn.functional.cross_entropy(model(x, graph.a_hat), labels)
+    assert_close(loss, expected, 0.05)
+    wanted = torch.autograd.grad(expected, tuple(model.parameters()))
+    for gradient, other in zip(torch.autograd.grad(loss, tuple(model.parameters())), wanted, strict=True):
+        assert gradient.dtype == torch.float32
+        assert_close(gradient, other, 0.1)
+
+
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense x", "sparse x"])
+def test_many_seeds_at_once(sparse):
+    """vmap over weights trains as a loop does; with dropout every seed draws its own."""
+    graph = ZOO["weighted"].graph()
+    x = features(7, density=0.4)
+    x = SparseMatrix.from_dense(x) if sparse else x
+    seeds = [gcn(F, H, C, dropout=0.5) for _ in range(3)]
+    for i, model in enumerate(seeds):
+        model.layers[0].weight.data.mul_(i + 1)
+    params, _ = stack_module_state(seeds)
+    params = {name: value.detach().requires_grad_() for name, value in params.items()}
+
+    def loss(params):
+        return functional_call(seeds[0], params, (x, graph.a_hat)).square().sum()
+
+    for model in seeds:
+        model.eval()
+    vmap(loss)(params).sum().backward()
+    for i, model in enumerate(seeds):
+        model(x, graph.a_hat).square().sum().backward()
+        for name, parameter in model.named_parameters():
+            assert_close(params[name].grad[i], parameter.grad, what=(i, name))
+    seeds[0].train()
+    same = {name: value[:1].expand_as(value) for name, value in params.items()}
+    losses = vmap(loss, randomness="different")(same)
+    assert len(set(losses.tolist())) == 3
+
+
+def test_summary():
+    graph = Graph.from_edges([[0, 1], [1, 0]], x=torch.ones(2, F))
+    model = GCN(F, H, C)
+    lines = [" ".join(line.split()) for line in summary(model, graph.x, graph.a_hat).splitlines()]
+    assert lines[:3] == [
+        "layer output shape parameters",
+        f"layers.0 (GCNConv) (2, {H}) {(F + 1) * H}",
+        f"layers.1 (GCNConv) (2, {C}) {(H + 1) * C}",
+    ]
+    assert lines[3].startswith(f"total: {(F + 1) * H + (H + 1) * C} parameters")
+    assert model.training

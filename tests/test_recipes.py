@@ -1,0 +1,215 @@
+import dataclasses
+import json
+import math
+import os
+import statistics
+
+import numpy as np
+import pytest
+import torch
+from test_train import one_thread
+
+from gcnlab import recipes
+from gcnlab.errors import DatasetNotFoundError, InputError, NonFiniteError
+from gcnlab.models import load_model
+from gcnlab.recipes import RECIPES, find, run
+from gcnlab.sparse import SparseMatrix
+from gcnlab.train import predict
+
+__all__ = ["one_thread"]  # a fixture
+FIELDS = {
+    "recipe": str, "dataset": str, "protocol": str, "model": str, "num_parameters": int, "seeds": list,
+    "test_accuracy": dict, "test_macro_f1": dict, "val_accuracy": dict, "epochs": int, "seconds": float,
+    "epoch_seconds_median": float, "device": str, "versions": dict, "published": dict | None,
+}  # fmt: skip
+
+
+@pytest.fixture
+def real_root(tmp_path, monkeypatch):
+    """The roots of GCNLAB_DATA, and before them an empty one, so that nothing is written to them."""
+    monkeypatch.setenv("GCNLAB_DATA", f"{tmp_path / 'root'}{os.pathsep}{os.environ.get('GCNLAB_DATA', '')}")
+
+
+def run_real(name, **options):
+    try:
+        find(name).graph(options.get("dataset"))
+    except DatasetNotFoundError:
+        pytest.skip(f"the data of {name} is not in GCNLAB_DATA")
+    return run(name, **options)
+
+
+def check_contract(result, num_seeds):
+    assert list(result) == list(FIELDS)
+    for name, kind in FIELDS.items():
+        assert isinstance(result[name], kind), name
+    assert result["seeds"] == list(range(num_seeds))
+    for name in ("test_accuracy", "test_macro_f1", "val_accuracy"):
+        spread = result[name]
+        assert list(spread) == ["mean", "std", "per_seed"]
+        assert len(spread["per_seed"]) == num_seeds
+        assert all(type(value) is float and 0 <= value <= 1 for value in spread["per_seed"])
+        assert spread["mean"] == pytest.approx(np.mean(spread["per_seed"]), abs=1e-12)
+        assert spread["std"] == pytest.approx(statistics.pstdev(spread["per_seed"]), abs=1e-12)
+    assert result["seconds"] > result["epoch_seconds_median"] > 0
+    assert {"gcnlab", "torch", "python"} <= set(result["versions"])
+    if result["published"] is not None:
+        assert 0 < result["published"]["value"] < 1
+        assert result["published"]["source"]
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_the_result_of_karate():
+    said = []
+    result = run("karate-gcn", seeds=3, epochs=20, say=said.append)
+    check_contract(result, 3)
+    assert result["published"] is None
+    assert (result["recipe"], result["dataset"], result["protocol"]) == ("karate-gcn", "karate", "leaders")
+    assert result["num_parameters"] == 34 * 16 + 16 + 16 * 2 + 2
+    assert (result["epochs"], result["device"]) == (20, "cuda" if torch.cuda.is_available() else "cpu")
+    assert all(24 * value == pytest.approx(round(24 * value)) for value in result["test_accuracy"]["per_seed"])
+    assert any("protocol leaders" in line for line in said)
+    again = run("karate-gcn", seeds=3, epochs=20)
+    assert [again[key] for key in ("test_accuracy", "val_accuracy")] == [
+        result[key] for key in ("test_accuracy", "val_accuracy")
+    ]
+
+
+def test_one_seed_has_no_spread():
+    result = run("karate-gcn", seeds=1, epochs=5)
+    check_contract(result, 1)
+    assert result["test_accuracy"]["std"] == 0.0
+
+
+def test_default_seeds_and_epochs():
+    result = run("karate-gcn")
+    check_contract(result, RECIPES["karate-gcn"].num_seeds)
+    assert result["epochs"] <= 200
+    assert result["test_accuracy"]["mean"] > 0.85
+
+
+def test_what_out_holds(tmp_path):
+    out = tmp_path / "runs" / "karate"
+    result = run("karate-gcn", seeds=3, epochs=20, out=out)
+    assert sorted(path.name for path in out.iterdir()) == ["curves.png", "model.gcnlab", "result.json"]
+    assert json.loads((out / "result.json").read_text()) == result
+    model, header = load_model(out / "model.gcnlab")
+    per_seed = result["val_accuracy"]["per_seed"]
+    assert header["seeds"] == [per_seed.index(max(per_seed))]
+    assert (header["recipe"], header["dataset"]) == ("karate-gcn", "karate")
+    graph = find("karate-gcn").graph()
+    assert header["class_names"] == list(graph.class_names)
+    logits = predict(model, graph, graph.test_mask)
+    accuracy = (logits.argmax(1) == graph.y[graph.test_mask]).double().mean()
+    assert float(accuracy) == result["test_accuracy"]["per_seed"][header["seeds"][0]]
+    table = torch.tensor(header["confusion_matrix"])
+    assert int(table.sum()) == 24
+    assert float(table.diagonal().sum() / 24) == pytest.approx(float(accuracy))
+
+
+ERRORS = {
+    "recipe": ({"name": "karate"}, r"recipe: 'karate' is unknown; the recipes are cora-gcn"),
+    "protocol": ({"protocol": "public"}, r"protocol: 'public' does not fit karate-gcn; it can follow leaders"),
+    "dataset": ({"dataset": "cora"}, r"dataset: karate-gcn does not run on 'cora'; it runs on karate"),
+    "dataset of another kind": (
+        {"name": "cora-gcn", "dataset": "Karate"},
+        r"cora-gcn does not run on 'karate'; it runs",
+    ),
+    "a path": ({"dataset": "some/folder"}, r"karate-gcn does not run on 'some/folder'"),
+    "seeds": ({"seeds": 0}, r"seeds: got 0, expected at least 1"),
+    "epochs": ({"epochs": -3}, r"epochs: got -3, expected at least 1"),
+    "device": ({"device": "tpu"}, r"device: got 'tpu', expected 'cpu' or 'cuda'"),
+    "out": ({"out": __file__}, r"out: .* cannot be written: .* is a file"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), ERRORS.values(), ids=ERRORS)
+def test_input_errors(monkeypatch, options, message):
+    monkeypatch.setattr(recipes, "fit", None)  # each is found before training
+    with pytest.raises(InputError, match=message):
+        run(**({"name": "karate-gcn"} | options))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_where_there_is_none():
+    with pytest.raises(
+        InputError, match=r"device: 'cuda' was asked for, but torch sees no CUDA device; use --device cpu"
+    ):
+        run("karate-gcn", device="cuda")
+
+
+def test_a_training_that_diverges_reports_nothing(tmp_path, monkeypatch):
+    monkeypatch.setitem(RECIPES, "karate-gcn", dataclasses.replace(RECIPES["karate-gcn"], lr=1e30))
+    with pytest.raises(NonFiniteError):
+        run("karate-gcn", seeds=2, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_published_figures_name_their_source():
+    assert {"cora-gcn", "citeseer-gcn", "pubmed-gcn", "karate-gcn"} <= set(RECIPES)
+    for name, recipe in RECIPES.items():
+        assert recipe.name == name
+        assert recipe.dataset in recipe.datasets
+        for (dataset, protocol), (value, source) in recipe.published.items():
+            assert dataset in recipe.datasets
+            assert protocol in recipe.protocols
+            assert 0 < value < 1
+            assert "Kipf & Welling 2017" in source
+        assert all(protocol in recipes.PROTOCOLS for protocol in recipe.protocols)
+
+
+# -- real files -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.data
+def test_cora(real_root):
+    result = run_real("cora-gcn", seeds=3)
+    check_contract(result, 3)
+    assert result["published"] == {"value": 0.815, "source": "Kipf & Welling 2017, table 2"}
+    assert result["test_accuracy"]["mean"] > 0.78
+    assert result["num_parameters"] == 1433 * 16 + 16 + 16 * 7 + 7
+    assert all(value == round(value, 3) for value in result["test_accuracy"]["per_seed"])  # of 1,000 nodes
+
+
+@pytest.mark.data
+def test_protocols_and_data_sets_of_a_citation_recipe(real_root, tmp_path):
+    result = run_real("cora-gcn", seeds=2, epochs=30, protocol="random", out=tmp_path / "out")
+    check_contract(result, 2)
+    assert result["published"]["value"] == 0.801
+    assert result["test_accuracy"]["mean"] > 0.6
+    _, header = load_model(tmp_path / "out" / "model.gcnlab")
+    assert sum(map(sum, header["confusion_matrix"])) == 1000
+    full = run_real("cora-gcn", seeds=1, protocol="full")
+    assert full["published"] is None
+    assert full["test_accuracy"]["mean"] > result["test_accuracy"]["mean"]
+    other = run_real("cora-gcn", seeds=1, epochs=5, dataset="CiteSeer")
+    assert (other["dataset"], other["published"]) == ("citeseer", None)
+
+
+@pytest.mark.data
+def test_random_splits_differ_between_seeds(real_root):
+    run_real("cora-gcn", seeds=1, epochs=1)
+    one, two = (find("cora-gcn").graph(protocol="random", seed=seed) for seed in (0, 1))
+    assert not torch.equal(one.train_mask, two.train_mask)
+    assert int(one.train_mask.sum()) == int(two.train_mask.sum()) == 140
+
+
+@pytest.mark.data
+def test_the_rows_of_x_sum_to_one(real_root):
+    for name in ("cora-gcn", "citeseer-gcn", "pubmed-gcn"):
+        run_real(name, seeds=1, epochs=1)
+        x = find(name).graph().x
+        sums = x.row_sums() if isinstance(x, SparseMatrix) else x.sum(1)
+        assert bool(torch.isclose(sums, (sums > 0).float(), atol=1e-5).all())  # a row of zeros stays one
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("name", "low", "high"), [("cora-gcn", 81.0, 82.0), ("citeseer-gcn", 70.0, 71.5), ("pubmed-gcn", 78.5, 79.5)]
+)
+def test_published_accuracy_over_100_seeds(real_root, name, low, high):
+    result = run_real(name, seeds=100)
+    check_contract(result, 100)
+    assert low <= 100 * result["test_accuracy"]["mean"] <= high
+    assert not math.isnan(result["val_accuracy"]["mean"])

@@ -1,0 +1,703 @@
+import io
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+import gcnlab
+from gcnlab import GCN, Graph
+from gcnlab import train as train_module
+from gcnlab.errors import InputError, InputTypeError, NonFiniteError
+from gcnlab.files import read_arrays
+from gcnlab.layers import GCNConv
+from gcnlab.train import METRICS, Adam, Callback, Checkpoint, EarlyStopping, History, fit, predict
+
+NUM_NODES, NUM_FEATURES, NUM_CLASSES, HIDDEN = 61, 13, 3, 7
+
+
+def planted_partition(num_nodes=NUM_NODES, num_features=NUM_FEATURES, num_classes=NUM_CLASSES, seed=0):
+    """Classes that mostly link among themselves, with noisy features of their own."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(num_nodes) % num_classes
+    same = y.unsqueeze(0) == y.unsqueeze(1)
+    probability = torch.where(same, 6 * num_classes, 3) / num_nodes
+    upper = (torch.rand(num_nodes, num_nodes, generator=generator) < probability).float().triu(1)
+    centres = torch.randn(num_classes, num_features, generator=generator)
+    x = centres[y] + 2 * torch.randn(num_nodes, num_features, generator=generator)
+    order = torch.randperm(num_nodes, generator=generator)
+    train, val = torch.zeros(2, num_nodes, dtype=torch.bool)
+    train[order[: num_nodes // 5]] = True
+    val[order[num_nodes // 5 : num_nodes // 2]] = True
+    return Graph.from_dense(upper + upper.T, x=x, y=y, train_mask=train, val_mask=val, test_mask=~(train | val))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Such small products take longer on two threads, much longer on a machine that does other work too."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return planted_partition()
+
+
+def make(dropout=0.0):
+    return lambda: GCN(NUM_FEATURES, HIDDEN, NUM_CLASSES, dropout=dropout)
+
+
+def seeded(maker, seed):
+    torch.manual_seed(seed)
+    return maker()
+
+
+class WholeGraph(nn.Module):
+    """A model whose forward takes one operator, so that it is trained on the whole graph."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x, a_hat):
+        return self.inner(x, a_hat)
+
+
+class NormedGCN(nn.Module):
+    """A model with buffers: running averages, and a count of batches in int64."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = GCNConv(NUM_FEATURES, HIDDEN), nn.BatchNorm1d(HIDDEN)
+        self.second = GCNConv(HIDDEN, NUM_CLASSES)
+
+    def forward(self, x, a_hat):
+        return self.second(self.norm(self.first(x, a_hat)).relu(), a_hat)
+
+
+class StopAt(Callback):
+    """Stops the i-th seed after epoch epochs[i]."""
+
+    def __init__(self, epochs):
+        self.epochs = torch.tensor(epochs)
+
+    def after_epoch(self, epoch, metrics):
+        return self.epochs <= epoch
+
+
+def assert_close(a, b, tolerance):
+    torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+# -- Adam -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"lr": 0.1, "betas": (0.7, 0.9), "eps": 1e-4, "weight_decay": 0.3}], ids=str)
+def test_adam_is_that_of_torch(settings, dtype):
+    sides = []
+    for adam in (Adam, torch.optim.Adam):
+        generator = torch.Generator().manual_seed(0)
+        params = [torch.randn(shape, generator=generator, dtype=dtype).requires_grad_() for shape in ((5, 3), (3,), ())]
+        late = torch.ones(2, dtype=dtype, requires_grad=True)
+        never = torch.ones(2, dtype=dtype, requires_grad=True)
+        opt = adam(
+            [{"params": params[:1], "weight_decay": 5e-2}, {"params": [*params[1:], late, never], "lr": 0.03}],
+            **settings,
+        )
+        schedule = torch.optim.lr_scheduler.StepLR(opt, 20, 0.5)
+        for step in range(50):
+            opt.zero_grad()
+            loss = sum((p.sin() * torch.randn(p.shape, generator=generator, dtype=dtype)).sum() for p in params)
+            if step % 3 == 2:  # a parameter that not every step uses: its averages count its own steps
+                loss = loss + late.square().sum()
+            loss.backward()
+            opt.step()
+            schedule.step()
+        sides.append([*params, late, never])
+    for ours, theirs in zip(*sides, strict=True):
+        assert_close(ours, theirs, 1e-7 if dtype == torch.float32 else 1e-14)
+    assert sides[0][-1].tolist() == [1, 1]
+
+
+def test_adam_goes_on_from_its_state():
+    def steps(opt, p, count):
+        for _ in range(count):
+            opt.zero_grad()
+            p.square().sum().backward()
+            opt.step()
+
+    one, other = (torch.ones(3, requires_grad=True) for _ in range(2))
+    opt = Adam([one], lr=0.1, weight_decay=0.1)
+    steps(opt, one, 5)
+    state = opt.state_dict()
+    with torch.no_grad():
+        other.copy_(one)
+    copy = Adam([other], lr=7.0)
+    copy.load_state_dict(state)
+    steps(opt, one, 5)
+    steps(copy, other, 5)
+    assert torch.equal(one, other)
+
+
+# -- one model --------------------------------------------------------------------------------------------------------
+
+
+def test_karate_is_learned_from_its_two_leaders():
+    karate = gcnlab.load("karate").with_features("identity")
+    torch.manual_seed(0)
+    model = GCN(34, 16, 2)
+    history = fit(model, karate, epochs=100)
+    assert float(history.metrics["train_loss"][-1]) < 0.2 < float(history.metrics["train_loss"][0])
+    accuracy = (predict(model, karate).argmax(1) == karate.y)[karate.test_mask].float().mean()
+    assert float(accuracy) > 0.85
+    assert not model.training
+
+
+def test_a_planted_partition_is_learned(graph):
+    history = fit(make(0.5), graph, seeds=3, epochs=60, lr=0.02, weight_decay=5e-4)
+    assert float(history.best("val_accuracy").min()) > 0.7
+    assert history.seeds == [0, 1, 2]
+    assert set(history.metrics) == set(METRICS)
+    assert all(table.shape == (60, 3) for table in history.metrics.values())
+    assert len(history.epoch_seconds) == 60
+
+
+def test_the_model_is_left_with_the_kept_weights(graph):
+    model = seeded(make(), 0)
+    history = fit(model, graph, epochs=40, lr=0.1)
+    best = int(history.best_epoch) - 1
+    assert best == int(history.metrics["val_loss"][:, 0].argmin()) < 39
+    assert all(torch.equal(value, history.state(0)[name]) for name, value in model.state_dict().items())
+    logits = predict(model, graph, graph.val_mask)
+    loss = nn.functional.cross_entropy(logits, graph.y[graph.val_mask])
+    assert_close(loss, history.best("val_loss")[0], 1e-6)
+
+
+def test_the_losses_are_those_of_a_plain_loop(graph):
+    """Dense float64, torch.optim.Adam, cross_entropy: nothing of the training loop."""
+    small = graph.replace(x=graph.x.double())
+    model, oracle = (seeded(make(), 0).double() for _ in range(2))
+    history = fit(model, small, epochs=20, lr=0.05, weight_decay={"layers.0": 0.01}, select="last")
+    a_hat, parameters = small.a_hat.to_dense(), list(oracle.layers)
+    groups = [{"params": parameters[0].parameters(), "weight_decay": 0.01}, {"params": parameters[1].parameters()}]
+    opt = torch.optim.Adam(groups, lr=0.05)
+    for epoch in range(20):
+        h = (a_hat @ small.x @ oracle.layers[0].weight + oracle.layers[0].bias).relu()
+        logits = a_hat @ h @ oracle.layers[1].weight + oracle.layers[1].bias
+        loss = nn.functional.cross_entropy(logits[small.train_mask], small.y[small.train_mask])
+        assert_close(history.metrics["train_loss"][epoch, 0], loss.detach(), 1e-12)
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+    for ours, theirs in zip(model.parameters(), oracle.parameters(), strict=True):
+        assert_close(ours, theirs, 1e-10)
+
+
+@pytest.mark.parametrize("select", ["val_loss", "val_accuracy", "train_loss", "train_accuracy", "last"])
+def test_select(graph, select):
+    history = fit(make(), graph, seeds=2, epochs=30, lr=0.1, select=select)
+    for i in range(2):
+        if select == "last":
+            assert int(history.best_epoch[i]) == 30
+        else:
+            column = history.metrics[select][:, i]
+            best = column.min() if select.endswith("loss") else column.max()
+            assert int(history.best_epoch[i]) == int((column == best).nonzero()[0]) + 1  # the first of equals
+            assert history.best(select)[i] == best
+
+
+def test_without_a_validation_mask(graph):
+    bare = graph.replace(val_mask=None)
+    history = fit(make(), bare, seeds=2, epochs=3, select="last")
+    assert set(history.metrics) == {"train_loss", "train_accuracy"}
+    with pytest.raises(InputError, match=r"'val_loss' is not measured, since the graph has no val_mask"):
+        fit(make(), bare, seeds=2, epochs=3, select="last", callbacks=[EarlyStopping(2)])
+
+
+def test_class_weights(graph):
+    weight = torch.tensor([1.0, 5.0, 0.5])
+    history = fit(make(), graph, seeds=2, epochs=1, class_weight=weight)
+    for i, seed in enumerate(history.seeds):
+        logits = predict(seeded(make(), seed), graph, graph.train_mask)
+        expected = nn.functional.cross_entropy(logits, graph.y[graph.train_mask], weight)
+        assert_close(history.metrics["train_loss"][0, i], expected, 1e-6)
+
+
+def test_a_scheduler_sets_the_learning_rate(graph):
+    rates = []
+
+    class Watch(Callback):
+        def after_epoch(self, epoch, metrics):
+            rates.append(schedules[0].get_last_lr()[0])
+
+    for optimizer in (Adam, torch.optim.Adam):
+        schedules = []
+
+        def scheduler(opt, schedules=schedules):
+            schedules.append(torch.optim.lr_scheduler.StepLR(opt, 2, 0.1))
+            return schedules[0]
+
+        fit(seeded(make(), 0), graph, epochs=5, lr=0.5, optimizer=optimizer, scheduler=scheduler, callbacks=[Watch()])
+    assert rates == pytest.approx([0.5, 0.05, 0.05, 0.005, 0.005] * 2)
+
+
+def test_weight_decay_by_part(graph):
+    maker = lambda: GCN(NUM_FEATURES, HIDDEN, NUM_CLASSES, num_layers=11)  # noqa: E731
+    groups = []
+
+    def optimizer(given, lr):
+        groups.extend(given)
+        return Adam(given, lr)
+
+    model = maker()
+    fit(model, graph, epochs=1, weight_decay={"layers.1": 0.5, "layers": 0.1}, optimizer=optimizer)
+    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    expected = {name: 0.5 if name.startswith("layers.1.") else 0.1 for name, _ in model.named_parameters()}
+    assert {name: decay[id(p)] for name, p in model.named_parameters()} == expected  # layers.10 is not in layers.1
+    with pytest.raises(
+        InputError, match=r"'layer.0' is no part of the model, which has layers.0.weight, layers.0.bias"
+    ):
+        fit(make()(), graph, weight_decay={"layer.0": 0.5})
+
+
+def test_half_precision_scores_in_float32(graph):
+    small = graph.replace(x=graph.x.bfloat16())
+    history = fit(seeded(make(), 0).bfloat16(), small, epochs=5)
+    assert history.metrics["train_loss"].dtype == torch.float32
+    reference = fit(seeded(make(), 0), graph, epochs=5)
+    assert_close(history.metrics["train_loss"], reference.metrics["train_loss"], 0.03)
+
+
+# -- the same numbers on other ways -----------------------------------------------------------------------------------
+
+
+def test_the_receptive_field_gives_the_numbers_of_the_whole_graph(graph):
+    part = fit(make(), graph, seeds=2, epochs=30, weight_decay=5e-4)
+    whole = fit(lambda: WholeGraph(make()()), graph, seeds=2, epochs=30, weight_decay=5e-4)
+    for name in METRICS:
+        assert_close(part.metrics[name], whole.metrics[name], 1e-6)
+
+
+@pytest.mark.parametrize("optimizer", [Adam, torch.optim.Adam, torch.optim.SGD])
+def test_seeds_together_are_seeds_alone(graph, optimizer):
+    options = {"epochs": 30, "optimizer": optimizer, "weight_decay": {"layers.0": 0.01}, "select": "val_accuracy"}
+    options["scheduler"] = lambda opt: torch.optim.lr_scheduler.StepLR(opt, 10, 0.5)
+    together = fit(make(), graph, seeds=[4, 0, 7], callbacks=[EarlyStopping(3)], **options)
+    for i, seed in enumerate(together.seeds):
+        model = seeded(make(), seed)
+        alone = fit(model, graph, seed=seed, callbacks=[EarlyStopping(3)], **options)
+        length = len(alone.epoch_seconds)
+        for name in METRICS:
+            assert_close(together.metrics[name][:length, i], alone.metrics[name][:, 0], 1e-5)
+            assert bool(together.metrics[name][length:, i].isnan().all())
+        assert together.best_epoch[i] == alone.best_epoch[0]
+        for name, value in together.state(i).items():
+            assert_close(value, alone.state(0)[name], 1e-5)
+
+
+def test_a_list_of_one_seed_is_the_model_alone(graph):
+    listed = fit(make(), graph, seeds=[3], epochs=4)
+    alone = fit(seeded(make(), 3), graph, seed=3, epochs=4)
+    assert listed.seeds == alone.seeds == [3]
+    assert torch.equal(listed.metrics["val_loss"], alone.metrics["val_loss"])
+    again = fit(seeded(make(0.5), 3), graph, seed=11, epochs=4)  # `seed` sets the dropout of a model
+    other = fit(seeded(make(0.5), 3), graph, seed=12, epochs=4)
+    assert torch.equal(
+        again.metrics["val_loss"], fit(seeded(make(0.5), 3), graph, seed=11, epochs=4).metrics["val_loss"]
+    )
+    assert not torch.equal(again.metrics["val_loss"], other.metrics["val_loss"])
+
+
+def test_dropout_of_seeds_together_is_as_strong_as_alone(graph):
+    options = {"epochs": 30, "lr": 0.02, "select": "last"}
+    together = fit(make(0.5), graph, seeds=20, **options).metrics["val_loss"][-1]
+    alone = torch.cat([fit(make(0.5), graph, seeds=[s], **options).metrics["val_loss"][-1] for s in range(20)])
+    assert float(together.std()) > 0
+    error = math.sqrt(float(together.var() + alone.var()) / 20)
+    assert abs(float(together.mean() - alone.mean())) < 3 * error  # z below 3, with these seeds
+    none = fit(make(0.0), graph, seeds=20, **options).metrics["train_loss"][-1]
+    assert float(none.mean()) < float(together.mean())
+
+
+def test_dropout_masks_differ_between_seeds(graph):
+    def equal():
+        torch.manual_seed(0)
+        return make(0.5)()
+
+    history = fit(equal, graph, seeds=5, epochs=1)
+    losses = history.metrics["train_loss"][0].tolist()
+    assert len(set(losses)) == 5
+    assert len({tuple(weight.flatten().tolist()) for weight in history.states["layers.0.weight"]}) == 5
+
+
+def test_stacks_of_different_length_join(graph):
+    stops = StopAt([4, 2])
+    history = fit(make(), graph, seeds=[5, 6], epochs=9, callbacks=[stops])
+    other = fit(make(), graph, seeds=[1], epochs=6)
+    third = fit(make(), graph, seeds=[2], epochs=1)
+    joined = History.join([History.join([history, other]), third])
+    assert joined.seeds == [5, 6, 1, 2]
+    lengths = (~joined.metrics["val_loss"].isnan()).sum(0)
+    assert lengths.tolist() == [4, 2, 6, 1]
+    assert joined.metrics["val_loss"].shape == (6, 4)
+    assert len(joined.epoch_seconds) == 4 + 6 + 1
+    for i, (part, j) in enumerate([(history, 0), (history, 1), (other, 0), (third, 0)]):
+        assert joined.best("val_loss")[i] == part.best("val_loss")[j]
+        assert torch.equal(joined.state(i)["layers.0.weight"], part.state(j)["layers.0.weight"])
+
+
+def test_seeds_at_once_changes_nothing_without_dropout(graph):
+    one = fit(make(), graph, seeds=5, epochs=8)
+    for size in (1, 2):
+        other = fit(make(), graph, seeds=5, epochs=8, seeds_at_once=size)
+        assert other.seeds == one.seeds
+        assert_close(other.metrics["val_loss"], one.metrics["val_loss"], 1e-5)
+        assert len(other.epoch_seconds) == 8 * -(-5 // size)
+
+
+REPEAT = """
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+from test_train import GCN, fit, planted_partition
+from gcnlab.files import write_arrays
+torch.set_num_threads(int(sys.argv[2]))
+graph = planted_partition(1009, 67)
+arrays = {}
+for seeds, name in (([3], "alone"), ([3, 8], "together")):
+    history = fit(lambda: GCN(67, 16, 3), graph, seeds=seeds, epochs=15)
+    arrays |= {f"{name} {key}": value for key, value in {**history.metrics, **history.states}.items()}
+write_arrays(sys.argv[3], {}, arrays)
+"""
+
+
+def test_the_same_seed_repeats_to_the_bit_in_other_processes(tmp_path):
+    here = str(__file__).rpartition("test_train")[0]
+    processes = {
+        name: subprocess.Popen([sys.executable, "-c", REPEAT, here, threads, str(tmp_path / name)])
+        for name, threads in (("one", "1"), ("again", "1"), ("two", "2"), ("two again", "2"))
+    }
+    assert [process.wait(100) for process in processes.values()] == [0] * 4
+    content = {name: (tmp_path / name).read_bytes() for name in processes}
+    assert content["one"] == content["again"]
+    assert content["two"] == content["two again"]
+    one, two = (read_arrays(tmp_path / name)[1] for name in ("one", "two"))
+    for name, value in one.items():
+        assert_close(value, two[name], 1e-5)
+
+
+# -- stopping ---------------------------------------------------------------------------------------------------------
+
+
+def test_early_stopping_counts_epochs_without_a_better_value():
+    stopping = EarlyStopping(2, "val_accuracy")
+    values = torch.tensor([[0.5, 0.5, 0.5], [0.6, 0.5, 0.4], [0.6, 0.6, 0.3], [0.6, 0.6, 0.9], [0.7, 0.6, 0.9]])
+    stopped = [stopping.after_epoch(i + 1, {"val_accuracy": row}).tolist() for i, row in enumerate(values)]
+    assert stopped[:2] == [[False] * 3] * 2
+    assert stopped[2] == [False, False, True]  # an equal value is no better one
+    assert stopped[3] == [True, False, False]
+    assert stopped[4] == [False, True, False]
+
+
+def test_a_stopped_seed_keeps_its_weights(graph):
+    options = {"seeds": 3, "lr": 0.1, "select": "last"}
+    short = fit(make(), graph, epochs=4, **options)
+    history = fit(make(), graph, epochs=12, callbacks=[StopAt([4, 99, 7])], **options)
+    assert history.best_epoch.tolist() == [4, 12, 7]
+    for name, value in short.states.items():
+        assert torch.equal(history.states[name][0], value[0])
+    for table in history.metrics.values():
+        assert (~table.isnan()).sum(0).tolist() == [4, 12, 7]
+        assert bool(table[4:, 0].isnan().all())
+    ended = fit(make(), graph, epochs=50, callbacks=[StopAt([4, 2, 3])], **options)
+    assert len(ended.epoch_seconds) == 4
+
+
+def test_early_stopping_starts_anew_with_each_stack(graph):
+    callback = EarlyStopping(3)
+    together = fit(make(), graph, seeds=4, epochs=60, lr=0.2, callbacks=[callback])
+    apart = fit(make(), graph, seeds=4, epochs=60, lr=0.2, callbacks=[callback], seeds_at_once=2)
+    lengths = [(~history.metrics["val_loss"].isnan()).sum(0).tolist() for history in (together, apart)]
+    assert lengths[0] == lengths[1]
+    assert len(set(lengths[0])) > 1
+    assert max(lengths[0]) < 60
+
+
+# -- models that cannot be stacked ------------------------------------------------------------------------------------
+
+
+def test_models_with_buffers_are_trained_one_by_one(graph):
+    history = fit(NormedGCN, graph, seeds=3, epochs=25, lr=0.05)
+    assert float(history.best("val_accuracy").min()) > 0.7
+    assert history.states["norm.num_batches_tracked"].tolist() == history.best_epoch.tolist()
+    for i, seed in enumerate(history.seeds):
+        model = NormedGCN()
+        model.load_state_dict(history.state(i))  # the running averages of the kept epoch too
+        loss = nn.functional.cross_entropy(predict(model, graph, graph.val_mask), graph.y[graph.val_mask])
+        assert_close(loss, history.best("val_loss")[i], 1e-6)
+        alone = seeded(NormedGCN, seed)
+        assert torch.equal(
+            fit(alone, graph, epochs=25, lr=0.05).metrics["val_loss"][:, 0], history.metrics["val_loss"][:, i]
+        )
+        assert all(torch.equal(value, history.state(i)[name]) for name, value in alone.state_dict().items())
+
+
+def test_shared_weights_stay_shared(graph):
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = GCNConv(NUM_FEATURES, NUM_FEATURES), GCNConv(NUM_FEATURES, NUM_FEATURES)
+            self.second.weight = self.first.weight
+
+        def forward(self, x, a_hat):
+            return self.second(self.first(x, a_hat).relu(), a_hat)
+
+    history = fit(Tied, graph, seeds=2, epochs=3)
+    assert torch.equal(history.states["first.weight"], history.states["second.weight"])
+    Tied().load_state_dict(history.state(1))
+
+
+def test_frozen_weights_stay_as_they_are(graph):
+    def frozen():
+        model = make()()
+        model.layers[0].weight.requires_grad_(False)
+        return model
+
+    history = fit(frozen, graph, seeds=2, epochs=3, weight_decay=0.1)
+    for i in range(2):
+        assert torch.equal(history.state(i)["layers.0.weight"], seeded(make(), i).layers[0].weight)
+        assert not torch.equal(history.state(i)["layers.1.weight"], seeded(make(), i).layers[1].weight)
+    fit(frozen(), graph, epochs=3, weight_decay=0.1)
+
+
+# -- numbers that are not finite --------------------------------------------------------------------------------------
+
+
+class BreaksAt(GCN):
+    """Its output, or the gradient of its first weight, is NaN in training epoch k."""
+
+    def __init__(self, epoch, what):
+        super().__init__(NUM_FEATURES, HIDDEN, NUM_CLASSES, dropout=0.0)
+        self.countdown, self.what = epoch, what
+
+    def forward(self, x, a_hat):
+        self.countdown -= self.training
+        if self.what == "gradient" and self.training:
+            hook = lambda g: torch.full_like(g, math.inf) if self.countdown == 0 else g  # noqa: E731
+            weight = self.layers[0].weight * 1
+            weight.register_hook(hook)
+            h = a_hat[0] @ (x @ weight) + self.layers[0].bias
+            return self.layers[1](h.relu(), a_hat[1])
+        logits = super().forward(x, a_hat)
+        here = self.training if self.what == "loss" else not self.training
+        return logits * (math.nan if self.countdown == 0 and here else 1)
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("loss", r"epoch 7: the training loss is not finite \(1 of 1 values\)"),
+        ("gradient", r"epoch 7: the gradient of layers.0.weight is not finite \(91 of 91 values\)"),
+        ("validation", r"epoch 7: the validation loss is not finite"),
+    ],
+)
+def test_training_stops_at_a_number_that_is_not_finite(graph, tmp_path, what, message):
+    model = BreaksAt(7, what)
+    path = tmp_path / "checkpoint"
+    seen = []
+
+    class Watch(Callback):
+        def after_epoch(self, epoch, metrics):
+            seen.append((epoch, path.exists() and path.read_bytes()))
+
+    with pytest.raises(NonFiniteError, match=message):
+        fit(model, graph, epochs=20, checkpoint=Checkpoint(path, every=5), callbacks=[Watch()])
+    assert [epoch for epoch, _ in seen] == [1, 2, 3, 4, 5, 6]
+    assert path.read_bytes() == seen[-1][1]  # that of epoch 5
+
+
+def test_a_huge_learning_rate_names_the_seed(graph, tmp_path):
+    with pytest.raises(NonFiniteError, match=r"epoch 1: the validation loss of seed 4 is not finite .* a smaller lr"):
+        fit(make(), graph, seeds=[4, 5], lr=1e30)
+
+
+def test_weights_that_are_not_finite_are_not_handed_out(graph, tmp_path):
+    class Overflows(torch.optim.SGD):
+        def step(self, closure=None):
+            self.param_groups[0]["params"][0].data[0].fill_(math.inf)
+
+    # After the last step no loss is taken without a validation mask, and yet such weights are not handed out.
+    bare = graph.replace(val_mask=None)
+    path = tmp_path / "checkpoint"
+    for checkpoint in (None, Checkpoint(path)):
+        with pytest.raises(
+            NonFiniteError, match=r"epoch 1: the (kept )?weight layers.0.weight of seed 4 is not finite"
+        ):
+            fit(make(), bare, seeds=[4, 5], epochs=1, select="last", checkpoint=checkpoint, optimizer=Overflows)
+    assert not path.exists()
+
+
+def test_a_stopped_seed_may_diverge():
+    tensors = {"the loss": torch.tensor([math.nan, 1.0, 2.0]), "the weight w": torch.ones(3, 2)}
+    check = train_module._check_finite
+    check(5, [7, 8, 9], torch.tensor([False, True, True]), tensors)
+    with pytest.raises(NonFiniteError, match=r"epoch 5: the loss of seed 7 is not finite \(1 of 3 values\)"):
+        check(5, [7, 8, 9], torch.tensor([True, True, True]), tensors)
+    tensors["the weight w"][2, 1] = math.inf
+    with pytest.raises(NonFiniteError, match=r"epoch 5: the weight w of seed 9 is not finite \(1 of 4 values\)"):
+        check(5, [7, 8, 9], torch.tensor([False, True, True]), tensors)
+    check(5, [7], torch.tensor([True]), {"large": torch.full((1, 9), 3e38)})  # finite, though its norm is not
+
+
+# -- input errors -----------------------------------------------------------------------------------------------------
+
+
+ERRORS = {
+    "a function without seeds": (
+        InputTypeError,
+        r"model: got function, expected a module; pass seeds=n",
+        {"seeds": None},
+    ),
+    "a module with seeds": (InputTypeError, r"model: got a module, but each seed needs its own", {"model": make()()}),
+    "no seeds": (InputError, r"seeds: got none", {"seeds": []}),
+    "zero seeds": (InputError, r"seeds: got none", {"seeds": 0}),
+    "epochs": (InputError, r"epochs: got 0, expected at least 1", {"epochs": 0}),
+    "seeds_at_once": (InputError, r"seeds_at_once: got 0, expected at least 1", {"seeds_at_once": 0}),
+    "lr": (InputError, r"lr: got -0.1, expected a finite number", {"lr": -0.1}),
+    "lr nan": (InputError, r"lr: got nan, expected a finite number", {"lr": math.nan}),
+    "select": (InputError, r"select: got 'test_accuracy', expected one of train_loss", {"select": "test_accuracy"}),
+    "class_weight": (InputError, r"class_weight: got shape \(2,\), expected \[3\]", {"class_weight": torch.ones(2)}),
+    "too few outputs": (
+        InputError,
+        r"model: gave an output of shape \(\d+, 2\), expected \[num_nodes, num_classes\], and the graph has 3 classes",
+        {"model": lambda: GCN(NUM_FEATURES, HIDDEN, 2)},
+    ),
+    "another width": (InputError, r"x: got shape .*in_channels=11", {"model": lambda: GCN(11, HIDDEN, 3)}),
+    "not a graph": (InputTypeError, r"graph: got dict, expected a Graph", {"graph": {}}),
+    "a folder as checkpoint": (InputError, r"checkpoint: .* is a folder", {"checkpoint": Checkpoint("."), "seeds": 2}),
+    "stacks in a checkpoint": (
+        InputError,
+        r"checkpoint: got 3 seeds, but one stack of at most 2 can be saved",
+        {"checkpoint": Checkpoint("never-written"), "seeds": 3, "seeds_at_once": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize(("error", "message", "changes"), ERRORS.values(), ids=ERRORS)
+def test_input_errors(graph, error, message, changes):
+    options = {"model": make(), "graph": graph, "seeds": 2, "epochs": 2} | changes
+    with pytest.raises(error, match=message):
+        fit(**options)
+
+
+def test_what_the_graph_lacks(graph):
+    for changes, message in (
+        ({"x": None}, r'graph: has no x; make one with graph.with_features\("identity"\)'),
+        ({"y": None}, r"graph: has no y with one class label a node"),
+        ({"y": torch.rand(NUM_NODES)}, r"graph: has no y with one class label a node"),
+        ({"train_mask": None}, r"graph: has no train_mask, which says on which nodes to train"),
+        ({"val_mask": None}, r'graph: has no val_mask; give one, or select="last"'),
+    ):
+        with pytest.raises(InputError, match=message):
+            fit(make(), graph.replace(**changes), seeds=2)
+    with pytest.raises(InputError, match=r'graph: has no x; make one with graph.with_features\("identity"\)'):
+        predict(make()(), graph.replace(x=None))
+
+
+def test_features_are_checked_once_unless_told_not_to(graph):
+    x = graph.x.clone()
+    x[5, 2] = math.nan
+    options = {name: getattr(graph, name) for name in ("y", "train_mask", "val_mask", "test_mask")}
+    bad = Graph(graph.adjacency, x, check_finite=False, **options)
+    with pytest.raises(InputError, match=r"x: 1 values are NaN or infinite, the first in row 5"):
+        fit(make(), bad, seeds=2)
+    with pytest.raises(NonFiniteError, match="epoch 1"):
+        fit(make(), bad, seeds=2, check_finite=False)
+
+
+def test_a_function_must_make_new_models(graph):
+    model = make()()
+    with pytest.raises(InputError, match=r"model: the function gave one module twice"):
+        fit(lambda: model, graph, seeds=3)
+
+
+def test_wrong_settings_of_callbacks():
+    with pytest.raises(InputError, match=r"patience: got 0, expected at least 1 epoch"):
+        EarlyStopping(0)
+    with pytest.raises(InputError, match=r"monitor: got 'loss', expected one of train_loss"):
+        EarlyStopping(3, "loss")
+    with pytest.raises(InputError, match=r"every: got 0, expected at least 1 epoch"):
+        Checkpoint("c", every=0)
+
+
+# -- prediction, history, progress ------------------------------------------------------------------------------------
+
+
+def test_predict(graph):
+    model = make(0.5)().train()
+    everywhere = predict(model, graph)
+    assert model.training
+    assert everywhere.shape == (NUM_NODES, NUM_CLASSES)
+    assert not everywhere.requires_grad
+    ids = torch.tensor([7, 2, 60, 2])
+    assert_close(predict(model, graph, ids), everywhere[ids], 1e-6)
+    assert_close(predict(model, graph, graph.val_mask), everywhere[graph.val_mask], 1e-6)
+    assert_close(predict(WholeGraph(model), graph, ids), everywhere[ids], 1e-6)
+
+
+def test_history_as_a_table(graph):
+    history = fit(make(), graph, seeds=[5, 9], epochs=6, callbacks=[StopAt([6, 3])])
+    frame = history.frame()
+    assert list(frame.columns) == ["seed", "epoch", *METRICS]
+    assert frame["seed"].tolist() == [5] * 6 + [9] * 3
+    assert frame["epoch"].tolist() == [1, 2, 3, 4, 5, 6, 1, 2, 3]
+    assert frame["val_loss"].tolist() == [*history.metrics["val_loss"][:, 0], *history.metrics["val_loss"][:3, 1]]
+
+
+def test_history_as_a_picture(graph, tmp_path):
+    history = fit(make(), graph, seeds=2, epochs=6, callbacks=[StopAt([6, 3])])
+    figure = history.plot(tmp_path / "curves.png", "a title")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert figure.get_suptitle().startswith("a title\nmean of 2 seeds")
+    loss = figure.axes[0]
+    assert [line.get_label() for line in loss.get_legend_handles_labels()[0]] == ["training", "validation"]
+    drawn = loss.lines[1].get_ydata()
+    both = history.metrics["val_loss"].nanmean(1)
+    assert drawn.tolist() == pytest.approx(both.tolist())
+    assert "matplotlib.pyplot" not in sys.modules  # no window, no global state
+    bare = fit(make(), graph.replace(val_mask=None), seeds=1, epochs=2, select="last")
+    assert len(bare.plot().axes[0].lines) == 2  # the curve, the dashed line
+
+
+def test_progress_is_one_line_and_only_on_a_terminal(graph, monkeypatch, capsys):
+    fit(make(), graph, seeds=2, epochs=3)
+    assert capsys.readouterr() == ("", "")
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for progress, silent in ((None, False), (False, True)):
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stderr", terminal)
+        fit(make(), graph, seeds=5, epochs=40, seeds_at_once=2, progress=progress, callbacks=[StopAt([2])])
+        assert "\n" not in terminal.getvalue()
+        assert (terminal.getvalue() == "") is silent
+    assert capsys.readouterr().out == ""
+
+
+def test_progress_reaches_its_end_when_seeds_stop_early(graph, monkeypatch):
+    done = []
+
+    class Bar(train_module._Silent):
+        def update(self, n=1):
+            done.append(n)
+
+    monkeypatch.setattr(train_module, "_progress_bar", lambda progress, total: Bar())
+    fit(make(), graph, seeds=5, epochs=40, seeds_at_once=2, callbacks=[StopAt([2])])
+    assert sum(done) == 3 * 40
