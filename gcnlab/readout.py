@@ -42,7 +42,9 @@ def consecutive(ptr: Tensor, dtype: torch.dtype = torch.float32) -> SparseMatrix
     """P of graphs that stand one after the other: graph g has the nodes ptr[g] .. ptr[g + 1] - 1; [num_graphs + 1]."""
     num_graphs, num_nodes = ptr.shape[0] - 1, int(ptr[-1])
     nodes = torch.arange(num_nodes + 1, dtype=torch.int32, device=ptr.device)
-    matrix = SparseMatrix(ptr.int(), nodes[:-1], torch.ones(num_nodes, dtype=dtype, device=ptr.device), (num_graphs, num_nodes))
+    matrix = SparseMatrix(
+        ptr.int(), nodes[:-1], torch.ones(num_nodes, dtype=dtype, device=ptr.device), (num_graphs, num_nodes)
+    )
     matrix._pattern.append((nodes, matrix.row.int(), nodes[:-1]))  # P^T has one entry a row: known without a sort
     return matrix
 
@@ -78,7 +80,7 @@ class Readout(nn.Module):
 
     Shapes:
         h: [num_nodes, C]; or [batch, num_nodes, C], signals on one shared graph, with batch None.
-        batch: `graph.batch` of a batch of graphs; or the matrix P [num_graphs, num_nodes]; or int [num_nodes], the
+        batch: a batch of graphs (`gcnlab.batch`, a `GraphLoader`'s); or the matrix P [num_graphs, num_nodes]; or int [num_nodes], the
             graph of each node; or None: all nodes are of one graph.
         output: [num_graphs, `width(C)`], or [batch, width(C)].
 
@@ -95,7 +97,9 @@ class Readout(nn.Module):
         self.kinds = kind.split("+")
         for name in self.kinds:
             if name not in self.KINDS:
-                raise InputError(f'kind: got {kind!r}, expected one or several of {", ".join(self.KINDS)}, joined by "+".')
+                raise InputError(
+                    f'kind: got {kind!r}, expected one or several of {", ".join(self.KINDS)}, joined by "+".'
+                )
         self.k, self.num_steps = k, num_steps
         learned = {"attention", "set2set"} & set(self.kinds)
         if learned and in_channels is None:
@@ -116,11 +120,14 @@ class Readout(nn.Module):
             ptr = torch.arange(0, h.shape[0] * size + 1, size or 1, device=h.device)[: h.shape[0] + 1]
             return self._read(h.flatten(0, 1), consecutive(ptr, h.dtype))
         if h.dim() != 2:
-            raise InputError(f"h: got shape {tuple(h.shape)}, expected [num_nodes, C], or [batch, num_nodes, C] with no batch.")
+            raise InputError(
+                f"h: got shape {tuple(h.shape)}, expected [num_nodes, C], or [batch, num_nodes, C] with no batch."
+            )
         if batch is None:
             batch = torch.zeros(h.shape[0], dtype=torch.int64, device=h.device)
             p = readout_matrix(batch, 1)
         else:
+            batch = getattr(batch, "p", batch)
             p = batch if isinstance(batch, SparseMatrix) else readout_matrix(batch)
         if p.shape[1] != h.shape[0]:
             raise InputError(f"batch: is of {p.shape[1]} nodes, but h has {h.shape[0]} rows.")
@@ -150,7 +157,8 @@ class Readout(nn.Module):
         read = h.new_zeros(p.shape[0], 2 * h.shape[1])
         nodes = h[p.col.long()]
         for _ in range(self.num_steps):
-            query, cell = state = self.lstm(read, state)
+            state = self.lstm(read, state)
+            query = state[0]
             weight = segment_softmax((nodes * query[p.row]).sum(1, keepdim=True), p).squeeze(1)
             read = torch.cat([query, p.with_value(weight) @ h], 1)
         return read
@@ -194,7 +202,9 @@ class TopKPool(nn.Module):
         if not 0 < ratio <= 1:
             raise InputError(f"ratio: got {ratio}, expected more than 0 and at most 1.")
         self.ratio = ratio
-        self.weight = nn.Parameter(torch.empty(in_channels).uniform_(-1 / math.sqrt(in_channels), 1 / math.sqrt(in_channels)))
+        self.weight = nn.Parameter(
+            torch.empty(in_channels).uniform_(-1 / math.sqrt(in_channels), 1 / math.sqrt(in_channels))
+        )
 
     def forward(self, h: Tensor, adjacency: SparseMatrix, batch: Any = None) -> Pooled:
         p = readout_matrix(torch.zeros(h.shape[0], dtype=torch.int64), 1) if batch is None else batch

@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import checkpoint as ckpt
+from .collection import GraphBatch, GraphCollection, GraphLoader
 from .errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
 from .files import check_target, remove_stale_temporaries
 from .graph import Graph, check_features_finite
@@ -236,7 +237,8 @@ class Checkpoint:
 
 def fit(
     model: nn.Module | Callable[[], nn.Module],
-    graph: Graph,
+    data: Graph | GraphCollection,
+    val: GraphCollection | None = None,
     *,
     seeds: int | Sequence[int] | None = None,
     seed: int = 0,
@@ -248,23 +250,26 @@ def fit(
     select: str = "val_loss",
     callbacks: Sequence[Callback] = (),
     class_weight: Tensor | None = None,
+    batch_size: int = 128,
     checkpoint: Checkpoint | None = None,
     seeds_at_once: int = 20,
     progress: bool | None = None,
     check_finite: bool = True,
 ) -> History:
-    """Train for node classification on the full graph: cross-entropy on `train_mask`, selection on `val_mask`.
+    """Train by cross-entropy: for node classification on one full graph, or for graph classification on many.
 
-    The test mask is never read. A model that says `layerwise = True` (its forward takes one operator a layer, as `GCN`
+    One graph: `train_mask` trains, `val_mask` selects, and the test mask is never read. A model that says `layerwise = True` (its forward takes one operator a layer, as `GCN`
     does) computes only the receptive field of the labelled nodes: same numbers, fewer rows.
 
     With the same seeds, versions and number of threads, a training on a CPU repeats to the bit; on a GPU that can be
     had under `torch.use_deterministic_algorithms(True)` alone.
 
     Args:
-        model: a module called as `model(x, a_hat)`, trained in place and left with the kept weights, in evaluation
+        model: a module called as `model(x, a_hat)`, or for many graphs as `model(x, a_hat, batch)`; trained in place and left with the kept weights, in evaluation
             mode; with `seeds`, a function that makes a new one.
-        graph: with x, y, train_mask, and val_mask unless select is "last" or a training metric.
+        data: a Graph with x, y, train_mask, and val_mask unless select is "last" or a training metric; or the
+            GraphCollection to train on, in batches that are shuffled anew each epoch.
+        val: for many graphs, the GraphCollection that selects.
         seeds: how many (0 .. n-1) or which seeds to train, together, `seeds_at_once` at a time. A seed sets the
             initial weights; the dropout masks of the seeds are independent, but are not those of a run alone.
             Models with buffers (BatchNorm) or shared weights are trained one after the other.
@@ -278,6 +283,7 @@ def fit(
             epoch's step, validation metrics and weights those after it.
         callbacks: `EarlyStopping(10)`, or your own.
         class_weight: [num_classes], weights of the loss (`metrics.class_weights`).
+        batch_size: graphs of a training batch.
         checkpoint: where to save and resume.
         seeds_at_once: seeds in one stack; 1 for a model that torch.func.vmap cannot run.
         progress: show a progress bar on stderr while training; by default where stderr is a terminal.
@@ -286,7 +292,7 @@ def fit(
     Raises:
         NonFiniteError: a loss or gradient is NaN or infinite; training stops at that step, nothing is reported, and
             the last checkpoint stays as it is.
-        InputError: the graph lacks what training needs.
+        InputError: the data lack what training needs.
         CheckpointMismatchError: the checkpoint to resume is of another training; says in what they differ.
     """
     if select != "last":
@@ -296,7 +302,14 @@ def fit(
             raise InputError(f"{argument}: got {value}, expected at least 1.")
     if not 0 <= lr < math.inf:
         raise InputError(f"lr: got {lr}, expected a finite number, 0 at least.")
-    data = _Data(graph, class_weight, check_finite, needs_val=select.startswith("val"))
+    needs_val = select.startswith("val")
+    source: _NodeData | _GraphData
+    if isinstance(data, GraphCollection):
+        source = _GraphData(data, val, class_weight, check_finite, needs_val, batch_size)
+    elif val is None:
+        source = _NodeData(data, class_weight, check_finite, needs_val)
+    else:
+        raise InputError("val: a Graph has its val_mask; val goes with a GraphCollection.")
     if checkpoint is not None:
         check_target("checkpoint", checkpoint.path)
         remove_stale_temporaries(Path(checkpoint.path).parent)
@@ -311,7 +324,7 @@ def fit(
             )
         torch.manual_seed(seed)
         with _progress_bar(progress, epochs) as bar:
-            history = _train([model], [seed], data, bar, **options)
+            history = _train([model], [seed], source, bar, **options)
         model.load_state_dict(history.state(0))
         return history
     if isinstance(model, nn.Module):
@@ -337,16 +350,24 @@ def fit(
                 models.append(model())
                 if models[-1] is first:
                     raise InputError("model: the function gave one module twice; it must make a new one at each call.")
-            parts.append(_train(models, group, data, bar, **options))
+            parts.append(_train(models, group, source, bar, **options))
     return History.join(parts)
 
 
-class _Data:
-    """The tensors of training and validation, each with no more rows than the model needs."""
+class _Batch(NamedTuple):
+    """What one step reads: the model's arguments, the rows of its output that have labels (None: all), and those."""
+
+    arguments: tuple[Any, ...]
+    rows: Tensor | None
+    y: Tensor
+
+
+class _NodeData:
+    """Full-batch training and validation on one graph, each with no more rows than the model needs."""
 
     def __init__(self, graph: Graph, class_weight: Tensor | None, check_finite: bool, needs_val: bool) -> None:
         if not isinstance(graph, Graph):
-            raise InputTypeError(f"graph: got {type(graph).__name__}, expected a Graph.")
+            raise InputTypeError(f"data: got {type(graph).__name__}, expected a Graph or a GraphCollection.")
         if graph.x is None:
             raise InputError('graph: has no x; make one with graph.with_features("identity").')
         if graph.y is None or graph.y.dim() != 1 or graph.y.is_floating_point():
@@ -360,30 +381,98 @@ class _Data:
                 )
         if check_finite:
             check_features_finite(graph.x)
-        if class_weight is not None and class_weight.shape != (graph.num_classes,):
-            raise InputError(f"class_weight: got shape {tuple(class_weight.shape)}, expected [{graph.num_classes}].")
-        self.graph, self.y, self.class_weight = graph, graph.y, class_weight
-        self._parts: dict[tuple[str, int | None], tuple[Any, Any, Tensor | None, Tensor]] = {}
+        self.graph, self.y, self.num_classes = graph, graph.y, graph.num_classes
+        self.class_weight = _check_class_weight(class_weight, self.num_classes)
+        self.has_val = graph.val_mask is not None
+        self._parts: dict[tuple[str, int | None], list[_Batch]] = {}
 
-    def part(self, mask_name: str, model: nn.Module) -> tuple[Any, Any, Tensor | None, Tensor]:
-        """(x, a_hat, rows of the output or None for all, labels) of a split."""
+    def batches(self, split: str, model: nn.Module) -> list[_Batch]:
         num_layers = _num_operators(model)
-        key = (mask_name, num_layers)
+        key = (split, num_layers)
         if key not in self._parts:
-            graph, mask = self.graph, getattr(self.graph, mask_name)
-            rows = mask.nonzero().squeeze(1)
+            graph, rows = self.graph, getattr(self.graph, f"{split}_mask").nonzero().squeeze(1)
             if num_layers is None:
-                self._parts[key] = graph.x, graph.a_hat, rows, self.y[rows]
+                batch = _Batch((graph.x, graph.a_hat), rows, self.y[rows])
             else:
                 part = graph.receptive_field(rows, num_layers)
-                self._parts[key] = part.x, part.a_hat, None, self.y[rows]
+                batch = _Batch((part.x, part.a_hat), None, self.y[rows])
+            self._parts[key] = [batch]
         return self._parts[key]
+
+    def fingerprint(self) -> dict[str, Any]:
+        graph, matrix = self.graph, self.graph.adjacency
+        # Not the values of X and A: sums on another device or number of threads may differ in their last bits.
+        tensors = [matrix.rowptr, matrix.col, self.y, graph.train_mask, graph.val_mask, self.class_weight]
+        return {
+            "shape of x": None if graph.x is None else graph.x.shape,
+            "sha256 of graph, labels, masks and class weights": ckpt.sha256_of_tensors(tensors),
+        }
+
+
+class _GraphData:
+    """Batches of graphs: those that train are shuffled anew each epoch, those that select are cut out once."""
+
+    def __init__(
+        self,
+        train: GraphCollection,
+        val: GraphCollection | None,
+        class_weight: Tensor | None,
+        check_finite: bool,
+        needs_val: bool,
+        batch_size: int,
+    ) -> None:
+        if needs_val and val is None:
+            raise InputError('val: got none; give a GraphCollection, or select="last" where nothing selects.')
+        for name, graphs in (("data", train), ("val", val)):
+            if graphs is None:
+                continue
+            if not isinstance(graphs, GraphCollection):
+                raise InputTypeError(f"{name}: got {type(graphs).__name__}, expected a GraphCollection.")
+            if not len(graphs):
+                raise InputError(f"{name}: has no graph.")
+            if graphs.whole.x is None:
+                raise InputError(f'{name}: the graphs have no x; load them with features="degree", for one.')
+            if check_finite:
+                check_features_finite(graphs.whole.x)
+        self.train, self.val, self.batch_size = train, val, batch_size
+        self.num_classes = train.num_classes
+        self.class_weight = _check_class_weight(class_weight, self.num_classes)
+        self.has_val = val is not None
+        self._val: list[_Batch] = []
+
+    def batches(self, split: str, model: nn.Module) -> Iterable[_Batch]:
+        if split == "train":
+            return map(self._arguments, GraphLoader(self.train, self.batch_size, shuffle=True))
+        if not self._val and self.val is not None:
+            self._val = [self._arguments(graphs) for graphs in GraphLoader(self.val, self.batch_size)]
+        return self._val
+
+    @staticmethod
+    def _arguments(graphs: GraphBatch) -> _Batch:
+        assert graphs.y is not None
+        return _Batch((graphs.x, graphs.a_hat, graphs.p), None, graphs.y)
+
+    def fingerprint(self) -> dict[str, Any]:
+        whole = self.train.whole
+        parts = [part for graphs in (self.train, self.val) if graphs is not None for part in (graphs.ids, graphs.y)]
+        tensors = [whole.adjacency.rowptr, whole.adjacency.col, self.class_weight, *parts]
+        return {
+            "shape of x": None if whole.x is None else whole.x.shape,
+            "batch size": self.batch_size,
+            "sha256 of graphs, labels, splits and class weights": ckpt.sha256_of_tensors(tensors),
+        }
+
+
+def _check_class_weight(weight: Tensor | None, num_classes: int) -> Tensor | None:
+    if weight is not None and weight.shape != (num_classes,):
+        raise InputError(f"class_weight: got shape {tuple(weight.shape)}, expected [{num_classes}].")
+    return weight
 
 
 def _train(
     models: list[nn.Module],
     seeds: list[int],
-    data: _Data,
+    data: _NodeData | _GraphData,
     bar: Any,
     *,
     epochs: int,
@@ -403,12 +492,12 @@ def _train(
             for name, p in params.items()
         }
 
-    def forward(x: Any, a_hat: Any) -> Tensor:  # [num_seeds, num_nodes, num_classes]
+    def forward(arguments: tuple[Any, ...]) -> Tensor:  # [num_seeds, num_rows, num_classes]
         if not stacked:
-            return _check_logits(model(x, a_hat), data.graph).unsqueeze(0)
+            return _check_logits(model(*arguments), data.num_classes).unsqueeze(0)
 
         def one(weights: dict[str, Tensor]) -> Tensor:
-            return _check_logits(torch.func.functional_call(model, weights, (x, a_hat)), data.graph)
+            return _check_logits(torch.func.functional_call(model, weights, arguments), data.num_classes)
 
         return torch.func.vmap(one, randomness="different")(params)
 
@@ -419,9 +508,6 @@ def _train(
 
     opt = optimizer(_groups(params, weight_decay), lr=lr)
     schedule = scheduler(opt) if scheduler is not None else None
-    train_x, train_a, train_rows, train_y = data.part("train_mask", model)
-    val = data.part("val_mask", model) if data.graph.val_mask is not None else None
-
     active = torch.ones(num_seeds, dtype=torch.bool)
     best_epoch = torch.zeros(num_seeds, dtype=torch.int64)
     best_value = torch.full((num_seeds,), float("inf"))
@@ -482,24 +568,28 @@ def _train(
             break
         start = time.perf_counter()
         model.train()
-        opt.zero_grad()
-        losses, accuracies = _score(forward(train_x, train_a), train_rows, train_y, data.class_weight)
-        losses.sum().backward()
-        grads = {f"the gradient of {name}": p.grad for name, p in params.items() if p.grad is not None}
-        if not stacked:
-            grads = {name: grad.unsqueeze(0) for name, grad in grads.items()}
-        _check_finite(epoch, seeds, active, {"the training loss": losses, **grads})
-        opt.step()
+        scores = _Mean()
+        for batch in data.batches("train", model):
+            opt.zero_grad()
+            losses, accuracies = _score(forward(batch.arguments), batch, data.class_weight)
+            losses.sum().backward()
+            grads = {f"the gradient of {name}": p.grad for name, p in params.items() if p.grad is not None}
+            if not stacked:
+                grads = {name: grad.unsqueeze(0) for name, grad in grads.items()}
+            _check_finite(epoch, seeds, active, {"the training loss": losses, **grads})
+            opt.step()
+            scores.add(len(batch.y), losses.detach(), accuracies)
         if schedule is not None:
             schedule.step()
-        metrics = {"train_loss": losses.detach(), "train_accuracy": accuracies}
-        if val is not None:
+        metrics = dict(zip(("train_loss", "train_accuracy"), scores.value(), strict=True))
+        if data.has_val:
             model.eval()
+            scores = _Mean()
             with torch.no_grad():
-                val_x, val_a, val_rows, val_y = val
-                losses, accuracies = _score(forward(val_x, val_a), val_rows, val_y, data.class_weight)
-            _check_finite(epoch, seeds, active, {"the validation loss": losses})
-            metrics.update(val_loss=losses, val_accuracy=accuracies)
+                for batch in data.batches("val", model):
+                    scores.add(len(batch.y), *_score(forward(batch.arguments), batch, data.class_weight))
+            metrics.update(zip(("val_loss", "val_accuracy"), scores.value(), strict=True))
+            _check_finite(epoch, seeds, active, {"the validation loss": metrics["val_loss"]})
         metrics = {name: value.cpu() for name, value in metrics.items()}
         value = (
             _lower_is_better(select, metrics[select]) if select != "last" else -torch.full((num_seeds,), float(epoch))
@@ -544,16 +634,17 @@ def _is_in(name: str, part: str) -> bool:
 
 
 def _settings(
-    model: nn.Module, seeds: list[int], data: _Data, select: str, opt: Any, schedule: Any, callbacks: Sequence[Callback]
+    model: nn.Module,
+    seeds: list[int],
+    data: _NodeData | _GraphData,
+    select: str,
+    opt: Any,
+    schedule: Any,
+    callbacks: Sequence[Callback],
 ) -> dict[str, Any]:
     """What two trainings must have in common for one to continue the other, in the form that JSON gives back."""
-    graph, matrix = data.graph, data.graph.adjacency
-    # Not the values of X and A: sums on another device or number of threads may differ in their last bits.
-    tensors = [matrix.rowptr, matrix.col, data.y, graph.train_mask, graph.val_mask, data.class_weight]
     settings = {
-        "model": ckpt.describe(model), "seeds": seeds, "select": select,
-        "shape of x": None if graph.x is None else graph.x.shape,
-        "sha256 of graph, labels, masks and class weights": ckpt.sha256_of_tensors(tensors),
+        "model": ckpt.describe(model), "seeds": seeds, "select": select, **data.fingerprint(),
         "optimizer": type(opt).__name__, "scheduler": type(schedule).__name__,
         "callbacks": [type(callback).__name__ for callback in callbacks],
     }  # fmt: skip
@@ -564,19 +655,36 @@ def _settings(
     return json.loads(json.dumps(settings, default=str))
 
 
-def _check_logits(logits: Tensor, graph: Graph) -> Tensor:
-    if logits.dim() != 2 or logits.shape[1] < graph.num_classes:
+def _check_logits(logits: Tensor, num_classes: int) -> Tensor:
+    if logits.dim() != 2 or logits.shape[1] < num_classes:
         raise InputError(
-            f"model: gave an output of shape {tuple(logits.shape)}, expected [num_nodes, num_classes], "
-            f"and the graph has {graph.num_classes} classes."
+            f"model: gave an output of shape {tuple(logits.shape)}, expected [num_rows, num_classes], "
+            f"and the data have {num_classes} classes."
         )
     return logits
 
 
-def _score(logits: Tensor, rows: Tensor | None, y: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Cross-entropy and accuracy of each seed, [num_seeds]; logits [num_seeds, num_nodes, num_classes]."""
-    if rows is not None:
-        logits = logits[:, rows]
+class _Mean:
+    """The mean over batches of values [num_seeds], weighted by their numbers of rows."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sums: list[Tensor] = []
+
+    def add(self, count: int, *values: Tensor) -> None:
+        weighted = [value * count for value in values]
+        self.sums = [a + b for a, b in zip(self.sums, weighted, strict=True)] if self.sums else weighted
+        self.count += count
+
+    def value(self) -> list[Tensor]:
+        return [total / self.count for total in self.sums]
+
+
+def _score(logits: Tensor, batch: _Batch, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Cross-entropy and accuracy of each seed, [num_seeds]; logits [num_seeds, num_rows, num_classes]."""
+    y = batch.y
+    if batch.rows is not None:
+        logits = logits[:, batch.rows]
     log_p = logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
     nll = -log_p.gather(-1, y.expand(logits.shape[0], -1).unsqueeze(-1)).squeeze(-1)  # [num_seeds, num_rows]
     if weight is None:

@@ -97,10 +97,10 @@ a_hat = ignoring_direction(lambda graph: graph.a_hat)
 
 @contextmanager
 def compiling() -> Iterator[None]:
-    """For torch.compile: a fresh start, and deaf to what torch 2.13's own tracing of autograd functions warns of."""
+    """For torch.compile: a fresh start, and deaf to torch's deprecations of what its own compiler uses."""
     torch._dynamo.reset()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".* should not be instantiated", category=DeprecationWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
         yield
 
 

@@ -186,7 +186,7 @@ OTHERS = {
 
 @pytest.mark.parametrize(("changes", "message"), OTHERS.values(), ids=OTHERS)
 def test_another_training_is_not_resumed(graph, tmp_path, changes, message):
-    options = {"model": make(), "graph": graph, "seeds": 2, "epochs": 5, "callbacks": [EarlyStopping(9)]}
+    options = {"model": make(), "data": graph, "seeds": 2, "epochs": 5, "callbacks": [EarlyStopping(9)]}
     path = tmp_path / "a"
     fit(**options, checkpoint=Checkpoint(path))
     before = path.read_bytes()
@@ -241,7 +241,7 @@ WRONG = {
 @pytest.mark.parametrize(("change", "message"), WRONG.values(), ids=WRONG)
 def test_weights_that_do_not_fit_are_refused(graph, tmp_path, change, message):
     path = tmp_path / "a"
-    options = {"model": make(), "graph": graph, "seeds": 2, "epochs": 2}
+    options = {"model": make(), "data": graph, "seeds": 2, "epochs": 2}
     fit(**options, checkpoint=Checkpoint(path))
     rewritten(path, lambda header, weights, training: change(weights))
     with pytest.raises(CheckpointMismatchError, match=message):
@@ -300,7 +300,7 @@ def test_a_trained_model_is_no_training_to_resume(graph, tmp_path):
 
 def test_flips_and_truncations_are_found(graph, tmp_path):
     path = tmp_path / "a"
-    options = {"model": make(0.5), "graph": graph, "seeds": 2, "epochs": 6}
+    options = {"model": make(0.5), "data": graph, "seeds": 2, "epochs": 6}
     fit(**options, checkpoint=Checkpoint(path))
     content = path.read_bytes()
     rng = random.Random(0)

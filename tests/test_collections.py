@@ -198,22 +198,22 @@ def test_batch_is_block_diagonal(truth, tmp_path, features, derived, part):
         batch = collection.batch(index)
         chosen = [order[i] for i in index]
         blocks = sp.block_diag([truth.a[g] for g in chosen] or [np.zeros((0, 0))], format="csr")
-        found = batch.graph.adjacency.to_scipy()
+        found = batch.adjacency.to_scipy()
         assert (found != blocks).nnz == 0
         assert found.has_canonical_format
-        assert batch.graph.adjacency.col.dtype == batch.graph.adjacency.rowptr.dtype == torch.int32
+        assert batch.adjacency.col.dtype == batch.adjacency.rowptr.dtype == torch.int32
         assert batch.y.tolist() == [[-1, 3, 7].index(CLASSES[g]) for g in chosen]
         assert batch.ptr.tolist() == [0, *np.cumsum([SIZES[g] for g in chosen], dtype=int)]
         assert batch.batch.tolist() == [i for i, g in enumerate(chosen) for _ in range(SIZES[g])]
         x = torch.cat([dense(collection[i].x) for i in index]) if index else torch.zeros(0, collection.num_features)
-        assert torch.equal(dense(batch.graph.x), x)
-        assert type(batch.graph.x) is type(collection.whole.x)  # whatever the share of zeros in this one
+        assert torch.equal(dense(batch.x), x)
+        assert type(batch.x) is type(collection.whole.x)  # whatever the share of zeros in this one
         if index:  # what was cut out of the whole is what the batch itself would derive
             fresh = Graph(SparseMatrix.from_scipy(blocks))
             for name in ("a_hat", "laplacian"):
-                torch.testing.assert_close(getattr(batch.graph, name).to_dense(), getattr(fresh, name).to_dense())
-            assert not batch.graph.is_directed
-            assert torch.equal(batch.graph.adjacency.T.to_dense(), fresh.adjacency.to_dense().T)
+                torch.testing.assert_close(getattr(batch, name).to_dense(), getattr(fresh, name).to_dense())
+            assert not batch.is_directed
+            assert torch.equal(batch.adjacency.T.to_dense(), fresh.adjacency.to_dense().T)
 
 
 def test_batch_of_directed_and_weighted_graphs():
@@ -227,12 +227,12 @@ def test_batch_of_directed_and_weighted_graphs():
     collection = GraphCollection.from_graphs(graphs, class_names=("even", "odd"), name="mine")
     for index in ([2, 0], [3, 1, 2, 0], [1, 1]):
         batch = collection.batch(index)
-        assert np.array_equal(batch.graph.adjacency.to_dense().numpy(), sp.block_diag([a[i] for i in index]).toarray())
-        assert torch.equal(batch.graph.x, torch.cat([x[i] for i in index]))
+        assert np.array_equal(batch.adjacency.to_dense().numpy(), sp.block_diag([a[i] for i in index]).toarray())
+        assert torch.equal(batch.x, torch.cat([x[i] for i in index]))
     assert collection.whole.is_directed
-    assert collection.batch([2]).graph.is_directed
+    assert collection.batch([2]).is_directed
     assert collection.batch().y.tolist() == [0, 1, 0, 1]
-    assert collection.to("cpu").batch([1]).graph.num_nodes == 3
+    assert collection.to("cpu").batch([1]).num_nodes == 3
     copied = pickle.loads(pickle.dumps(collection[1:]))
     assert copied.sizes.tolist() == [3, 11, 2]
     labelled = collection.whole.replace(y=torch.zeros(21, dtype=torch.int64), train_mask=torch.ones(21) > 0)
@@ -942,7 +942,7 @@ def fuzz(path, files, rng):
             file.write_bytes(bad)
             try:
                 loaded = load(path)
-                graph = loaded.batch().graph if isinstance(loaded, GraphCollection) else loaded
+                graph = loaded.batch() if isinstance(loaded, GraphCollection) else loaded
                 n = graph.num_nodes
                 assert not graph.adjacency.nnz or int(graph.adjacency.col.max()) < n
                 outcomes["read"] += 1
@@ -1090,7 +1090,7 @@ def test_real_collections(real_root, name, counts, loops, duplicates, labels, fe
     chosen = torch.arange(0, len(collection), max(1, len(collection) // 29))
     batch = collection.batch(chosen)
     blocks = sp.block_diag([graph.to_scipy() for graph in collection[chosen]], format="csr")
-    assert (batch.graph.to_scipy() != blocks).nnz == 0
+    assert (batch.to_scipy() != blocks).nnz == 0
 
 
 @pytest.mark.data

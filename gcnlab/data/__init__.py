@@ -15,6 +15,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
+from ..collection import GraphBatch, GraphCollection
 from ..errors import CorruptFileError, DatasetFormatError, DatasetNotFoundError, InputError, InputTypeError
 from ..files import lock, read_arrays, sha256_of, write_arrays
 from ..graph import Graph
@@ -22,7 +23,6 @@ from ..sparse import SparseMatrix
 from . import gin_text, npz, planetoid, tables, tu
 from .archive import Source
 from .fetch import data_roots, fetch_raw, raw_folder, writable_folder
-from .packed import GraphBatch, GraphCollection
 
 __all__ = ["GraphBatch", "GraphCollection", "catalog", "fetch", "folds", "load", "readme_table", "verify"]
 

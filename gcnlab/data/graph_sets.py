@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..collection import GraphCollection
 from ..errors import InputError
 from ..graph import Features, Graph
 from ..sparse import SparseMatrix
-from .packed import GraphCollection
 
 FEATURES = ("label", "attributes", "degree", "log_degree", "constant")
 

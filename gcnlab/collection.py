@@ -2,33 +2,72 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from numbers import Integral
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import torch
 from torch import Tensor
 
-from ..errors import InputError, InputIndexError, InputTypeError
-from ..graph import Features, Graph
-from ..sparse import SparseMatrix
+from .errors import InputError, InputIndexError, InputTypeError
+from .graph import Features, Graph
+from .readout import consecutive
+from .sparse import SparseMatrix
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 
-class GraphBatch(NamedTuple):
-    """Several graphs side by side, as a readout needs them.
+class GraphBatch(Graph):
+    """Several graphs side by side as one Graph: A = diag(A_1, ..., A_B), X = [X_1; ...; X_B], N = n_1 + ... + n_B.
 
     Attributes:
-        graph: the block-diagonal graph, N = n_1 + ... + n_B nodes; its x is [N, F].
         ptr: where the nodes of each graph start, and N, [B + 1] int64.
         batch: the graph of each node, 0 .. B - 1, [N] int64.
-        y: the labels of the graphs, [B] int64.
+        y: the labels of the graphs, [B] int64, or None.
     """
 
-    graph: Graph
     ptr: Tensor
     batch: Tensor
-    y: Tensor
+
+    @property
+    def num_graphs(self) -> int:
+        """B, graphs without nodes included."""
+        return self.ptr.shape[0] - 1
+
+    @property
+    def p(self) -> SparseMatrix:
+        """The readout matrix P [num_graphs, num_nodes], P_gi = 1 where node i is of graph g."""
+        if "p" not in self._derived:
+            self._derived["p"] = consecutive(self.ptr, self.adjacency.dtype)
+        return self._derived["p"]
+
+    def to(self, device: torch.device | str) -> GraphBatch:
+        """The batch on another device."""
+        if torch.device(device) == self.device:
+            return self
+        moved = {
+            key: value.to(device) if isinstance(value, Tensor | SparseMatrix) else value
+            for key, value in self.__dict__.items()
+        }
+        return _batch_of(moved, {})
+
+    def to_pyg(self) -> Data:
+        """A PyG `Data` with `batch` and `ptr` beside its graph, as PyG's pooling functions take them."""
+        data = super().to_pyg()
+        data.batch, data.ptr = self.batch, self.ptr
+        return data
+
+    def replace(self, **changes: Any) -> Graph:
+        raise InputError("replace: a batch is cut out of its collection; change the graphs there.")
+
+
+def _batch_of(values: dict[str, Any], derived: dict[Any, Any]) -> GraphBatch:
+    """A batch of what has been checked where its graphs were made."""
+    graphs = GraphBatch.__new__(GraphBatch)
+    graphs.__dict__.update({**values, "_derived": derived})
+    return graphs
 
 
 class GraphCollection(Sequence[Graph]):
@@ -148,9 +187,10 @@ class GraphCollection(Sequence[Graph]):
         if isinstance(index, Integral) or (
             isinstance(index, Tensor) and not index.dim() and not index.is_floating_point()
         ):
-            batch = self._cut(self._ids([int(index)]))
-            graph: Graph = batch.graph
-            graph.__dict__["y"] = batch.y[0]
+            one = self._cut(self._ids([int(index)]))
+            graph = Graph.__new__(Graph)
+            values = {key: value for key, value in one.__dict__.items() if key not in ("ptr", "batch")}
+            graph.__dict__.update({**values, "y": one.__dict__["y"][0]})
             return graph
         return self._trusted(self.whole, self._ptr, self._y, self._ids(index), self.name)
 
@@ -208,23 +248,22 @@ class GraphCollection(Sequence[Graph]):
         shift = first - ptr[:-1]  # of the node ids, from here to the whole
         node = torch.arange(batch.shape[0], device=ids.device).add_(shift.index_select(0, batch))
         rows = _Rows(first, size, batch, node, shift)
-        whole = self.whole
-        graph = copy.copy(whole)  # a Graph is checked at the door, and this one has been
-        graph.__dict__.update(
-            adjacency=rows.of(whole.adjacency, square=True),
-            x=rows.of(whole.x)
-            if isinstance(whole.x, SparseMatrix)
-            else None
-            if whole.x is None
-            else whole.x.index_select(0, node),
-            num_duplicates=0,
-            _derived={
-                key: rows.of(value, square=True) if isinstance(value, SparseMatrix) else value
-                for key, value in whole._derived.items()
-                if isinstance(value, SparseMatrix) or value is False  # of symmetric blocks each is symmetric
-            },
-        )
-        return GraphBatch(graph, ptr, batch, self._y.index_select(0, ids))
+        whole, x = self.whole, self.whole.x
+        values = {
+            **whole.__dict__,
+            "adjacency": rows.of(whole.adjacency, square=True),
+            "x": rows.of(x) if isinstance(x, SparseMatrix) else None if x is None else x.index_select(0, node),
+            "y": self._y.index_select(0, ids),
+            "ptr": ptr,
+            "batch": batch,
+            "num_duplicates": 0,
+        }
+        derived = {
+            key: rows.of(value, square=True) if isinstance(value, SparseMatrix) else value
+            for key, value in whole._derived.items()
+            if isinstance(value, SparseMatrix) or value is False  # of symmetric blocks each is symmetric
+        }
+        return _batch_of(values, derived)
 
     def to(self, device: torch.device | str) -> GraphCollection:
         """The collection on another device: batches are then cut out there."""
@@ -233,6 +272,11 @@ class GraphCollection(Sequence[Graph]):
         return self._trusted(whole, self._ptr.to(device), self._y.to(device), chosen, self.name)
 
     # -- what it is ---------------------------------------------------------------------------------------------------
+
+    @property
+    def ids(self) -> Tensor:
+        """Which graphs of the whole these are, [num_graphs] int64."""
+        return self._ids(slice(None))
 
     @property
     def y(self) -> Tensor:
@@ -287,7 +331,7 @@ class GraphCollection(Sequence[Graph]):
 
     def summary(self) -> str:
         """Graphs, their sizes, edges, loops, duplicates, isolated nodes, classes and features as text."""
-        graph = self.whole if self._chosen is None else self.batch().graph
+        graph = self.whole if self._chosen is None else self.batch()
         adjacency, sizes = graph.adjacency, self.sizes
         loops = graph.num_self_loops
         touched = torch.zeros(graph.num_nodes, dtype=torch.bool, device=self.device)
@@ -309,6 +353,70 @@ class GraphCollection(Sequence[Graph]):
             ("features", f"{self.num_features:,}" if graph.x is not None else 'none; load(..., features="degree")'),
         ]
         return "\n".join([self.name or "GraphCollection", *(f"  {key:<18} {value}" for key, value in rows)])
+
+
+class GraphLoader:
+    """Batches of a collection, for one pass after another; every graph is in exactly one batch of a pass.
+
+    The order of a pass is drawn from torch's generator when the pass begins, so a seed repeats it. The next batch is
+    cut out in a thread while the present one is used.
+
+    Args:
+        graphs: the collection.
+        batch_size: graphs in a batch; the last may have fewer.
+        shuffle: draw a new order for each pass.
+        bucket: put graphs of like size into one batch (within windows of 16 batches of the shuffled order), so that
+            batches differ less in memory.
+
+    >>> pair = GraphCollection(Graph.from_edges([[0, 1, 2, 3, 3, 4], [1, 0, 3, 2, 4, 3]]), [0, 2, 5], [0, 1])
+    >>> [batch.num_nodes for batch in GraphLoader(pair, batch_size=1)]
+    [2, 3]
+    """
+
+    def __init__(
+        self, graphs: GraphCollection, batch_size: int = 128, shuffle: bool = False, bucket: bool = False
+    ) -> None:
+        if batch_size < 1:
+            raise InputError(f"batch_size: got {batch_size}, expected at least 1.")
+        self.graphs, self.batch_size, self.shuffle, self.bucket = graphs, batch_size, shuffle, bucket
+        graphs.whole.a_hat  # noqa: B018 (made once here, and cut out with each batch)
+
+    def __len__(self) -> int:
+        return -(-len(self.graphs) // self.batch_size)
+
+    def __iter__(self) -> Iterator[GraphBatch]:
+        order = torch.randperm(len(self.graphs)) if self.shuffle else torch.arange(len(self.graphs))
+        chunks = list(order.split(self.batch_size))
+        if self.bucket:
+            sizes = self.graphs.sizes.cpu()
+            windows = [window[sizes[window].argsort(stable=True)] for window in order.split(16 * self.batch_size)]
+            chunks = [chunk for window in windows for chunk in window.split(self.batch_size)]
+            if self.shuffle:
+                chunks = [chunks[i] for i in torch.randperm(len(chunks)).tolist()]
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(self.graphs.batch, chunks[0]) if chunks else None
+            for chunk in [*chunks[1:], None]:
+                if coming is None:
+                    return
+                graphs = coming.result()
+                coming = None if chunk is None else pool.submit(self.graphs.batch, chunk)
+                yield graphs
+
+
+def batch(graphs: Iterable[Graph]) -> GraphBatch:
+    """One Graph of several: A = diag(A_1, ..., A_B), and what a readout needs to tell them apart.
+
+    >>> edge, node = Graph.from_edges([[0, 1], [1, 0]]), Graph.from_edges([[], []], num_nodes=1)
+    >>> both = batch([edge, node])
+    >>> both.adjacency.shape, both.ptr
+    ((3, 3), tensor([0, 2, 3]))
+    """
+    graphs = list(graphs)
+    if graphs and all(graph.y is None for graph in graphs):
+        together = GraphCollection.from_graphs([graph.replace(y=0) for graph in graphs]).batch()
+        together.__dict__["y"] = None
+        return together
+    return GraphCollection.from_graphs(graphs).batch()
 
 
 class _Rows(NamedTuple):
