@@ -1,8 +1,10 @@
+import os
 import socket
 import warnings
 from pathlib import Path
 
 import pytest
+import torch
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,6 +20,15 @@ def offline():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", connect_here)
         yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Where GCNLAB_REQUIRE_DATA is set, a test that skips for want of real files has failed."""
+    report = yield
+    if report.skipped and item.get_closest_marker("data") and os.environ.get("GCNLAB_REQUIRE_DATA"):
+        report.outcome, report.longrepr = "failed", f"skipped, but the data must be there: {report.longrepr}"
+    return report
 
 
 @pytest.fixture
@@ -36,3 +47,12 @@ def pyg():
         warnings.simplefilter("ignore")
         import torch_geometric.nn
     return torch_geometric
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Matrices of seven rows gain nothing from threads, and lose much to them where the cores are shared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from gcnlab import GCN, Graph, SparseMatrix
 from gcnlab.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PATH = [[0, 1, 1, 2], [1, 0, 2, 1]]  # 0 - 1 - 2
 UNDIRECTED = [name for name, edges in ZOO.items() if (edges.dense() == edges.dense().T).all()]
 POSITIVE = [name for name in ZOO if name != "negative weights"]

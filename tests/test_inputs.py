@@ -11,6 +11,8 @@ from checks import dense_copy
 
 from gcnlab import GCN, GCNConv, GcnlabError, Graph, SparseMatrix, dropout
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PATH = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])  # 0 - 1 - 2
 X = torch.ones(3, 2)
 NAN, INF = float("nan"), float("inf")

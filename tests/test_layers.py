@@ -15,6 +15,8 @@ from gcnlab import GCNConv, Graph, SparseMatrix, dropout
 from gcnlab.errors import InputError
 from gcnlab.layers import glorot_uniform
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # -- every layer ------------------------------------------------------------------------------------------------------
 
 

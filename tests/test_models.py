@@ -10,6 +10,8 @@ from torch.func import functional_call, stack_module_state, vmap
 from gcnlab import GCN, GCNConv, Graph, SparseMatrix, models
 from gcnlab.models import summary
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 F, H, C = 11, 5, 3
 
 

@@ -14,6 +14,8 @@ from gcnlab import SparseMatrix, sparse
 from gcnlab.errors import InputError, InputTypeError
 from gcnlab.sparse import spmm_reference
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ROWS, COLS = 7, 11
 
 
