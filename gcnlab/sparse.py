@@ -12,6 +12,7 @@ give the derivatives and the rules of torch.func.vmap.
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,8 @@ def _spmm(rowptr: Tensor, col: Tensor, value: Tensor, x: Tensor) -> Tensor:
         return x.new_zeros(rowptr.shape[0] - 1, x.shape[1])
     if x.device.type == "cpu" and _HAS_FBGEMM and x.dtype != torch.float64:
         # A CSR product is a weighted bag of embeddings, and FBGEMM's kernel for those is the fastest CSR product in
-        # torch: 2 to 4 times MKL's and ATen's at 8 to 256 columns. It checks `col` and sums in float32.
+        # torch: about as fast as MKL's up to 16 columns, 2 to 4 times from 64 on, and 1.6 to 4 times ATen's
+        # (benchmarks/kernels.py). It checks `col` and sums in float32.
         return torch.embedding_bag(x, col, rowptr, False, 0, False, value, True)[0]
     if x.device.type == "cpu" and x.dtype in (torch.bfloat16, torch.float16):  # which MKL does not have
         return _spmm(rowptr, col, value.float(), x.float()).to(x.dtype)
@@ -200,6 +202,13 @@ class _SDDMM(torch.autograd.Function):
         g, x = _front(g, in_dims[2], info.batch_size), _front(x, in_dims[3], info.batch_size)
         out = _SDDMM.apply(rowptr, col, g.flatten(0, -3), x.flatten(0, -3))
         return out.unflatten(0, g.shape[:-2]), 0
+
+
+for _function in (
+    _SpMM,
+    _SDDMM,
+):  # apply() asks for it at each call; computing it anew takes a third of the call's time
+    setattr(_function.forward, "__signature__", inspect.signature(_function.forward))  # noqa: B010
 
 
 def _front(tensor: Tensor, dim: int | None, size: int) -> Tensor:
