@@ -574,11 +574,11 @@ ERRORS = {
     "class_weight": (InputError, r"class_weight: got shape \(2,\), expected \[3\]", {"class_weight": torch.ones(2)}),
     "too few outputs": (
         InputError,
-        r"model: gave an output of shape \(\d+, 2\), expected \[num_nodes, num_classes\], and the graph has 3 classes",
+        r"model: gave an output of shape \(\d+, 2\), expected \[num_rows, num_classes\], and the data have 3 classes",
         {"model": lambda: GCN(NUM_FEATURES, HIDDEN, 2)},
     ),
     "another width": (InputError, r"x: got shape .*in_channels=11", {"model": lambda: GCN(11, HIDDEN, 3)}),
-    "not a graph": (InputTypeError, r"graph: got dict, expected a Graph", {"graph": {}}),
+    "not a graph": (InputTypeError, r"data: got dict, expected a Graph or a GraphCollection", {"data": {}}),
     "a folder as checkpoint": (InputError, r"checkpoint: .* is a folder", {"checkpoint": Checkpoint("."), "seeds": 2}),
     "stacks in a checkpoint": (
         InputError,
@@ -590,7 +590,7 @@ ERRORS = {
 
 @pytest.mark.parametrize(("error", "message", "changes"), ERRORS.values(), ids=ERRORS)
 def test_input_errors(graph, error, message, changes):
-    options = {"model": make(), "graph": graph, "seeds": 2, "epochs": 2} | changes
+    options = {"model": make(), "data": graph, "seeds": 2, "epochs": 2} | changes
     with pytest.raises(error, match=message):
         fit(**options)
 

@@ -1,0 +1,60 @@
+"""The README says what was recorded, and its code runs."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import gcnlab
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def recorded(name):
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("name", ["cora", "citeseer", "pubmed"])
+def test_accuracies_are_those_recorded(name):
+    result = recorded(f"{name}-gcn")
+    accuracy, published = result["test_accuracy"], result["published"]["value"]
+    assert len(accuracy["per_seed"]) == 100
+    row = f"{100 * accuracy['mean']:.2f} ± {100 * accuracy['std']:.2f} | {100 * published:.1f} | `{name}-gcn`"
+    assert row in README
+
+
+def test_epochs_are_those_recorded():
+    for side, row in (
+        ("gcnlab, receptive field", "| **gcnlab**, as `fit` trains |"),
+        ("gcnlab, whole graph", "| gcnlab, every row of the graph |"),
+        ("PyG, edge_index", "| PyG GCNConv, `edge_index`, cached |"),
+        ("PyG, CSR", "| PyG GCNConv, CSR, cached |"),
+    ):
+        cells = README[README.index(row) + len(row) :].split("\n")[0].strip(" |").split(" | ")
+        for name, cell in zip(("cora", "citeseer", "pubmed"), cells, strict=True):
+            seconds = recorded(f"epoch-{name}")["epoch_seconds_median"]
+            shown, *ratio = (float(number) for number in re.findall(r"[\d.]+", cell))
+            assert shown == pytest.approx(1000 * seconds[side], abs=0.6 if ratio else 0.006)
+            if ratio:
+                assert ratio[0] == pytest.approx(seconds[side] / seconds["gcnlab, receptive field"], abs=0.6)
+
+
+def test_start_times_are_those_recorded():
+    for command, seconds in recorded("startup")["seconds_median"].items():
+        if f"`{command}`" in README:
+            assert re.search(rf"`{re.escape(command)}`\s+{seconds:.2f} s", README), command
+
+
+@pytest.mark.data
+def test_code_runs():
+    try:
+        gcnlab.load("cora", download=False)
+    except gcnlab.GcnlabError:
+        pytest.skip("cora is not in GCNLAB_DATA")
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block, {})
