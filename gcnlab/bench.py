@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from .graph import Graph
 from .models import GCN
-from .recipes import find
+from .recipes import find_node_recipe
 from .sparse import SparseMatrix
 
 HIDDEN = 16
@@ -42,7 +42,7 @@ def epoch_times(
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    graph = find(f"{dataset}-gcn").graph(root=root)
+    graph = find_node_recipe(f"{dataset}-gcn").graph(root=root)
     sides = {
         "gcnlab, receptive field": _gcnlab_epoch(graph, whole=False),
         "gcnlab, whole graph": _gcnlab_epoch(graph, whole=True),

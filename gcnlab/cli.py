@@ -55,7 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--epochs", type=int, metavar="N", help="the most epochs (default: the recipe's)")
     run.add_argument("--data-root", metavar="DIR", help="where the data sets are (default: $GCNLAB_DATA, datasets/)")
     run.add_argument("--dataset", metavar="NAME", help="another data set of the same kind")
-    run.add_argument("--protocol", metavar="NAME", help="public, random or full for citation sets")
+    run.add_argument(
+        "--protocol",
+        metavar="NAME",
+        help="public, random or full for citation sets; gin, nested or holdout for collections",
+    )
     run.add_argument("--out", metavar="DIR", help="write result.json, curves.png and model.gcnlab there")
     run.add_argument("--json", metavar="FILE", help="write the result there")
     run.set_defaults(command=_run)
@@ -115,23 +119,27 @@ def _run(args: argparse.Namespace) -> None:
     )  # fmt: skip
     if args.json:
         recipes.write_json(args.json, result)
-    print(f"test accuracy   {_percent(result['test_accuracy'])}")
-    print(f"test macro-F1   {_percent(result['test_macro_f1'])}")
-    print(f"validation      {_percent(result['val_accuracy'])}")
+    if result["protocol"] == "gin":
+        print(f"accuracy        {_percent(result['test_accuracy'])}, no held-out test")
+    else:
+        print(f"test accuracy   {_percent(result['test_accuracy'])}")
+    if "test_macro_f1" in result:
+        print(f"test macro-F1   {_percent(result['test_macro_f1'])}")
+    if result["protocol"] != "gin":
+        print(f"validation      {_percent(result['val_accuracy'])}")
     if result["published"]:
         print(f"published       {100 * result['published']['value']:.1f} %  ({result['published']['source']})")
     print(
         f"{result['num_parameters']:,} parameters, at most {result['epochs']} epochs a seed, "
         f"{result['seconds']:.1f} s in all on {result['device']}"
     )
-    if args.out:
-        print(f"wrote {args.out}/result.json, curves.png, model.gcnlab")
 
 
 def _percent(spread: dict[str, Any]) -> str:
-    count = len(spread["per_seed"])
+    many = "folds" if "per_fold" in spread else "seeds"
+    count = len(spread.get("per_fold", spread["per_seed"]))
     return f"{100 * spread['mean']:.2f} %" + (
-        f" ± {100 * spread['std']:.2f} over {count} seeds" if count > 1 else ", 1 seed"
+        f" ± {100 * spread['std']:.2f} over {count} {many}" if count > 1 else ", 1 seed"
     )
 
 
@@ -140,7 +148,8 @@ def _print_recipes() -> None:
         figures = [
             f"{100 * value:.1f} % {protocol} ({source})" for (_, protocol), (value, source) in recipe.published.items()
         ]
-        print(f"{recipe.name:<14} {recipe.dataset:<9} {recipe.model_name:<25} {recipe.num_seeds:>3} seeds", end="  ")
+        seeds = f"{recipe.num_seeds:>3} seed{'s' * (recipe.num_seeds > 1)}"
+        print(f"{recipe.name:<22} {recipe.dataset:<13} {recipe.model_name:<48} {seeds:<9}", end="  ")
         print(f"protocols: {', '.join(recipe.protocols)}; published: {'; '.join(figures) or 'none'}")
 
 
@@ -153,7 +162,7 @@ def _predict(args: argparse.Namespace) -> None:
     model, header = load_model(args.checkpoint)
     if "recipe" not in header:
         raise InputError(f"checkpoint: {args.checkpoint} names no recipe; expected the model.gcnlab of `gcnlab run`.")
-    recipe = recipes.find(header["recipe"])
+    recipe = recipes.find_node_recipe(header["recipe"])
     graph = recipe.graph(args.data or header["dataset"], None, args.data_root)
     probability, label = predict(model, graph).softmax(-1).max(-1)
     names = graph.node_names or range(graph.num_nodes)
@@ -173,7 +182,7 @@ def _predict(args: argparse.Namespace) -> None:
 def _summary(args: argparse.Namespace) -> None:
     from .models import summary
 
-    recipe = recipes.find(args.recipe)
+    recipe = recipes.find_node_recipe(args.recipe)
     graph = recipe.graph(root=args.data_root)
     assert graph.x is not None
     print(graph.summary(), end="\n\n")

@@ -7,7 +7,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,14 @@ from torch import Tensor
 
 from . import metrics
 from .checkpoint import describe, write_checkpoint
+from .collection import GraphCollection
 from .data import catalog, load
 from .errors import InputError
 from .files import atomic_write, check_target
 from .graph import Graph
 from .models import GCN
+from .protocols import PROTOCOLS as GRAPH_PROTOCOLS
+from .protocols import Job, Settings, best_common_epoch, run_jobs
 from .sparse import SparseMatrix
 from .train import EarlyStopping, History, fit, predict
 
@@ -91,7 +94,7 @@ class Recipe:
 
 _KIPF = "Kipf & Welling 2017, table 2"
 _PLANETOID = ("public", "random", "full")
-RECIPES = {
+RECIPES: dict[str, Recipe | GraphRecipe] = {
     recipe.name: recipe
     for recipe in (
         Recipe(
@@ -114,7 +117,85 @@ RECIPES = {
 }
 
 
-def find(name: str) -> Recipe:
+@dataclass(frozen=True)
+class GraphRecipe:
+    """A recipe of graph classification.
+
+    Attributes:
+        name: what `gcnlab run` is given.
+        dataset: a name of `gcnlab.load`.
+        features: options of `gcnlab.load` that say what X is.
+        grid: the settings to choose from; gin and a grid of one take the first.
+        published: (data set, protocol) -> (accuracy as a fraction, its source).
+        num_seeds: seeds of a run that does not say how many.
+    """
+
+    name: str
+    dataset: str
+    features: dict[str, Any]
+    grid: tuple[Settings, ...]
+    published: dict[tuple[str, str], tuple[float, str]] = field(default_factory=dict)
+    num_seeds: int = 1
+    protocols: tuple[str, ...] = ("gin", "nested", "holdout")
+
+    @property
+    def datasets(self) -> list[str]:
+        """The names it can run on: its own, for which features and grid are made."""
+        return [self.dataset]
+
+    @property
+    def epochs(self) -> int:
+        return self.grid[0].epochs
+
+    @property
+    def model_name(self) -> str:
+        first = self.grid[0]
+        if first.model == "mlp":
+            return f"features summed, MLP, {first.hidden_channels} hidden"
+        grid = f", grid of {len(self.grid)}" if len(self.grid) > 1 else ""
+        return f"GCN, {first.num_layers} layers, {first.hidden_channels} hidden, {first.readout} readout{grid}"
+
+
+_GIN_TABLE = "GCN (1-layer perceptron + mean), Xu et al. 2019, table 1"
+_ERRICA = "no structure, Errica et al. 2020, degree features"
+_SOCIAL = {"features": "degree"}
+
+
+def _graph_recipes(
+    dataset: str, features: dict[str, Any], batch_size: int, gin: float | None, no_structure: float | None
+) -> list[GraphRecipe]:
+    """Kipf's layers with a mean readout; the best of a grid; and the baseline that sees no edges."""
+    mean = Settings(batch_size=batch_size)
+    grid = [replace(mean, readout=kind, num_layers=depth) for kind in ("mean", "mean+max+sum") for depth in (2, 4)]
+    gin_figure = {} if gin is None else {(dataset, "gin"): (gin, _GIN_TABLE)}
+    no_structure_figure = {} if no_structure is None else {(dataset, "nested"): (no_structure, _ERRICA)}
+    return [
+        GraphRecipe(f"{dataset}-gcn-mean", dataset, features, (mean,), gin_figure),
+        GraphRecipe(f"{dataset}-gcn", dataset, features, tuple(grid)),
+        GraphRecipe(f"{dataset}-mlp", dataset, features, (replace(mean, model="mlp"),), no_structure_figure),
+    ]
+
+
+for _arguments in (
+    ("imdb-binary", _SOCIAL, 32, 0.740, 0.708),
+    ("imdb-multi", _SOCIAL, 32, 0.519, 0.491),
+    ("collab", _SOCIAL, 64, 0.790, 0.702),
+    ("reddit-binary", {"features": "degree", "max_degree": 100}, 32, None, 0.822),
+    ("proteins", {"features": "label"}, 32, 0.760, 0.758),
+    ("mutag", {"features": "label"}, 32, 0.856, None),
+):
+    RECIPES.update({recipe.name: recipe for recipe in _graph_recipes(*_arguments)})
+
+
+def find_node_recipe(name: str) -> Recipe:
+    """The recipe of that name, or InputError where it is not one of node classification."""
+    recipe = find(name)
+    if not isinstance(recipe, Recipe):
+        raise InputError(f"recipe: {name} classifies graphs; this takes a recipe of node classification.")
+    return recipe
+
+
+def find(name: str) -> Recipe | GraphRecipe:
     """The recipe of that name, or InputError with the names there are."""
     if name not in RECIPES:
         raise InputError(f"recipe: {name!r} is unknown; the recipes are {', '.join(RECIPES)}.")
@@ -172,6 +253,8 @@ def run(
         check_target("out", out, is_folder=True)
 
     say(f"{name}: {recipe.model_name}, on {dataset}, {num_seeds} seed{'s' * (num_seeds > 1)}")
+    if isinstance(recipe, GraphRecipe):
+        return _run_graphs(recipe, protocol, num_seeds, epochs, device, root, out, say, start)
     say(f"protocol {protocol}: {PROTOCOLS[protocol]}; {SELECTION}")
     if device == "cuda":
         say(
@@ -187,24 +270,19 @@ def run(
 
     history = History.join(parts)
     val_accuracy = history.best("val_accuracy")
-    published = recipe.published.get((dataset, protocol))
-    result = {
-        "recipe": name,
-        "dataset": dataset,
-        "protocol": protocol,
-        "model": recipe.model_name,
-        "num_parameters": sum(tensor[0].numel() for tensor in history.states.values()),
-        "seeds": history.seeds,
-        "test_accuracy": _spread([score["accuracy"] for score in test]),
-        "test_macro_f1": _spread([score["macro_f1"] for score in test]),
-        "val_accuracy": _spread(val_accuracy.tolist()),
-        "epochs": int((~history.metrics["train_loss"].isnan()).sum(0).max()),
-        "seconds": 0.0,
-        "epoch_seconds_median": statistics.median(history.epoch_seconds),
-        "device": device,
-        "versions": {"gcnlab": _version(), "torch": torch.__version__, "python": platform.python_version()},
-        "published": None if published is None else {"value": published[0], "source": published[1]},
-    }
+    result = _result(
+        recipe,
+        dataset,
+        protocol,
+        num_parameters=sum(tensor[0].numel() for tensor in history.states.values()),
+        seeds=history.seeds,
+        test_accuracy=_spread([score["accuracy"] for score in test]),
+        test_macro_f1=_spread([score["macro_f1"] for score in test]),
+        val_accuracy=_spread(val_accuracy.tolist()),
+        epochs=int((~history.metrics["train_loss"].isnan()).sum(0).max()),
+        epoch_seconds=history.epoch_seconds,
+        device=device,
+    )
     if out is not None:
         best = int(val_accuracy.argmax())
         header = {
@@ -220,7 +298,79 @@ def run(
     result["seconds"] = time.perf_counter() - start
     if out is not None:
         write_json(Path(out) / "result.json", result)
+        say(f"wrote {out}/result.json, curves.png, model.gcnlab")
     return result
+
+
+def _run_graphs(
+    recipe: GraphRecipe,
+    protocol: str,
+    num_seeds: int,
+    epochs: int,
+    device: str,
+    root: str | None,
+    out: str | PathLike[str] | None,
+    say: Callable[[str], None],
+    start: float,
+) -> dict[str, Any]:
+    say(f"protocol {protocol}: {GRAPH_PROTOCOLS[protocol]}")
+    graphs = load(recipe.dataset, root=root, **recipe.features)
+    assert isinstance(graphs, GraphCollection)
+    grid = tuple(replace(settings, epochs=epochs) for settings in recipe.grid)[: None if protocol == "nested" else 1]
+    jobs = [
+        Job(recipe.dataset, recipe.features, protocol, fold, grid, seed, root, device)
+        for seed in range(num_seeds)
+        for fold in range(1 if protocol == "holdout" else 10)
+    ]
+    file = None if out is None else Path(out) / "folds.jsonl"
+    results = run_jobs(jobs, file, workers=1 if device == "cuda" else None, say=say)
+    if protocol == "gin":
+        best_epoch, per_fold = best_common_epoch(results)
+        say(f"best common epoch {best_epoch}; no held-out test")
+        val_per_fold = per_fold
+    else:
+        per_fold = [result["test_accuracy"] for result in results]
+        val_per_fold = [result["val_accuracy"] for result in results]
+    size = len(jobs) // num_seeds
+
+    def spread(values: list[float]) -> dict[str, Any]:
+        per_seed = [statistics.mean(values[i : i + size]) for i in range(0, len(values), size)]
+        return {**_spread(values), "per_seed": per_seed, "per_fold": values}
+
+    result = _result(
+        recipe,
+        recipe.dataset,
+        protocol,
+        num_parameters=sum(p.numel() for p in grid[0].build(graphs).parameters()),
+        seeds=list(range(num_seeds)),
+        test_accuracy=spread(per_fold),
+        val_accuracy=spread(val_per_fold),
+        epochs=max(len(result["epoch_seconds"]) for result in results) if protocol == "gin" else epochs,
+        epoch_seconds=[seconds for result in results for seconds in result["epoch_seconds"]],
+        device=device,
+    )
+    result["seconds"] = time.perf_counter() - start
+    if out is not None:
+        write_json(Path(out) / "result.json", result)
+        say(f"wrote {out}/result.json, folds.jsonl")
+    return result
+
+
+def _result(
+    recipe: Recipe | GraphRecipe, dataset: str, protocol: str, *, epoch_seconds: list[float], **values: Any
+) -> dict[str, Any]:
+    published = recipe.published.get((dataset, protocol))
+    return {
+        "recipe": recipe.name,
+        "dataset": dataset,
+        "protocol": protocol,
+        "model": recipe.model_name,
+        **values,
+        "seconds": 0.0,
+        "epoch_seconds_median": statistics.median(epoch_seconds),
+        "versions": {"gcnlab": _version(), "torch": torch.__version__, "python": platform.python_version()},
+        "published": None if published is None else {"value": published[0], "source": published[1]},
+    }
 
 
 def _fit(recipe: Recipe, graph: Graph, seeds: Sequence[int], epochs: int) -> History:

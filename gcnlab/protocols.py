@@ -1,0 +1,225 @@
+"""Protocols of graph classification: what is trained, selected and tested on, fold by fold.
+
+    gin      10 folds; each trains on nine and is read on the tenth after every epoch; the figure is that of the one epoch
+             at which the mean over the folds is highest (Xu et al. 2019). The tenth fold selects: no held-out test.
+    nested   10 outer folds; in each, a tenth of the training graphs is held out to choose from a grid and to stop; the
+             figure is the mean test accuracy of 3 final runs of the choice (Errica et al. 2020).
+    holdout  one stratified split into 80 % training, 10 % validation and 10 % test.
+
+A fold is a job: its result is one line of a file, and what is in the file is not trained again.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import metrics
+from .collection import GraphCollection, GraphLoader
+from .data import folds, load
+from .errors import DatasetNotFoundError, InputError
+from .models import GraphClassifier, NoStructure
+from .train import EarlyStopping, History, fit
+
+PROTOCOLS = {
+    "gin": "10 folds, best common epoch on the left-out fold: no held-out test (Xu et al. 2019)",
+    "nested": "10 outer folds with held-out test, inner 90/10 hold-out selects, mean of 3 final runs (Errica et al. 2020)",
+    "holdout": "one stratified split, 80 % training, 10 % validation, 10 % test",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One point of a grid: the model and how it is trained.
+
+    Attributes:
+        model: "gcn" (Kipf & Welling's layers) or "mlp" (the structure-free baseline).
+        halve_lr_every: epochs after which the learning rate is halved.
+        patience: epochs without a better validation loss before a nested or holdout training stops.
+    """
+
+    model: str = "gcn"
+    hidden_channels: int = 64
+    num_layers: int = 4
+    readout: str = "mean"
+    dropout: float = 0.5
+    lr: float = 0.01
+    batch_size: int = 128
+    epochs: int = 350
+    halve_lr_every: int = 50
+    patience: int = 50
+
+    def build(self, graphs: GraphCollection) -> nn.Module:
+        sizes = graphs.num_features, self.hidden_channels, graphs.num_classes
+        if self.model == "mlp":
+            return NoStructure(*sizes, dropout=self.dropout)
+        return GraphClassifier(
+            *sizes, self.num_layers, readout=self.readout, jumping_knowledge="cat", dropout=self.dropout
+        )
+
+    def train(
+        self, train: GraphCollection, val: GraphCollection, seed: int, *, stop: bool
+    ) -> tuple[nn.Module, History]:
+        torch.manual_seed(seed)
+        model = self.build(train).to(train.device)
+        history = fit(
+            model,
+            train,
+            val,
+            seed=seed,
+            epochs=self.epochs,
+            lr=self.lr,
+            scheduler=lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, self.halve_lr_every, 0.5),
+            select="val_accuracy" if stop else "last",
+            callbacks=[EarlyStopping(self.patience)] if stop else [],
+            batch_size=self.batch_size,
+            progress=False,
+        )
+        return model, history
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fold of one protocol, in plain values, so that another process can run it."""
+
+    dataset: str
+    features: dict[str, Any]
+    protocol: str
+    fold: int
+    grid: tuple[Settings, ...]
+    seed: int = 0
+    root: str | None = None
+    device: str = "cpu"
+
+    def key(self) -> str:
+        """What a result must have been made with to stand for this job."""
+        plain = {name: value for name, value in asdict(self).items() if name not in ("root", "device")}
+        return json.dumps(plain, sort_keys=True)
+
+
+def run_job(job: Job) -> dict[str, Any]:
+    """Train a fold: {"curve": validation accuracy by epoch} for gin, else test and validation accuracy and the choice."""
+    graphs = load(job.dataset, root=job.root, **job.features).to(job.device)
+    train, test = split(job, graphs)
+    if job.protocol == "gin":
+        _, history = job.grid[0].train(graphs[train], graphs[test], job.seed + job.fold, stop=False)
+        return {"curve": history.metrics["val_accuracy"][:, 0].tolist(), "epoch_seconds": history.epoch_seconds}
+    inner, val = stratified(graphs.y[train], 1 / 10 if job.protocol == "nested" else 1 / 9, job.fold)
+    inner, val = train[inner], train[val]
+    tried = []
+    for settings in job.grid if len(job.grid) > 1 else ():
+        _, history = settings.train(graphs[inner], graphs[val], job.seed, stop=True)
+        tried.append(float(history.best("val_accuracy")[0]))
+    chosen = job.grid[max(range(len(tried)), key=tried.__getitem__) if tried else 0]
+    tests, vals, seconds = [], [], []
+    for run in range(3 if job.protocol == "nested" else 1):
+        model, history = chosen.train(graphs[inner], graphs[val], job.seed + 1 + run, stop=True)
+        logits, y = predict(model, graphs[test])
+        tests.append(metrics.accuracy(logits, y))
+        vals.append(float(history.best("val_accuracy")[0]))
+        seconds += history.epoch_seconds
+    return {
+        "test_accuracy": sum(tests) / len(tests),
+        "val_accuracy": sum(vals) / len(vals),
+        "chosen": asdict(chosen),
+        "epoch_seconds": seconds,
+    }
+
+
+def split(job: Job, graphs: GraphCollection) -> tuple[Tensor, Tensor]:
+    """(train, test) of a fold: the given lists where the set has them, else stratified and seeded."""
+    if job.protocol == "holdout":
+        return stratified(graphs.y, 1 / 10, job.seed)
+    try:
+        return folds(job.dataset, job.root)[job.fold]
+    except DatasetNotFoundError:
+        from sklearn.model_selection import StratifiedKFold
+
+        splitter = StratifiedKFold(10, shuffle=True, random_state=job.seed)
+        train, test = list(splitter.split(torch.zeros(len(graphs)), graphs.y.cpu()))[job.fold]
+        return torch.from_numpy(train), torch.from_numpy(test)
+
+
+def stratified(y: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Indices of the rows in two parts, the second with `share` of every class."""
+    from sklearn.model_selection import train_test_split
+
+    first, second = train_test_split(
+        torch.arange(len(y)).numpy(), test_size=share, stratify=y.cpu().numpy(), random_state=seed
+    )
+    return torch.from_numpy(first).sort().values, torch.from_numpy(second).sort().values
+
+
+def predict(model: nn.Module, graphs: GraphCollection, batch_size: int = 128) -> tuple[Tensor, Tensor]:
+    """(logits [num_graphs, num_classes], labels) in evaluation mode."""
+    model.eval()
+    with torch.no_grad():
+        outputs = [model(batch.x, batch.a_hat, batch.p) for batch in GraphLoader(graphs, batch_size)]
+    return torch.cat(outputs), graphs.y
+
+
+def _run_alone(job: Job) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    return run_job(job)
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    results: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[dict[str, Any]]:
+    """The results of the jobs, in their order; folds train side by side, one thread each.
+
+    Args:
+        jobs: the folds.
+        results: a file of finished jobs, one JSON line each, which is read first and added to.
+        workers: processes; by default one a core. 1 trains here, with torch's threads.
+        say: told of each finished fold.
+    """
+    done: dict[str, dict[str, Any]] = {}
+    path = None if results is None else Path(results)
+    if path is not None and path.exists():
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            try:
+                entry = json.loads(line)
+                done[entry["job"]] = entry["result"]
+            except (ValueError, KeyError, TypeError):
+                raise InputError(f"{path}, line {number}: is no result of a fold; delete the line.") from None
+    missing = [job for job in jobs if job.key() not in done]
+    for job, result in _run_all(missing, workers or os.cpu_count() or 1):
+        done[job.key()] = result
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path, "a") as file:
+                file.write(json.dumps({"job": job.key(), "result": result}) + "\n")
+        figure = f"test accuracy {100 * result['test_accuracy']:.2f} %" if "test_accuracy" in result else "trained"
+        say(f"fold {job.fold + 1} of {len(jobs)}: {figure}, {sum(result['epoch_seconds']):.0f} s of final training")
+    return [done[job.key()] for job in jobs]
+
+
+def _run_all(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, dict[str, Any]]]:
+    if workers == 1 or len(jobs) < 2:
+        for job in jobs:
+            yield job, run_job(job)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = {pool.submit(_run_alone, job): job for job in jobs}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+
+
+def best_common_epoch(results: Sequence[dict[str, Any]]) -> tuple[int, list[float]]:
+    """(epoch from 1, accuracy of each fold at it), where the mean over the folds is highest."""
+    curves = torch.tensor([result["curve"] for result in results], dtype=torch.float64)  # [num_folds, num_epochs]
+    epoch = int(curves.mean(0).argmax())
+    return epoch + 1, curves[:, epoch].tolist()

@@ -1,0 +1,295 @@
+"""Graph classification: batches, loaders, models, fit on collections, and the protocols around it."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+import gcnlab
+from gcnlab import Graph, GraphClassifier, GraphCollection, GraphLoader, NoStructure, fit
+from gcnlab.protocols import Job, Settings, best_common_epoch, run_job, run_jobs, split, stratified
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SMALL = Settings(hidden_channels=8, num_layers=2, epochs=4, batch_size=7, patience=3)
+
+
+def ring(n):
+    nodes = torch.arange(n)
+    edges = torch.stack([nodes, (nodes + 1) % n])
+    return torch.cat([edges, edges.flip(0)], 1)
+
+
+def two_rings(n):
+    return torch.cat([ring(n // 2), ring(n - n // 2) + n // 2], 1)
+
+
+def collection(count=40):
+    """Rings with three chords at one node (class 1) and plain pairs of rings (class 0); X is the degree."""
+    graphs = []
+    for i in range(count):
+        n = 8 + i % 5
+        edges = two_rings(n)
+        if i % 2:
+            chords = torch.tensor([[0, 0, 0], [2, 3, n - 1]])
+            edges = torch.cat([edges, chords, chords.flip(0)], 1)
+        graph = Graph.from_edges(edges, n, y=i % 2, duplicates="first")
+        graphs.append(graph.with_features("degree"))
+    return GraphCollection.from_graphs(graphs, name="rings")
+
+
+@pytest.fixture
+def tu_folder(tmp_path):
+    """The same graphs in TU's text form, so that `load` reads them by path."""
+    folder = tmp_path / "RINGS"
+    folder.mkdir()
+    a, indicator, labels, first = [], [], [], 0
+    for g, graph in enumerate(collection(), 1):
+        source, target = (graph.edge_index + first + 1).tolist()
+        a += [f"{i}, {j}" for i, j in zip(source, target, strict=True)]
+        indicator += [str(g)] * graph.num_nodes
+        labels.append(str(int(graph.y)))
+        first += graph.num_nodes
+    for part, lines in (("A", a), ("graph_indicator", indicator), ("graph_labels", labels)):
+        (folder / f"RINGS_{part}.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def job(folder, protocol, fold=0, grid=(SMALL,), **changes):
+    return Job(str(folder), {"features": "degree"}, protocol, fold, grid, **changes)
+
+
+# -- batches and loaders ------------------------------------------------------------------------------------------------
+
+
+def test_batch_is_a_graph_that_readouts_take():
+    edge = Graph.from_edges([[0, 1], [1, 0]], x=torch.tensor([[1.0], [3.0]]))
+    empty = Graph.from_edges([[], []], num_nodes=0, x=torch.zeros(0, 1))
+    node = Graph.from_edges([[], []], num_nodes=1, x=torch.tensor([[5.0]]))
+    together = gcnlab.batch([edge, empty, node, empty])
+    assert isinstance(together, Graph)
+    assert together.y is None
+    assert (together.num_graphs, together.num_nodes) == (4, 3)
+    expected = torch.tensor([[2.0], [0.0], [5.0], [0.0]])
+    torch.testing.assert_close(gcnlab.Readout("mean")(together.x, together), expected)
+    torch.testing.assert_close(together.a_hat.to_dense(), torch.block_diag(torch.full((2, 2), 0.5), torch.ones(1, 1)))
+    assert torch.equal(together.p.to_dense().sum(1), torch.tensor([2.0, 0.0, 1.0, 0.0]))
+
+
+def test_batch_to_pyg(pyg):
+    data = collection(3)[[0, 2]].batch().to_pyg()
+    out = pyg.nn.global_mean_pool(data.x, data.batch)
+    torch.testing.assert_close(out, torch.stack([g.x.mean(0) for g in collection(3)[[0, 2]]]))
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("bucket", [False, True])
+def test_every_graph_is_in_one_batch(shuffle, bucket):
+    graphs = collection()[torch.arange(39)]
+    graphs.whole.__dict__["x"] = torch.repeat_interleave(torch.arange(40.0), collection().sizes).unsqueeze(1)  # the id
+    torch.manual_seed(0)
+    loader = GraphLoader(graphs, batch_size=7, shuffle=shuffle, bucket=bucket)
+    passes = [[batch.x[batch.ptr[:-1], 0].tolist() for batch in loader] for _ in range(2)]
+    for seen in passes:
+        assert sorted(number for batch in seen for number in batch) == list(range(39))
+        assert len(seen) == len(loader)
+    assert (passes[0] != passes[1]) == shuffle
+    torch.manual_seed(0)
+    assert [batch.x[batch.ptr[:-1], 0].tolist() for batch in loader] == passes[0]
+
+
+def test_bucketed_batches_are_of_like_size():
+    graphs = collection()
+    torch.manual_seed(0)
+    spread = [
+        sum(int(batch.ptr.diff().max() - batch.ptr.diff().min()) for batch in GraphLoader(graphs, 8, True, bucket))
+        for bucket in (False, True)
+    ]
+    assert spread[1] < spread[0] / 2
+
+
+def test_loader_refuses_an_empty_batch_size():
+    with pytest.raises(gcnlab.GcnlabError, match="batch_size: got 0"):
+        GraphLoader(collection(), 0)
+
+
+# -- models -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"jumping_knowledge": "cat", "readout": "mean+max", "head_layers": 2}])
+def test_a_batch_gives_what_its_graphs_give_alone(options):
+    torch.manual_seed(0)
+    graphs, model = collection(7), GraphClassifier(1, 5, 3, num_layers=2, **options).eval()
+    together = graphs.batch()
+    alone = torch.cat([model(graph.x, graph.a_hat) for graph in graphs])
+    torch.testing.assert_close(model(together.x, together.a_hat, together), alone)
+    assert alone.shape == (7, 3)
+
+
+def test_without_structure_edges_do_not_count():
+    torch.manual_seed(0)
+    graphs, model = collection(4), NoStructure(1, 5, 2).eval()
+    together = graphs.batch()
+    expected = torch.stack(
+        [model.out(model.hidden((g.x @ model.weight + model.bias).relu().sum(0)).relu()) for g in graphs]
+    )
+    torch.testing.assert_close(model(together.x, None, together), expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"norm": "layer"}, "norm: got 'layer'"),
+        ({"jumping_knowledge": "max"}, "jumping_knowledge: got 'max'"),
+        ({"num_layers": 0}, "num_layers: got 0"),
+        ({"readout": "median"}, "kind: got 'median'"),
+    ],
+)
+def test_model_options(options, match):
+    with pytest.raises(gcnlab.GcnlabError, match=match):
+        GraphClassifier(2, 3, 2, **options)
+
+
+# -- fit ----------------------------------------------------------------------------------------------------------------
+
+
+def train(seed=0, **options):
+    torch.manual_seed(seed)
+    graphs = collection()
+    model = GraphClassifier(1, 8, 2, num_layers=2, readout="mean+max", dropout=0.0)
+    options = {"epochs": 25, "select": "val_accuracy", "batch_size": 8, **options}
+    return fit(model, graphs[:30], graphs[30:], **options), model
+
+
+def test_fit_learns_to_tell_graphs_apart():
+    history, model = train()
+    assert float(history.best("val_accuracy")[0]) == 1.0
+    rest = collection()[30:].batch()
+    assert gcnlab.metrics.accuracy(model(rest.x, rest.a_hat, rest).detach(), rest.y) == 1.0
+
+
+def test_a_seed_repeats_to_the_bit():
+    first, second = train()[0], train()[0]
+    for name in first.metrics:
+        assert torch.equal(first.metrics[name], second.metrics[name])
+    other = train(epochs=2, seed=1)[0]
+    assert not torch.equal(other.metrics["train_loss"], first.metrics["train_loss"][:2])
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_graphs():
+    """30 graphs in batches of 8: the last has 6, and counts 6."""
+    history, _ = train(epochs=1, lr=0.0, select="last")
+    torch.manual_seed(0)
+    model = GraphClassifier(1, 8, 2, num_layers=2, readout="mean+max", dropout=0.0)
+    val = collection()[30:].batch()
+    losses = []
+    torch.manual_seed(0)  # the order that fit draws
+    for batch in GraphLoader(collection()[:30], 8, shuffle=True):
+        loss = torch.nn.functional.cross_entropy(model(batch.x, batch.a_hat, batch), batch.y)
+        losses.append((batch.num_graphs, loss.detach().double()))
+    expected = sum(n * loss for n, loss in losses) / 30
+    torch.testing.assert_close(history.metrics["train_loss"][0, 0].double(), expected, atol=1e-6, rtol=0)
+    val_loss = torch.nn.functional.cross_entropy(model.eval()(val.x, val.a_hat, val), val.y)
+    torch.testing.assert_close(history.metrics["val_loss"][0, 0], val_loss.detach(), atol=1e-6, rtol=0)
+
+
+def test_fit_input_errors():
+    graphs = collection(4)
+    model = GraphClassifier(1, 3, 2)
+    with pytest.raises(gcnlab.GcnlabError, match="val: got none"):
+        fit(model, graphs)
+    with pytest.raises(gcnlab.GcnlabError, match="val: has no graph"):
+        fit(model, graphs, graphs[:0])
+    with pytest.raises(gcnlab.GcnlabError, match="val: a Graph has its val_mask"):
+        fit(model, graphs[0], graphs)
+    bare = GraphCollection.from_graphs([Graph.from_edges([[0], [1]], y=0)])
+    with pytest.raises(gcnlab.GcnlabError, match="data: the graphs have no x"):
+        fit(model, bare, bare)
+
+
+# -- protocols ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", ["gin", "nested", "holdout"])
+def test_nothing_is_trained_on_that_is_tested(tu_folder, protocol):
+    graphs = gcnlab.load(tu_folder, features="degree")
+    tested = []
+    for fold in range(1 if protocol == "holdout" else 10):
+        train_ids, test_ids = split(job(tu_folder, protocol, fold), graphs)
+        assert not set(train_ids.tolist()) & set(test_ids.tolist())
+        assert sorted([*train_ids.tolist(), *test_ids.tolist()]) == list(range(40))
+        assert graphs.y[test_ids].double().mean() == 0.5  # stratified
+        tested += test_ids.tolist()
+    if protocol != "holdout":
+        assert sorted(tested) == list(range(40))
+
+
+def test_stratified_keeps_the_shares_of_classes():
+    y = torch.tensor([0] * 30 + [1] * 60 + [2] * 10)
+    rest, part = stratified(y, 1 / 10, seed=3)
+    assert torch.bincount(y[part]).tolist() == [3, 6, 1]
+    assert sorted([*rest.tolist(), *part.tolist()]) == list(range(100))
+    assert torch.equal(part, stratified(y, 1 / 10, seed=3)[1])
+    assert not torch.equal(part, stratified(y, 1 / 10, seed=4)[1])
+
+
+def test_gin_takes_the_best_common_epoch():
+    results = [{"curve": [0.5, 0.9, 0.7]}, {"curve": [0.5, 0.6, 0.9]}]
+    epoch, per_fold = best_common_epoch(results)
+    assert epoch == 3  # 0.80, where the second has 0.75; the best of each fold would give 0.9
+    assert per_fold == pytest.approx([0.7, 0.9])
+
+
+def test_nested_chooses_from_the_grid_by_validation(tu_folder, monkeypatch):
+    """Of two settings, one of which cannot learn, the other is chosen; the test fold is read by the final runs alone."""
+    good, bad = replace(SMALL, epochs=30, lr=0.02, readout="mean+max", dropout=0.0), replace(SMALL, epochs=1, lr=0.0)
+    result = run_job(job(tu_folder, "nested", grid=(bad, good)))
+    assert result["chosen"]["lr"] == 0.02
+    assert 0 <= result["test_accuracy"] <= 1
+    assert result["val_accuracy"] >= 0.75
+
+
+def test_finished_folds_are_not_trained_again(tu_folder, tmp_path, monkeypatch):
+    jobs = [job(tu_folder, "gin", fold) for fold in range(3)]
+    file = tmp_path / "out" / "folds.jsonl"
+    said = []
+    first = run_jobs(jobs[:2], file, workers=1, say=said.append)
+    assert len(said) == 2
+    assert len(file.read_text().splitlines()) == 2
+    both = run_jobs(jobs, file, workers=1, say=said.append)
+    assert both[:2] == first
+    assert len(said) == 3
+    monkeypatch.setattr("gcnlab.protocols.run_job", lambda job: pytest.fail("trained again"))
+    assert run_jobs(jobs, file, workers=1) == both
+    with pytest.raises(pytest.fail.Exception):  # other settings are another job
+        run_jobs([replace(jobs[0], grid=(replace(SMALL, lr=0.1),))], file, workers=1)
+
+
+def test_processes_give_what_one_gives(tu_folder):
+    jobs = [job(tu_folder, "gin", fold) for fold in range(2)]
+    alone, together = run_jobs(jobs, workers=1), run_jobs(jobs, workers=2)
+    assert [result["curve"] for result in together] == [result["curve"] for result in alone]
+
+
+def test_a_broken_results_file_is_named(tu_folder, tmp_path):
+    file = tmp_path / "folds.jsonl"
+    file.write_text(json.dumps({"job": "x", "result": {}}) + "\nnot json\n")
+    with pytest.raises(gcnlab.GcnlabError, match=r"folds\.jsonl, line 2"):
+        run_jobs([job(tu_folder, "gin")], file, workers=1)
+
+
+@pytest.mark.data
+def test_imdb_binary_by_its_recipe(tmp_path):
+    from gcnlab import recipes
+
+    try:
+        gcnlab.load("imdb-binary", download=False)
+    except gcnlab.GcnlabError:
+        pytest.skip("imdb-binary is not in GCNLAB_DATA")
+    result = recipes.run("imdb-binary-gcn-mean", epochs=5, out=tmp_path / "run")
+    assert result["test_accuracy"]["mean"] > 0.65
+    assert len(result["test_accuracy"]["per_fold"]) == 10
+    assert result["published"]["value"] == 0.74
+    assert result["epochs"] == 5
+    assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
