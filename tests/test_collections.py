@@ -13,8 +13,8 @@ import scipy.sparse as sp
 import torch
 
 import gcnlab.data as data
-from gcnlab import Graph, SparseMatrix, load
-from gcnlab.data import GraphCollection, archive, catalog, folds, gin_text, text, tu
+from gcnlab import Graph, GraphCollection, SparseMatrix, load
+from gcnlab.data import archive, catalog, folds, gin_text, text, tu
 from gcnlab.data.archive import Source
 from gcnlab.data.text import Integers
 from gcnlab.errors import DatasetFormatError, DatasetNotFoundError, GcnlabError, InputError, InputTypeError

@@ -15,7 +15,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
-from ..collection import GraphBatch, GraphCollection
+from ..collection import GraphCollection
 from ..errors import CorruptFileError, DatasetFormatError, DatasetNotFoundError, InputError, InputTypeError
 from ..files import lock, read_arrays, sha256_of, write_arrays
 from ..graph import Graph
@@ -24,7 +24,7 @@ from . import gin_text, npz, planetoid, tables, tu
 from .archive import Source
 from .fetch import data_roots, fetch_raw, raw_folder, writable_folder
 
-__all__ = ["GraphBatch", "GraphCollection", "catalog", "fetch", "folds", "load", "readme_table", "verify"]
+__all__ = ["catalog", "fetch", "folds", "load", "readme_table", "verify"]
 
 _EMBEDDED = Path(__file__).parent / "embedded"
 _PROCESSED = "graph.gcnlab"
