@@ -54,7 +54,5 @@ history = gcnlab.fit(
 )  # the weights of the epoch that the validation graphs choose
 print(f"{name}: validation accuracy {history.best('val_accuracy').item():.2f} at epoch {history.best_epoch.item()}")
 
-batch = test.batch()  # one graph, A block-diagonal
-with torch.no_grad():
-    logits = model(batch.x, batch.a_hat, batch)
-print(f"{name}: test accuracy {gcnlab.metrics.accuracy(logits, batch.y):.2f} on {len(test)} graphs, one split")
+accuracy = gcnlab.metrics.accuracy(gcnlab.predict(model, test), test.y)
+print(f"{name}: test accuracy {accuracy:.2f} on {len(test)} graphs, one split")

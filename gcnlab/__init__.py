@@ -1,5 +1,7 @@
 """gcnlab: graph convolutional networks that read like the paper."""
 
+__version__ = "0.1.0"
+
 from . import metrics
 from .collection import GraphBatch, GraphCollection, GraphLoader, batch
 from .data import load

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from . import data, recipes
+from . import __version__, data, recipes
 from .errors import GcnlabError, InputError, NonFiniteError
 from .files import atomic_write, check_target
 
@@ -43,6 +43,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser("gcnlab", description="Graph convolutional networks, from raw file to accuracy.")
+    parser.add_argument("--version", action="version", version=f"gcnlab {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser(
@@ -130,7 +131,7 @@ def _run(args: argparse.Namespace) -> None:
     if result["published"]:
         print(f"published       {100 * result['published']['value']:.1f} %  ({result['published']['source']})")
     print(
-        f"{result['num_parameters']:,} parameters, at most {result['epochs']} epochs a seed, "
+        f"{result['num_parameters']:,} parameters, trained for up to {result['epochs']} epochs, "
         f"{result['seconds']:.1f} s in all on {result['device']}"
     )
 

@@ -43,8 +43,10 @@ class GraphBatch(Graph):
             self._derived["p"] = consecutive(self.ptr, self.adjacency.dtype)
         return self._derived["p"]
 
-    def to(self, device: torch.device | str) -> GraphBatch:
+    def to(self, device: torch.device | torch.dtype | str) -> GraphBatch:
         """The batch on another device."""
+        if isinstance(device, torch.dtype):
+            raise InputError("to: a batch is cut out of its collection; change the dtype of its graphs there.")
         if torch.device(device) == self.device:
             return self
         moved = {

@@ -260,7 +260,9 @@ class Graph:
             target: column of the targets.
             weight: column of the weights; None for ones.
             directed: whether a row means source -> target alone; otherwise both directions.
-            **options: as for `Graph`; `node_names` fixes the order, and may add nodes without an edge.
+            **options: as for `Graph`; `node_names` fixes the order, and may add nodes without an edge. An x, y or mask
+                that is a pandas table or series is put into the order of the names by its index; anything else must
+                be in that order already.
         """
         if not hasattr(edges, "columns"):
             raise InputTypeError(f"edges: got {type(edges).__name__}, expected a pandas DataFrame.")
@@ -279,6 +281,12 @@ class Graph:
             ends = torch.tensor([[index[name] for name in edges[column].tolist()] for column in (source, target)])
         except KeyError as error:
             raise InputError(f"edges: node {error.args[0]!r} is not among node_names.") from None
+        for key, value in options.items():
+            if hasattr(value, "loc"):
+                missing = [name for name in names if name not in value.index]
+                if missing:
+                    raise InputError(f"{key}: its index has no row for node {missing[0]!r}.")
+                options[key] = value.loc[list(names)].to_numpy()
         weights = None if weight is None else as_tensor(f"edges[{weight!r}]", edges[weight].to_numpy(), "numbers")
         if not directed:
             back = ends.flip(0)[:, ends[0] != ends[1]]
@@ -435,7 +443,7 @@ class Graph:
         if norm == "sym" and self.is_directed:
             warnings.warn(
                 "the symmetric normalisation of a directed graph divides by in-degrees, A_ij / sqrt(d_i d_j); "
-                'pass norm="rw" for the mean over in-neighbours, or make the graph undirected.',
+                'pass norm="rw" for the mean over in-neighbours, or make the graph undirected (graph.to_undirected()).',
                 stacklevel=4,
             )
         dtype = self.adjacency.dtype
@@ -526,8 +534,18 @@ class Graph:
 
     # -- into other forms ---------------------------------------------------------------------------------------------
 
-    def to(self, device: torch.device | str) -> Graph:
-        """The graph on another device; what was derived from A is derived again there."""
+    def to_undirected(self) -> Graph:
+        """The graph with every edge in both directions; where both are there with two weights, each gets their mean."""
+        a, t = self.adjacency, self.adjacency.T
+        row, col = torch.cat([a.row, t.row]), torch.cat([a.col.long(), t.col.long()])
+        total = SparseMatrix.from_coo(row, col, torch.cat([a.value, t.value]), a.shape)
+        count = SparseMatrix.from_coo(row, col, torch.ones_like(torch.cat([a.value, t.value])), a.shape)
+        return self.replace(adjacency=total.with_value(total.value / count.value))
+
+    def to(self, device: torch.device | torch.dtype | str) -> Graph:
+        """The graph on another device, or with A and X of another dtype; what was derived is derived again there."""
+        if isinstance(device, torch.dtype):
+            return self.replace(adjacency=self.adjacency.to(device), x=None if self.x is None else self.x.to(device))
         if torch.device(device) == self.device:
             return self
         moved = {
@@ -586,6 +604,15 @@ class Graph:
         undirected = "" if self.is_directed else f" ({(self.num_edges - loops) // 2 + loops:,} undirected)"
         rows.append(
             ("edges", f"{self.num_edges:,} stored{undirected}, {'directed' if self.is_directed else 'symmetric'}")
+        )
+        is_weighted = bool((self.adjacency.value != 1).any())
+        rows.append(
+            (
+                "weights",
+                f"{float(self.adjacency.value.min()):g} to {float(self.adjacency.value.max()):g}"
+                if is_weighted
+                else "all 1",
+            )
         )
         rows.append(("self-loops", f"{loops:,}"))
         rows.append(("duplicates merged", f"{self.num_duplicates:,}"))

@@ -121,11 +121,16 @@ class GCNConv(nn.Module):
 
     @classmethod
     def from_pyg(cls, conv: PyGGCNConv) -> GCNConv:
-        """A layer with the weights of PyG's GCNConv; it gives PyG's numbers when a_hat is the graph's."""
-        if not conv.normalize:
-            raise InputError(
-                "conv: was made with normalize=False; pass the operator it used as a_hat and copy weights."
-            )
+        """A layer with the weights of PyG's GCNConv; it gives PyG's numbers when a_hat is the graph's.
+
+        Raises InputError for a conv whose propagation matrix is another one than `graph.a_hat`.
+        """
+        for option, usual in (("normalize", True), ("add_self_loops", True), ("improved", False)):
+            if getattr(conv, option, None) is not usual:
+                raise InputError(
+                    f"conv: has {option}={getattr(conv, option, None)}, expected PyG's GCNConv with {option}={usual}, "
+                    "whose propagation matrix is graph.a_hat; for another, copy the weights and pass that matrix."
+                )
         layer = cls(conv.in_channels, conv.out_channels, bias=conv.bias is not None)
         with torch.no_grad():
             layer.weight.copy_(conv.lin.weight.t())

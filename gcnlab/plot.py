@@ -36,14 +36,19 @@ def history(history: History, path: str | PathLike[str] | None = None, title: st
             epochs = numpy.arange(1, len(values) + 1)
             mean, std = numpy.nanmean(values, 1), numpy.nanstd(values, 1)
             axes.plot(epochs, mean, color=colour, label={"train": "training", "val": "validation"}[split])
-            axes.fill_between(epochs, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
+            low, high = numpy.maximum(mean - std, 0), numpy.minimum(mean + std, 1 if kind == "accuracy" else numpy.inf)
+            axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.axvline(float(history.best_epoch.float().median()), color="grey", linestyle="--", linewidth=1)
         axes.set(xlabel="epoch", ylabel=kind)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     count = len(history.seeds)
-    spread = f"mean of {count} seeds, band: 1 standard deviation; " if count > 1 else ""
-    lines = [*([title] if title else []), f"{spread}dashed: kept weights"]
+    note = (
+        f"mean of {count} seeds while half of them train, band: 1 standard deviation; dashed: median of the kept epochs"
+        if count > 1
+        else "dashed: the epoch whose weights were kept"
+    )
+    lines = [*([title] if title else []), note]
     figure.suptitle("\n".join(lines), fontsize="medium")
     if path is not None:
         figure.savefig(path, dpi=150)

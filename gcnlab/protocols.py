@@ -24,11 +24,11 @@ import torch
 from torch import Tensor, nn
 
 from . import metrics
-from .collection import GraphCollection, GraphLoader
+from .collection import GraphCollection
 from .data import folds, load
 from .errors import DatasetNotFoundError, InputError
 from .models import GraphClassifier, NoStructure
-from .train import EarlyStopping, History, fit
+from .train import EarlyStopping, History, fit, predict
 
 PROTOCOLS = {
     "gin": "10 folds, best common epoch on the left-out fold: no held-out test (Xu et al. 2019)",
@@ -123,8 +123,7 @@ def run_job(job: Job) -> dict[str, Any]:
     tests, vals, seconds = [], [], []
     for run in range(3 if job.protocol == "nested" else 1):
         model, history = chosen.train(graphs[inner], graphs[val], job.seed + 1 + run, stop=True)
-        logits, y = predict(model, graphs[test])
-        tests.append(metrics.accuracy(logits, y))
+        tests.append(metrics.accuracy(predict(model, graphs[test]), graphs[test].y))
         vals.append(float(history.best("val_accuracy")[0]))
         seconds += history.epoch_seconds
     return {
@@ -157,14 +156,6 @@ def stratified(y: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
         torch.arange(len(y)).numpy(), test_size=share, stratify=y.cpu().numpy(), random_state=seed
     )
     return torch.from_numpy(first).sort().values, torch.from_numpy(second).sort().values
-
-
-def predict(model: nn.Module, graphs: GraphCollection, batch_size: int = 128) -> tuple[Tensor, Tensor]:
-    """(logits [num_graphs, num_classes], labels) in evaluation mode."""
-    model.eval()
-    with torch.no_grad():
-        outputs = [model(batch.x, batch.a_hat, batch.p) for batch in GraphLoader(graphs, batch_size)]
-    return torch.cat(outputs), graphs.y
 
 
 def _run_alone(job: Job) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import metrics
+from . import __version__, metrics
 from .checkpoint import describe, write_checkpoint
 from .collection import GraphCollection
 from .data import catalog, load
@@ -237,6 +237,8 @@ def run(
         dataset = dataset.lower()
     if dataset not in recipe.datasets and (dataset in catalog() or "public" not in recipe.protocols):
         raise InputError(f"dataset: {name} does not run on {dataset!r}; it runs on {', '.join(recipe.datasets)}.")
+    if dataset not in catalog() and not Path(dataset).expanduser().exists():
+        raise InputError(f"dataset: {dataset!r} is neither a data set ({', '.join(recipe.datasets)}) nor a path.")
     if protocol not in recipe.protocols:
         raise InputError(f"protocol: {protocol!r} does not fit {name}; it can follow {', '.join(recipe.protocols)}.")
     num_seeds = recipe.num_seeds if seeds is None else seeds
@@ -357,7 +359,7 @@ def _run_graphs(
 
 
 def _result(
-    recipe: Recipe | GraphRecipe, dataset: str, protocol: str, *, epoch_seconds: list[float], **values: Any
+    recipe: Recipe | GraphRecipe, dataset: str, protocol: str, *, epoch_seconds: list[float], device: str, **values: Any
 ) -> dict[str, Any]:
     published = recipe.published.get((dataset, protocol))
     return {
@@ -368,7 +370,8 @@ def _result(
         **values,
         "seconds": 0.0,
         "epoch_seconds_median": statistics.median(epoch_seconds),
-        "versions": {"gcnlab": _version(), "torch": torch.__version__, "python": platform.python_version()},
+        "device": device,
+        "versions": {"gcnlab": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "published": None if published is None else {"value": published[0], "source": published[1]},
     }
 
@@ -411,15 +414,6 @@ def _labels(graph: Graph, mask: Tensor | None) -> Tensor:
 def _spread(values: Sequence[float]) -> dict[str, Any]:
     tensor = torch.tensor(values, dtype=torch.float64)
     return {"mean": float(tensor.mean()), "std": float(tensor.std(correction=0)), "per_seed": list(values)}
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("gcnlab")
-    except PackageNotFoundError:  # imported from a folder that was never installed
-        return "not installed"
 
 
 def write_json(path: str | PathLike[str], result: dict[str, Any]) -> None:

@@ -539,9 +539,17 @@ class SparseMatrix:
     def __torch_function__(
         cls, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """`x @ S` arrives here; under torch.compile `S @ x` does too, with its operands swapped (torch 2.13)."""
+        """`x @ S` and `nn.Linear` of S arrive here; under torch.compile `S @ x` too, operands swapped (torch 2.13)."""
+        if func is torch.nn.functional.linear and isinstance(args[0], cls):
+            weight, bias = [*args[1:], *(kwargs or {}).values(), None][:2]
+            out = args[0] @ weight.t()
+            return out if bias is None else out + bias
         if func not in (Tensor.matmul, Tensor.__matmul__) or not isinstance(args[1], cls):
-            return NotImplemented
+            name = getattr(func, "__name__", func)
+            raise InputTypeError(
+                f"torch's {name} does not take a SparseMatrix; products (@, nn.Linear, gcnlab's layers) and "
+                "gcnlab.dropout do, and S.to_dense() is a tensor."
+            )
         x, matrix = args
         if not torch.compiler.is_compiling():
             return matrix.__rmatmul__(x)

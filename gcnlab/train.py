@@ -27,6 +27,7 @@ from .collection import GraphBatch, GraphCollection, GraphLoader
 from .errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
 from .files import check_target, remove_stale_temporaries
 from .graph import Graph, check_features_finite
+from .sparse import check_count
 
 if TYPE_CHECKING:
     import pandas
@@ -101,7 +102,7 @@ class Adam(torch.optim.Optimizer):
             group.update(settings)
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """What a training did.
 
@@ -120,6 +121,10 @@ class History:
     best_epoch: Tensor
     states: dict[str, Tensor]
     epoch_seconds: list[float] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        means = ", ".join(f"{name} {float(self.best(name).mean()):.3f}" for name in self.metrics)
+        return f"History({len(self.seeds)} seeds, {len(next(iter(self.metrics.values())))} epochs; kept: {means})"
 
     def state(self, i: int) -> dict[str, Tensor]:
         """The kept weights of the i-th seed, for `model.load_state_dict`."""
@@ -216,6 +221,9 @@ class EarlyStopping(Callback):
 class Checkpoint:
     """Where `fit` saves its state, how often, and whether it continues from it.
 
+    To continue, the model, seeds, optimizer, splits, labels and edges must be those of the file. The values of X and of
+    the edge weights are not compared (their last bits may differ between machines): give the same ones.
+
     Args:
         path: the file; replaced atomically.
         every: epochs between two saves; the last epoch is always saved.
@@ -297,11 +305,20 @@ def fit(
     """
     if select != "last":
         _known_metric("select", select)
-    for argument, value in (("epochs", epochs), ("seeds_at_once", seeds_at_once)):
-        if value < 1:
+    for argument, value in (("epochs", epochs), ("seeds_at_once", seeds_at_once), ("batch_size", batch_size)):
+        if check_count(argument, value) < 1:
             raise InputError(f"{argument}: got {value}, expected at least 1.")
     if not 0 <= lr < math.inf:
         raise InputError(f"lr: got {lr}, expected a finite number, 0 at least.")
+    if isinstance(callbacks, Callback) or not all(isinstance(callback, Callback) for callback in callbacks):
+        raise InputTypeError("callbacks: expected a list of Callback objects, such as [EarlyStopping(10)].")
+    if not callable(optimizer):
+        raise InputTypeError(
+            f"optimizer: got a {type(optimizer).__name__}; pass what makes one, such as torch.optim.Adam itself: "
+            "fit gives it the parameters and lr."
+        )
+    if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
+        raise InputTypeError(f"checkpoint: got {checkpoint!r}, expected Checkpoint(path, every=10, resume=True).")
     needs_val = select.startswith("val")
     source: _NodeData | _GraphData
     if isinstance(data, GraphCollection):
@@ -329,9 +346,13 @@ def fit(
         return history
     if isinstance(model, nn.Module):
         raise InputTypeError("model: got a module, but each seed needs its own; pass a function: lambda: GCN(...).")
+    if isinstance(seeds, int) and seeds < 1:
+        raise InputError(f"seeds: got {seeds}, expected at least one.")
     seeds = list(range(seeds)) if isinstance(seeds, int) else [int(s) for s in seeds]
     if not seeds:
         raise InputError("seeds: got none, expected at least one.")
+    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise InputError(f"seeds: got {seeds}, expected numbers of at least 0, each once.")
     first = model()
     # vmap runs one module with the parameters of each seed: it can have no other state, and no name twice for one.
     can_stack = not any(True for _ in first.buffers()) and len(first.state_dict()) == len(list(first.parameters()))
@@ -371,7 +392,11 @@ class _NodeData:
         if graph.x is None:
             raise InputError('graph: has no x; make one with graph.with_features("identity").')
         if graph.y is None or graph.y.dim() != 1 or graph.y.is_floating_point():
-            raise InputError("graph: has no y with one class label a node.")
+            found = "no y" if graph.y is None else f"y {graph.y.dtype} of shape {tuple(graph.y.shape)}"
+            raise InputError(
+                f"graph: has {found}, expected one integer class a node, [num_nodes]; "
+                "y.long() makes integers of floats, y.argmax(1) of one-hot rows."
+            )
         for key in ("train_mask", *(["val_mask"] if needs_val else [])):
             if getattr(graph, key) is None:
                 raise InputError(
@@ -712,22 +737,36 @@ def _check_finite(epoch: int, seeds: list[int], active: Tensor, tensors: Mapping
             )
 
 
-def predict(model: nn.Module, graph: Graph, nodes: Tensor | None = None) -> Tensor:
-    """Logits [num_nodes, num_classes] in evaluation mode, or only the rows of `nodes` (a mask or ids)."""
-    if graph.x is None:
-        raise InputError('graph: has no x; make one with graph.with_features("identity").')
+def predict(model: nn.Module, data: Graph | GraphCollection, nodes: Tensor | None = None) -> Tensor:
+    """Logits in evaluation mode, without gradients.
+
+    Args:
+        model: called as `fit` calls it.
+        data: one graph: [num_nodes, num_classes]; a batch or a collection of graphs: [num_graphs, num_classes].
+        nodes: of one graph, a mask or ids: only their rows.
+    """
     was_training = model.training
     model.eval()
     with torch.no_grad():
-        if nodes is None:
-            logits = model(graph.x, graph.a_hat)
-        elif (num_layers := _num_operators(model)) is not None:
-            part = graph.receptive_field(nodes, num_layers)
-            logits = model(part.x, part.a_hat)
+        if isinstance(data, GraphCollection):
+            logits = torch.cat([model(batch.x, batch.a_hat, batch.p) for batch in GraphLoader(data)])
+        elif isinstance(data, GraphBatch):
+            logits = model(data.x, data.a_hat, data.p)
         else:
-            logits = model(graph.x, graph.a_hat)[nodes]
+            logits = _predict_nodes(model, data, nodes)
     model.train(was_training)
     return logits
+
+
+def _predict_nodes(model: nn.Module, graph: Graph, nodes: Tensor | None) -> Tensor:
+    if graph.x is None:
+        raise InputError('graph: has no x; make one with graph.with_features("identity").')
+    num_layers = _num_operators(model)
+    if nodes is not None and num_layers is not None:
+        part = graph.receptive_field(nodes, num_layers)
+        return model(part.x, part.a_hat)
+    logits = model(graph.x, graph.a_hat)
+    return logits if nodes is None else logits[nodes]
 
 
 def _num_operators(model: Any) -> int | None:

@@ -82,7 +82,7 @@ def test_list(gcnlab):
     lines = {line.split()[0]: line for line in said.splitlines()}
     assert set(lines) == set(RECIPES)
     for name, recipe in RECIPES.items():
-        assert f" {recipe.num_seeds} seeds" in lines[name]
+        assert f" {recipe.num_seeds} seed" in lines[name]
         assert recipe.dataset in lines[name]
         for value, source in recipe.published.values():
             assert f"{100 * value:.1f} %" in lines[name]
@@ -235,7 +235,10 @@ WRONG_INPUT = {
     "no recipe": (["run"], r"recipe: none given; `gcnlab run --list` shows them"),
     "recipe": (["run", "cora"], r"recipe: 'cora' is unknown; the recipes are cora-gcn"),
     "dataset": (["run", "karate-gcn", "--dataset", "cora"], r"karate-gcn does not run on 'cora'"),
-    "unknown dataset": (["run", "cora-gcn", "--dataset", "corra"], r"'corra' is neither a data set nor a path"),
+    "unknown dataset": (
+        ["run", "cora-gcn", "--dataset", "corra"],
+        r"dataset: 'corra' is neither a data set \(cora, .*\) nor a path",
+    ),
     "protocol": (["run", "karate-gcn", "--protocol", "public"], r"protocol: 'public' does not fit karate-gcn"),
     "no seeds": (["run", "karate-gcn", "--seeds", 0], r"seeds: got 0, expected at least 1"),
     "seeds": (["run", "karate-gcn", "--seeds", "many"], r"argument --seeds: invalid int value: 'many'"),

@@ -631,6 +631,7 @@ def test_summary():
         "five",
         "nodes 5",
         "edges 5 stored (3 undirected), symmetric",
+        "weights 1 to 2",
         "self-loops 1",
         "duplicates merged 2",
         "isolated nodes 2",
@@ -731,3 +732,28 @@ def test_property_direction_is_asymmetry(edges):
 def test_property_networkx_round_trip(edges):
     graph = edges.graph()
     assert_close(Graph.from_networkx(graph.to_networkx()).adjacency.to_dense(), graph.adjacency.to_dense(), 1e-6)
+
+
+def test_to_undirected_is_the_mean_of_both_directions():
+    graph = Graph.from_edges([[0, 1, 1], [1, 0, 2]], edge_weight=[2.0, 4.0, 5.0])
+    expected = [[0.0, 3.0, 0.0], [3.0, 0.0, 5.0], [0.0, 5.0, 0.0]]
+    assert graph.to_undirected().adjacency.to_dense().tolist() == expected
+    assert not graph.to_undirected().is_directed
+
+
+def test_to_another_dtype():
+    graph = Graph.from_edges([[0, 1], [1, 0]], x=torch.eye(2, dtype=torch.float64)).to(torch.float32)
+    assert graph.x.dtype == graph.a_hat.dtype == torch.float32
+
+
+def test_from_pandas_puts_tables_into_the_order_of_the_names():
+    pandas = pytest.importorskip("pandas")
+    edges = pandas.DataFrame({"source": ["a", "b"], "target": ["b", "c"]})
+    x = pandas.DataFrame({"f": [2.0, 1.0, 0.0]}, index=["c", "b", "a"])
+    y = pandas.Series([1, 0, 1], index=["b", "a", "c"])
+    graph = Graph.from_pandas(edges, x=x, y=y)
+    assert graph.node_names == ("a", "b", "c")
+    assert (graph.x if isinstance(graph.x, torch.Tensor) else graph.x.to_dense()).tolist() == [[0.0], [1.0], [2.0]]
+    assert graph.y.tolist() == [0, 1, 1]
+    with pytest.raises(InputError, match="x: its index has no row for node 'a'"):
+        Graph.from_pandas(edges, x=x.drop("a"))

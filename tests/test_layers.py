@@ -200,8 +200,11 @@ def test_pyg_weights_are_copies_of_the_same_dtype(pyg):
     assert there.lin.weight.dtype == torch.float64
     there.lin.weight.data.zero_()
     assert layer.weight.any()
-    with pytest.raises(InputError, match="conv: was made with normalize=False; pass the operator it used as a_hat"):
-        GCNConv.from_pyg(pyg.nn.GCNConv(5, 3, normalize=False))
+    for options in ({"normalize": False}, {"add_self_loops": False}, {"improved": True}):
+        with pytest.raises(InputError, match=f"conv: has {next(iter(options))}=.*, expected PyG's GCNConv"):
+            GCNConv.from_pyg(pyg.nn.GCNConv(5, 3, **options))
+    with pytest.raises(InputError, match="conv: has normalize=None"):
+        GCNConv.from_pyg(torch.nn.Linear(5, 3))
 
 
 def test_autocast():

@@ -208,6 +208,14 @@ def test_fit_input_errors():
         fit(model, bare, bare)
 
 
+def test_predict_gives_a_row_a_graph():
+    torch.manual_seed(0)
+    graphs, model = collection(7), GraphClassifier(1, 5, 3)
+    alone = torch.cat([model.eval()(graph.x, graph.a_hat) for graph in graphs]).detach()
+    torch.testing.assert_close(gcnlab.predict(model, graphs), alone)
+    torch.testing.assert_close(gcnlab.predict(model, graphs.batch()), alone)
+
+
 # -- protocols ----------------------------------------------------------------------------------------------------------
 
 

@@ -763,3 +763,15 @@ def test_wrong_kind_of_matrix(given):
         SparseMatrix.from_scipy(given)
     with pytest.raises(InputTypeError, match=r"matrix: got .*, expected a torch sparse tensor"):
         SparseMatrix.from_torch(given)
+
+
+def test_linear_takes_a_sparse_matrix_and_other_functions_say_what_does():
+    s = SparseMatrix.from_dense(torch.tensor([[0.0, 2.0], [1.0, 0.0], [0.0, 0.0]]))
+    for linear in (torch.nn.Linear(2, 5), torch.nn.Linear(2, 5, bias=False)):
+        torch.testing.assert_close(linear(s), linear(s.to_dense()))
+        linear(s).square().sum().backward()
+        sparse_grad, linear.weight.grad = linear.weight.grad, None
+        linear(s.to_dense()).square().sum().backward()
+        torch.testing.assert_close(sparse_grad, linear.weight.grad)
+    with pytest.raises(InputTypeError, match=r"relu does not take a SparseMatrix.*to_dense"):
+        torch.relu(s)

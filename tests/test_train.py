@@ -1,5 +1,6 @@
 import io
 import math
+import re
 import subprocess
 import sys
 
@@ -565,7 +566,7 @@ ERRORS = {
     ),
     "a module with seeds": (InputTypeError, r"model: got a module, but each seed needs its own", {"model": make()()}),
     "no seeds": (InputError, r"seeds: got none", {"seeds": []}),
-    "zero seeds": (InputError, r"seeds: got none", {"seeds": 0}),
+    "zero seeds": (InputError, r"seeds: got 0", {"seeds": 0}),
     "epochs": (InputError, r"epochs: got 0, expected at least 1", {"epochs": 0}),
     "seeds_at_once": (InputError, r"seeds_at_once: got 0, expected at least 1", {"seeds_at_once": 0}),
     "lr": (InputError, r"lr: got -0.1, expected a finite number", {"lr": -0.1}),
@@ -598,8 +599,8 @@ def test_input_errors(graph, error, message, changes):
 def test_what_the_graph_lacks(graph):
     for changes, message in (
         ({"x": None}, r'graph: has no x; make one with graph.with_features\("identity"\)'),
-        ({"y": None}, r"graph: has no y with one class label a node"),
-        ({"y": torch.rand(NUM_NODES)}, r"graph: has no y with one class label a node"),
+        ({"y": None}, r"graph: has .*, expected one integer class a node"),
+        ({"y": torch.rand(NUM_NODES)}, r"graph: has .*, expected one integer class a node"),
         ({"train_mask": None}, r"graph: has no train_mask, which says on which nodes to train"),
         ({"val_mask": None}, r'graph: has no val_mask; give one, or select="last"'),
     ):
@@ -701,3 +702,24 @@ def test_progress_reaches_its_end_when_seeds_stop_early(graph, monkeypatch):
     monkeypatch.setattr(train_module, "_progress_bar", lambda progress, total: Bar())
     fit(make(), graph, seeds=5, epochs=40, seeds_at_once=2, callbacks=[StopAt([2])])
     assert sum(done) == 3 * 40
+
+
+def test_a_history_is_shown_in_one_line(graph):
+    text = repr(fit(make(), graph, seeds=2, epochs=3))
+    assert re.fullmatch(r"History\(2 seeds, 3 epochs; kept: train_loss [\d.]+, .*val_accuracy [\d.]+\)", text)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"callbacks": EarlyStopping(3)}, "callbacks: expected a list"),
+        ({"optimizer": torch.optim.SGD([torch.zeros(1)], lr=1.0)}, "optimizer: got a SGD; pass what makes one"),
+        ({"checkpoint": "x.ck"}, "checkpoint: got 'x.ck', expected Checkpoint"),
+        ({"epochs": 1.5}, "epochs: got 1.5, expected an integer"),
+        ({"seeds": [1, 1]}, "each once"),
+        ({"seeds": -1}, "seeds: got -1"),
+    ],
+)
+def test_arguments_of_another_kind_are_named(graph, options, match):
+    with pytest.raises((InputError, InputTypeError), match=match):
+        fit(make(), graph, **{"seeds": 2, "epochs": 2, **options})
