@@ -204,7 +204,7 @@ def _data_list(args: argparse.Namespace) -> None:
     for name, entry in data.catalog().items():
         states = set(data.verify(name, args.data_root).values())
         state = "embedded" if not entry["files"] else "here" if states == {"ok"} else " and ".join(sorted(states))
-        print(f"{name:<12} {entry['task']:<22} {state:<14} {entry['title']}")
+        print(f"{name:<14} {entry['task']:<22} {state:<14} {entry['title']}")
 
 
 def _data_fetch(args: argparse.Namespace) -> None:
