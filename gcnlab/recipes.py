@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from . import __version__, metrics
 from .checkpoint import describe, write_checkpoint
@@ -26,7 +25,7 @@ from .models import GCN
 from .protocols import PROTOCOLS as GRAPH_PROTOCOLS
 from .protocols import Job, Settings, best_common_epoch, run_jobs
 from .sparse import SparseMatrix
-from .train import EarlyStopping, History, fit, predict
+from .train import EarlyStopping, History, fit
 
 PROTOCOLS = {
     "public": "the fixed Planetoid split (20 labelled nodes a class, 500 validation, 1,000 test)",
@@ -255,8 +254,29 @@ def run(
         check_target("out", out, is_folder=True)
 
     say(f"{name}: {recipe.model_name}, on {dataset}, {num_seeds} seed{'s' * (num_seeds > 1)}")
-    if isinstance(recipe, GraphRecipe):
-        return _run_graphs(recipe, protocol, num_seeds, epochs, device, root, out, say, start)
+    options = protocol, num_seeds, epochs, device, root, None if out is None else Path(out), say
+    result, files = (
+        _run_nodes(recipe, dataset, *options) if isinstance(recipe, Recipe) else _run_graphs(recipe, *options)
+    )
+    result["seconds"] = time.perf_counter() - start
+    if out is not None:
+        write_json(Path(out) / "result.json", result)
+        say(f"wrote {out}/result.json, {files}")
+    return result
+
+
+def _run_nodes(
+    recipe: Recipe,
+    dataset: str,
+    protocol: str,
+    num_seeds: int,
+    epochs: int,
+    device: str,
+    root: str | None,
+    folder: Path | None,
+    say: Callable[[str], None],
+) -> tuple[dict[str, Any], str]:
+    """The result, and the names of the files written beside it."""
     say(f"protocol {protocol}: {PROTOCOLS[protocol]}; {SELECTION}")
     if device == "cuda":
         say(
@@ -285,23 +305,18 @@ def run(
         epoch_seconds=history.epoch_seconds,
         device=device,
     )
-    if out is not None:
+    if folder is not None:
         best = int(val_accuracy.argmax())
         header = {
-            "recipe": name, "dataset": dataset, "protocol": protocol, "epoch": int(history.best_epoch[best]),
+            "recipe": recipe.name, "dataset": dataset, "protocol": protocol, "epoch": int(history.best_epoch[best]),
             "seeds": [history.seeds[best]], "model": describe(recipe.model(graph)),
             "class_names": list(graph.class_names or ()), "confusion_matrix": test[best]["confusion_matrix"],
         }  # fmt: skip
-        folder = Path(out)
         write_checkpoint(
             folder / "model.gcnlab", header, {key: value[best : best + 1] for key, value in history.states.items()}
         )
-        history.plot(folder / "curves.png", f"{name} on {dataset}, protocol {protocol}")
-    result["seconds"] = time.perf_counter() - start
-    if out is not None:
-        write_json(Path(out) / "result.json", result)
-        say(f"wrote {out}/result.json, curves.png, model.gcnlab")
-    return result
+        history.plot(folder / "curves.png", f"{recipe.name} on {dataset}, protocol {protocol}")
+    return result, "curves.png, model.gcnlab"
 
 
 def _run_graphs(
@@ -311,10 +326,10 @@ def _run_graphs(
     epochs: int,
     device: str,
     root: str | None,
-    out: str | PathLike[str] | None,
+    folder: Path | None,
     say: Callable[[str], None],
-    start: float,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], str]:
+    """The result, and the names of the files written beside it."""
     say(f"protocol {protocol}: {GRAPH_PROTOCOLS[protocol]}")
     graphs = load(recipe.dataset, root=root, **recipe.features)
     assert isinstance(graphs, GraphCollection)
@@ -324,7 +339,7 @@ def _run_graphs(
         for seed in range(num_seeds)
         for fold in range(1 if protocol == "holdout" else 10)
     ]
-    file = None if out is None else Path(out) / "folds.jsonl"
+    file = None if folder is None else folder / "folds.jsonl"
     results = run_jobs(jobs, file, workers=1 if device == "cuda" else None, say=say)
     if protocol == "gin":
         best_epoch, per_fold = best_common_epoch(results)
@@ -351,11 +366,7 @@ def _run_graphs(
         epoch_seconds=[seconds for result in results for seconds in result["epoch_seconds"]],
         device=device,
     )
-    result["seconds"] = time.perf_counter() - start
-    if out is not None:
-        write_json(Path(out) / "result.json", result)
-        say(f"wrote {out}/result.json, folds.jsonl")
-    return result
+    return result, "folds.jsonl"
 
 
 def _result(
@@ -390,11 +401,15 @@ def _fit(recipe: Recipe, graph: Graph, seeds: Sequence[int], epochs: int) -> His
 
 
 def _test_scores(recipe: Recipe, graph: Graph, history: History) -> list[dict[str, Any]]:
-    model = recipe.model(graph).to(graph.device)
+    assert graph.y is not None
+    assert graph.test_mask is not None
+    model = recipe.model(graph).to(graph.device).eval()
+    part, y = graph.receptive_field(graph.test_mask, model.num_layers), graph.y[graph.test_mask]  # once for all seeds
     scores = []
     for i in range(len(history.seeds)):
         model.load_state_dict(history.state(i))
-        logits, y = predict(model, graph, graph.test_mask), _labels(graph, graph.test_mask)
+        with torch.no_grad():
+            logits = model(part.x, part.a_hat)
         scores.append(
             {
                 "accuracy": metrics.accuracy(logits, y),
@@ -403,12 +418,6 @@ def _test_scores(recipe: Recipe, graph: Graph, history: History) -> list[dict[st
             }
         )
     return scores
-
-
-def _labels(graph: Graph, mask: Tensor | None) -> Tensor:
-    assert graph.y is not None
-    assert mask is not None
-    return graph.y[mask]
 
 
 def _spread(values: Sequence[float]) -> dict[str, Any]:
