@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from .errors import InputError, InputIndexError, InputTypeError
 from .graph import Features, Graph
+from .merging import alike, merge
 from .readout import consecutive
 from .sparse import SparseMatrix
 
@@ -25,10 +27,12 @@ class GraphBatch(Graph):
         ptr: where the nodes of each graph start, and N, [B + 1] int64.
         batch: the graph of each node, 0 .. B - 1, [N] int64.
         y: the labels of the graphs, [B] int64, or None.
+        multiplicity: how many nodes each one stands for, [N], or None where that is one (`GraphCollection.merged`).
     """
 
     ptr: Tensor
     batch: Tensor
+    multiplicity: Tensor | None = None
 
     @property
     def num_graphs(self) -> int:
@@ -37,10 +41,17 @@ class GraphBatch(Graph):
 
     @property
     def p(self) -> SparseMatrix:
-        """The readout matrix P [num_graphs, num_nodes], P_gi = 1 where node i is of graph g."""
+        """The readout matrix P [num_graphs, num_nodes]: P_gi = 1, or i's multiplicity, where node i is of graph g."""
         if "p" not in self._derived:
-            self._derived["p"] = consecutive(self.ptr, self.adjacency.dtype)
+            self._derived["p"] = consecutive(self.ptr, self.batch, self.multiplicity, self.adjacency.dtype)
         return self._derived["p"]
+
+    def _derive(self, key: tuple[str | None, str | None]) -> SparseMatrix:
+        if self.multiplicity is not None and key not in self._derived:
+            raise InputError(
+                f"normalize: alike nodes are merged in this batch, of which a_hat alone is known, not {key}."
+            )
+        return super()._derive(key)
 
     def to(self, device: torch.device | torch.dtype | str) -> GraphBatch:
         """The batch on another device."""
@@ -189,8 +200,10 @@ class GraphCollection(Sequence[Graph]):
             isinstance(index, Tensor) and not index.dim() and not index.is_floating_point()
         ):
             one = self._cut(self._ids([int(index)]))
+            if one.multiplicity is not None:
+                return one
             graph = Graph.__new__(Graph)
-            values = {key: value for key, value in one.__dict__.items() if key not in ("ptr", "batch")}
+            values = {key: value for key, value in one.__dict__.items() if key not in ("ptr", "batch", "multiplicity")}
             graph.__dict__.update({**values, "y": one.__dict__["y"][0]})
             return graph
         return self._trusted(self.whole, self._ptr, self._y, self._ids(index), self.name)
@@ -250,6 +263,7 @@ class GraphCollection(Sequence[Graph]):
         node = torch.arange(batch.shape[0], device=ids.device).add_(shift.index_select(0, batch))
         rows = _Rows(first, size, batch, node, shift)
         whole, x = self.whole, self.whole.x
+        multiplicity = getattr(whole, "multiplicity", None)
         values = {
             **whole.__dict__,
             "adjacency": rows.of(whole.adjacency, square=True),
@@ -257,6 +271,7 @@ class GraphCollection(Sequence[Graph]):
             "y": self._y.index_select(0, ids),
             "ptr": ptr,
             "batch": batch,
+            "multiplicity": None if multiplicity is None else multiplicity.index_select(0, node),
             "num_duplicates": 0,
         }
         derived = {
@@ -265,6 +280,44 @@ class GraphCollection(Sequence[Graph]):
             if isinstance(value, SparseMatrix) or value is False  # of symmetric blocks each is symmetric
         }
         return _batch_of(values, derived)
+
+    def merged(self) -> GraphCollection:
+        """The collection with alike nodes of each graph merged into one, for layers that sum over neighbours.
+
+        Such a layer gives nodes alike in features and surroundings the same output (`gcnlab.merging`), so one row stands
+        for them: `batch.multiplicity` says for how many, `batch.p` counts them, and `batch.a_hat` is the matrix Q that
+        takes the place of Â. `GraphClassifier` gives the numbers of all nodes, up to rounding, `fit` merges by itself
+        where the model allows it.
+
+        Returns the collection itself where more than three quarters of the nodes would remain.
+
+        >>> star = Graph.from_edges([[0, 0, 0, 1, 2, 3], [1, 2, 3, 0, 0, 0]], y=0)
+        >>> GraphCollection.from_graphs([star]).merged().batch().multiplicity
+        tensor([1., 3.])
+        """
+        if "merged" not in self.whole._derived:
+            self.whole._derived["merged"] = self._merge_whole()
+        merged = self.whole._derived["merged"]
+        return self if merged is None else self._trusted(merged, merged.ptr, self._y, self._chosen, self.name)
+
+    def _merge_whole(self) -> GraphBatch | None:
+        whole, n = self.whole, self.whole.num_nodes
+        group = torch.repeat_interleave(self._ptr.diff(), output_size=n)
+        alike_class = alike(whole.adjacency, whole.x, group)
+        count = alike_class.bincount()
+        if isinstance(whole, GraphBatch) or count.shape[0] > 0.75 * n:
+            return None
+        node = torch.full_like(count, n).scatter_reduce(0, alike_class, torch.arange(n, device=group.device), "amin")
+        x = whole.x
+        values = {
+            **whole.__dict__,
+            "adjacency": merge(whole.adjacency, node, alike_class),
+            "x": None if x is None else x.select_rows(node) if isinstance(x, SparseMatrix) else x[node],
+            "ptr": _starts(group[node].bincount(minlength=len(self._y))),
+            "batch": group[node],
+            "multiplicity": count.to(whole.adjacency.dtype),
+        }
+        return _batch_of(values, {("fill", "sym"): merge(whole.a_hat, node, alike_class)})
 
     def to(self, device: torch.device | str) -> GraphCollection:
         """The collection on another device: batches are then cut out there."""
@@ -359,9 +412,9 @@ class GraphCollection(Sequence[Graph]):
 class GraphLoader:
     """Batches of a collection, for one pass after another; every graph is in exactly one batch of a pass.
 
-    The order of a pass is drawn from torch's generator when the pass begins, so a seed repeats it. A batch is cut out
-    when it is asked for: that takes a tenth of a training step or less, and a thread that did it ahead would fight the
-    step for the cores (measured: twice the time).
+    The order of a pass is drawn from torch's generator when the pass begins, so a seed repeats it. The graphs of many
+    batches are put in that order at once, and each batch is a slice of them; a thread that did it ahead would fight the
+    training for the cores (measured: twice the time).
 
     Args:
         graphs: the collection.
@@ -375,13 +428,15 @@ class GraphLoader:
     [2, 3]
     """
 
+    SHELF = 2**22  # nodes and stored edges that are put in order at once
+
     def __init__(
         self, graphs: GraphCollection, batch_size: int = 128, shuffle: bool = False, bucket: bool = False
     ) -> None:
         if batch_size < 1:
             raise InputError(f"batch_size: got {batch_size}, expected at least 1.")
         self.graphs, self.batch_size, self.shuffle, self.bucket = graphs, batch_size, shuffle, bucket
-        graphs.whole.a_hat  # noqa: B018 (made once here, and cut out with each batch)
+        graphs.whole.a_hat.T  # noqa: B018 (both made once here, and cut out with each batch)
 
     def __len__(self) -> int:
         return -(-len(self.graphs) // self.batch_size)
@@ -395,7 +450,59 @@ class GraphLoader:
             chunks = [chunk for window in windows for chunk in window.split(self.batch_size)]
             if self.shuffle:
                 chunks = [chunks[i] for i in torch.randperm(len(chunks)).tolist()]
-        return map(self.graphs.batch, chunks)
+        return self._cut(chunks)
+
+    def _cut(self, chunks: list[Tensor]) -> Iterator[GraphBatch]:
+        """The batches, several at a time: one cut for a shelf of them, of which each is then a slice."""
+        graphs, start = self.graphs, 0
+        weight = graphs.sizes.cpu() * (1 + graphs.num_edges // max(graphs.num_nodes, 1))
+        while start < len(chunks):
+            room, end = self.SHELF - int(weight[chunks[start]].sum()), start + 1
+            while end < len(chunks) and (room := room - int(weight[chunks[end]].sum())) >= 0:
+                end += 1
+            shelf = graphs.batch(torch.cat(chunks[start:end]))
+            yield from _slices(shelf, [len(chunk) for chunk in chunks[start:end]])
+            start = end
+
+
+def _slices(shelf: GraphBatch, sizes: list[int]) -> Iterator[GraphBatch]:
+    """Batches of so many graphs each, one after the other; what need not be moved is a view."""
+    at = _starts(torch.tensor(sizes)).to(shelf.device)
+    nodes_at = shelf.ptr.index_select(0, at)
+    bounds = list(pairwise(zip(at.tolist(), nodes_at.tolist(), strict=True)))
+
+    def parts(matrix: SparseMatrix, square: bool = True) -> list[SparseMatrix]:
+        entries_at = matrix.rowptr.index_select(0, nodes_at).tolist()
+        out = []
+        for ((_, n0), (_, n1)), (e0, e1) in zip(bounds, pairwise(entries_at), strict=True):
+            rowptr, col, shape = matrix.rowptr[n0 : n1 + 1] - e0, matrix.col[e0:e1], (n1 - n0, matrix.shape[1])
+            if square:
+                col, shape = col - n0, (n1 - n0, n1 - n0)
+            part = SparseMatrix(rowptr, col, matrix.value[e0:e1], shape)
+            part._is_brief = True
+            if matrix._transposed is matrix:
+                part._mark_symmetric()
+            elif square and matrix._pattern:
+                t_rowptr, t_col, order = matrix._pattern[0]
+                part._pattern.append((t_rowptr[n0 : n1 + 1] - e0, t_col[e0:e1] - n0, order[e0:e1] - e0))
+            out.append(part)
+        return out
+
+    adjacency = parts(shelf.adjacency)
+    derived = {key: parts(m) if isinstance(m, SparseMatrix) else [m] * len(sizes) for key, m in shelf._derived.items()}
+    x, y, multiplicity = shelf.x, shelf.y, shelf.multiplicity
+    xs = parts(x, square=False) if isinstance(x, SparseMatrix) else None
+    for i, ((g0, n0), (g1, n1)) in enumerate(bounds):
+        values = {
+            **shelf.__dict__,
+            "adjacency": adjacency[i],
+            "x": xs[i] if xs is not None else None if x is None else x[n0:n1],  # type: ignore[index]
+            "y": None if y is None else y[g0:g1],
+            "ptr": shelf.ptr[g0 : g1 + 1] - n0,
+            "batch": shelf.batch[n0:n1] - g0,
+            "multiplicity": None if multiplicity is None else multiplicity[n0:n1],
+        }
+        yield _batch_of(values, {key: matrices[i] for key, matrices in derived.items()})
 
 
 def batch(graphs: Iterable[Graph]) -> GraphBatch:
@@ -440,15 +547,22 @@ class _Rows(NamedTuple):
         col = matrix.col.index_select(0, entry)
         if square:
             col -= self.shift.to(index).index_select(0, graph)
-        starts = rowptr.index_select(0, self.node) - shift.index_select(0, self.batch)
+        shift_of_node = shift.index_select(0, self.batch)
+
+        def starts(rowptr: Tensor) -> Tensor:
+            return torch.cat([rowptr.index_select(0, self.node) - shift_of_node, here[-1:].to(index)])
+
         n = self.node.shape[0]
-        cut = SparseMatrix(
-            torch.cat([starts, here[-1:].to(index)]),
-            col,
-            matrix.value.index_select(0, entry),
-            (n, n if square else matrix.shape[1]),
-        )
-        return cut._mark_symmetric() if square and matrix._transposed is matrix else cut
+        value = matrix.value.index_select(0, entry)
+        cut = SparseMatrix(starts(rowptr), col, value, (n, n if square else matrix.shape[1]))
+        if square and matrix._transposed is matrix:
+            cut._mark_symmetric()
+        elif square and matrix._pattern:  # the transpose of a diagonal of blocks has each block's entries where it has
+            t_rowptr, t_col, order = matrix._pattern[0]
+            t_col = t_col.index_select(0, entry) - self.shift.to(index).index_select(0, graph)
+            order = order.index_select(0, entry) - shift.index_select(0, graph)
+            cut._pattern.append((starts(t_rowptr), t_col, order))
+        return cut
 
 
 def _starts(sizes: Tensor) -> Tensor:

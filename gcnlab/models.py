@@ -72,6 +72,63 @@ class GCN(nn.Module):
         return h
 
 
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation over the nodes (Ioffe & Szegedy 2015), each counted as often as it stands for one.
+
+        mean = sum_i m_i h_i / M,   var = sum_i m_i (h_i - mean)^2 / M,   h'_i = γ (h_i - mean) / sqrt(var + ε) + β
+
+    with M = sum_i m_i; without multiplicities m it is `torch.nn.BatchNorm1d`.
+
+    Shapes:
+        h: [num_nodes, C].
+        multiplicity: [num_nodes], or None.
+    """
+
+    def forward(self, h: Tensor, multiplicity: Tensor | None = None) -> Tensor:
+        if multiplicity is None or not self.training:
+            return super().forward(h)
+        total = multiplicity.sum()
+        out, mean, var = _WeightedNorm.apply(h, self.weight, self.bias, multiplicity / total, self.eps)
+        with torch.no_grad():
+            kept: Any = self
+            kept.num_batches_tracked.add_(1)
+            kept.running_mean.lerp_(mean, self.momentum)
+            kept.running_var.lerp_(var * (total / (total - 1)), self.momentum)  # unbiased, as torch keeps it
+        return out
+
+
+class _WeightedNorm(torch.autograd.Function):
+    """(γ (h - mean) / sqrt(var + ε) + β, mean, var), with weights w [num_nodes] that sum to 1."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, h: Tensor, gamma: Tensor, beta: Tensor, weight: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        mean = weight @ h
+        centred = h - mean
+        var = weight @ centred.square()
+        inverse = (var + eps).rsqrt()
+        ctx.save_for_backward(centred, gamma, weight, inverse)
+        ctx.mark_non_differentiable(mean, var)
+        return torch.addcmul(beta, centred, gamma * inverse), mean, var
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, g: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        centred, gamma, weight, inverse = ctx.saved_tensors
+        grad_beta, grad_gamma = g.sum(0), (g * centred).sum(0) * inverse
+        # dL/dh_i = γ inverse (g_i - w_i (dβ + inverse dγ (h_i - mean)))
+        through = torch.addcmul(grad_beta, centred, grad_gamma * inverse).mul_(weight.unsqueeze(1))
+        return torch.sub(g, through, out=through).mul_(gamma * inverse), grad_gamma, grad_beta, None, None
+
+
+def _multiplicity(batch: Any) -> Tensor | None:
+    """How many nodes each row stands for, or None where that is one everywhere."""
+    if isinstance(batch, SparseMatrix):
+        return batch.value if bool((batch.value != 1).any()) else None
+    return getattr(batch, "multiplicity", None)
+
+
 class GraphClassifier(nn.Module):
     """Graph convolutions, a readout, and a head: one prediction a graph.
 
@@ -123,7 +180,7 @@ class GraphClassifier(nn.Module):
             raise InputError(f"num_layers: got {num_layers}, expected at least 1.")
         widths = [in_channels, *[hidden_channels] * num_layers]
         self.convs = nn.ModuleList(conv(a, b) for a, b in pairwise(widths))
-        self.norms = nn.ModuleList(nn.BatchNorm1d(b) if norm else nn.Identity() for b in widths[1:])
+        self.norms = nn.ModuleList(BatchNorm(b) for b in widths[1:]) if norm else None
         self.readout = Readout(readout, hidden_channels)
         self.jumping_knowledge, self.dropout = jumping_knowledge, dropout
         width = self.readout.width(hidden_channels) * (num_layers if jumping_knowledge == "cat" else 1)
@@ -132,6 +189,11 @@ class GraphClassifier(nn.Module):
             if head_layers == 1
             else nn.Sequential(nn.Linear(width, hidden_channels), nn.ReLU(), nn.Linear(hidden_channels, out_channels))
         )
+
+    @property
+    def merges_nodes(self) -> bool:
+        """Whether alike nodes may be merged: the layers sum over neighbours, the readout knows no single nodes."""
+        return all(isinstance(conv, GCNConv) for conv in self.convs) and "sort" not in self.readout.kinds
 
     def forward(self, x: Features, a_hat: Any, batch: Any = None) -> Tensor:
         """Logits [num_graphs, out_channels].
@@ -143,8 +205,10 @@ class GraphClassifier(nn.Module):
         """
         h: Any = x
         readouts = []
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            h = norm(conv(h, a_hat)).relu()
+        count = _multiplicity(batch)
+        for i, conv in enumerate(self.convs):
+            h = conv(h, a_hat)
+            h = (h if self.norms is None else self.norms[i](h, count)).relu()
             if self.jumping_knowledge == "cat":
                 readouts.append(self.readout(h, batch))
         r = torch.cat(readouts, 1) if readouts else self.readout(h, batch)
@@ -163,6 +227,8 @@ class NoStructure(nn.Module):
         out_channels: classes.
         dropout: probability of zeroing an entry of the sums, in training.
     """
+
+    merges_nodes = True
 
     def __init__(self, in_channels: int, hidden_channels: int, out_channels: int, dropout: float = 0.5) -> None:
         super().__init__()
@@ -204,54 +270,88 @@ def load_model(path: str | PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     return model.eval(), header
 
 
-def summary(model: nn.Module, x: Features, a_hat: Any) -> str:
-    """A table as Keras prints it: each layer, its output shape and its parameters; then the memory of a training step.
+def summary(model: nn.Module, *inputs: Any) -> str:
+    """A table as Keras prints it: each layer, its output shape, its parameters and how they are counted.
 
-    The memory is an estimate of the tensors that one step on the whole graph holds at once: X, Â and X's transpose;
-    weights, their gradients and Adam's two averages; and for each layer its dropped-out input (of a sparse one the
-    values, and those of its transpose), its two products, the sum with the bias and what relu makes of it. On Cora,
-    Citeseer and Pubmed it is within a quarter of what torch's profiler counts. Python, torch and what the allocator
-    keeps free come on top; `fit` computes only the receptive field of the labelled nodes, and needs less.
+    For a model on a graph it also estimates the memory of a training step, the tensors that one step on the whole graph
+    holds at once: X, Â and X's transpose; weights, their gradients and Adam's two averages; and for each layer its
+    dropped-out input (of a sparse one the values, and those of its transpose), its two products, the sum with the bias
+    and what relu makes of it. On Cora, Citeseer and Pubmed it is within a quarter of what torch's profiler counts.
+    Python, torch and what the allocator keeps free come on top; `fit` computes only the receptive field of the labelled
+    nodes, and needs less.
+
+    Args:
+        model: rows are its modules with parameters of their own or without parts, in the order of their definition.
+        inputs: what its forward takes: x and a_hat, or for a model of images only those.
+
+    >>> model = nn.Sequential(nn.Conv2d(1, 32, 3), nn.BatchNorm2d(32))
+    >>> print(summary(model, torch.rand(1, 1, 28, 28)))
+    layer            output shape     parameters
+    0 (Conv2d)       (1, 32, 26, 26)         320 = 32 x 3² x 1 + 32
+    1 (BatchNorm2d)  (1, 32, 26, 26)          64 = 2 x 32 (+ 2 x 32 not trained)
+    total: 384 parameters
+    trainable: 384 parameters
     """
-    rows: list[tuple[str, str, int]] = []
+    shapes: dict[nn.Module, str] = {}
     activations = 0
 
-    def record(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+    def record(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         nonlocal activations
-        activations += 4 * output.nbytes
         for h in inputs[:1]:
-            activations += 2 * h.value.nbytes if isinstance(h, SparseMatrix) else h.nbytes
-        count = sum(p.numel() for p in module.parameters())
-        rows.append((f"{names[module]} ({type(module).__name__})", str(tuple(output.shape)), count))
+            activations += 2 * h.value.nbytes if isinstance(h, SparseMatrix) else _num_bytes(h)
+        activations += 4 * _num_bytes(output)
+        if isinstance(output, Tensor):
+            shapes[module] = str(tuple(output.shape))
 
-    names = {module: name for name, module in model.named_modules() if not list(module.children())}
+    names = {
+        module: f"{name} ({type(module).__name__})".lstrip()
+        for name, module in model.named_modules()
+        if not list(module.children()) or list(module.parameters(recurse=False))
+    }
     handles = [module.register_forward_hook(record) for module in names]
     try:
         was_training = model.training
         with torch.no_grad():
-            model.eval()(x, a_hat)
+            model.eval()(*inputs)
     finally:
         model.train(was_training)
         for handle in handles:
             handle.remove()
+    rows = [("layer", "output shape", "parameters", "")]
+    for module, name in names.items():
+        count = sum(p.numel() for p in module.parameters(recurse=False))
+        rows.append((name, shapes.get(module, "-"), f"{count:,}", f" = {_formula(module)}" if count else ""))
+    width, shape_width = (max(len(row[i]) for row in rows) for i in (0, 1))
+    lines = [f"{name:<{width}}  {shape:<{shape_width}}  {count:>10}{how}" for name, shape, count, how in rows]
     total = sum(p.numel() for p in model.parameters())
-    data = sum(_num_bytes(matrix) for matrix in (x, a_hat))
-    memory = data + 4 * 4 * total + activations
-    width = max(len(name) for name, _, _ in rows)
-    lines = [f"{'layer':<{width}}  {'output shape':<16}  {'parameters':>10}"]
-    lines += [f"{name:<{width}}  {shape:<16}  {count:>10,}" for name, shape, count in rows]
-    lines.append(
-        f"total: {total:,} parameters; a step on the whole graph holds about {memory / 2**20:,.1f} MiB of tensors"
-    )
+    lines.append(f"total: {total:,} parameters")
+    if len(inputs) > 1:  # the estimate is one of layers on a graph
+        memory = sum(_num_bytes(matrix) for matrix in inputs) + 4 * 4 * total + activations
+        lines[-1] += f"; a step on the whole graph holds about {memory / 2**20:,.1f} MiB of tensors"
+    lines.append(f"trainable: {sum(p.numel() for p in model.parameters() if p.requires_grad):,} parameters")
     return "\n".join(lines)
 
 
+def _formula(layer: nn.Module) -> str:
+    """How the parameters of a layer are counted: its weight, then the others; in x out + out for GCNConv, for one."""
+    if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+        learned = f"2 x {layer.num_features}"  # scale and shift; mean and variance are kept, not trained
+        return learned + (f" (+ {learned} not trained)" if layer.track_running_stats else "")
+    weight, *others = ([str(size) for size in p.shape] or ["1"] for p in layer.parameters(recurse=False))
+    if isinstance(layer, nn.Conv2d):  # kernels x size² x channels
+        kernels, channels, height, width = weight
+        weight = [kernels, f"{height}²" if height == width else f"{height} x {width}", channels]
+    elif isinstance(layer, nn.Linear):  # torch stores it as out x in
+        weight = weight[::-1]
+    return " + ".join(" x ".join(sizes) for sizes in (weight, *others))
+
+
 def _num_bytes(matrix: Any) -> int:
-    """Bytes of a matrix; of a SparseMatrix with a transpose of its own, both."""
+    """Bytes of a matrix; of a SparseMatrix with a transpose of its own, both; 0 of what has no entries, as a stencil."""
     if isinstance(matrix, SparseMatrix):
         own_transpose = matrix.T is matrix
         return (1 if own_transpose else 2) * sum(t.nbytes for t in (matrix.rowptr, matrix.col, matrix.value))
-    return matrix.numel() * matrix.element_size()
+    return matrix.numel() * matrix.element_size() if isinstance(matrix, Tensor) else 0
 
 
 MODELS: dict[str, type[nn.Module]] = {"GCN": GCN}

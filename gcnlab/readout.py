@@ -2,7 +2,8 @@
 
 A batch of graphs is one graph with a block-diagonal A. Which node belongs to which graph is the readout matrix
 P [num_graphs, num_nodes], P_gi = 1 where node i is of graph g: the sum readout is P H, the mean readout is P H with each
-row divided by its number of nodes. A graph without nodes keeps its row, and its readout is 0, the maximum too.
+row divided by the sum of P's. A graph without nodes keeps its row, and its readout is 0, the maximum too. Where node i
+stands for several alike ones, P_gi is their number.
 """
 
 from __future__ import annotations
@@ -38,14 +39,20 @@ def readout_matrix(batch: Tensor, num_graphs: int | None = None) -> SparseMatrix
     return SparseMatrix.from_coo(batch.long(), nodes, shape=(num_graphs, batch.shape[0]))
 
 
-def consecutive(ptr: Tensor, dtype: torch.dtype = torch.float32) -> SparseMatrix:
-    """P of graphs that stand one after the other: graph g has the nodes ptr[g] .. ptr[g + 1] - 1; [num_graphs + 1]."""
+def consecutive(
+    ptr: Tensor, graph: Tensor | None = None, value: Tensor | None = None, dtype: torch.dtype = torch.float32
+) -> SparseMatrix:
+    """P of graphs that stand one after the other: graph g has the nodes ptr[g] .. ptr[g + 1] - 1; [num_graphs + 1].
+
+    `graph` is the graph of each node, where that is known; `value` the entries of P, by default ones.
+    """
     num_graphs, num_nodes = ptr.shape[0] - 1, int(ptr[-1])
     nodes = torch.arange(num_nodes + 1, dtype=torch.int32, device=ptr.device)
-    matrix = SparseMatrix(
-        ptr.int(), nodes[:-1], torch.ones(num_nodes, dtype=dtype, device=ptr.device), (num_graphs, num_nodes)
-    )
-    matrix._pattern.append((nodes, matrix.row.int(), nodes[:-1]))  # P^T has one entry a row: known without a sort
+    if value is None:
+        value = torch.ones(num_nodes, dtype=dtype, device=ptr.device)
+    matrix = SparseMatrix(ptr.int(), nodes[:-1], value, (num_graphs, num_nodes))
+    # P^T has one entry a row: known without a sort.
+    matrix._pattern.append((nodes, (matrix.row if graph is None else graph).int(), nodes[:-1]))
     return matrix
 
 
@@ -59,8 +66,8 @@ def segment_max(values: Tensor, p: SparseMatrix) -> Tensor:
 
 
 def segment_softmax(score: Tensor, p: SparseMatrix) -> Tensor:
-    """softmax over the entries of each row of P; score [P.nnz, C], in the order of P's entries."""
-    shifted = (score - segment_max(score.detach(), p)[p.row]).exp()
+    """P_gi exp(s_i) / sum_j P_gj exp(s_j) over the entries of each row of P; score [P.nnz, C], in their order."""
+    shifted = (score - segment_max(score.detach(), p)[p.row]).exp() * p.value.unsqueeze(1)
     total = score.new_zeros(p.shape[0], score.shape[1]).index_add(0, p.row, shifted)
     return shifted / total[p.row]
 
@@ -68,7 +75,7 @@ def segment_softmax(score: Tensor, p: SparseMatrix) -> Tensor:
 class Readout(nn.Module):
     """One vector a graph from the vectors of its nodes.
 
-        sum: P H      mean: P H / num_nodes      max: max_i h_i      attention: sum_i softmax_i(h_i w + b) h_i
+        sum: P H      mean: P H / P 1      max: max_i h_i      attention: sum_i softmax_i(h_i w + b) h_i
         set2set (Vinyals et al. 2016): an LSTM that attends to the nodes num_steps times, [query, read]
         sort (Zhang et al. 2018): the k nodes with the largest last channel, in that order, zeros where there are fewer
 
@@ -118,7 +125,7 @@ class Readout(nn.Module):
         if h.dim() == 3 and batch is None:  # one shared graph: the signals are graphs of equal size, one after another
             size = h.shape[1]
             ptr = torch.arange(0, h.shape[0] * size + 1, size or 1, device=h.device)[: h.shape[0] + 1]
-            return self._read(h.flatten(0, 1), consecutive(ptr, h.dtype))
+            return self._read(h.flatten(0, 1), consecutive(ptr, dtype=h.dtype))
         if h.dim() != 2:
             raise InputError(
                 f"h: got shape {tuple(h.shape)}, expected [num_nodes, C], or [batch, num_nodes, C] with no batch."
@@ -143,7 +150,8 @@ class Readout(nn.Module):
         return p @ h
 
     def _mean(self, h: Tensor, p: SparseMatrix) -> Tensor:
-        return (p @ h) / p.rowptr.diff().clamp(min=1).unsqueeze(1)
+        total = p.row_sums()
+        return (p @ h) / torch.where(total == 0, 1, total).unsqueeze(1)
 
     def _max(self, h: Tensor, p: SparseMatrix) -> Tensor:
         return segment_max(h[p.col.long()], p)

@@ -74,19 +74,33 @@ class Adam(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        settings = [group for group in self.param_groups for _ in group["params"]]
-        for i, (p, group) in enumerate(zip(self._parameters(), settings, strict=True)):
-            if p.grad is None:  # not used in this step
-                continue
-            beta1, beta2 = group["betas"]
-            g = p.grad.add(p, alpha=group["weight_decay"]) if group["weight_decay"] else p.grad
-            steps, mean, square = self._moments.get(i) or (0, torch.zeros_like(p), torch.zeros_like(p))
-            self._moments[i] = steps + 1, mean, square
-            mean.lerp_(g, 1 - beta1)
-            square.mul_(beta2).addcmul_(g, g, value=1 - beta2)
-            step_size = group["lr"] / (1 - beta1 ** (steps + 1))
-            root_correction = (1 - beta2 ** (steps + 1)) ** 0.5
-            p.addcdiv_(mean, square.sqrt().div_(root_correction).add_(group["eps"]), value=-step_size)
+        first = 0
+        for group in self.param_groups:
+            used = [(first + i, p) for i, p in enumerate(group["params"]) if p.grad is not None]
+            first += len(group["params"])
+            for i, p in used:
+                if i not in self._moments:
+                    self._moments[i] = 0, torch.zeros_like(p), torch.zeros_like(p)
+            # Parameters that have taken as many steps take the next together, in loops that torch runs.
+            for steps in {self._moments[i][0] for i, _ in used}:
+                self._step_together([(i, p) for i, p in used if self._moments[i][0] == steps], steps + 1, group)
+
+    def _step_together(self, used: list[tuple[int, Tensor]], steps: int, group: dict[str, Any]) -> None:
+        beta1, beta2 = group["betas"]
+        params: Any = [p for _, p in used]
+        means: Any = [self._moments[i][1] for i, _ in used]
+        squares: Any = [self._moments[i][2] for i, _ in used]
+        self._moments.update({i: (steps, self._moments[i][1], self._moments[i][2]) for i, _ in used})
+        grads: Any = [p.grad for p in params]
+        if group["weight_decay"]:
+            grads = torch._foreach_add(grads, params, alpha=group["weight_decay"])
+        torch._foreach_lerp_(means, grads, 1 - beta1)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, grads, grads, value=1 - beta2)
+        denominators = torch._foreach_sqrt(squares)
+        torch._foreach_div_(denominators, (1 - beta2**steps) ** 0.5)
+        torch._foreach_add_(denominators, group["eps"])
+        torch._foreach_addcdiv_(params, means, denominators, value=-group["lr"] / (1 - beta1**steps))
 
     def state_dict(self) -> dict[str, Any]:
         settings = [{key: value for key, value in group.items() if key != "params"} for group in self.param_groups]
@@ -466,10 +480,13 @@ class _GraphData:
         self._val: list[_Batch] = []
 
     def batches(self, split: str, model: nn.Module) -> Iterable[_Batch]:
+        merges = getattr(model, "merges_nodes", False)
         if split == "train":
-            return map(self._arguments, GraphLoader(self.train, self.batch_size, shuffle=True))
+            train = self.train.merged() if merges else self.train
+            return map(self._arguments, GraphLoader(train, self.batch_size, shuffle=True))
         if not self._val and self.val is not None:
-            self._val = [self._arguments(graphs) for graphs in GraphLoader(self.val, self.batch_size)]
+            val = self.val.merged() if merges else self.val
+            self._val = [self._arguments(graphs) for graphs in GraphLoader(val, self.batch_size)]
         return self._val
 
     @staticmethod

@@ -112,7 +112,7 @@ def test_no_batch_is_one_graph():
 
 def test_consecutive_equals_the_matrix_of_the_vector():
     ptr = torch.tensor([0, *SIZES]).cumsum(0)
-    p = consecutive(ptr, torch.float64)
+    p = consecutive(ptr, dtype=torch.float64)
     assert torch.equal(p.to_dense(), matrix().to(torch.float64).to_dense())
     assert torch.equal(p.T.to_dense(), p.to_dense().T)
 

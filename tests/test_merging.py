@@ -1,0 +1,160 @@
+"""Alike nodes merged: the partition against networkx's colour refinement, the numbers against those of all nodes."""
+
+import copy
+
+import networkx as nx
+import pytest
+import torch
+from torch.nn import functional as F
+
+import gcnlab
+from gcnlab import Graph, GraphClassifier, GraphCollection, GraphLoader, NoStructure, SparseMatrix
+from gcnlab.errors import GcnlabError, InputError
+from gcnlab.merging import alike, merge
+
+
+def collection(weighted: bool = False, one_hot: bool = False) -> GraphCollection:
+    """Stars, cliques, paths, a graph without edges, one without nodes and one with a loop, all in float64.
+
+    X is the degree one-hot (then kept sparse), or whether the node is the first and a constant.
+    """
+    shapes = [nx.star_graph(6), nx.complete_graph(5), nx.path_graph(7), nx.empty_graph(3), nx.empty_graph(0)]
+    shapes += [nx.disjoint_union(nx.complete_graph(4), nx.cycle_graph(4)), nx.star_graph(3)]
+    shapes[-1].add_edge(1, 1)
+    graphs = []
+    for i, shape in enumerate(shapes):
+        edges = torch.tensor([*shape.edges, *((v, u) for u, v in shape.edges if u != v)]).reshape(-1, 2).T.long()
+        low, high = edges.min(0).values, edges.max(0).values
+        weight = (1 + (low + high) % 2).double() if weighted else torch.ones(edges.shape[1], dtype=torch.float64)
+        degree = torch.tensor([d for _, d in shape.degree], dtype=torch.int64)
+        first = torch.arange(len(shape)) == 0
+        x = F.one_hot(degree, 11) if one_hot else torch.stack([first, torch.ones_like(first)], 1)
+        x = x.double()
+        graphs.append(Graph.from_edges(edges, len(shape), weight, x=x, y=i % 3))
+    return GraphCollection.from_graphs(graphs)
+
+
+def refined(graphs: GraphCollection) -> list[set[int]]:
+    """Classes by the textbook: split by the multiset of (weight, class) over neighbours until nothing splits."""
+    whole, n = graphs.whole, graphs.whole.num_nodes
+    dense = whole.adjacency.to_dense()
+    x = whole.x.to_dense() if isinstance(whole.x, SparseMatrix) else whole.x
+    group = torch.repeat_interleave(graphs.sizes)
+    colour = [(int(group[i]), tuple(x[i].tolist()), float(dense[i, i])) for i in range(n)]
+    while True:
+        seen = [
+            (colour[i], tuple(sorted((float(dense[i, j]), str(colour[j])) for j in range(n) if dense[i, j])))
+            for i in range(n)
+        ]
+        names = {key: str(k) for k, key in enumerate(dict.fromkeys(seen))}
+        new = [names[key] for key in seen]
+        if len(set(new)) == len(set(colour)):
+            return [{i for i in range(n) if new[i] == name} for name in set(new)]
+        colour = new
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_alike_is_colour_refinement(weighted):
+    graphs = collection(weighted)
+    group = torch.repeat_interleave(graphs.sizes)
+    classes = alike(graphs.whole.adjacency, graphs.whole.x, group)
+    found = [set((classes == c).nonzero().squeeze(1).tolist()) for c in range(int(classes.max()) + 1)]
+    assert sorted(map(sorted, found)) == sorted(map(sorted, refined(graphs)))
+    assert bool((group[[min(part) for part in found]].diff() >= 0).all())  # numbered graph by graph
+
+
+def test_alike_of_no_nodes():
+    empty = SparseMatrix.from_edges([[], []], num_nodes=0)
+    assert alike(empty, None, torch.empty(0, dtype=torch.int64)).shape == (0,)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("readout", ["mean", "sum", "mean+max+sum", "attention", "set2set"])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_merged_gives_the_numbers_of_all_nodes(weighted, readout, sparse):
+    graphs = collection(weighted, one_hot=sparse)
+    merged = graphs.merged()
+    assert merged.num_nodes < graphs.num_nodes
+    assert isinstance(merged.whole.x, SparseMatrix) == sparse
+    model = GraphClassifier(graphs.num_features, 5, 3, num_layers=2, readout=readout, dropout=0.0).double()
+    results = []
+    for data in (graphs, merged):
+        one = copy.deepcopy(model)
+        for batch in GraphLoader(data, batch_size=4):
+            F.cross_entropy(one(batch.x, batch.a_hat, batch), batch.y).backward()
+        one.eval()
+        batch = data.batch([5, 0, 4, 1])
+        out = one(batch.x, batch.a_hat, batch.p)
+        results.append([out, *(p.grad for p in one.parameters()), *one.buffers()])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
+
+
+def test_merged_counts_nodes_and_keeps_empty_graphs():
+    graphs = collection()
+    merged = graphs.merged()
+    assert merged is not graphs
+    assert len(merged) == len(graphs)
+    batch = merged.batch()
+    assert torch.equal(batch.p.row_sums(), graphs.sizes.double())
+    assert merged.merged() is merged
+    assert merged[1].multiplicity.sum() == 5
+
+
+def test_merged_is_the_collection_where_nothing_is_alike():
+    rigid = nx.balanced_tree(2, 2)
+    edges = torch.tensor([*rigid.edges]).T
+    graphs = GraphCollection.from_graphs([Graph.from_edges(edges, 7, x=torch.arange(7.0).unsqueeze(1), y=0)])
+    assert graphs.merged() is graphs
+
+
+def test_only_a_hat_is_known_of_a_merged_batch():
+    batch = collection().merged().batch()
+    assert batch.a_hat.shape[0] == batch.num_nodes
+    with pytest.raises(InputError, match="a_hat alone"):
+        _ = batch.a_tilde
+
+
+def test_merge_refuses_classes_of_nodes_that_differ():
+    path = Graph.from_edges([[0, 1, 1, 2], [1, 0, 2, 1]])
+    with pytest.raises(GcnlabError, match="differs"):
+        merge(path.a_hat, torch.tensor([0]), torch.zeros(3, dtype=torch.int64))
+
+
+def test_fit_merges_for_models_that_allow_it():
+    graphs = collection()
+    seen = []
+
+    class Watched(NoStructure):
+        def forward(self, x, a_hat, batch=None):
+            seen.append(x.shape[0])
+            return super().forward(x, a_hat, batch)
+
+    class Single(Watched):
+        merges_nodes = False
+
+    for kind in (Watched, Single):
+        gcnlab.fit(kind(2, 4, 3).double(), graphs, epochs=1, select="last", progress=False)
+    assert seen[0] < graphs.num_nodes == seen[1]
+    assert not GraphClassifier(2, 3, 2, readout="sort").merges_nodes
+    assert GraphClassifier(2, 3, 2).merges_nodes
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_loader_slices_are_the_batches_cut_one_by_one(merged):
+    graphs = collection()
+    graphs = graphs.merged() if merged else graphs
+    loader = GraphLoader(graphs, batch_size=2, shuffle=True)
+    for shelf in (2**22, 1):  # all batches from one shelf, and each from its own
+        loader.SHELF = shelf
+        torch.manual_seed(5)
+        order = torch.randperm(len(graphs)).split(2)
+        torch.manual_seed(5)
+        for index, batch in zip(order, loader, strict=True):
+            expected = graphs.batch(index)
+            for name in ("adjacency", "a_hat", "p"):
+                a, b = getattr(batch, name), getattr(expected, name)
+                assert torch.equal(a.to_dense(), b.to_dense())
+                assert torch.equal(a.T.to_dense(), b.to_dense().T)
+            for name in ("x", "y", "ptr", "batch"):
+                assert torch.equal(getattr(batch, name), getattr(expected, name)), name
