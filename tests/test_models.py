@@ -225,8 +225,8 @@ def test_summary():
     lines = [" ".join(line.split()) for line in summary(model, graph.x, graph.a_hat).splitlines()]
     assert lines[:3] == [
         "layer output shape parameters",
-        f"layers.0 (GCNConv) (2, {H}) {(F + 1) * H}",
-        f"layers.1 (GCNConv) (2, {C}) {(H + 1) * C}",
+        f"layers.0 (GCNConv) (2, {H}) {(F + 1) * H} = {F} x {H} + {H}",
+        f"layers.1 (GCNConv) (2, {C}) {(H + 1) * C} = {H} x {C} + {C}",
     ]
     assert lines[3].startswith(f"total: {(F + 1) * H + (H + 1) * C} parameters")
     assert model.training
