@@ -6,7 +6,7 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -362,7 +362,7 @@ def _run_graphs(
         seeds=list(range(num_seeds)),
         test_accuracy=spread(per_fold),
         val_accuracy=spread(val_per_fold),
-        epochs=max(len(result["epoch_seconds"]) for result in results) if protocol == "gin" else epochs,
+        epochs=max(result["epochs"] for result in results),
         epoch_seconds=[seconds for result in results for seconds in result["epoch_seconds"]],
         device=device,
     )
@@ -423,6 +423,20 @@ def _test_scores(recipe: Recipe, graph: Graph, history: History) -> list[dict[st
 def _spread(values: Sequence[float]) -> dict[str, Any]:
     tensor = torch.tensor(values, dtype=torch.float64)
     return {"mean": float(tensor.mean()), "std": float(tensor.std(correction=0)), "per_seed": list(values)}
+
+
+def markdown_row(result: Mapping[str, Any]) -> str:
+    """A result as a row of a Markdown table: recipe, data set, protocol, model, parameters, accuracy, published, time."""
+    accuracy, published = result["test_accuracy"], result["published"]
+    count = len(accuracy.get("per_fold", accuracy["per_seed"]))
+    many = "folds" if "per_fold" in accuracy else "seeds"
+    cells = [
+        result["recipe"], result["dataset"], result["protocol"], result["model"], f"{result['num_parameters']:,}",
+        f"{100 * accuracy['mean']:.2f} ± {100 * accuracy['std']:.2f} ({count} {many})",
+        "" if published is None else f"{100 * published['value']:.1f} ({published['source']})",
+        f"{result['seconds']:.0f} s",
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
 
 
 def write_json(path: str | PathLike[str], result: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ import torch
 
 import gcnlab
 from gcnlab import Graph, GraphClassifier, GraphCollection, GraphLoader, NoStructure, fit
-from gcnlab.protocols import Job, Settings, best_common_epoch, run_job, run_jobs, split, stratified
+from gcnlab.errors import InputError
+from gcnlab.protocols import Job, Settings, best_common_epoch, paired, run_job, run_jobs, split, stratified
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -301,3 +302,44 @@ def test_imdb_binary_by_its_recipe(tmp_path):
     assert result["published"]["value"] == 0.74
     assert result["epochs"] == 5
     assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
+
+
+# -- comparing ----------------------------------------------------------------------------------------------------------
+
+
+def result_of(per_fold, **changes):
+    accuracy = {"per_fold": per_fold, "per_seed": [sum(per_fold) / len(per_fold)]}
+    return {"dataset": "rings", "protocol": "nested", "seeds": [0], "test_accuracy": accuracy, **changes}
+
+
+def test_paired_difference_by_hand():
+    stats = pytest.importorskip("scipy.stats")
+    a = [0.80, 0.75, 0.71, 0.78, 0.74, 0.79, 0.73, 0.77, 0.76, 0.72]
+    b = [0.70, 0.74, 0.70, 0.71, 0.76, 0.70, 0.73, 0.70, 0.72, 0.70]
+    d = torch.tensor(a, dtype=torch.float64) - torch.tensor(b, dtype=torch.float64)
+    found = paired(result_of(a), result_of(b))
+    error = float(((0.1 + 1 / 9) * d.var()) ** 0.5)
+    assert found["difference"] == pytest.approx(0.039)
+    assert found["low"] == pytest.approx(0.039 - 2.262157 * error)  # t of 9 degrees of freedom at 97.5 %
+    assert found["high"] == pytest.approx(0.039 + 2.262157 * error)
+    naive = stats.ttest_rel(a, b)
+    assert found["p"] > naive.pvalue  # the correction widens
+    assert paired(result_of(a), result_of(a)) == {"difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
+
+
+def test_paired_averages_seeds_fold_by_fold():
+    a, b = [0.5] * 10 + [0.9] * 10, [0.5] * 20
+    found = paired(result_of(a, seeds=[0, 1]), result_of(b, seeds=[0, 1]))
+    assert found["difference"] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("changes", [{"dataset": "stars"}, {"protocol": "gin"}, {"seeds": [0, 1]}])
+def test_paired_refuses_other_folds(changes):
+    with pytest.raises(InputError, match=f"differ in {next(iter(changes))}"):
+        paired(result_of([0.5] * 10), result_of([0.5] * 10, **changes))
+
+
+def test_paired_refuses_a_protocol_without_folds():
+    holdout = result_of([0.5], protocol="holdout")
+    with pytest.raises(InputError, match="no folds"):
+        paired(holdout, holdout)
