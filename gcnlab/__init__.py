@@ -9,18 +9,24 @@ from .errors import GcnlabError
 from .graph import Graph
 from .layers import GCNConv, dropout
 from .models import GCN, GraphClassifier, NoStructure
+from .more_layers import APPNP, ChebConv, GATConv, GCN2Conv, GINConv, SAGEConv, SGConv
 from .readout import ClusterPool, Readout, TopKPool
 from .sparse import SparseMatrix
 from .train import Adam, Callback, Checkpoint, EarlyStopping, History, fit, predict
 
 __all__ = [
+    "APPNP",
     "GCN",
     "Adam",
     "Callback",
+    "ChebConv",
     "Checkpoint",
     "ClusterPool",
     "EarlyStopping",
+    "GATConv",
+    "GCN2Conv",
     "GCNConv",
+    "GINConv",
     "GcnlabError",
     "Graph",
     "GraphBatch",
@@ -30,6 +36,8 @@ __all__ = [
     "History",
     "NoStructure",
     "Readout",
+    "SAGEConv",
+    "SGConv",
     "SparseMatrix",
     "TopKPool",
     "batch",

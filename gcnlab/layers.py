@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +12,7 @@ from torch.nn import functional as F
 
 from .errors import InputError, InputTypeError
 from .graph import Features
-from .sparse import SparseMatrix
+from .sparse import SparseMatrix, check_count
 
 if TYPE_CHECKING:
     from torch_geometric.nn import GCNConv as PyGGCNConv
@@ -74,6 +76,26 @@ def glorot_uniform(weight: Tensor) -> Tensor:
     return nn.init.xavier_uniform_(weight)
 
 
+def linear(x: Features, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x W + b.
+
+    Signals [batch, num_nodes, C] stored node by node, as a product with Â leaves them, stay so, uncopied. On a CPU
+    they take oneDNN's 1x1 convolution, the same sum: MKL's product of so tall and thin a matrix, with its derivatives,
+    costs a GCN on 28x28 images up to twice the time (benchmarks/image_layers.py).
+    """
+    if isinstance(x, SparseMatrix) or x.dim() == 2:
+        out = x @ weight
+        return out if bias is None else out + bias
+    by_node = not x.is_contiguous()
+    rows = x.movedim(1, 0) if by_node else x
+    if x.device.type == "cpu" and x.dtype == torch.float32 and len(weight) >= 8:  # below, the product is the faster
+        images = rows.unsqueeze(2).permute(0, 3, 1, 2)  # [.., C, .., 1], channels last
+        out = F.conv2d(images, weight.t()[:, :, None, None], bias).permute(0, 2, 3, 1).squeeze(2)
+    else:
+        out = F.linear(rows, weight.t(), bias)
+    return out.movedim(0, 1) if by_node else out
+
+
 class GCNConv(nn.Module):
     """The graph convolution of Kipf & Welling (2017, equation 2), without its activation.
 
@@ -113,7 +135,9 @@ class GCNConv(nn.Module):
 
     def forward(self, x: Features, a_hat: Any) -> Tensor:
         check_operands(x, a_hat, self.in_channels, self.weight)
-        h = a_hat @ (x @ self.weight)
+        if isinstance(x, Tensor) and self.in_channels <= self.out_channels:  # (Â H) W: Â moves fewer columns
+            return linear(a_hat @ x, self.weight, self.bias)
+        h = a_hat @ linear(x, self.weight)
         return h if self.bias is None else h + self.bias
 
     def extra_repr(self) -> str:
@@ -150,18 +174,144 @@ class GCNConv(nn.Module):
         return conv
 
 
-def check_operands(x: Any, a_hat: Any, in_channels: int, weight: Tensor) -> None:
-    """Raise unless x [..., num_nodes, in_channels] and a_hat [*, num_nodes] fit each other and the weight."""
+class RelationalGCNConv(nn.Module):
+    """A graph convolution with one weight a relation. (Schlichtkrull et al. 2018, equations 2 and 3.)
+
+        H' = sum_r A_r H W_r + b,   with bases W_r = sum_b a_rb V_b
+
+    On the grid of an image with one relation for each of the nine places in a 3x3 window, the centre included, it is
+    `torch.nn.Conv2d`. (The paper's own weight W_0 for a node itself is one relation more, A_r = I.)
+
+    Args:
+        in_channels: columns of H.
+        out_channels: columns of H'.
+        num_relations: number of matrices A_r.
+        num_bases: number of V_b that the W_r are made of; None gives each relation a weight of its own.
+        bias: whether to add b.
+
+    Shapes:
+        x: [num_nodes, in_channels], dense or SparseMatrix, or [batch, num_nodes, in_channels].
+        relations: `num_relations` matrices [num_nodes, num_nodes] as GCNConv takes them, with the normalisation that
+            is wanted; or `grid.relations` (gcnlab.image), for which one convolution computes the sum.
+        output: [num_nodes, out_channels] or [batch, num_nodes, out_channels].
+
+    >>> layer = RelationalGCNConv(2, 3, num_relations=2)
+    >>> layer(torch.ones(5, 2), [torch.eye(5), torch.ones(5, 5)]).shape
+    torch.Size([5, 3])
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, num_relations: int, num_bases: int | None = None, bias: bool = True
+    ) -> None:
+        super().__init__()
+        for name, count in (("num_relations", num_relations), ("num_bases", num_bases)):
+            if count is not None and check_count(name, count) < 1:
+                raise InputError(f"{name}: got {count}, expected at least 1.")
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.num_relations, self.num_bases = num_relations, num_bases
+        # V where there are bases, else W
+        self.weight = nn.Parameter(torch.empty(num_bases or num_relations, in_channels, out_channels))
+        self.coefficient = nn.Parameter(torch.empty(num_relations, num_bases)) if num_bases is not None else None
+        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """W Glorot-uniform with fans of all relations together, as for a convolution's kernel; zero bias."""
+        bound = math.sqrt(6 / (self.num_relations * max(self.in_channels + self.out_channels, 1)))
+        nn.init.uniform_(self.weight, -bound, bound)
+        if self.coefficient is not None:  # of variance 1 / num_bases, so that W has the variance of V
+            nn.init.uniform_(self.coefficient, -math.sqrt(3 / len(self.weight)), math.sqrt(3 / len(self.weight)))
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def relation_weights(self) -> Tensor:
+        """W_r of each relation, [num_relations, in_channels, out_channels]."""
+        return self.weight if self.coefficient is None else torch.tensordot(self.coefficient, self.weight, 1)
+
+    def forward(self, x: Features, relations: Any) -> Tensor:
+        if not isinstance(relations, Sequence):
+            raise InputTypeError(f"relations: got {type(relations).__name__}, expected a list of matrices.")
+        if len(relations) != self.num_relations:
+            raise InputError(
+                f"relations: got {len(relations)} matrices, but the layer has num_relations={self.num_relations}."
+            )
+        for r, a_r in enumerate(relations):
+            check_operands(x, a_r, self.in_channels, self.weight, f"relations[{r}]")
+        weights = self.relation_weights()
+        if hasattr(relations, "convolve") and isinstance(x, Tensor):
+            return relations.convolve(x, weights, self.bias)
+        h = sum(a_r @ (x @ w_r) for a_r, w_r in zip(relations, weights, strict=True))
+        return h if self.bias is None else h + self.bias
+
+    def extra_repr(self) -> str:
+        bases = "" if self.num_bases is None else f", num_bases={self.num_bases}"
+        bias = "" if self.bias is not None else ", bias=False"
+        return f"{self.in_channels}, {self.out_channels}, num_relations={self.num_relations}{bases}{bias}"
+
+    @classmethod
+    def from_conv2d(cls, conv: nn.Conv2d) -> RelationalGCNConv:
+        """The layer with the weights of a 3x3 convolution, W_r = kernel[:, :, place of r]^T.
+
+        On `grid_graph(height, width).relations` it gives the convolution's numbers. Raises InputError for a
+        convolution that does not map the nodes of a grid to the same nodes.
+        """
+        if not isinstance(conv, nn.Conv2d):
+            raise InputTypeError(f"conv: got {type(conv).__name__}, expected a torch.nn.Conv2d.")
+        padding = (1, 1) if conv.padding == "same" else conv.padding
+        found = (conv.kernel_size, conv.stride, padding, conv.dilation, conv.groups, conv.padding_mode)
+        names = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+        for name, value, usual in zip(names, found, ((3, 3), (1, 1), (1, 1), (1, 1), 1, "zeros"), strict=True):
+            if value != usual:
+                raise InputError(f"conv: has {name}={value}, expected a Conv2d with {name}={usual}.")
+        layer = cls(conv.in_channels, conv.out_channels, 9, bias=conv.bias is not None).to(conv.weight)
+        with torch.no_grad():
+            layer.weight.copy_(conv.weight.flatten(2).permute(2, 1, 0))
+            if layer.bias is not None and conv.bias is not None:
+                layer.bias.copy_(conv.bias)
+        return layer
+
+    def to_conv2d(self) -> nn.Conv2d:
+        """The 3x3 convolution with these weights."""
+        if self.num_relations != 9:
+            raise InputError(
+                f"to_conv2d: the layer has {self.num_relations} relations, expected 9, one a place of 3x3."
+            )
+        conv = nn.Conv2d(self.in_channels, self.out_channels, 3, padding=1, bias=self.bias is not None).to(self.weight)
+        with torch.no_grad():
+            conv.weight.copy_(self.relation_weights().permute(2, 1, 0).view_as(conv.weight))
+            if self.bias is not None and conv.bias is not None:
+                conv.bias.copy_(self.bias)
+        return conv
+
+    def tie_relations(self) -> GCNConv:
+        """The isotropic layer: one weight for all relations, the mean of the W_r.
+
+        A GCNConv, since sum_r A_r H W = (sum_r A_r) H W. On an image's grid: with `a_tilde` it is the convolution
+        whose kernel holds the same weight nine times, with `a_hat` the layer of Kipf & Welling.
+        """
+        layer = GCNConv(self.in_channels, self.out_channels, bias=self.bias is not None).to(self.weight)
+        with torch.no_grad():
+            layer.weight.copy_(self.relation_weights().mean(0))
+            if self.bias is not None and layer.bias is not None:
+                layer.bias.copy_(self.bias)
+        return layer
+
+
+def check_operands(x: Any, a_hat: Any, in_channels: int, weight: Tensor, name: str = "a_hat") -> None:
+    """Raise unless x [..., num_nodes, in_channels] and a_hat [*, num_nodes] fit each other and the weight.
+
+    `name` is what errors call the matrix.
+    """
     if not isinstance(x, (Tensor, SparseMatrix)):
         raise InputTypeError(f"x: got {type(x).__name__}, expected a tensor or a SparseMatrix.")
     if not hasattr(a_hat, "shape") or not isinstance(getattr(a_hat, "dtype", x.dtype), torch.dtype):
         raise InputTypeError(
-            f"a_hat: got {type(a_hat).__name__}, expected a matrix: graph.a_hat, a SparseMatrix, a dense or sparse "
+            f"{name}: got {type(a_hat).__name__}, expected a matrix: graph.a_hat, a SparseMatrix, a dense or sparse "
             "tensor; SparseMatrix.from_scipy and from_dense make one."
         )
     if isinstance(a_hat, Tensor) and not a_hat.is_floating_point():
         raise InputTypeError(
-            f"a_hat: got a tensor of {a_hat.dtype}, expected a matrix of floats; "
+            f"{name}: got a tensor of {a_hat.dtype}, expected a matrix of floats; "
             "an edge_index becomes one through Graph.from_edges(edge_index, num_nodes).a_hat."
         )
     shape = x.shape
@@ -172,19 +322,19 @@ def check_operands(x: Any, a_hat: Any, in_channels: int, weight: Tensor) -> None
         )
     if len(a_hat.shape) != 2 or a_hat.shape[1] != shape[-2]:
         raise InputError(
-            f"a_hat: got shape {tuple(a_hat.shape)}, expected [{shape[-2]}, {shape[-2]}] for x of shape {tuple(shape)}."
+            f"{name}: got shape {tuple(a_hat.shape)}, expected [{shape[-2]}, {shape[-2]}] for x of shape {tuple(shape)}."
         )
     if isinstance(a_hat, Tensor) and a_hat.layout != torch.strided and len(shape) == 3:
         raise InputError(
-            "a_hat: a torch sparse tensor takes x [num_nodes, C] alone; SparseMatrix.from_torch(a_hat) takes a batch."
+            f"{name}: a torch sparse tensor takes x [num_nodes, C] alone; SparseMatrix.from_torch({name}) takes a batch."
         )
     is_autocast = torch.is_autocast_enabled(weight.device.type)
     if x.dtype != weight.dtype and not is_autocast:
         raise InputError(f"x: got {x.dtype}, but the layer has {weight.dtype}; convert x or the layer with .to(dtype).")
     if isinstance(a_hat, Tensor) and a_hat.dtype != x.dtype and not is_autocast:
-        raise InputError(f"a_hat: got {a_hat.dtype}, but x is {x.dtype}; convert one with .to(dtype).")
-    for name, operand in (("x", x), ("a_hat", a_hat)):
+        raise InputError(f"{name}: got {a_hat.dtype}, but x is {x.dtype}; convert one with .to(dtype).")
+    for operand_name, operand in (("x", x), (name, a_hat)):
         if getattr(operand, "device", weight.device) != weight.device:
             raise InputError(
-                f"{name}: is on {operand.device}, but the layer on {weight.device}; move one with .to(device)."
+                f"{operand_name}: is on {operand.device}, but the layer on {weight.device}; move one with .to(device)."
             )

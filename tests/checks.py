@@ -360,6 +360,17 @@ def check_compile(case: LayerCase) -> None:
         assert_close(found, wanted, 1e-5)
 
 
+def check_export(case: LayerCase) -> None:
+    """torch.export gives a program with the same numbers, for other features and another graph of as many edges."""
+    edges = ZOO["undirected"]
+    layer, operator = case.layer(torch.float32), case.operator(edges.graph(torch.float32))
+    x = case.x(edges, dtype=torch.float32)
+    with compiling(), torch.no_grad():
+        program = torch.export.export(layer, (x, operator)).module()
+        other = case.operator(edges.renamed(torch.arange(6, -1, -1)).graph(torch.float32))
+        assert_close(program(x + 1, other), layer(x + 1, other), 1e-6)
+
+
 def _weight_grads(layer: nn.Module, out: Tensor) -> tuple[Tensor, ...]:
     return torch.autograd.grad(out.square().sum(), tuple(layer.parameters()))
 
@@ -376,4 +387,5 @@ LAYER_CHECKS = (
     check_empty,
     check_vmap,
     check_compile,
+    check_export,
 )

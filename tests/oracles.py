@@ -74,3 +74,70 @@ def gcn_two_layers(x, operator, weight_0, bias_0, weight_1, bias_1):
 def row_normalized(x):
     """Rows divided by their sum; a row that sums to zero stays."""
     return np.array([row / row.sum() if row.sum() != 0 else row for row in np.asarray(x, dtype=np.float64)])
+
+
+def cheb_layer(x, l_tilde, weights, bias=0.0):
+    """sum_k T_k(L̃) X W_k + b (Defferrard et al. 2016, equation 4), each T_k written out in powers of L̃."""
+    out = np.zeros((len(x), weights[0].shape[1])) + bias
+    for k, weight in enumerate(weights):
+        for power, coefficient in enumerate(np.polynomial.chebyshev.cheb2poly([0.0] * k + [1.0])):
+            out += coefficient * np.linalg.matrix_power(l_tilde, power) @ x @ weight
+    return out
+
+
+def sgc_layer(x, operator, num_hops, weight, bias=0.0):
+    """Â^K X W + b (Wu et al. 2019, equation 8, before its softmax)."""
+    return np.linalg.matrix_power(operator, num_hops) @ x @ weight + bias
+
+
+def appnp(h, operator, num_iterations, alpha):
+    """Z_K as its sum (1-α)^K Â^K H + α sum_{k<K} (1-α)^k Â^k H: what equation 4 of Gasteiger et al. 2019 unrolls to."""
+    term, total = h, np.zeros_like(h)
+    for k in range(num_iterations):
+        total = total + alpha * (1 - alpha) ** k * term
+        term = operator @ term
+    return total + (1 - alpha) ** num_iterations * term
+
+
+def gcn2_layer(x, x_0, operator, weight, alpha, beta):
+    """((1-α) Â H + α H_0) ((1-β) I + β W) (Chen et al. 2020, equation 5, before its activation)."""
+    identity = np.identity(len(weight))
+    return ((1 - alpha) * operator @ x + alpha * x_0) @ ((1 - beta) * identity + beta * weight)
+
+
+def sage_layer(x, neighbours, root_weight, weight, bias=0.0):
+    """W [h_i, n_i] of each node, n_i its aggregated neighbours (Hamilton et al. 2017, algorithm 1, line 5)."""
+    stacked = np.concatenate([root_weight, weight])
+    return np.concatenate([x, neighbours], 1) @ stacked + bias
+
+
+def neighbour_max(x, operator):
+    """The largest x_j, feature by feature, over the j with an entry (i, j); 0 where there is none."""
+    out = np.zeros((len(operator), x.shape[1]))
+    for i, row in enumerate(operator):
+        if row.any():
+            out[i] = x[row != 0].max(0)
+    return out
+
+
+def gin_layer(x, a, eps, weight_1, bias_1, weight_2, bias_2):
+    """MLP((1 + ε) h_i + sum_j a_ij h_j), an MLP of two layers (Xu et al. 2019, equation 4.1)."""
+    out = np.zeros((len(x), weight_2.shape[1]))
+    for i in range(len(x)):
+        message = (1 + eps) * x[i] + sum((a[i, j] * x[j] for j in range(len(x))), np.zeros(x.shape[1]))
+        out[i] = np.maximum(message @ weight_1 + bias_1, 0.0) @ weight_2 + bias_2
+    return out
+
+
+def gat_head(x, a_tilde, weight, source, target, negative_slope=0.2):
+    """sum_j α_ij W h_j of one head, α the softmax over the j with an entry (i, j) (Veličković et al. 2018, eqs. 1, 3)."""
+    h = x @ weight
+    out = np.zeros_like(h)
+    for i in range(len(x)):
+        neighbours = [j for j in range(len(x)) if a_tilde[i, j] != 0]
+        if neighbours:
+            score = np.array([np.concatenate([target, source]) @ np.concatenate([h[i], h[j]]) for j in neighbours])
+            score = np.where(score > 0, score, negative_slope * score)
+            share = np.exp(score - score.max()) / np.exp(score - score.max()).sum()
+            out[i] = sum(share[n] * h[j] for n, j in enumerate(neighbours))
+    return out

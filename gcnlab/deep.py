@@ -1,0 +1,127 @@
+"""What keeps the nodes of a deep graph network apart: edges or nodes dropped, their distances kept, all depths read.
+
+The rest is one line each where a model is written: a residual `h = h + conv(norm(h).relu(), a_hat)`, with
+`torch.nn.LayerNorm(C)` or `torch.nn.BatchNorm1d(C)` as norm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import InputError
+from .graph import Features
+from .layers import dropout
+from .sparse import SparseMatrix, check_count
+
+
+def drop_edge(adjacency: SparseMatrix, p: float = 0.5, training: bool = True, pairs: bool = True) -> SparseMatrix:
+    """A without a random share of its edges, drawn anew at each call (DropEdge, Rong et al. 2020, equation 1).
+
+    The paper normalises what is left: `Graph(drop_edge(graph.adjacency, p)).a_hat` is the matrix of one training step.
+    What is normalised already keeps its values: `drop_edge(graph.a_hat, p)` is not normalised.
+
+    Args:
+        adjacency: [num_nodes, num_nodes].
+        p: probability of dropping an edge.
+        training: otherwise A is returned as it is.
+        pairs: whether (i, j) and (j, i) stay or go together, so that an undirected graph stays one; False draws
+            for each entry.
+
+    Raises:
+        InputError: p is no probability, or pairs=True and some (i, j) has no (j, i).
+
+    >>> edges = SparseMatrix.from_dense([[0.0, 1.0], [1.0, 0.0]])
+    >>> [drop_edge(edges, 0.5).nnz in (0, 2) for _ in range(3)]
+    [True, True, True]
+    """
+    if not 0 <= p <= 1:
+        raise InputError(f"p: got {p}, expected a probability between 0 and 1.")
+    if not training or p == 0:
+        return adjacency
+    coin = torch.rand(adjacency.nnz, device=adjacency.device)
+    if pairs:
+        # The transpose of a symmetric pattern is the pattern itself, so what stands at e in it came from e's partner.
+        t = adjacency.with_value(torch.arange(adjacency.nnz, device=adjacency.device)).T
+        if not (torch.equal(t.rowptr, adjacency.rowptr) and torch.equal(t.col, adjacency.col)):
+            raise InputError(
+                "adjacency: some entry (i, j) has no (j, i); pass pairs=False, or graph.to_undirected().adjacency."
+            )
+        coin = torch.where(adjacency.row <= adjacency.col, coin, coin[t.value])
+    keep = coin >= p
+    kept = torch.cat([keep.new_zeros(1, dtype=torch.int64), keep.cumsum(0)])
+    rowptr = kept[adjacency.rowptr.long()].to(adjacency.rowptr.dtype)
+    left = SparseMatrix(rowptr, adjacency.col[keep], adjacency.value[keep], adjacency.shape)
+    return left._mark_symmetric() if pairs and adjacency.T is adjacency else left
+
+
+def drop_node(x: Features, p: float = 0.5, training: bool = True) -> Features:
+    """Zero each row of x with probability p and divide the others by 1 - p (DropNode, Feng et al. 2020, section 3.1).
+
+    Args:
+        x: [num_nodes, C], dense or SparseMatrix, or [batch, num_nodes, C].
+        p: a probability between 0 and 1.
+        training: otherwise x is returned as it is.
+    """
+    if not training or p == 0:
+        return x
+    factor: Any = dropout(torch.ones(x.shape[:-1], dtype=x.dtype, device=x.device), p)
+    return x.scale(rows=factor) if isinstance(x, SparseMatrix) else x * factor.unsqueeze(-1)
+
+
+def pair_norm(h: Tensor, scale: float = 1.0, eps: float = 1e-5) -> Tensor:
+    """Keep the mean squared distance of node pairs at 2 scale² (PairNorm, Zhao & Akoglu 2020, equations 10 and 11).
+
+        h' = scale (h_i - m) / sqrt(mean_j |h_j - m|² + eps),   m = mean_j h_j
+
+    h is [num_nodes, C], or [batch, num_nodes, C], each of the batch by itself.
+
+    >>> pair_norm(torch.tensor([[1.0], [3.0]]), eps=0.0)
+    tensor([[-1.],
+            [ 1.]])
+    """
+    h = h - h.mean(-2, keepdim=True)
+    return scale * h * (h.square().sum(-1, keepdim=True).mean(-2, keepdim=True) + eps).rsqrt()
+
+
+class JumpingKnowledge(nn.Module):
+    """One representation of a node from those of all layers (Xu et al. 2018, section 4).
+
+        cat: [h_1, ..., h_L]      max: max_l h_l, channel by channel
+        lstm: sum_l softmax_l(w . LSTM(h_1, ..., h_L)_l + b) h_l, a bidirectional LSTM over the layers of each node
+
+    Args:
+        kind: "cat", "max" or "lstm".
+        channels: C, which "lstm" needs.
+        num_layers: L, which "lstm" needs; each direction of it has L C / 2 hidden channels.
+
+    Shapes:
+        hs: L tensors [..., num_nodes, C]; "lstm" takes [num_nodes, C] alone.
+        output: [..., num_nodes, L C] for "cat", else [..., num_nodes, C].
+
+    >>> JumpingKnowledge("max")([torch.tensor([[1.0, 5.0]]), torch.tensor([[2.0, 3.0]])])
+    tensor([[2., 5.]])
+    """
+
+    def __init__(self, kind: str = "cat", channels: int | None = None, num_layers: int | None = None) -> None:
+        super().__init__()
+        if kind not in ("cat", "max", "lstm"):
+            raise InputError(f'kind: got {kind!r}, expected "cat", "max" or "lstm".')
+        self.kind = kind
+        if kind == "lstm":
+            if channels is None or num_layers is None:
+                raise InputError('channels, num_layers: kind="lstm" has weights, so it needs both.')
+            hidden = check_count("num_layers", num_layers) * check_count("channels", channels) // 2
+            self.lstm = nn.LSTM(channels, hidden, bidirectional=True, batch_first=True)
+            self.score = nn.Linear(2 * hidden, 1)
+
+    def forward(self, hs: Sequence[Tensor]) -> Tensor:
+        if self.kind == "cat":
+            return torch.cat(list(hs), -1)
+        if self.kind == "max":
+            return torch.stack(list(hs)).amax(0)
+        h = torch.stack(list(hs), 1)  # [num_nodes, L, C]
+        return (self.score(self.lstm(h)[0]).softmax(1) * h).sum(1)

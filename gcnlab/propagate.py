@@ -1,0 +1,156 @@
+"""Propagation without weights: of features before a linear model, of labels, and of a model's predictions and errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .errors import InputError, InputTypeError
+from .graph import SPARSE_BELOW, Features
+from .sparse import SparseMatrix, check_count
+
+
+def propagate(x: Features, a_hat: Any, num_hops: int = 1) -> Features:
+    """Â^K X, one product after the other.
+
+    Args:
+        x: [num_nodes, C] or [batch, num_nodes, C]. A SparseMatrix stays one while under 15 % of it is non-zero.
+        a_hat: [num_nodes, num_nodes].
+        num_hops: K.
+
+    >>> propagate(torch.tensor([[1.0], [0.0]]), torch.tensor([[0.0, 2.0], [2.0, 0.0]]), num_hops=3)
+    tensor([[0.],
+            [8.]])
+    """
+    for _ in range(check_count("num_hops", num_hops)):
+        x = a_hat @ x
+        if isinstance(x, SparseMatrix) and x.density >= SPARSE_BELOW:
+            x = x.to_dense()
+    return x
+
+
+@torch.no_grad()
+def label_propagation(
+    y: Tensor, mask: Tensor, s: Any, alpha: float = 0.9, num_iterations: int = 50, num_classes: int | None = None
+) -> Tensor:
+    """Labels spread over the edges (Zhou et al. 2004), scores [num_nodes, num_classes]; the largest is the prediction.
+
+        G_0 = one-hot labels, zero where unknown,   G_{t+1} = clamp((1 - α) G_0 + α S G_t, 0, 1)
+
+    Args:
+        y: class numbers, int64 [num_nodes]; those outside the mask are not read.
+        mask: the nodes whose label is known, bool [num_nodes].
+        s: S = D^-1/2 A D^-1/2, [num_nodes, num_nodes]: `graph.normalize(None)`, without added loops.
+        alpha: α, the share of the neighbours, from 0 to 1.
+        num_iterations: at least 0.
+        num_classes: by default the largest known label + 1.
+
+    Raises:
+        InputError, InputTypeError: shapes that do not fit, no known label, or one that is not a class.
+
+    >>> from gcnlab import Graph
+    >>> path = Graph.from_edges([[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]])
+    >>> ends = torch.tensor([True, False, False, True])
+    >>> label_propagation(torch.tensor([0, -1, -1, 1]), ends, path.normalize(None)).argmax(1)
+    tensor([0, 0, 1, 1])
+    """
+    known = _known_labels(y, mask, s, num_classes)
+    start = torch.zeros(y.shape[0], known.shape[1], dtype=getattr(s, "dtype", known.dtype), device=y.device)
+    start[mask] = known.to(start.dtype)
+    return _diffuse(start, s, alpha, num_iterations, 0.0)
+
+
+@torch.no_grad()
+def correct_and_smooth(
+    probabilities: Tensor,
+    y: Tensor,
+    mask: Tensor,
+    s: Any,
+    correct_alpha: float = 0.8,
+    smooth_alpha: float = 0.8,
+    num_iterations: int = 50,
+    scale: float | None = None,
+) -> Tensor:
+    """A model's predictions, corrected by its errors on the known labels and smoothed (Huang et al. 2021, section 2).
+
+        correct: E_0 = Y - Z where Y is known, else 0;   E_{t+1} = clamp((1 - α_1) E_0 + α_1 S E_t, -1, 1)
+                 Z' = Z + σ E_i / |E_i|_1,   σ = the mean of |E_0|_1 over the known labels          (scale=None)
+                 Z' = Z + scale * E, E held at E_0 where Y is known                                 (scale=number)
+        smooth:  G_0 = Y where known, else Z';   G_{t+1} = clamp((1 - α_2) G_0 + α_2 S G_t, 0, 1)
+
+    Args:
+        probabilities: Z [num_nodes, num_classes], after the softmax: an MLP's, say, which saw no edge.
+        y: class numbers, int64 [num_nodes]; those outside the mask are not read.
+        mask: the nodes whose label is known, bool [num_nodes]: those the model was trained on.
+        s: S = D^-1/2 A D^-1/2, [num_nodes, num_nodes]: `graph.normalize(None)`, without added loops.
+        correct_alpha: α_1, from 0 to 1.
+        smooth_alpha: α_2, from 0 to 1.
+        num_iterations: of either step.
+        scale: of the errors; None for the paper's "autoscale".
+
+    Returns scores [num_nodes, num_classes]; the largest is the prediction.
+
+    Raises:
+        InputError, InputTypeError: shapes that do not fit, no known label, or one that is not a class.
+
+    >>> from gcnlab import Graph
+    >>> pair = Graph.from_edges([[0, 1], [1, 0]])
+    >>> wrong_on_the_first = torch.tensor([[0.4, 0.6], [0.4, 0.6]])
+    >>> known = torch.tensor([True, False])
+    >>> correct_and_smooth(wrong_on_the_first, torch.tensor([0, -1]), known, pair.normalize(None)).argmax(1)
+    tensor([0, 0])
+    """
+    z = probabilities
+    if z.dim() != 2 or z.shape[0] != y.shape[0]:
+        raise InputError(f"probabilities: got shape {tuple(z.shape)}, expected [{y.shape[0]}, num_classes].")
+    known = _known_labels(y, mask, s, z.shape[1]).to(z.dtype)
+    error = torch.zeros_like(z)
+    error[mask] = known - z[mask]
+    if scale is None:
+        spread = _diffuse(error, s, correct_alpha, num_iterations, -1.0)
+        sigma = error.abs().sum() / known.shape[0]
+        factor = sigma / spread.abs().sum(1, keepdim=True)
+        # As the authors' code: a node that next to no error reaches must not have that blown up.
+        corrected = z + torch.where(factor > 1000, 1.0, factor) * spread
+    else:
+        corrected = z + scale * _diffuse(error, s, correct_alpha, num_iterations, -1.0, fixed=mask)
+    return _diffuse(torch.where(mask.unsqueeze(1), error + z, corrected), s, smooth_alpha, num_iterations, 0.0)
+
+
+def _diffuse(
+    start: Tensor, s: Any, alpha: float, num_iterations: int, low: float, fixed: Tensor | None = None
+) -> Tensor:
+    """G_{t+1} = (1 - α) G_0 + α S G_t, within low and 1; the rows of `fixed` stay at G_0."""
+    if not 0 <= alpha <= 1:
+        raise InputError(f"alpha: got {alpha}, expected at least 0 and at most 1.")
+    g = start
+    for _ in range(check_count("num_iterations", num_iterations)):
+        g = torch.lerp(start, s @ g, alpha)
+        # A hub's row of S sums to more than 1, so that the sum may leave the range of what is propagated.
+        g = g.clamp(low, 1.0) if fixed is None else torch.where(fixed.unsqueeze(1), start, g)
+    return g
+
+
+def _known_labels(y: Tensor, mask: Tensor, s: Any, num_classes: int | None) -> Tensor:
+    """The labels of the mask, one-hot [number known, num_classes] int64, of checked arguments."""
+    if y.dtype != torch.int64 or mask.dtype != torch.bool:
+        raise InputTypeError(
+            f"y and mask: got {y.dtype} and {mask.dtype}, expected int64 class numbers and a bool mask."
+        )
+    if y.dim() != 1 or mask.shape != y.shape or tuple(s.shape) != (y.shape[0], y.shape[0]):
+        raise InputError(
+            f"y, mask and s: got shapes {tuple(y.shape)}, {tuple(mask.shape)} and {tuple(s.shape)}, "
+            "expected [num_nodes] twice and [num_nodes, num_nodes]."
+        )
+    known = y[mask]
+    if not known.shape[0]:
+        raise InputError("mask: holds no node, so there is no label to propagate.")
+    limit = int(known.max()) + 1 if num_classes is None else num_classes
+    bad = (known < 0) | (known >= limit)
+    if bool(bad.any()):
+        node = int(mask.nonzero()[bad.nonzero()[0, 0], 0])
+        raise InputError(f"y: node {node} is in the mask and has label {int(y[node])}, expected 0 to {limit - 1}.")
+    return F.one_hot(known, limit)
