@@ -47,7 +47,8 @@ class Graph:
     Args:
         adjacency: SparseMatrix [N, N].
         x: features [N, F], dense or SparseMatrix; kept as a SparseMatrix while under 15 % of it is non-zero.
-        y: labels: int64 [N] for nodes (-1 = unlabelled), or a single one (0-d) for the graph.
+        y: labels: int64 [N] for nodes (-1 = unlabelled), or a single one (0-d) for the graph. Or targets, which are floats
+            (NaN = missing): [N] or [N, T] for nodes, 0-d or [1, T] for the graph.
         train_mask: bool [N]; the masks must not overlap, nor hold a node without a label.
         val_mask: likewise.
         test_mask: likewise.
@@ -125,7 +126,8 @@ class Graph:
     def __repr__(self) -> str:
         parts = [f"{self.num_nodes} nodes", f"{self.num_edges} stored edges"]
         parts += [f"{self.num_features} features"] if self.x is not None else []
-        parts += [f"{self.num_classes} classes"] if self.y is not None and self.y.dim() == 1 else []
+        has_classes = self.y is not None and self.y.dim() == 1 and not self.y.is_floating_point()
+        parts += [f"{self.num_classes} classes"] if has_classes else []
         return f"Graph({(self.name + ': ') if self.name else ''}{', '.join(parts)})"
 
     # -- making one ---------------------------------------------------------------------------------------------------
@@ -148,10 +150,10 @@ class Graph:
 
         Args:
             edge_index: integers [2, num_edges]; see `SparseMatrix.from_edges`.
-            num_nodes: N; by default the rows of x, else the length of y, else the largest id + 1.
+            num_nodes: N; by default the rows of x, else those of y ([1, T] is the graph's), else the largest id + 1.
             edge_weight: [num_edges]; by default ones.
             x: features [N, F], dense or SparseMatrix.
-            y: labels [N], or one (0-d) for the graph.
+            y: labels [N], or one (0-d) for the graph; or targets, as for `Graph`.
             train_mask: bool [N].
             val_mask: bool [N].
             test_mask: bool [N].
@@ -168,7 +170,8 @@ class Graph:
         y = None if y is None else as_tensor("y", y, "class numbers")
         if num_nodes is None:
             shape: Sequence[int] = x.shape if x is not None else y.shape if y is not None else ()
-            num_nodes = int(shape[0]) if len(shape) else None
+            is_of_graph = x is None and len(shape) == 2 and shape[0] == 1
+            num_nodes = int(shape[0]) if len(shape) and not is_of_graph else None
         adjacency = SparseMatrix.from_edges(edge_index, num_nodes, edge_weight, duplicates=duplicates)
         num_given = edge_index.shape[1] if hasattr(edge_index, "shape") else len(edge_index[0])
         return cls(
@@ -312,6 +315,45 @@ class Graph:
             options["y"] = y.squeeze(1)
         return cls.from_edges(data.edge_index, data.num_nodes, weight, **options)
 
+    @classmethod
+    def from_mesh(
+        cls, vertices: Any, faces: Any, *, features: str = "coordinates", weight: str | None = None, **options: Any
+    ) -> Graph:
+        """From a triangle mesh: a node for each vertex, an edge in both directions for each side of a triangle.
+
+        Args:
+            vertices: coordinates [num_vertices, 3], or [num_vertices, 2] of a flat mesh; their dtype is that of X.
+            faces: vertex ids [num_faces, 3], from 0. A vertex without a triangle is an isolated node.
+            features: X: "coordinates", "normals", or both joined by "+". The normal of a vertex has length 1 and the
+                direction of the sum of its triangles' normals times their areas, outwards where a triangle's vertices
+                are in counter-clockwise order seen from outside; it is 0 where that sum is.
+            weight: None: every edge has weight 1. "length": the distance between its two vertices.
+            **options: as for `Graph`, but x.
+
+        >>> square = Graph.from_mesh([[0, 0], [1, 0], [1, 1], [0, 1]], [[0, 1, 2], [0, 2, 3]], weight="length")
+        >>> square.adjacency.to_dense()
+        tensor([[0.0000, 1.0000, 1.4142, 1.0000],
+                [1.0000, 0.0000, 1.0000, 0.0000],
+                [1.4142, 1.0000, 0.0000, 1.0000],
+                [1.0000, 0.0000, 1.0000, 0.0000]])
+        """
+        vertices, faces = _check_mesh(vertices, faces)
+        kinds = {"coordinates": lambda: vertices, "normals": lambda: _vertex_normals(vertices, faces)}
+        unknown = [kind for kind in features.split("+") if kind not in kinds]
+        if unknown:
+            raise InputError(f'features: got {features!r}, expected "coordinates", "normals" or "coordinates+normals".')
+        if weight not in (None, "length"):
+            raise InputError(f'weight: got {weight!r}, expected None or "length".')
+        pairs, _ = unordered_pairs(faces.flatten(), faces.roll(-1, 1).flatten(), len(vertices))
+        length = (vertices[pairs[0]] - vertices[pairs[1]]).norm(dim=1) if weight == "length" else None
+        return cls.from_edges(
+            torch.cat([pairs, pairs.flip(0)], 1),
+            len(vertices),
+            None if length is None else length.repeat(2),
+            x=torch.cat([kinds[kind]() for kind in features.split("+")], 1),
+            **options,
+        )
+
     def replace(self, **changes: Any) -> Graph:
         """A copy with some of the constructor's arguments changed; what is derived from A is shared if A stays."""
         keys = ("adjacency", "x", "y", "train_mask", "val_mask", "test_mask", "node_names", "class_names", "name")
@@ -364,7 +406,7 @@ class Graph:
 
     @property
     def num_classes(self) -> int:
-        """C: the number of class names if given, else the largest label + 1; 0 where there are no labels."""
+        """C: the number of class names if given, else the largest label + 1; 0 where there are no labels, or floats."""
         if self.class_names is not None:
             return len(self.class_names)
         if self.y is None or not self.y.numel() or self.y.is_floating_point():
@@ -576,7 +618,7 @@ class Graph:
         x = self.x.to_dense() if isinstance(self.x, SparseMatrix) else self.x
         if x is not None:
             networkx.set_node_attributes(graph, dict(zip(names, x.tolist(), strict=True)), "x")
-        if self.y is not None and self.y.dim():
+        if self.y is not None and self.y.shape[:1] == (self.num_nodes,):
             networkx.set_node_attributes(graph, dict(zip(names, self.y.tolist(), strict=True)), "y")
         source, target = self.edge_index.tolist()
         for u, v, weight in zip(source, target, self.adjacency.value.tolist(), strict=True):
@@ -687,7 +729,7 @@ def _check_labels(y: Any, num_nodes: int, num_classes: int | None) -> Tensor:
     y = as_tensor("y", y, "class numbers")
     if y.dim() == 0 or (y.dim() == 1 and y.shape[0] == num_nodes):
         if y.is_floating_point():
-            return y
+            return check_targets(y)
         y = y.long()
         bad = (y < -1) | (y >= num_classes) if num_classes is not None else y < -1
         if bool(bad.any()):
@@ -697,9 +739,21 @@ def _check_labels(y: Any, num_nodes: int, num_classes: int | None) -> Tensor:
                 f"y: label {int(y.reshape(-1)[at])} at {at}; labels must be at least 0{limit}, or -1 for unlabelled."
             )
         return y
-    if y.dim() == 2 and y.shape[0] == num_nodes:
-        return y.float()  # several targets a node
-    raise InputError(f"y: got shape {tuple(y.shape)}, expected [{num_nodes}], one label a node, or a single label.")
+    if y.dim() == 2 and y.shape[0] in (num_nodes, 1):  # several targets a node, or of the graph
+        return check_targets(y if y.is_floating_point() else y.float())
+    raise InputError(
+        f"y: got shape {tuple(y.shape)}, expected [{num_nodes}], one label a node, or a single label; "
+        "several targets of the graph are [1, num_targets]."
+    )
+
+
+def check_targets(y: Tensor) -> Tensor:
+    """Targets, of which NaN are missing ones; raises InputError with the first that is infinite."""
+    bad = y.isinf()
+    if bool(bad.any()):
+        at = bad.nonzero()[0].tolist()
+        raise InputError(f"y: target {float(y[tuple(at)])} at {at}; a target is a finite number, or NaN if missing.")
+    return y
 
 
 def _check_mask(name: str, mask: Any, num_nodes: int, y: Tensor | None) -> Tensor:
@@ -742,6 +796,51 @@ def _check_nodes(nodes: Any, num_nodes: int) -> Tensor:
         at = int(bad.nonzero()[0])
         raise InputError(f"nodes: id {int(nodes[at])} at {at}, but ids must be at least 0 and below {num_nodes}.")
     return nodes.long()
+
+
+def unordered_pairs(first: Tensor, second: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
+    """The distinct {first[e], second[e]}, smaller id first, [2, num_pairs], and how often each is given, [num_pairs]."""
+    key = torch.minimum(first, second) * num_nodes + torch.maximum(first, second)
+    key, count = torch.unique(key, return_counts=True)
+    return torch.stack([key // max(num_nodes, 1), key % max(num_nodes, 1)]), count
+
+
+def _check_mesh(vertices: Any, faces: Any) -> tuple[Tensor, Tensor]:
+    """vertices [num_vertices, 2 or 3] in floats and faces [num_faces, 3] in int64, or a clear error."""
+    vertices = as_tensor("vertices", vertices, "coordinates, [num_vertices, 3]")
+    if vertices.dim() != 2 or vertices.shape[1] not in (2, 3):
+        raise InputError(f"vertices: got shape {tuple(vertices.shape)}, expected [num_vertices, 3].")
+    vertices = vertices if vertices.is_floating_point() else vertices.float()
+    check_features_finite(vertices, "vertices")
+    faces = as_tensor("faces", faces, "vertex ids, [num_faces, 3]")
+    if not faces.numel():
+        return vertices, torch.empty(0, 3, dtype=torch.int64, device=vertices.device)
+    if faces.is_floating_point() or faces.is_complex() or faces.dtype == torch.bool:
+        raise InputTypeError(f"faces: got dtype {faces.dtype}, expected integers, the vertex ids of each triangle.")
+    if faces.dim() != 2 or faces.shape[1] != 3:
+        hint = "; cut each face into triangles" if faces.dim() == 2 and faces.shape[1] == 4 else ""
+        hint = "; its transpose has: pass faces.T" if faces.dim() == 2 and faces.shape[0] == 3 else hint
+        raise InputError(f"faces: got shape {tuple(faces.shape)}, expected [num_faces, 3]{hint}.")
+    faces = faces.long()
+    for bad, problem in (
+        ((faces < 0) | (faces >= len(vertices)), f"expected vertex ids of at least 0 and below {len(vertices)}"),
+        (faces == faces.roll(-1, 1), "which has a vertex twice; leave such faces out"),
+    ):
+        if bool(bad.any()):
+            at = int(bad.any(1).nonzero()[0])
+            raise InputError(f"faces: triangle {at} is {faces[at].tolist()}, {problem}.")
+    return vertices, faces
+
+
+def _vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
+    """The sum of (b - a) x (c - a), twice the area times the normal, over a vertex's triangles, divided by its length."""
+    if vertices.shape[1] != 3:
+        raise InputError(f"vertices: got shape {tuple(vertices.shape)}, but normals need [num_vertices, 3].")
+    a, b, c = vertices.double()[faces].unbind(1)  # a product of small coordinates would vanish in float32
+    normals = torch.linalg.cross(b - a, c - a).repeat_interleave(3, 0)  # of each triangle, for each of its vertices
+    total = torch.zeros_like(vertices, dtype=torch.float64).index_add(0, faces.flatten(), normals)
+    length = total.norm(dim=1, keepdim=True)
+    return (total / torch.where(length > 0, length, 1)).to(vertices.dtype)
 
 
 def _node_attributes(graph: networkx.Graph, keys: list[str]) -> list[list[Any]]:

@@ -1,0 +1,193 @@
+"""Graphs of things that come without edges: points, joined to the nearest, and images, cut into superpixels."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .errors import GcnlabError, InputError, InputTypeError
+from .graph import Graph, check_features_finite, unordered_pairs
+from .sparse import as_tensor, check_count
+
+
+def knn_graph(
+    points: Any,
+    k: int,
+    *,
+    symmetry: str | None = "union",
+    weight: str = "binary",
+    sigma: float | None = None,
+    loop: bool = False,
+    **options: Any,
+) -> Graph:
+    """The graph of the k nearest neighbours in Euclidean distance.
+
+        binary: A_ij = 1        gaussian: A_ij = exp(-|p_i - p_j|² / sigma²)   (Defferrard et al. 2016, section 3.1)
+
+    Found in a k-d tree (scipy's), which suits up to some twenty dimensions; above, its time nears that of comparing all
+    pairs. Of neighbours at the same distance any may be taken.
+
+    Args:
+        points: [num_points, dimensions].
+        k: neighbours of a point, itself not counted; at least 1 and below num_points.
+        symmetry: "union": i and j are joined where one is among the other's k nearest. "mutual": where each is among
+            the other's. None: an edge from each of the k to the point, so that every row of A has k entries.
+        weight: "binary" or "gaussian".
+        sigma: of the gaussian, a distance; by default the mean distance of a point's k-th neighbour.
+        loop: also join every point to itself, with weight 1.
+        **options: as for `Graph`; x=points makes the coordinates features.
+
+    Raises:
+        InputError, InputTypeError: with the argument, the value and what was expected.
+
+    >>> graph = knn_graph([[0.0], [1.0], [3.0]], k=1)
+    >>> graph.adjacency.to_dense()
+    tensor([[0., 1., 0.],
+            [1., 0., 1.],
+            [0., 1., 0.]])
+    """
+    points = as_tensor("points", points, "coordinates, [num_points, dimensions]")
+    if points.dim() != 2 or not points.shape[1]:
+        raise InputError(f"points: got shape {tuple(points.shape)}, expected [num_points, dimensions].")
+    check_features_finite(points, "points")
+    n = len(points)
+    if not 1 <= check_count("k", k) < n:
+        raise InputError(f"k: got {k} neighbours, expected at least 1 and fewer than the {n} points.")
+    if symmetry not in ("union", "mutual", None):
+        raise InputError(f'symmetry: got {symmetry!r}, expected "union", "mutual" or None.')
+    if weight not in ("binary", "gaussian"):
+        raise InputError(f'weight: got {weight!r}, expected "binary" or "gaussian".')
+    if sigma is not None and not sigma > 0:
+        raise InputError(f"sigma: got {sigma}, expected a positive distance.")
+
+    neighbours, distance = _nearest(points, k)  # [num_points, k] each
+    target = torch.arange(n, device=points.device).repeat_interleave(k)
+    edges = torch.stack([neighbours.flatten(), target])
+    if symmetry is not None:
+        pairs, count = unordered_pairs(edges[0], edges[1], n)
+        pairs = pairs[:, count == 2] if symmetry == "mutual" else pairs
+        edges = torch.cat([pairs, pairs.flip(0)], 1)
+    if loop:
+        edges = torch.cat([edges, torch.arange(n, device=points.device).expand(2, n)], 1)
+    values = None
+    if weight == "gaussian":
+        sigma = float(distance[:, -1].mean()) if sigma is None else sigma
+        p = points.double()
+        squared = (p[edges[0]] - p[edges[1]]).square().sum(1)
+        values = (-squared / (sigma**2 or 1.0)).exp().float()  # 0 where all points are one: every weight is 1
+    return Graph.from_edges(edges, n, values, **options)
+
+
+def _nearest(points: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Ids and distances of the k nearest others of each point, nearest first."""
+    from scipy.spatial import cKDTree
+
+    place = points.detach().cpu().double().numpy()
+    distance, neighbours = (torch.from_numpy(found) for found in cKDTree(place).query(place, k + 1))
+    # A point is its own nearest, but not always the first where others are at the same place; nor always among them.
+    others = neighbours != torch.arange(len(points)).unsqueeze(1)
+    others[others.all(1), -1] = False
+    shape, device = (len(points), k), points.device
+    return neighbours[others].view(shape).to(device), distance[others].view(shape).to(device)
+
+
+class Superpixels(NamedTuple):
+    """An image as a graph of its superpixels.
+
+    Attributes:
+        graph: a node for each superpixel; undirected.
+        segments: the node of each pixel, int64 [height, width]: `values[segments]` paints a value a node as an image.
+    """
+
+    graph: Graph
+    segments: Tensor
+
+
+def superpixel_graph(
+    image: Any,
+    num_segments: int = 75,
+    *,
+    connectivity: int = 4,
+    compactness: float | None = None,
+    **options: Any,
+) -> Superpixels:
+    """An image cut into superpixels by SLIC (Achanta et al. 2012), joined where they touch.
+
+    The features of a superpixel are [mean of each channel, row, column, size]: channels as they are, of uint8 divided
+    by 255; row and column of the mean place of its pixels and its number of pixels as fractions of the image's height,
+    width and number of pixels, between 0 and 1.
+
+    Args:
+        image: [height, width] or [height, width, channels], uint8 or floats.
+        num_segments: about how many superpixels; SLIC may give a few fewer or more, at least one.
+        connectivity: 4: superpixels touch where pixels beside or above each other belong to them; 8: across corners too.
+        compactness: weight of distance against colour. By default 10 for three channels, which SLIC compares in the Lab
+            colour space, and 0.25 for others, which it scales to 0 .. 1.
+        **options: as for `Graph`, but x; y=label makes a graph for a `GraphCollection`.
+
+    Raises:
+        InputError, InputTypeError: with the argument, the value and what was expected.
+        GcnlabError: scikit-image is not installed.
+
+    >>> image = torch.tensor([[0.0] * 4 + [1.0] * 4] * 8)    # 8 x 8 pixels, the right half white
+    >>> graph, segments = superpixel_graph(image, 4)         # doctest: +SKIP
+    >>> graph.x                                              # doctest: +SKIP
+    tensor([[0.0000, 0.2500, 0.1875, 0.3125],
+            [1.0000, 0.2500, 0.6875, 0.3125],
+            [0.0000, 0.7500, 0.1875, 0.1875],
+            [1.0000, 0.7500, 0.6875, 0.1875]])
+    >>> bool((graph.x[segments][:, :, 0] == image).all())    # doctest: +SKIP
+    True
+    """
+    pixels = _check_image(image)
+    if check_count("num_segments", num_segments) < 1:
+        raise InputError(f"num_segments: got {num_segments}, expected at least 1.")
+    if connectivity not in (4, 8):
+        raise InputError(f"connectivity: got {connectivity!r}, expected 4 or 8.")
+    try:
+        from skimage.segmentation import slic
+    except ImportError as missing:
+        raise GcnlabError(
+            f"superpixel_graph needs scikit-image ({missing}); install it with: pip install scikit-image"
+        ) from missing
+    if compactness is None:
+        compactness = 10.0 if pixels.shape[2] == 3 else 0.25
+    labels = slic(pixels.numpy(), num_segments, compactness, start_label=0, channel_axis=-1)
+    _, segments = torch.unique(torch.from_numpy(labels), return_inverse=True)  # without gaps
+    return Superpixels(_region_graph(segments, pixels, connectivity, **options), segments)
+
+
+def _region_graph(segments: Tensor, pixels: Tensor, connectivity: int, **options: Any) -> Graph:
+    """The graph of the regions of an image; segments [height, width], pixels [height, width, channels]."""
+    height, width, channels = pixels.shape
+    n = int(segments.max()) + 1
+    touching = [(segments[:, :-1], segments[:, 1:]), (segments[:-1], segments[1:])]
+    if connectivity == 8:
+        touching += [(segments[:-1, :-1], segments[1:, 1:]), (segments[:-1, 1:], segments[1:, :-1])]
+    first, second = (torch.cat([side.flatten() for side in sides]) for sides in zip(*touching, strict=True))
+    border = first != second
+    pairs, _ = unordered_pairs(first[border], second[border], n)
+
+    row, column = torch.arange(height) / height, torch.arange(width) / width
+    places = torch.stack(torch.meshgrid(row, column, indexing="ij"), -1)
+    rows = torch.cat([pixels, places], -1).double().flatten(0, 1)  # [height * width, channels + 2]
+    sums = torch.zeros(n, channels + 2, dtype=torch.float64).index_add(0, segments.flatten(), rows)
+    size = segments.flatten().bincount(minlength=n).double().unsqueeze(1)
+    x = torch.cat([sums / size, size / (height * width)], 1).to(pixels.dtype)
+    return Graph.from_edges(torch.cat([pairs, pairs.flip(0)], 1), n, x=x, **options)
+
+
+def _check_image(image: Any) -> Tensor:
+    """The image as floats [height, width, channels]; uint8 between 0 and 1."""
+    pixels = as_tensor("image", image, "pixels, [height, width, channels]")
+    if pixels.dtype != torch.uint8 and not pixels.is_floating_point():
+        raise InputTypeError(f"image: got {pixels.dtype}, expected uint8, or floats.")
+    if pixels.dim() not in (2, 3) or not pixels.numel():
+        raise InputError(
+            f"image: got shape {tuple(pixels.shape)}, expected [height, width] or [height, width, channels]."
+        )
+    check_features_finite(pixels, "image")
+    pixels = pixels.detach().cpu().view(*pixels.shape[:2], -1)
+    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
