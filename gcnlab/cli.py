@@ -217,6 +217,6 @@ def _data_verify(args: argparse.Namespace) -> None:
     for name in args.name:
         for file, state in data.verify(name, args.data_root).items():
             print(f"{name}/{file}: {state}")
-            wrong += [f"{name}/{file} ({state})"] if state != "ok" else []
+            wrong += [f"{name}/{file} ({state})"] if state in ("missing", "wrong sha256") else []
     if wrong:
         raise InputError(f"{', '.join(wrong)}: fetch again with `gcnlab data fetch`, after removing wrong files.")

@@ -1042,7 +1042,13 @@ def test_files_that_no_address_serves(named, data_root):
 
 
 def test_types_of_load_follow_the_manifest():
-    kinds = {"graph classification": data._GraphSet, "node classification": data._NodeSet}
+    kinds = {
+        "graph classification": data._GraphSet,
+        "node classification": data._NodeSet,
+        "community detection": data._Network,
+        "image classification": data._ImageSet,
+    }
+    assert set(kinds) == {entry["task"] for entry in catalog().values()}
     for task, names in kinds.items():
         assert [name for name, entry in catalog().items() if entry["task"] == task] == list(typing.get_args(names))
 

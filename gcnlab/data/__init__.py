@@ -8,6 +8,7 @@ import inspect
 import json
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, overload
@@ -20,11 +21,23 @@ from ..errors import CorruptFileError, DatasetFormatError, DatasetNotFoundError,
 from ..files import lock, read_arrays, sha256_of, write_arrays
 from ..graph import Graph
 from ..sparse import SparseMatrix
-from . import gin_text, npz, planetoid, tables, tu
+from . import cifar, gin_text, idx, image_folder, npz, ogb, planetoid, social, tables, tu
 from .archive import Source
 from .fetch import data_roots, fetch_raw, raw_folder, writable_folder
+from .image_sets import ImageSet, digits
+from .ogb import ogb_evaluator
 
-__all__ = ["catalog", "fetch", "folds", "load", "readme_table", "verify"]
+__all__ = [
+    "ImageSet",
+    "catalog",
+    "fetch",
+    "folds",
+    "load",
+    "ogb_evaluator",
+    "ogb_split",
+    "readme_table",
+    "verify",
+]
 
 _EMBEDDED = Path(__file__).parent / "embedded"
 _PROCESSED = "graph.gcnlab"
@@ -38,39 +51,54 @@ _READERS: dict[str, ModuleType] = {
     "gin_text": gin_text,
     "npz": npz,
     "tables": tables,
+    "ogb": ogb,
 }
+# Image sets are read as quickly as a processed form would be: `read(folder, name, **options)` makes the ImageSet itself.
+_IMAGE_READERS: list[ModuleType] = [idx, cifar, image_folder]
 
 _Path = str | os.PathLike[str]
-_NodeSet = Literal["karate", "cora", "citeseer", "pubmed", "facebook", "blogcatalog"]
-_GraphSet = Literal["mutag", "proteins", "imdb-binary", "imdb-multi", "reddit-binary", "collab"]
+_NodeSet = Literal[
+    "karate", "cora", "citeseer", "pubmed", "facebook", "blogcatalog", "davis", "ogbn-arxiv", "ogbn-products"
+]
+_Network = Literal["les-miserables"]
+_GraphSet = Literal["mutag", "proteins", "imdb-binary", "imdb-multi", "reddit-binary", "collab", "ogbg-molhiv"]
+_ImageSet = Literal["fashion-mnist", "mnist", "digits"]
 
 
 @overload
-def load(name: _NodeSet, root: _Path | None = None, download: bool = True, **options: Any) -> Graph: ...
+def load(name: _NodeSet | _Network, root: _Path | None = None, download: bool = True, **options: Any) -> Graph: ...
 @overload
 def load(name: _GraphSet, root: _Path | None = None, download: bool = True, **options: Any) -> GraphCollection: ...
+@overload
+def load(name: _ImageSet, root: _Path | None = None, download: bool = True, **options: Any) -> ImageSet: ...
 @overload
 def load(name: _Path, root: _Path | None = None, download: bool = True, **options: Any) -> Any: ...
 def load(name: _Path, root: _Path | None = None, download: bool = True, **options: Any) -> Any:
     """A data set by its name in `catalog()`, or one's own files by the path of their folder, zip archive or npz file.
 
-    One graph with labelled nodes is a Graph, a set of labelled graphs a GraphCollection.
+    One graph with labelled nodes is a Graph, a set of labelled graphs a GraphCollection, a set of images an ImageSet.
 
-    The raw files of a named set are compared with their sha256 before they are opened, each time. What was read from
-    them is kept in the first writable data root and read from there the next time. A path is read as it is.
+    The raw files of a named set are compared with their sha256 before they are opened, each time (OGB publishes none: of
+    its sets the counts are compared). What was read from them is kept in the first writable data root and read from there
+    the next time; images are read anew. A path is read as it is.
 
     Args:
-        name: a Graph: "karate", "cora", "citeseer", "pubmed", "facebook", "blogcatalog"; a GraphCollection: "mutag",
-            "proteins", "imdb-binary", "imdb-multi", "reddit-binary", "collab". Or a path: of a folder of Planetoid
-            files `ind.<name>.*`; of an npz file (`gcnlab.data.npz` says what it holds); or of a folder or zip archive
-            of TU text (`gcnlab.data.tu`), GIN text (`gcnlab.data.gin_text`) or CSV tables (`gcnlab.data.tables`).
+        name: a Graph: "karate", "cora", "citeseer", "pubmed", "facebook", "blogcatalog", "davis", "les-miserables",
+            "ogbn-arxiv", "ogbn-products"; a GraphCollection: "mutag", "proteins", "imdb-binary", "imdb-multi",
+            "reddit-binary", "collab", "ogbg-molhiv"; an ImageSet: "fashion-mnist", "mnist", "digits". Or a path: of a
+            folder of Planetoid files `ind.<name>.*`; of an npz file (`gcnlab.data.npz` says what it holds); of a folder
+            or zip archive of TU text (`gcnlab.data.tu`), GIN text (`gcnlab.data.gin_text`) or CSV tables
+            (`gcnlab.data.tables`); of a folder that was OGB's zip archive (`gcnlab.data.ogb`); or of a folder of idx
+            files (`gcnlab.data.idx`), CIFAR-10's binary files (`gcnlab.data.cifar`) or images with one sub-folder a class
+            (`gcnlab.data.image_folder`).
         root: the data root; by default those of the environment variable GCNLAB_DATA (several are separated as
             in PATH), else `datasets/` of a checkout, else the user's cache folder.
         download: whether missing files may be downloaded.
         **options: Planetoid sets take `split` ("public", "random" or "full"), and for "random" `seed` and
             `train_per_class`; see `gcnlab.data.planetoid.to_graph`. Other graphs take `split` ("random", which is
             60/20/20, or None) and `seed`; see `gcnlab.data.node_sets.to_graph`. Collections take `features`,
-            `attributes` and `max_degree`; see `gcnlab.data.graph_sets.to_graph`.
+            `attributes` and `max_degree`; see `gcnlab.data.graph_sets.to_graph`. OGB's sets take `undirected` and
+            `features`; see `gcnlab.data.ogb.to_graph`. A folder of images takes `seed`, which draws its test part.
 
     Raises:
         DatasetNotFoundError: an unknown name; or files are missing and cannot be had, which says what to put where.
@@ -89,7 +117,10 @@ def load(name: _Path, root: _Path | None = None, download: bool = True, **option
     entry = catalog()[name]
     if entry["embedded"]:
         _check_options(name, {}, options)
-        return _karate(name)
+        return _EMBEDDED_SETS[name](name)
+    if entry["format"] == "idx":
+        _check_options(name, {}, options)
+        return _load_images(name, entry, data_roots(root), download)
     reader = _READERS[entry["format"]]
     _check_options(name, inspect.signature(reader.check_options).parameters, options)
     reader.check_options(**options)
@@ -139,8 +170,34 @@ def folds(name: str, root: str | os.PathLike[str] | None = None, download: bool 
         return gin_text.read_folds(source, num_graphs)
 
 
+def ogb_split(
+    name: str | os.PathLike[str], root: str | os.PathLike[str] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The train, validation and test lists of an OGB set, each int64: graph numbers (ogbg), or nodes (ogbn).
+
+    Args:
+        name: "ogbn-..." or "ogbg-..." of `catalog()`, or the path of the folder that was OGB's zip archive.
+        root: the data root, as for `load`.
+
+    Raises:
+        DatasetNotFoundError: an unknown name, or there are no such files; says where they belong.
+        DatasetFormatError: a list is malformed, or they overlap; with file, line and value.
+    """
+    if isinstance(name, os.PathLike) or name not in catalog():
+        folder = Path(name).expanduser()
+        if not ogb.is_ogb(folder):
+            raise DatasetNotFoundError(f"name: {str(name)!r} is neither a data set nor a folder with OGB's raw/ files.")
+        return ogb.read_split(folder)
+    entry = catalog()[name]
+    if entry["format"] != "ogb":
+        raise InputError(f"name: {name} is not one of OGB's sets.")
+    return ogb.read_split(fetch_raw(name, entry, data_roots(root), download=False))
+
+
 def verify(name: str, root: str | os.PathLike[str] | None = None) -> dict[str, str]:
-    """For each raw file of a named set "ok", "missing" or "wrong sha256". Downloads nothing.
+    """For each raw file of a named set "ok", "missing", "wrong sha256", or "unverified" where its source publishes none.
+
+    Downloads nothing.
 
     >>> verify("karate")  # it comes with gcnlab
     {}
@@ -150,7 +207,11 @@ def verify(name: str, root: str | os.PathLike[str] | None = None) -> dict[str, s
 
     def state(file: dict[str, Any]) -> str:
         path = folder / file["name"]
-        return "missing" if not path.is_file() else "ok" if sha256_of(path) == file["sha256"] else "wrong sha256"
+        if not path.is_file():
+            return "missing"
+        if not file["sha256"]:
+            return "unverified"
+        return "ok" if sha256_of(path) == file["sha256"] else "wrong sha256"
 
     return {file["name"]: state(file) for file in entry["files"]}
 
@@ -175,6 +236,8 @@ def _load_path(path: Path, options: dict[str, Any]) -> Any:
     reader, name = _reader_of(path)
     _check_options(str(path), inspect.signature(reader.check_options).parameters, options)
     reader.check_options(**options)
+    if reader in _IMAGE_READERS:
+        return reader.read(path, name, **options)
     return reader.to_graph(*reader.read(path, name), **options)
 
 
@@ -192,6 +255,9 @@ def _reader_of(path: Path) -> tuple[ModuleType, str]:
             raise DatasetFormatError(
                 path, "expected the Planetoid files ind.<name>.* of one name", value=", ".join(names)
             )
+        for reader, is_form in ((ogb, ogb.is_ogb), (idx, idx.is_idx), (cifar, cifar.is_cifar)):
+            if is_form(path):
+                return reader, path.resolve().name
     with Source(path) as source:
         if found_tu := source.find("_A.txt"):
             return tu, found_tu[0].rpartition("/")[2].removesuffix("_A.txt")
@@ -199,10 +265,13 @@ def _reader_of(path: Path) -> tuple[ModuleType, str]:
             return tables, source.path.stem
         if source.find(".txt"):
             return gin_text, source.path.stem
+    if image_folder.is_image_folder(path):
+        return image_folder, path.resolve().name
     raise DatasetFormatError(
         path,
         "expected a folder of Planetoid files ind.<name>.*, an npz file, or a folder or zip archive of NAME_A.txt and "
-        "the other TU files, of NAME.txt in the GIN form, or of edges.csv with features.csv or labels.csv",
+        "the other TU files, of NAME.txt in the GIN form, or of edges.csv with features.csv or labels.csv, or a folder of "
+        "OGB's raw/ and split/, of idx files, of CIFAR-10's data_batch_*.bin, or of images with one sub-folder a class",
         value="none",
     )
 
@@ -212,7 +281,8 @@ def _read_known(
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What `reader` gives for the raw files: from the processed file that fits them, else made, and kept."""
     raw = fetch_raw(name, entry, roots, download)
-    made_of = [reader.__name__, reader.FORMAT_VERSION, *(file["sha256"] for file in entry["files"])]
+    sha256 = (file["sha256"] or sha256_of(raw / file["name"]) for file in entry["files"])
+    made_of = [reader.__name__, reader.FORMAT_VERSION, *sha256]
     key = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
 
     def read_processed() -> tuple[dict[str, Any], dict[str, Tensor]] | None:
@@ -253,6 +323,12 @@ def _read_known(
         return header, arrays
 
 
+def _load_images(name: str, entry: dict[str, Any], roots: list[Path], download: bool) -> ImageSet:
+    raw = fetch_raw(name, entry, roots, download)
+    unpacked = {file["name"].removesuffix(".gz"): file["unpacked_sha256"] for file in entry["files"]}
+    return idx.read(raw, name, entry["class_names"], entry["augmentations"], unpacked)
+
+
 def _karate(name: str) -> Graph:
     content = json.loads((_EMBEDDED / "karate.json").read_text(encoding="utf-8"))
     num_nodes = len(content["y"])
@@ -273,6 +349,18 @@ def _karate(name: str) -> Graph:
     )
 
 
+def _digits(name: str) -> ImageSet:
+    return digits(name, catalog()[name]["augmentations"])
+
+
+_EMBEDDED_SETS: dict[str, Callable[[str], Graph | ImageSet]] = {
+    "karate": _karate,
+    "davis": social.davis,
+    "les-miserables": social.les_miserables,
+    "digits": _digits,
+}
+
+
 def readme_table() -> str:
     """The text of `datasets/README.md`, made from the manifest: what a data root is, and a row for each data set."""
     rows = [
@@ -284,6 +372,14 @@ def readme_table() -> str:
 
 
 def _count_text(counts: dict[str, int]) -> str:
+    split = "; " + "/".join(f"{counts[part]:,}" for part in ("train", "val", "test")) if "val" in counts else ""
+    if "height" in counts:
+        images = f"{counts['train']:,} training and {counts['test']:,} test images"
+        return f"{images} of {counts['height']} x {counts['width']}, {counts['classes']} classes"
+    if "listed_edges" in counts:
+        rows = f"{counts['graphs']:,} graphs" if "graphs" in counts else f"{counts['nodes']:,} nodes"
+        listed = f"{counts['listed_edges']:,} listed edges"
+        return f"{rows}, {listed}, {counts['features']} features, {counts['classes']} classes{split}"
     if "graphs" in counts:
         parts = [f"{counts['graphs']:,} graphs, {counts['nodes']:,} nodes, {counts['entries']:,} stored edges"]
         parts += [f"{counts['self_loops']:,} of them self-loops"] if counts["self_loops"] else []
@@ -292,7 +388,6 @@ def _count_text(counts: dict[str, int]) -> str:
         parts += [f"{counts['node_attributes']} node attribute(s)"] if counts["node_attributes"] else []
         return ", ".join([*parts, f"{counts['classes']} classes"])
     loops = f" and {counts['self_loops']} self-loops" if counts["self_loops"] else ""
-    split = "; " + "/".join(str(counts[part]) for part in ("train", "val", "test")) if "train" in counts else ""
     return (
         f"{counts['nodes']:,} nodes, {counts['edges']:,} undirected edges{loops}, {counts['features']:,} features, "
         f"{counts['classes']} classes{split}"
@@ -301,10 +396,12 @@ def _count_text(counts: dict[str, int]) -> str:
 
 def _file_text(entry: dict[str, Any]) -> str:
     if entry["embedded"]:
-        return "none: it comes with gcnlab"
+        return f"none: it comes with {'gcnlab' if entry['format'] == 'embedded' else entry['format']}"
     names = ", ".join(f"`{file['name']}`" for file in entry["files"])
     origins = dict.fromkeys(file["origin"] for file in entry["files"] if not file["url"])
     by_hand = f"; to be put there by hand: {', '.join(origins)}" if origins else ""
+    if not entry["max_bytes"]:  # OGB's, which publishes neither sizes nor sha256
+        return f"{names} ({by_hand.removeprefix('; ')})"
     size = f"{entry['max_bytes'] / 1e6:.1f} MB" if entry["max_bytes"] >= 1e5 else f"{entry['max_bytes'] / 1e3:.1f} kB"
     return f"{names} ({size}{by_hand})"
 
@@ -329,10 +426,13 @@ A root may be read-only: what is written (downloads, processed forms) goes to th
 downloaded from the source over https; without a connection, put them into `<name>/raw/` by hand. Your own files need no
 name and no sha256: pass the path of their folder to `gcnlab.load`.
 
+The Open Graph Benchmark publishes no sha256: of its sets the counts are compared instead. Unpack its zip archive, and put
+the folders `raw` and `split` that are in it into `<name>/`.
+
 `<name>/folds/{train,test}_idx-K.txt`, K from 1 to 10, are the fold lists of a graph collection (graph numbers from 0, one
 a line), which `gcnlab.data.folds(name)` reads.
 
-Three counts at the end are train/validation/test nodes of the public split. An edge is an undirected pair of two nodes; a
+Three counts at the end are the train/validation/test nodes or graphs of the public split. An edge is an undirected pair of two nodes; a
 stored edge of a graph collection is one of its two directions, or a self-loop.
 
 | name | what | counts | licence | source | files |

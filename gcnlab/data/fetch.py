@@ -62,17 +62,22 @@ def writable_folder(name: str, roots: list[Path]) -> Path | None:
 
 
 def raw_folder(name: str, entry: dict[str, Any], roots: list[Path]) -> Path:
-    """The first `<root>/<name>/raw` that holds every file of `entry`; else the one that missing files belong into."""
-    folders = [root / name / "raw" for root in roots]
+    """The first `<root>/<name>/raw` that holds every file of `entry`; else the one that missing files belong into.
+
+    Where `entry` says "folder", its files are in this folder instead of `raw`.
+    """
+    inside = entry.get("folder", "raw")
+    folders = [root / name / inside for root in roots]
     for folder in folders:
         if all((folder / file["name"]).is_file() for file in entry["files"]):
             return folder
     writable = writable_folder(name, roots)
-    return folders[0] if writable is None else writable / "raw"
+    return folders[0] if writable is None else writable / inside
 
 
 def fetch_raw(name: str, entry: dict[str, Any], roots: list[Path], download: bool = True) -> Path:
-    """The folder of a data set's raw files, each of the sha256 that the manifest states; missing ones are downloaded.
+    """The folder of a data set's raw files, each of the sha256 that the manifest states, if it does; missing ones are
+    downloaded.
 
     Raises:
         ChecksumError: a file has other bytes. It is left as it is.
@@ -83,9 +88,9 @@ def fetch_raw(name: str, entry: dict[str, Any], roots: list[Path], download: boo
         if not download:
             raise DatasetNotFoundError(f"{name} is not complete on this machine. {_by_hand(missing, folder)}.")
         if not all(file["url"] for file in missing):
-            raise DatasetNotFoundError(
-                f"{name} cannot be downloaded: no address serves these bytes. {_by_hand(missing, folder)}."
-            )
+            is_known = all(file["sha256"] for file in missing)
+            reason = "no address serves these bytes" if is_known else "its source publishes no sha256 to check them by"
+            raise DatasetNotFoundError(f"{name} cannot be downloaded: {reason}. {_by_hand(missing, folder)}.")
         if not is_writable(folder):
             raise DatasetNotFoundError(
                 f"{name} cannot be downloaded: no data root can be written ({', '.join(map(str, roots))}); "
@@ -95,7 +100,8 @@ def fetch_raw(name: str, entry: dict[str, Any], roots: list[Path], download: boo
         with lock(folder.parent):
             _download(name, _missing(folder, entry), folder)  # another process may have brought them meanwhile
     for file in entry["files"]:
-        check_file(folder / file["name"], file)
+        if file["sha256"]:
+            check_file(folder / file["name"], file)
     return folder
 
 

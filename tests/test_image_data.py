@@ -1,0 +1,518 @@
+"""Image sets: idx files, CIFAR-10's binary form, a folder of images, digits; what is malformed names file and value."""
+
+import gzip
+import hashlib
+import random
+import struct
+import sys
+import time
+import tracemalloc
+import zlib
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from gcnlab.data import ImageSet, catalog, fetch, idx, image_folder, image_sets, load, verify
+from gcnlab.errors import (
+    ChecksumError,
+    DatasetFormatError,
+    DatasetNotFoundError,
+    GcnlabError,
+    InputError,
+    InputTypeError,
+)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+HEIGHT, WIDTH = 3, 5
+NUM = {"train": 23, "t10k": 7}
+
+
+def idx_bytes(array, kind=8):
+    return bytes([0, 0, kind, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+class Truth:
+    """A small image set, as arrays and as the files it is read from."""
+
+    def __init__(self, seed=0):
+        rng = np.random.default_rng(seed)
+        self.images = {part: rng.integers(0, 256, (n, HEIGHT, WIDTH), dtype=np.uint8) for part, n in NUM.items()}
+        self.labels = {part: rng.integers(0, 10, n).astype(np.uint8) for part, n in NUM.items()}
+        self.labels["train"][:2] = 0, 9
+
+    def files(self):
+        return {
+            f"{part}-{kind}-idx{1 if kind == 'labels' else 3}-ubyte": idx_bytes(values[part])
+            for part in NUM
+            for kind, values in (("images", self.images), ("labels", self.labels))
+        }
+
+    def write(self, folder, packed=True):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in self.files().items():
+            (folder / (name + ".gz" * packed)).write_bytes(gzip.compress(content) if packed else content)
+        return folder
+
+    def check(self, images):
+        assert images.train_images.dtype == images.test_images.dtype == torch.uint8
+        assert images.train_labels.dtype == images.test_labels.dtype == torch.int64
+        assert np.array_equal(images.train_images.numpy(), self.images["train"])
+        assert np.array_equal(images.test_images.numpy(), self.images["t10k"])
+        assert images.train_labels.tolist() == self.labels["train"].tolist()
+        assert images.test_labels.tolist() == self.labels["t10k"].tolist()
+
+
+@pytest.fixture
+def truth():
+    return Truth()
+
+
+@pytest.fixture
+def toy(truth, monkeypatch, data_root):
+    """A named set "toy" whose files lie in the data root; its entry in the catalog."""
+    folder = truth.write(data_root / "toy" / "raw")
+    files = [
+        {
+            "name": f"{name}.gz",
+            "url": None,
+            "origin": "a friend",
+            "sha256": hashlib.sha256((folder / f"{name}.gz").read_bytes()).hexdigest(),
+            "size": (folder / f"{name}.gz").stat().st_size,
+            "unpacked_sha256": hashlib.sha256(content).hexdigest(),
+        }
+        for name, content in truth.files().items()
+    ]
+    entry = {**catalog()["fashion-mnist"], "files": files}
+    monkeypatch.setitem(catalog(), "toy", entry)
+    return folder
+
+
+# -- the set ----------------------------------------------------------------------------------------------------------
+
+
+def make(**changes):
+    parts = {
+        "train_images": torch.zeros(4, 2, 3, dtype=torch.uint8),
+        "train_labels": torch.tensor([0, 1, 1, 2]),
+        "test_images": torch.zeros(1, 2, 3, dtype=torch.uint8),
+        "test_labels": torch.tensor([1]),
+    }
+    return ImageSet(**{**parts, **changes})
+
+
+def test_image_set():
+    images = make(class_names=["a", "b", "c"], augmentations=["mirror"], name="letters")
+    assert repr(images) == "ImageSet(letters: 4 training and 1 test images, 2 x 3 grey, 3 classes)"
+    assert (images.num_classes, images.image_shape, images.augmentations) == (3, (2, 3), ("mirror",))
+    colour = torch.zeros(4, 2, 3, 5, dtype=torch.uint8)
+    images = make(train_images=colour, test_images=colour[:1], train_labels=torch.tensor([0, 255, 1, 2]).byte())
+    assert repr(images) == "ImageSet(4 training and 1 test images, 2 x 3 in 5 channels, 256 classes)"
+    assert images.image_shape == (2, 3, 5)
+    assert images.train_labels.tolist() == [0, 255, 1, 2]
+    assert images.class_names == tuple(map(str, range(256)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"train_images": torch.zeros(4, 2, 3)}, InputTypeError, r"train_images: got torch.float32, expected a uint8"),
+        ({"train_images": [[0]]}, InputTypeError, r"train_images: got list"),
+        (
+            {"test_images": torch.zeros(1, 2).byte()},
+            InputError,
+            r"test_images: got shape \(1, 2\), expected \[N, H, W\]",
+        ),
+        ({"test_images": torch.zeros(0, 2, 3).byte()}, InputError, r"test_images: got shape \(0, 2, 3\)"),
+        ({"test_images": torch.zeros(1, 3, 2).byte()}, InputError, r"images of 3 x 2 grey, .* have 2 x 3 grey"),
+        ({"test_labels": torch.tensor([1.0])}, InputTypeError, r"test_labels: got torch.float32, expected integers"),
+        ({"train_labels": torch.tensor([0, 1])}, InputError, r"train_labels: got shape \(2,\) for 4 images"),
+        ({"train_labels": torch.tensor([0, -1, 0, 0])}, InputError, r"train_labels: label -1 at 1, expected 0 to 1"),
+        ({"class_names": ["a", "b"]}, InputError, r"train_labels: label 2 at 3, expected 0 to 1"),
+    ],
+)
+def test_what_fits_no_image_set(changes, error, message):
+    with pytest.raises(error, match=message):
+        make(**changes)
+
+
+def test_holdout():
+    labels = torch.tensor([0] * 50 + [1] * 30 + [2] * 19 + [3])[torch.randperm(100, generator=torch.Generator())]
+    images = torch.arange(100, dtype=torch.uint8).view(100, 1, 1)
+    whole = ImageSet(images, labels, images[:1], labels[:1])
+    x, y, val_x, val_y = whole.holdout(20, seed=1)
+    assert val_y.bincount(minlength=4).tolist() == [10, 6, 4, 0]  # 20 % of 50, 30, 19 and 1, each up to one image
+    for part, part_y in ((x, y), (val_x, val_y)):
+        ids = part[:, 0, 0].long()
+        assert torch.equal(part_y, labels[ids])
+        assert bool((ids.diff() > 0).all())  # in the order of the set
+    assert sorted([*x.flatten().tolist(), *val_x.flatten().tolist()]) == list(range(100))
+    again, other = whole.holdout(20, seed=1)[2], whole.holdout(20, seed=2)[2]
+    assert torch.equal(val_x, again)
+    assert not torch.equal(val_x, other)
+    for num in range(1, 100):
+        val_y = whole.holdout(num)[3]
+        share = labels.bincount() * num / 100
+        assert len(val_y) == num
+        assert float((val_y.bincount(minlength=4) - share).abs().max()) <= 1
+    for num in (0, 100, -1, 0.2, True):
+        with pytest.raises(InputError, match=r"num: got .*expected an integer from 1 to 99"):
+            whole.holdout(num)
+    with pytest.raises(InputError, match=r"seed: got -1"):
+        whole.holdout(5, seed=-1)
+
+
+def test_holdout_draws_every_image_alike():
+    labels = torch.tensor([0] * 6 + [1] * 4)
+    drawn = sum(image_sets.draw_by_class(labels, 5, seed).float() for seed in range(2000)) / 2000
+    assert torch.allclose(drawn, torch.tensor(0.5), atol=0.05)  # 4 standard deviations
+
+
+# -- the catalog ------------------------------------------------------------------------------------------------------
+
+
+def test_entries_are_complete():
+    entries = {name: entry for name, entry in catalog().items() if entry["task"] == "image classification"}
+    assert set(entries) == {"fashion-mnist", "mnist", "digits"}
+    for name, entry in entries.items():
+        assert set(entry["counts"]) == {"train", "test", "height", "width", "classes"}
+        assert len(entry["class_names"]) == entry["counts"]["classes"] == 10
+        assert ("mirror" in entry["augmentations"]) == (name == "fashion-mnist")
+        assert len(entry["files"]) == (0 if name == "digits" else 4)
+        for file in entry["files"]:
+            assert len(bytes.fromhex(file["unpacked_sha256"])) == 32
+
+
+def test_digits():
+    from sklearn.datasets import load_digits
+
+    images, content = load("digits"), load_digits()
+    counts = catalog()["digits"]["counts"]
+    assert (len(images.train_images), len(images.test_images)) == (counts["train"], counts["test"]) == (1438, 359)
+    assert images.image_shape == (counts["height"], counts["width"])
+    assert images.class_names == tuple("0123456789")
+    assert images.augmentations == ("shift", "rotate", "shear", "zoom")
+    found = torch.cat([images.train_images, images.test_images]).float().mul(16 / 255).round().byte()
+    labels = torch.cat([images.train_labels, images.test_labels])
+    expected = np.concatenate([content.images.reshape(-1, 64), content.target[:, None]], 1).astype(int).tolist()
+    assert sorted(torch.cat([found.view(-1, 64), labels[:, None]], 1).tolist()) == sorted(expected)
+    assert int(images.train_images.max()) == 255
+    share = images.test_labels.bincount() / labels.bincount()
+    assert float((share - 0.2).abs().max()) < 1 / 170
+    assert torch.equal(load("digits").test_images, images.test_images)
+    with pytest.raises(InputError, match=r"option 'seed' is unknown; digits takes no options"):
+        load("digits", seed=1)
+
+
+def test_digits_without_scikit_learn(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(DatasetNotFoundError, match=r"digits: it comes with scikit-learn; pip install scikit-learn"):
+        load("digits")
+
+
+# -- idx files --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_idx_by_path(truth, tmp_path, packed):
+    images = load(truth.write(tmp_path / "shapes", packed))
+    truth.check(images)
+    assert (images.name, images.augmentations, images.class_names) == ("shapes", (), tuple("0123456789"))
+    images.train_images += 1  # memory of its own, which may be written
+    with pytest.raises(InputError, match=r"option 'seed' is unknown; .*shapes takes no options"):
+        load(tmp_path / "shapes", seed=1)
+
+
+def test_idx_by_name(truth, toy):
+    images = load("toy")
+    truth.check(images)
+    assert (images.name, images.class_names[3], images.augmentations) == ("toy", "Dress", ("mirror", "shift", "erase"))
+    assert sorted(file.name for file in toy.parent.iterdir()) == ["raw"]  # no processed form
+
+
+def test_bytes_of_a_named_set_are_compared(truth, toy):
+    content = (toy / "train-images-idx3-ubyte.gz").read_bytes()
+    (toy / "train-images-idx3-ubyte.gz").write_bytes(content[:-1] + b"\1")
+    with pytest.raises(ChecksumError, match=r"train-images-idx3-ubyte.gz: sha256 is"):
+        load("toy")
+    (toy / "train-images-idx3-ubyte.gz").write_bytes(content)
+    changed = Truth(seed=1).files()["train-images-idx3-ubyte"]
+    (toy / "train-images-idx3-ubyte").write_bytes(changed)  # beside the packed one, which is as it should be
+    with pytest.raises(ChecksumError, match=r"train-images-idx3-ubyte \(unpacked\): sha256 is"):
+        load("toy")
+
+
+def test_missing_files_of_a_named_set(toy):
+    (toy / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(
+        DatasetNotFoundError, match=r"Put into .*raw these files: t10k-labels-idx1-ubyte.gz \(from a fri"
+    ):
+        load("toy")
+
+
+def header(*sizes, magic=b"\0\0\x08"):
+    return magic + bytes([len(sizes)]) + struct.pack(f">{len(sizes)}I", *sizes)
+
+
+IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+MALFORMED = [
+    (IMAGES, b"", r"it ends within the 16 bytes of its header \(found 0\)"),
+    (IMAGES, header(23, 3, 5)[:15], r"it ends within the 16 bytes of its header \(found 15\)"),
+    (IMAGES, header(23, 3, 5, magic=b"\0\1\x08"), r"expected the magic number 00 00 08 03 .*found '00 01 08 03'"),
+    (IMAGES, header(23, 3, 5, magic=b"\0\0\x0d"), r"\(unsigned bytes in 3 dimensions\) \(found '00 00 0d 03'\)"),
+    (IMAGES, header(23, 3, 5, 1), r"magic number .*found '00 00 08 04'"),
+    (LABELS, header(1, 1, 23), r"expected the magic number 00 00 08 01 .*found '00 00 08 03'"),
+    (IMAGES, header(23, 3, 5) + bytes(344), r"states 345 bytes of values, but the file has 344 \(found '23 x 3 x 5'\)"),
+    (IMAGES, header(23, 3, 5) + bytes(346), r"states 345 bytes of values, but the file goes on after them"),
+    (IMAGES, header(23, 0, 5), r"sizes of 0, or more than \d+ bytes \(found '23 x 0 x 5'\)"),
+    (IMAGES, header(2**32 - 1, 2**32 - 1, 2**32 - 1), r"sizes of 0, or more than 2147483648 bytes"),
+    (IMAGES, header(2**20, 2**5, 2**6) + bytes(99), r"states 2147483648 bytes of values, but the file has 99"),
+    (IMAGES, header(22, 3, 5) + bytes(330), r"train-labels.*: it has 23 labels, but there are 22 images"),
+    (IMAGES, header(23, 5, 3) + bytes(345), r"t10k-images.*expected images of 5 x 3, .*\(found '3 x 5'\)"),
+    (LABELS, header(24) + bytes(24), r"it has 24 labels, but there are 23 images"),
+    (LABELS, header(23) + bytes(22) + b"\x0a", r"label 22 \(from 0\) is not within 0..9 \(found 10\)"),
+]
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize(("name", "content", "message"), MALFORMED)
+def test_malformed_idx_files(truth, tmp_path, name, content, message, packed):
+    truth.write(tmp_path, packed)
+    (tmp_path / (name + ".gz" * packed)).write_bytes(gzip.compress(content) if packed else content)
+    with pytest.raises(DatasetFormatError, match=message):
+        idx.read(tmp_path, "toy", catalog()["mnist"]["class_names"])
+
+
+def test_small_file_that_unpacks_to_much(truth, tmp_path):
+    truth.write(tmp_path)
+    (tmp_path / f"{IMAGES}.gz").write_bytes(gzip.compress(header(23, 3, 5) + bytes(1 << 24)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DatasetFormatError, match=r"states 345 bytes of values, but the file goes on after them"):
+            load(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 21  # bytes
+    finally:
+        tracemalloc.stop()
+
+
+def test_idx_damage(truth, tmp_path):
+    """Truncated and flipped files of one's own: read, or refused, and nothing else."""
+    rng = random.Random(0)
+    truth.write(tmp_path)
+    paths = sorted(tmp_path.iterdir())
+    refused = 0
+    for _ in range(300):
+        path = rng.choice(paths)
+        content = bytearray(path.read_bytes())
+        right = bytes(content)
+        if rng.random() < 0.25:
+            del content[rng.randrange(len(content)) :]
+        else:
+            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+        try:
+            truth.check(load(tmp_path))  # a flip in the gzip header that says nothing of the content
+        except GcnlabError:
+            refused += 1
+        path.write_bytes(right)
+    assert refused > 250
+    (tmp_path / f"{LABELS}.gz").unlink()
+    with pytest.raises(DatasetFormatError, match=r"train-labels-idx1-ubyte.gz: this file is missing, plain or as .gz"):
+        load(tmp_path)
+    (tmp_path / f"{LABELS}.gz").write_bytes(b"plain, whatever its name says")
+    with pytest.raises(DatasetFormatError, match=r"cannot be unpacked: Not a gzipped file"):
+        load(tmp_path)
+
+
+# -- CIFAR-10 ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cifar(tmp_path):
+    """A folder in CIFAR-10's binary form, and its images [N, 32, 32, 3] and labels by file."""
+    rng = np.random.default_rng(0)
+    truth = {}
+    for name, num in {"data_batch_1": 3, "data_batch_2": 2, "data_batch_10": 1, "test_batch": 2}.items():
+        images, labels = rng.integers(0, 256, (num, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, num)
+        truth[name] = images, labels.tolist()
+        records = [
+            bytes([y]) + b"".join(x[..., c].tobytes() for c in range(3)) for x, y in zip(*truth[name], strict=True)
+        ]
+        (tmp_path / f"{name}.bin").write_bytes(b"".join(records))
+    return tmp_path, truth
+
+
+def test_cifar(cifar):
+    folder, truth = cifar
+    images = load(folder)
+    batches = [truth[f"data_batch_{i}"] for i in (1, 2, 10)]
+    assert np.array_equal(images.train_images.numpy(), np.concatenate([x for x, _ in batches]))
+    assert images.train_labels.tolist() == [label for _, labels in batches for label in labels]
+    assert np.array_equal(images.test_images.numpy(), truth["test_batch"][0])
+    assert images.test_labels.tolist() == truth["test_batch"][1]
+    assert images.image_shape == (32, 32, 3)
+    assert images.class_names[:2] == ("airplane", "automobile")
+    assert "mirror" in images.augmentations
+
+
+def test_malformed_cifar(cifar):
+    folder, _ = cifar
+    content = (folder / "data_batch_2.bin").read_bytes()
+    for changed, message in (
+        (content[:-1], r"data_batch_2.bin: expected records of 3073 bytes \(found '6145 bytes'\)"),
+        (b"", r"expected records of 3073 bytes"),
+        (content[:3073] + b"\x0a" + content[3074:], r"the class of image 1 \(from 0\) is not within 0..9 \(found 10\)"),
+    ):
+        (folder / "data_batch_2.bin").write_bytes(changed)
+        with pytest.raises(DatasetFormatError, match=message):
+            load(folder)
+    (folder / "data_batch_2.bin").write_bytes(content)
+    (folder / "test_batch.bin").unlink()
+    with pytest.raises(DatasetFormatError, match=r"test_batch.bin: this file is missing"):
+        load(folder)
+
+
+# -- a folder of images -----------------------------------------------------------------------------------------------
+
+
+def write_images(folder, classes=("cat", "dog"), num=5, seed=0, mode="L", suffix=".png"):
+    """Random pictures of 2 x 3, and what they are by class."""
+    rng = np.random.default_rng(seed)
+    truth = {}
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        truth[name] = rng.integers(0, 256, (num, 2, 3) if mode == "L" else (num, 2, 3, len(mode)), dtype=np.uint8)
+        for i, pixels in enumerate(truth[name]):
+            PIL.Image.fromarray(pixels).save(folder / name / f"{i}{suffix}")
+    return truth
+
+
+def test_image_folder(tmp_path):
+    truth = write_images(tmp_path, ("10", "9", "2"))
+    (tmp_path / "9" / ".thumbnails").write_bytes(b"not an image, but hidden")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / "2" / "0.png").rename(tmp_path / "2" / "0.jpeg")  # the bytes say what it is
+    images = load(tmp_path)
+    assert images.class_names == ("2", "9", "10")
+    assert images.augmentations == ()
+    assert len(images.test_images) == 3
+    assert images.test_labels.tolist() == [0, 1, 2]
+    for name, number in (("2", 0), ("9", 1), ("10", 2)):
+        found = [images.train_images[images.train_labels == number], images.test_images[images.test_labels == number]]
+        assert sorted(torch.cat(found).flatten(1).tolist()) == sorted(truth[name].reshape(5, -1).tolist())
+    assert torch.equal(load(tmp_path, seed=0).test_images, images.test_images)
+    assert not torch.equal(load(tmp_path, seed=4).test_images, images.test_images)
+    with pytest.raises(InputError, match=r"seed: got 'x'"):
+        load(tmp_path, seed="x")
+
+
+def test_image_folder_with_parts(tmp_path):
+    train, test = write_images(tmp_path / "train", seed=1, mode="RGB"), write_images(tmp_path / "test", num=2)
+    images = load(tmp_path)
+    assert images.train_labels.tolist() == [0] * 5 + [1] * 5
+    assert images.test_labels.tolist() == [0, 0, 1, 1]
+    assert np.array_equal(images.train_images.numpy(), np.concatenate([train["cat"], train["dog"]]))
+    grey = np.concatenate([test["cat"], test["dog"]])  # shown in colour, as others have colour
+    assert np.array_equal(images.test_images.numpy(), np.stack([grey] * 3, -1))
+    write_images(tmp_path / "test", ("cow",), 1)
+    with pytest.raises(DatasetFormatError, match=r"cow: this class is not in .*train"):
+        load(tmp_path)
+
+
+def save(path, mode, size=(3, 2), colour=0, **options):
+    PIL.Image.new(mode, size, colour).save(path, **options)
+
+
+def bomb(path):
+    """A PNG of 30,000 x 30,000 pixels in few bytes: its header alone."""
+    save(path, "L")
+    content = bytearray(path.read_bytes())
+    content[16:24] = struct.pack(">2I", 30_000, 30_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(bytes(content[12:29])))
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path: path.write_bytes(b"not an image"), r"3.png: not a readable image: UnidentifiedImageError"),
+        (lambda path: path.write_bytes((path.parent / "0.png").read_bytes()[:-30]), r"3.png: not a readable image"),
+        (lambda path: path.mkdir(), r"3.png: not a readable image: (IsADirectory|Permission)Error"),
+        (lambda path: save(path, "L", (2, 3)), r"3.png: expected 2 x 3 pixels, as .*0.png has \(found '3 x 2'\)"),
+        (lambda path: save(path, "I;16"), r"3.png: expected grey or red, green, blue of 8 bits; .*found 'mode I;16'"),
+        (lambda path: save(path, "RGBA", colour=(1, 2, 3, 254)), r"3.png: it is transparent in places"),
+        (lambda path: save(path, "P", transparency=0), r"3.png: it is transparent in places"),
+        (lambda path: save(path, "L", transparency=0), r"3.png: it is transparent in places"),
+        (
+            lambda path: save(path, "P", format="GIF", save_all=True, append_images=[PIL.Image.new("L", (3, 2), 255)]),
+            r"3.png: expected one picture \(found '2 frames'\)",
+        ),
+        (bomb, r"3.png: not a readable image: DecompressionBomb"),
+        (lambda path: save(path, "L", format="ICO", sizes=[(3, 2)]), r"3.png: not a readable image: Unidentified"),
+    ],
+)
+def test_malformed_images(tmp_path, write, message):
+    write_images(tmp_path, num=3)
+    write(tmp_path / "dog" / "3.png")
+    with pytest.raises(DatasetFormatError, match=message):
+        load(tmp_path)
+
+
+def test_images_without_loss(tmp_path):
+    write_images(tmp_path, num=2)
+    for mode, colour in (("1", 1), ("RGBA", (7, 8, 9, 255)), ("P", 0), ("LA", (5, 255))):
+        save(tmp_path / "dog" / f"{mode}.png", mode, colour=colour)
+    images = load(tmp_path)
+    pixels = {tuple(image[0, 0].tolist()) for image in torch.cat([images.train_images, images.test_images])}
+    assert {(255, 255, 255), (7, 8, 9), (0, 0, 0), (5, 5, 5)} <= pixels
+
+
+def test_malformed_folders(tmp_path, monkeypatch):
+    (tmp_path / "cat").mkdir()
+    with pytest.raises(
+        DatasetFormatError, match=r"expected a sub-folder for each class, two at least \(found \['cat'\]"
+    ):
+        load(tmp_path)
+    write_images(tmp_path, ("dog",))
+    with pytest.raises(DatasetFormatError, match=r"cat: this class has no image"):
+        load(tmp_path)
+    write_images(tmp_path, ("cow",))
+    (tmp_path / "cat").rmdir()
+    monkeypatch.setattr(image_folder, "MAX_BYTES", 179)  # of 10 images of 2 x 3 in colour
+    with pytest.raises(DatasetFormatError, match=r"10 images of its size have more than 179 bytes \(found '2 x 3'\)"):
+        load(tmp_path)
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(DatasetNotFoundError, match=r"images are read with Pillow; pip install pillow"):
+        load(tmp_path)
+
+
+def test_folder_of_nothing_known(tmp_path):
+    with pytest.raises(
+        DatasetFormatError, match=r"of idx files, of CIFAR-10's .* one sub-folder a class \(found 'none'"
+    ):
+        load(tmp_path)
+
+
+# -- the real files ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["fashion-mnist", "mnist"])
+def test_real_sets(name):
+    if set(verify(name).values()) != {"ok"}:
+        pytest.skip(f"{name} is not in GCNLAB_DATA")
+    began = time.perf_counter()
+    images = load(name, download=False)
+    assert time.perf_counter() - began < 3  # measured: 0.25 s
+    counts = catalog()[name]["counts"]
+    assert (len(images.train_images), len(images.test_images)) == (counts["train"], counts["test"])
+    assert images.image_shape == (counts["height"], counts["width"])
+    if name == "fashion-mnist":
+        assert images.train_labels.bincount().tolist() == [6000] * 10
+        assert images.test_labels.bincount().tolist() == [1000] * 10
+        assert [images.class_names[label] for label in images.test_labels[:3]] == ["Ankle boot", "Pullover", "Trouser"]
+        with gzip.open(fetch(name) / "t10k-images-idx3-ubyte.gz") as file:  # by numpy, without this reader
+            expected = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28)
+        assert np.array_equal(images.test_images.numpy(), expected)
