@@ -2,12 +2,12 @@
 
 __version__ = "0.1.0"
 
-from . import metrics
+from . import image, metrics
 from .collection import GraphBatch, GraphCollection, GraphLoader, batch
 from .data import load
 from .errors import GcnlabError
 from .graph import Graph
-from .layers import GCNConv, dropout
+from .layers import GCNConv, RelationalGCNConv, dropout
 from .models import GCN, GraphClassifier, NoStructure
 from .more_layers import APPNP, ChebConv, GATConv, GCN2Conv, GINConv, SAGEConv, SGConv
 from .readout import ClusterPool, Readout, TopKPool
@@ -36,6 +36,7 @@ __all__ = [
     "History",
     "NoStructure",
     "Readout",
+    "RelationalGCNConv",
     "SAGEConv",
     "SGConv",
     "SparseMatrix",
@@ -43,6 +44,7 @@ __all__ = [
     "batch",
     "dropout",
     "fit",
+    "image",
     "load",
     "metrics",
     "predict",

@@ -111,7 +111,7 @@ class GCNConv(nn.Module):
     Shapes:
         x: [num_nodes, in_channels], dense or SparseMatrix, or [batch, num_nodes, in_channels] on one shared graph.
         a_hat: anything with `@` of shape [num_nodes, num_nodes]: a SparseMatrix (`graph.a_hat`), a dense or a torch
-            sparse tensor. [num_targets, num_nodes] gives the rows of the targets.
+            sparse tensor, the `operator` of an image's grid. [num_targets, num_nodes] gives the rows of the targets.
         output: [num_nodes, out_channels] or [batch, num_nodes, out_channels].
 
     >>> layer = GCNConv(2, 3)
@@ -330,7 +330,10 @@ def check_operands(x: Any, a_hat: Any, in_channels: int, weight: Tensor, name: s
         )
     is_autocast = torch.is_autocast_enabled(weight.device.type)
     if x.dtype != weight.dtype and not is_autocast:
-        raise InputError(f"x: got {x.dtype}, but the layer has {weight.dtype}; convert x or the layer with .to(dtype).")
+        raise InputError(
+            f"x: got {x.dtype}, but the layer has {weight.dtype}; convert x or the layer: x.to({weight.dtype}), "
+            f"graph.to({weight.dtype}) or model.to({x.dtype})."
+        )
     if isinstance(a_hat, Tensor) and a_hat.dtype != x.dtype and not is_autocast:
         raise InputError(f"{name}: got {a_hat.dtype}, but x is {x.dtype}; convert one with .to(dtype).")
     for operand_name, operand in (("x", x), (name, a_hat)):

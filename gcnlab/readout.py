@@ -78,12 +78,14 @@ class Readout(nn.Module):
         sum: P H      mean: P H / P 1      max: max_i h_i      attention: sum_i softmax_i(h_i w + b) h_i
         set2set (Vinyals et al. 2016): an LSTM that attends to the nodes num_steps times, [query, read]
         sort (Zhang et al. 2018): the k nodes with the largest last channel, in that order, zeros where there are fewer
+        flatten: the channels of all nodes, node after node, on one shared graph: the place of a node is kept
 
     Args:
         kind: one of these, or several joined by "+": "mean+max+sum" concatenates.
         in_channels: C, which attention and set2set need.
         k: nodes that sort keeps.
         num_steps: of set2set.
+        num_nodes: of the shared graph, which flatten needs.
 
     Shapes:
         h: [num_nodes, C]; or [batch, num_nodes, C], signals on one shared graph, with batch None.
@@ -97,9 +99,16 @@ class Readout(nn.Module):
             [10., 10.]])
     """
 
-    KINDS = ("mean", "sum", "max", "attention", "set2set", "sort")
+    KINDS = ("mean", "sum", "max", "attention", "set2set", "sort", "flatten")
 
-    def __init__(self, kind: str = "mean", in_channels: int | None = None, k: int = 30, num_steps: int = 3) -> None:
+    def __init__(
+        self,
+        kind: str = "mean",
+        in_channels: int | None = None,
+        k: int = 30,
+        num_steps: int = 3,
+        num_nodes: int | None = None,
+    ) -> None:
         super().__init__()
         self.kinds = kind.split("+")
         for name in self.kinds:
@@ -107,7 +116,9 @@ class Readout(nn.Module):
                 raise InputError(
                     f'kind: got {kind!r}, expected one or several of {", ".join(self.KINDS)}, joined by "+".'
                 )
-        self.k, self.num_steps = k, num_steps
+        self.k, self.num_steps, self.num_nodes = k, num_steps, num_nodes
+        if "flatten" in self.kinds and num_nodes is None:
+            raise InputError("num_nodes: flatten needs the number of nodes of the shared graph.")
         learned = {"attention", "set2set"} & set(self.kinds)
         if learned and in_channels is None:
             raise InputError(f"in_channels: {learned.pop()} has weights, so it needs the number of channels.")
@@ -118,17 +129,23 @@ class Readout(nn.Module):
 
     def width(self, channels: int) -> int:
         """Columns of the output for `channels` of h."""
-        factor = {"set2set": 2, "sort": self.k}
+        factor = {"set2set": 2, "sort": self.k, "flatten": self.num_nodes or 0}
         return channels * sum(factor.get(kind, 1) for kind in self.kinds)
 
     def forward(self, h: Tensor, batch: Any = None) -> Tensor:
         if h.dim() == 3 and batch is None:  # one shared graph: the signals are graphs of equal size, one after another
             size = h.shape[1]
+            if "flatten" in self.kinds and size != self.num_nodes:
+                raise InputError(f"h: has {size} nodes, but the readout was made for num_nodes={self.num_nodes}.")
             ptr = torch.arange(0, h.shape[0] * size + 1, size or 1, device=h.device)[: h.shape[0] + 1]
             return self._read(h.flatten(0, 1), consecutive(ptr, dtype=h.dtype))
         if h.dim() != 2:
             raise InputError(
                 f"h: got shape {tuple(h.shape)}, expected [num_nodes, C], or [batch, num_nodes, C] with no batch."
+            )
+        if "flatten" in self.kinds:
+            raise InputError(
+                f"h: got shape {tuple(h.shape)}, but flatten takes [batch, num_nodes, C] on one shared graph."
             )
         if batch is None:
             batch = torch.zeros(h.shape[0], dtype=torch.int64, device=h.device)
@@ -155,6 +172,9 @@ class Readout(nn.Module):
 
     def _max(self, h: Tensor, p: SparseMatrix) -> Tensor:
         return segment_max(h[p.col.long()], p)
+
+    def _flatten(self, h: Tensor, p: SparseMatrix) -> Tensor:
+        return h.reshape(p.shape[0], (self.num_nodes or 0) * h.shape[1])
 
     def _attention(self, h: Tensor, p: SparseMatrix) -> Tensor:
         score = self.gate(h)[p.col.long()]

@@ -82,7 +82,7 @@ def test_sort_equals_pyg():
     torch.testing.assert_close(Readout("sort", k=4)(h, batch), aggregation(h, batch))
 
 
-@pytest.mark.parametrize("kind", Readout.KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in Readout.KINDS if kind != "flatten"])  # of a shared graph: test_image
 def test_gradients(kind):
     torch.manual_seed(0)
     readout, p = Readout(kind, CHANNELS, k=2).double(), matrix()

@@ -1,0 +1,530 @@
+"""Images as signals on one shared grid graph.
+
+A pixel is a node, and pixel (row, column) of a height x width image is node row * width + column. Every image of that
+size has the same graph, so a batch is one graph with many signals, [batch, num_nodes, channels], and the adjacency is
+never copied.
+
+A neighbour is known by its offset, the place of the source relative to the target. The offsets with the centre, each as
+a relation A_r of its own, give the convolution of a CNN; their sum is Ã, and with degrees Â:
+
+    Conv2d    H' = sum_r A_r H W_r + b        nine weights, one for each place in the 3x3 window
+    GCN       H' = Â H W + b                  one weight: a neighbour's place is not seen
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from itertools import product
+from typing import TYPE_CHECKING, Any, overload
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .errors import InputError, InputTypeError
+from .graph import Graph
+from .points import knn_graph, superpixel_graph
+from .sparse import SparseMatrix
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
+
+__all__ = [
+    "Grid",
+    "GridOperator",
+    "GridRelations",
+    "cluster_assignment",
+    "coarsen",
+    "grid_graph",
+    "knn_graph",
+    "superpixel_graph",
+    "to_images",
+    "to_signals",
+    "with_coordinates",
+]
+
+MAX_GUESSED_CHANNELS = 4  # grey, grey + alpha, RGB, RGBA
+_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_MAX_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+_AVG_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+
+# --------------------------------------------------------------------------------------------------------------------
+# The graph
+# --------------------------------------------------------------------------------------------------------------------
+
+
+class Grid(Graph):
+    """The graph of a grid of pixels, made by `grid_graph`: undirected, unweighted, without self-loops.
+
+    Attributes:
+        shape: pixels along each axis: (height, width), or one or three numbers.
+        connectivity: neighbours of a pixel away from the border.
+    """
+
+    shape: tuple[int, ...]
+    connectivity: int
+
+    @classmethod
+    def _of(cls, graph: Graph, shape: tuple[int, ...], connectivity: int) -> Grid:
+        grid = cls.__new__(cls)
+        grid.__dict__.update({**graph.__dict__, "shape": shape, "connectivity": connectivity})
+        return grid
+
+    @property
+    def offsets(self) -> list[tuple[int, ...]]:
+        """The place of each relation's source relative to its target, centre included, in the order of a kernel."""
+        return _offsets(len(self.shape), self.connectivity)
+
+    @property
+    def relations(self) -> GridRelations:
+        """One SparseMatrix an offset: A_r[target, source] = 1 where the source stands there. Their sum is Ã = A + I."""
+        if "relations" not in self._derived:
+            matrices = []
+            for offset in self.offsets:
+                target, source = _pairs(self.shape, offset, self.device)
+                ones = torch.ones(len(target), dtype=self.adjacency.dtype, device=self.device)
+                matrices.append(SparseMatrix.from_coo(target, source, ones, self.adjacency.shape))
+            self._derived["relations"] = GridRelations(self.shape, self.offsets, matrices)
+        return self._derived["relations"]
+
+    @property
+    def operator(self) -> GridOperator:
+        """Â as a GridOperator, which takes the place of `a_hat` in every layer."""
+        if "operator" not in self._derived:
+            self._derived["operator"] = GridOperator(self)
+        return self._derived["operator"]
+
+    @property
+    def positions(self) -> Tensor:
+        """(row, column) of each node, [num_nodes, number of axes] int64."""
+        axes = [torch.arange(size, device=self.device) for size in self.shape]
+        return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flatten(0, -2)
+
+    @property
+    def coordinates(self) -> Tensor:
+        """`positions` scaled to [-1, 1] along each axis, 0 on an axis of one pixel, [num_nodes, number of axes]."""
+        last = torch.tensor(self.shape, device=self.device) - 1
+        centred = (2 * self.positions - last).to(torch.promote_types(self.adjacency.dtype, torch.float32))
+        return (centred / last.clamp(min=1)).to(self.adjacency.dtype)
+
+    @property
+    def coarser(self) -> Grid:
+        """The grid of the 2x2 clusters of this one; on an axis of odd size the last cluster is smaller."""
+        if "coarser" not in self._derived:
+            shape = [-(-size // 2) for size in self.shape]
+            grid = grid_graph(*shape, connectivity=self.connectivity).to(self.device).to(self.adjacency.dtype)
+            self._derived["coarser"] = grid
+        return self._derived["coarser"]
+
+    def replace(self, **changes: Any) -> Graph:
+        """As for `Graph`; with another adjacency it is a grid no more."""
+        other = super().replace(**changes)
+        return other if "adjacency" in changes else Grid._of(other, self.shape, self.connectivity)
+
+    def to(self, device: torch.device | torch.dtype | str) -> Grid:
+        """The grid on another device, or of another dtype."""
+        other = super().to(device)
+        return self if other is self else Grid._of(other, self.shape, self.connectivity)
+
+    def to_pyg(self) -> Data:
+        """A PyG `Data` with `pos`, the (row, column) of each node."""
+        data = super().to_pyg()
+        data.pos = self.positions.to(self.adjacency.dtype)
+        return data
+
+
+def grid_graph(*shape: int, connectivity: int | None = None) -> Grid:
+    """The graph of a grid: a node a pixel, an edge in both directions between neighbours, no self-loops.
+
+    Args:
+        *shape: (height, width), or (length,) of a sequence, or (depth, height, width) of a volume.
+        connectivity: 2; 4 or 8; 6 or 26 neighbours in one, two and three dimensions: those that share a side, or a
+            corner too. By default the larger.
+
+    >>> grid = grid_graph(2, 3, connectivity=4)
+    >>> grid.num_nodes, grid.num_edges
+    (6, 14)
+    >>> grid.adjacency.to_dense()[0]  # the corner: its right neighbour, and the one below
+    tensor([0., 1., 0., 1., 0., 0.])
+    """
+    sizes = tuple(_check_size(size) for size in shape)
+    if not 1 <= len(sizes) <= 3:
+        raise InputError(f"shape: got {len(sizes)} sizes, expected grid_graph(height, width), or one or three sizes.")
+    sides, corners = 2 * len(sizes), 3 ** len(sizes) - 1
+    if connectivity is None:
+        connectivity = corners
+    if connectivity not in (sides, corners):
+        either = f"{sides} or {corners}" if sides != corners else f"{sides}"
+        raise InputError(f"connectivity: got {connectivity!r}, expected {either} for a grid of {len(sizes)} axes.")
+    offsets = [offset for offset in _offsets(len(sizes), connectivity) if any(offset)]
+    target, source = torch.cat([_pairs(sizes, offset) for offset in offsets], 1)
+    num_nodes = math.prod(sizes)
+    adjacency = SparseMatrix.from_coo(target, source, shape=(num_nodes, num_nodes))._mark_symmetric()
+    name = f"grid of {' x '.join(map(str, sizes))}, {connectivity} neighbours"
+    return Grid._of(Graph(adjacency, name=name), sizes, connectivity)
+
+
+def _check_size(size: Any) -> int:
+    if isinstance(size, bool) or not hasattr(size, "__index__"):
+        hint = "; unpack it: grid_graph(*shape)" if isinstance(size, (tuple, list)) else ""
+        raise InputError(f"shape: got {size!r}, expected integers, as in grid_graph(height, width){hint}.")
+    if int(size) < 1:
+        raise InputError(f"shape: got a size of {int(size)}, expected at least 1.")
+    return int(size)
+
+
+def _offsets(num_axes: int, connectivity: int) -> list[tuple[int, ...]]:
+    """Row by row, as the entries of a convolution's kernel are stored."""
+    window = list(product((-1, 0, 1), repeat=num_axes))
+    return window if connectivity == len(window) - 1 else [o for o in window if sum(map(abs, o)) <= 1]
+
+
+def _pairs(shape: Sequence[int], offset: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
+    """[2, num_pairs]: targets, and the sources that stand at `offset` from them, where there are any."""
+    nodes = torch.arange(math.prod(shape), device=device).view(*shape)
+    targets = tuple(slice(max(-o, 0), size - max(o, 0)) for o, size in zip(offset, shape, strict=True))
+    sources = tuple(slice(max(o, 0), size - max(-o, 0)) for o, size in zip(offset, shape, strict=True))
+    return torch.stack([nodes[targets].flatten(), nodes[sources].flatten()])
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Its operators
+# --------------------------------------------------------------------------------------------------------------------
+
+
+class GridOperator:
+    """Â of a grid as one small window that moves over all images: `operator @ x` equals `grid.a_hat @ x`.
+
+        Âx = d ⊙ S(d ⊙ x)
+
+    with S the sum over the window, zeros outside of the image, and d = (degree of Ã)^-1/2. It has two forms: on a CPU
+    one CSR product with all images side by side, [num_nodes, batch * channels], which takes half of the time of a
+    window sum there (benchmarks/image_layers.py); elsewhere `stencil`, which reads no indices. Â is symmetric, so its
+    derivative is Â again.
+
+    Args:
+        grid: from `grid_graph`.
+        norm: "sym": Â = D̃^-1/2 Ã D̃^-1/2. None: Ã, of which every neighbour counts 1.
+
+    Shapes:
+        x: [num_nodes], [num_nodes, C] or [batch, num_nodes, C].
+
+    >>> GridOperator(grid_graph(2, 3), norm=None) @ torch.tensor([1.0, 0.0, 0.0, 0.0, 0.0, 10.0])
+    tensor([ 1., 11., 10.,  1., 11., 10.])
+    """
+
+    def __init__(self, grid: Grid, norm: str | None = "sym") -> None:
+        if not isinstance(grid, Grid):
+            raise InputTypeError(
+                f"grid: got {type(grid).__name__}, expected a Grid; gcnlab.image.grid_graph makes one."
+            )
+        if norm not in ("sym", None):
+            raise InputError(f'norm: got {norm!r}, expected "sym" or None.')
+        self.matrix = grid.normalize(norm=norm)
+        self.grid_shape, self.connectivity = grid.shape, grid.connectivity
+        degree = grid.a_tilde.row_sums()
+        self.scale = (degree.rsqrt() if norm == "sym" else torch.ones_like(degree)).to(self.dtype)  # d, [num_nodes]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(num_nodes, num_nodes)."""
+        return self.matrix.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.matrix.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.matrix.device
+
+    @property
+    def T(self) -> GridOperator:
+        """Itself."""
+        return self
+
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.grid_shape))
+        return f"GridOperator(grid of {size}, {self.connectivity} neighbours, {self.dtype}, {self.device})"
+
+    def __matmul__(self, x: Any) -> Any:
+        if self.device.type == "cpu" or not isinstance(x, Tensor):
+            return self.matrix @ x
+        return self.stencil(x)
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        """Under torch.compile `operator @ x` arrives here with its operands swapped (torch 2.13)."""
+        if func in (Tensor.matmul, Tensor.__matmul__) and isinstance(args[1], cls) and torch.compiler.is_compiling():
+            return args[1].__matmul__(args[0])
+        raise InputTypeError(
+            f"torch's {getattr(func, '__name__', func)} does not take a GridOperator; operator @ x does."
+        )
+
+    def stencil(self, x: Tensor) -> Tensor:
+        """Âx by sums over windows of the images, on any device."""
+        if x.dim() not in (1, 2, 3) or x.shape[max(x.dim() - 2, 0)] != self.shape[1]:
+            raise InputError(
+                f"x: got shape {tuple(x.shape)}, expected [{self.shape[1]}], [{self.shape[1]}, C] or "
+                f"[batch, {self.shape[1]}, C]."
+            )
+        if x.dtype != self.dtype and x.dtype not in (torch.bfloat16, torch.float16):
+            raise InputError(f"x: got {x.dtype}, but the operator is {self.dtype}; convert one with .to(dtype).")
+        batch = x if x.dim() == 3 else x.reshape(1, self.shape[1], -1)
+        return _Stencil.apply(batch, self.scale.to(x.dtype), self.grid_shape, self.connectivity).reshape(x.shape)
+
+    def to(self, target: torch.device | torch.dtype | str) -> GridOperator:
+        """On another device, or of another dtype."""
+        other = GridOperator.__new__(GridOperator)
+        other.__dict__.update(self.__dict__, matrix=self.matrix.to(target), scale=self.scale.to(target))
+        return other
+
+    def to_dense(self) -> Tensor:
+        """The dense tensor [num_nodes, num_nodes]."""
+        return self.matrix.to_dense()
+
+
+class GridRelations(Sequence[SparseMatrix]):
+    """The relations of a grid, `grid.relations`: a list of SparseMatrices, one an offset, that also has a form as one.
+
+        convolve:  sum_r A_r H W_r + b = Conv(H),   W_r^T = kernel[:, :, place of r]
+
+    torch's convolution is a cross-correlation: its kernel, too, is laid out by the place of the source relative to the
+    target. [batch, num_nodes, C] is channels_last memory, so that no image is copied.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], offsets: list[tuple[int, ...]], matrices: Sequence[SparseMatrix]
+    ) -> None:
+        self.grid_shape, self.offsets, self._matrices = shape, offsets, list(matrices)
+
+    def __len__(self) -> int:
+        return len(self._matrices)
+
+    @overload
+    def __getitem__(self, index: int) -> SparseMatrix: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[SparseMatrix]: ...
+    def __getitem__(self, index: int | slice) -> SparseMatrix | list[SparseMatrix]:
+        return self._matrices[index]
+
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """sum_r A_r x W_r + b for x [batch, num_nodes, in] or [num_nodes, in], weight [relations, in, out], bias [out]."""
+        if x.dim() == 2:
+            return self.convolve(x.unsqueeze(0), weight, bias).squeeze(0)
+        num_axes = len(self.grid_shape)
+        if len(self) < 3**num_axes:  # without corners: their weights are zero
+            place = [sum((o + 1) * 3**i for i, o in enumerate(reversed(offset))) for offset in self.offsets]
+            zeros = weight.new_zeros(3**num_axes, *weight.shape[1:])
+            weight = zeros.index_copy(0, torch.tensor(place, device=weight.device), weight)
+        kernel = weight.permute(2, 1, 0).unflatten(2, (3,) * num_axes)
+        return _to_nodes(_CONV[num_axes](_channels_first(x, self.grid_shape), kernel, bias, padding=1))
+
+    def to(self, target: torch.device | torch.dtype | str) -> GridRelations:
+        """On another device, or of another dtype."""
+        return GridRelations(self.grid_shape, self.offsets, [matrix.to(target) for matrix in self])
+
+
+def _channels_first(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """[batch, num_nodes, C] as [batch, C, *shape], which torch's convolutions and poolings take; a view."""
+    return x.unflatten(1, tuple(shape)).movedim(-1, 1)
+
+
+def _to_nodes(images: Tensor) -> Tensor:
+    """[batch, C, *shape] as [batch, num_nodes, C]; a view where the images' memory has the channels last or first."""
+    return images.movedim(1, -1).flatten(1, -2)
+
+
+class _Stencil(torch.autograd.Function):
+    """d ⊙ S(d ⊙ x) for x [batch, num_nodes, C]; its derivative is itself."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, scale: Tensor, shape: tuple[int, ...], connectivity: int) -> Tensor:
+        scale = scale.unsqueeze(1)
+        images = (scale * x).unflatten(1, shape)
+        axes = range(1, len(shape) + 1)
+        if connectivity == 3 ** len(shape) - 1:  # the sum over a window is one line of three after the other
+            for axis in axes:
+                images = _line_sum(images, axis)
+        else:  # each line counts the centre, which is wanted once
+            images = sum(_line_sum(images, axis) for axis in axes) - (len(shape) - 1) * images
+        return scale * images.flatten(1, -2)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+        ctx.shape, ctx.connectivity = inputs[2:]
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        (scale,) = ctx.saved_tensors
+        return _Stencil.apply(g, scale, ctx.shape, ctx.connectivity), None, None, None
+
+
+def _line_sum(images: Tensor, axis: int) -> Tensor:
+    """Each pixel and its two neighbours along an axis, zeros outside."""
+    total, size = images.clone(), images.shape[axis] - 1
+    total.narrow(axis, 1, size).add_(images.narrow(axis, 0, size))
+    total.narrow(axis, 0, size).add_(images.narrow(axis, 1, size))
+    return total
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# The signals
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def to_signals(images: Any, channels: str | None = None, scale: bool = True) -> Tensor:
+    """Images as signals on a grid graph, [batch, height * width, channels].
+
+    Float images give a view where their memory allows, uint8 images one new tensor with values / 255.
+
+    Args:
+        images: uint8 or floats, a tensor or an array: [N, H, W], [N, H, W, C] or [N, C, H, W]; as well sequences
+            [N, L] and volumes [N, D, H, W], with or without channels, where `channels` says so.
+        channels: "last", "first", or "none" where every axis but the first is of the grid. By default [N, H, W] has
+            none, and in four axes and more they are the one end of at most 4; with none or two such ends it must be
+            given.
+        scale: False leaves uint8 as it is, for `gcnlab.augment`.
+
+    Raises:
+        InputError, InputTypeError: another dtype or shape, NaN or infinite values, or it is not clear where the channels are.
+
+    >>> to_signals(torch.tensor([[[0, 51], [102, 255]]], dtype=torch.uint8)).flatten()
+    tensor([0.0000, 0.2000, 0.4000, 1.0000])
+    """
+    images = _as_images(images)
+    place = _channel_place(tuple(images.shape), channels)
+    if place == "none":
+        images = images.unsqueeze(-1)
+    elif place == "first":
+        images = images.movedim(1, -1)
+    signals = images.flatten(1, -2)
+    return signals.float().div_(255) if signals.dtype == torch.uint8 and scale else signals
+
+
+def to_images(signals: Tensor, shape: Sequence[int], channels: str = "last") -> Tensor:
+    """Signals [batch, num_nodes, C] as images [batch, *shape, C]; a view.
+
+    Args:
+        signals: as from `to_signals`, or the output of a layer.
+        shape: pixels along each axis, `grid.shape`.
+        channels: "last"; "first" for [batch, C, *shape]; "none" for [batch, *shape] where C is 1.
+    """
+    shape = tuple(shape)
+    _check_signals(signals, shape)
+    if channels not in ("last", "first", "none"):
+        raise InputError(f'channels: got {channels!r}, expected "last", "first" or "none".')
+    if channels == "first":
+        return _channels_first(signals, shape)
+    if channels == "none" and signals.shape[2] != 1:
+        raise InputError(f'channels: got "none", but the signals have {signals.shape[2]} channels.')
+    images = signals.unflatten(1, shape)
+    return images.squeeze(-1) if channels == "none" else images
+
+
+def with_coordinates(signals: Tensor, grid: Grid) -> Tensor:
+    """The signals [batch, num_nodes, C] with `grid.coordinates` as further channels, [batch, num_nodes, C + axes].
+
+    A GCN treats all nodes alike; with them it can tell where in the image one stands.
+    """
+    _check_signals(signals, grid.shape)
+    coordinates = grid.coordinates.to(signals)
+    return torch.cat([signals, coordinates.expand(signals.shape[0], *coordinates.shape)], 2)
+
+
+def _as_images(images: Any) -> Tensor:
+    if not isinstance(images, Tensor):
+        import numpy
+
+        if not isinstance(images, numpy.ndarray):
+            raise InputTypeError(f"images: got {type(images).__name__}, expected a tensor or an array.")
+        if images.dtype.kind not in "fu":
+            raise InputTypeError(f"images: got dtype {images.dtype}, expected uint8 or floats.")
+        with warnings.catch_warnings():  # of read-only arrays; nothing is written to them
+            warnings.simplefilter("ignore", UserWarning)
+            images = torch.from_numpy(numpy.ascontiguousarray(images))
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise InputTypeError(
+            f"images: got dtype {images.dtype}, expected uint8 (0 to 255, scaled to 0 to 1) or floats (as they are)."
+        )
+    # A sum is finite unless a value is not, or all of them are huge; it takes a fraction of the time of looking at each.
+    if images.is_floating_point() and not math.isfinite(images.detach().sum()):
+        bad = ~torch.isfinite(images.detach())
+        if bool(bad.any()):
+            at = tuple(bad.nonzero()[0].tolist())
+            raise InputError(f"images: {int(bad.sum())} values are NaN or infinite, the first {images[at]} at {at}.")
+    return images
+
+
+def _channel_place(shape: tuple[int, ...], channels: str | None) -> str:
+    if channels is None and len(shape) == 3:
+        return "none"
+    if channels is None and len(shape) > 3:
+        ends = [place for place, axis in (("first", 1), ("last", -1)) if shape[axis] <= MAX_GUESSED_CHANNELS]
+        if len(ends) == 1:
+            return ends[0]
+        raise InputError(
+            f"images: shape {shape} does not show where the channels are; "
+            'pass channels="first" for [N, C, ...], "last" for [N, ..., C], "none" for volumes without.'
+        )
+    if channels not in ("last", "first", "none", None):
+        raise InputError(f'channels: got {channels!r}, expected "last", "first", "none" or None.')
+    if channels is None or len(shape) < (2 if channels == "none" else 3):
+        raise InputError(
+            f"images: got shape {shape}, expected [N, H, W], [N, H, W, C] or [N, C, H, W]; "
+            'one image is images[None], and sequences [N, L] are taken with channels="none".'
+        )
+    return channels
+
+
+def _check_signals(signals: Tensor, shape: Sequence[int]) -> None:
+    if signals.dim() != 3 or signals.shape[1] != math.prod(shape):
+        raise InputError(
+            f"signals: got shape {tuple(signals.shape)}, expected [batch, {math.prod(shape)}, channels] "
+            f"for a grid of {' x '.join(map(str, shape))}."
+        )
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Coarsening
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def coarsen(signals: Tensor, grid: Grid, kind: str = "max") -> tuple[Tensor, Grid]:
+    """Signals on the grid of 2x2 clusters, and that grid: what a pooling layer of a CNN does.
+
+        max: h'_k = max over the nodes of cluster k        mean: their mean, S^T H / S^T 1
+
+    with S = `cluster_assignment(grid)`. On an axis of odd size the last cluster is smaller.
+
+    Args:
+        signals: [batch, num_nodes, C].
+        grid: the graph they are on.
+        kind: "max" or "mean".
+
+    >>> grid = grid_graph(2, 3)
+    >>> signals = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).view(1, 6, 1)
+    >>> coarsen(signals, grid, "mean")[0].flatten()
+    tensor([3.0000, 4.5000])
+    """
+    if kind not in ("max", "mean"):
+        raise InputError(f'kind: got {kind!r}, expected "max" or "mean".')
+    _check_signals(signals, grid.shape)
+    pool = (_MAX_POOL if kind == "max" else _AVG_POOL)[len(grid.shape)]
+    window = [min(2, size) for size in grid.shape]  # torch's poolings refuse one that is wider than the image
+    return _to_nodes(pool(_channels_first(signals, grid.shape), window, ceil_mode=True)), grid.coarser
+
+
+def cluster_assignment(grid: Grid) -> SparseMatrix:
+    """S [num_nodes, num_clusters], S_ik = 1 where node i is of the 2x2 cluster k, for `gcnlab.ClusterPool`."""
+    cluster = torch.zeros(grid.num_nodes, dtype=torch.int64, device=grid.device)
+    for place, size in zip((grid.positions // 2).T, grid.coarser.shape, strict=True):
+        cluster = cluster * size + place
+    nodes = torch.arange(grid.num_nodes, device=grid.device)
+    shape = (grid.num_nodes, grid.coarser.num_nodes)
+    return SparseMatrix.from_coo(nodes, cluster, shape=shape).to(grid.adjacency.dtype)
