@@ -1,0 +1,199 @@
+"""Image classification: how the grid networks are trained, and the CNNs of the tutorials beside them.
+
+Two ways to train. A tutorial's own: Adam, no augmentation, the weights of the last epoch. And one for all comers: images
+augmented as their data set allows, AdamW with one cycle of the learning rate, smoothed labels, the running average of
+the weights, a mirrored copy of each test image where a mirror image is of the same class. In both the test set is read
+once, after the last epoch, and nothing is chosen by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import metrics
+from .augment import Augment
+from .baselines import BASELINES, Baseline
+from .data import ImageSet
+from .errors import CheckpointMismatchError, InputError
+from .image import grid_graph
+from .models import GridGCN
+from .signals import Signals
+from .train import History, fit, predict
+
+HOLDOUT = 5000  # training images that are held out for selection; a twelfth of smaller sets
+PRETRAINED = Path(__file__).parent / "pretrained"
+
+
+@dataclass(frozen=True)
+class ImageRecipe:
+    """A recipe of image classification.
+
+    Attributes:
+        name: what `gcnlab run` is given.
+        build: makes the model of (channels of a pixel, number of classes).
+        on_grid: whether the model takes signals on a grid graph, rather than images.
+        model_name: what it is, in a few words.
+        published: (data set, protocol) -> (accuracy as a fraction, its source).
+        num_seeds: seeds of a run that does not say how many.
+        tutorial: the tutorial's way to train; None for the one described above.
+    """
+
+    name: str
+    build: Callable[[int, int], nn.Module]
+    on_grid: bool
+    model_name: str
+    dataset: str = "fashion-mnist"
+    epochs: int = 30
+    batch_size: int = 128
+    lr: float = 0.01
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.1
+    average: float = 0.998
+    published: dict[tuple[str, str], tuple[float, str]] = field(default_factory=dict)
+    num_seeds: int = 1
+    tutorial: Baseline | None = None
+    protocols: tuple[str, ...] = ("holdout-5000",)
+
+    @property
+    def datasets(self) -> list[str]:
+        """The names it can run on."""
+        return ["fashion-mnist", "mnist", "digits"]
+
+
+PROTOCOL = {
+    "holdout-5000": "the set's own test images, read once after the last epoch; 5,000 training images held out",
+    "tutorial": "all training images, the weights of the last epoch; the set's own test images, read once",
+}
+
+
+def train(
+    recipe: ImageRecipe, images: ImageSet, seed: int, epochs: int, device: str = "cpu", progress: bool | None = None
+) -> tuple[nn.Module, History]:
+    """A model of one seed, trained by its recipe."""
+    torch.manual_seed(seed)
+    grid = grid_graph(*images.image_shape[:2]) if recipe.on_grid else None
+    if recipe.tutorial is not None:
+        row = recipe.tutorial
+        model = row.model(images.num_classes).to(device)
+        num_val = round(row.validation_split * len(images.train_labels))  # Keras takes the last ones
+        parts = [images.train_images, images.train_labels]
+        train_part, val_part = ([part[: len(part) - num_val] for part in parts], [part[-num_val:] for part in parts])
+        signals = Signals(*train_part, grid).to(device)
+        val = Signals(*val_part, grid).to(device) if num_val else None
+        options: dict[str, Any] = {"optimizer": row.optimizer, "lr": row.lr, "batch_size": row.batch_size}
+    else:
+        channels = images.image_shape[2] if len(images.image_shape) == 3 else 1
+        model = recipe.build(channels, images.num_classes).to(device)
+        num_val = min(HOLDOUT, len(images.train_labels) // 12)
+        train_images, train_labels, val_images, val_labels = images.holdout(num_val)
+        signals = Signals(train_images, train_labels, grid, Augment(images.augmentations)).to(device)
+        val = Signals(val_images, val_labels, grid).to(device)
+        options = {
+            "optimizer": lambda groups, lr: _adamw(groups, lr, recipe.weight_decay),
+            "lr": recipe.lr,
+            "batch_size": recipe.batch_size,
+            "scheduler": "one-cycle",
+            "label_smoothing": recipe.label_smoothing,
+            "average": recipe.average,
+            "precision": "bfloat16",
+        }
+    history = fit(model, signals, val, seed=seed, epochs=epochs, select="last", progress=progress, **options)
+    return model, history
+
+
+def _adamw(groups: list[dict[str, Any]], lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019) that decays matrices and kernels alone, not norms and biases."""
+    parameters = [p for group in groups for p in group["params"]]
+    kernels, rest = [p for p in parameters if p.dim() > 1], [p for p in parameters if p.dim() <= 1]
+    decays = [{"params": kernels, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    return torch.optim.AdamW([group for group in decays if group["params"]], lr=lr)
+
+
+def test_logits(recipe: ImageRecipe, model: nn.Module, images: ImageSet, device: str = "cpu") -> Tensor:
+    """Log-probabilities of the test images [M, num_classes]; averaged with those mirrored where the set allows it."""
+    grid = grid_graph(*images.image_shape[:2]) if recipe.on_grid else None
+    views = [images.test_images]
+    if recipe.tutorial is None and "mirror" in images.augmentations:
+        views.append(images.test_images.flip(2))
+    probabilities = [
+        predict(model, Signals(view, images.test_labels, grid).to(device)).softmax(1).cpu() for view in views
+    ]
+    return (sum(probabilities) / len(views)).log()  # type: ignore[union-attr]
+
+
+def pretrained(recipe: ImageRecipe, images: ImageSet) -> tuple[nn.Module, dict[str, Any]]:
+    """The model with the weights that come with gcnlab, and what is known of their training.
+
+    Raises InputError where there are none for the recipe or the images.
+    """
+    import json
+
+    import numpy
+
+    path = PRETRAINED / f"{recipe.name}.npz"
+    if not path.exists():
+        raise InputError(f"pretrained: no weights of {recipe.name} come with gcnlab.")
+    with numpy.load(path, allow_pickle=False) as arrays:
+        about = json.loads(str(arrays["about"]))
+        state = {name: torch.from_numpy(arrays[name]) for name in arrays.files if name != "about"}
+    if about["dataset"] != images.name:
+        raise InputError(f"pretrained: the weights of {recipe.name} are of {about['dataset']}, not of {images.name}.")
+    channels = images.image_shape[2] if len(images.image_shape) == 3 else 1
+    model = recipe.build(channels, images.num_classes)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as problem:
+        raise CheckpointMismatchError(f"{path}: does not hold a {recipe.model_name}: {problem}") from problem
+    return model.eval(), about
+
+
+def grid_recipe(
+    name: str, channels: tuple[int, ...], conv: str = "relational", readout: str = "mean+max", **options: Any
+) -> ImageRecipe:
+    """A `GridGCN` of these widths, trained as described above."""
+    options_of_model = {key: options.pop(key) for key in ("coordinates", "num_layers") if key in options}
+    kind = {"relational": "relational GCN", "isotropic": "isotropic GCN"}[conv]
+    widths = ", ".join(map(str, channels))
+    extras = " + coordinates" * options_of_model.get("coordinates", False)
+    return ImageRecipe(
+        name,
+        lambda in_channels, num_classes: GridGCN(
+            in_channels, channels, num_classes, conv=conv, readout=readout, **options_of_model
+        ),
+        on_grid=True,
+        model_name=f"{kind}{extras}, {widths} channels, {readout} readout",
+        **options,
+    )
+
+
+def baseline_recipe(name: str) -> ImageRecipe:
+    """A tutorial's CNN, trained as in the tutorial."""
+    row = BASELINES[name]
+    return ImageRecipe(
+        name,
+        lambda in_channels, num_classes: row.model(num_classes),
+        on_grid=False,
+        model_name=name,
+        epochs=row.epochs or 10,
+        published={("fashion-mnist", "tutorial"): (row.reported, row.source)},
+        tutorial=row,
+        protocols=("tutorial",),
+    )
+
+
+def accuracy_of(recipe: ImageRecipe, model: nn.Module, images: ImageSet, device: str = "cpu") -> dict[str, Any]:
+    """Accuracy, macro-F1 and confusion matrix on the test images."""
+    scores, y = test_logits(recipe, model, images, device), images.test_labels
+    return {
+        "accuracy": metrics.accuracy(scores, y),
+        "macro_f1": metrics.macro_f1(scores, y),
+        "confusion_matrix": metrics.confusion_matrix(scores, y, images.num_classes).tolist(),
+    }
+
+

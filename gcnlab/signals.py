@@ -1,0 +1,84 @@
+"""Labelled images to train on: signals on the one grid graph that all of them share, or images for a CNN beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .augment import Augment
+from .errors import InputError, InputTypeError
+from .image import Grid, to_images, to_signals
+from .sparse import check_count
+
+
+class Signals:
+    """Images with a class each, kept as they are and made into batches of floats.
+
+    Args:
+        images: uint8 or floats, [N, H, W] or [N, H, W, C]; uint8 becomes value / 255 batch by batch.
+        y: classes, integers [N] from 0.
+        grid: a batch is then (signals [batch, H * W, C], grid), as a graph network takes it. None: it is images
+            [batch, C, H, W], in channels_last memory, as a CNN takes them.
+        augment: applied to the batches that train.
+
+    Raises:
+        InputError, InputTypeError: images and labels do not fit each other, or the grid is of another size.
+
+    >>> from gcnlab.image import grid_graph
+    >>> signals = Signals(torch.zeros(5, 2, 3, dtype=torch.uint8), torch.tensor([0, 1, 1, 0, 1]), grid_graph(2, 3))
+    >>> [signals.inputs(index)[0].shape[0] for index in torch.arange(5).split(2)]
+    [2, 2, 1]
+    """
+
+    def __init__(self, images: Any, y: Any, grid: Grid | None = None, augment: Augment | None = None) -> None:
+        self.x = to_signals(images, channels="none" if images.ndim == 3 else "last", scale=False)
+        self.shape, self.grid, self.augment = tuple(images.shape[1:3]), grid, augment
+        labels = torch.as_tensor(y, device=self.x.device)
+        if labels.is_floating_point() or labels.dtype == torch.bool:
+            raise InputTypeError(f"y: got {labels.dtype}, expected integers [{len(self.x)}], the class of each image.")
+        if labels.shape != self.x.shape[:1] or not len(labels):
+            raise InputError(f"y: got shape {tuple(labels.shape)} for {len(self.x)} images, expected one label each.")
+        if bool((labels < 0).any()):
+            at = int((labels < 0).nonzero()[0])
+            raise InputError(f"y: label {int(labels[at])} at {at}; labels must be at least 0.")
+        if grid is not None and grid.shape != self.shape:
+            raise InputError(f"grid: is of {grid.shape}, but the images are of {self.shape}; grid_graph(*image_shape).")
+        self.y = labels.long()
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.shape))
+        return f"Signals({len(self)} images of {size}, {self.x.shape[2]} channels, {self.num_classes} classes)"
+
+    @property
+    def num_classes(self) -> int:
+        """The largest label + 1."""
+        return int(self.y.max()) + 1
+
+    def inputs(self, index: Tensor | slice, training: bool = False) -> tuple[Any, ...]:
+        """The model's arguments for some of the images; augmented where that is asked for."""
+        x = self.x[index]
+        if training and self.augment is not None:
+            x = self.augment(x, self.shape)
+        x = x.float() / 255 if x.dtype == torch.uint8 else x
+        return (x, self.grid) if self.grid is not None else (to_images(x, self.shape, channels="first"),)
+
+    def batches(self, batch_size: int, shuffle: bool = False) -> Iterator[tuple[tuple[Any, ...], Tensor]]:
+        """(arguments, labels) of every image once; shuffled ones are augmented."""
+        if check_count("batch_size", batch_size) < 1:
+            raise InputError(f"batch_size: got {batch_size}, expected at least 1.")
+        order = torch.randperm(len(self)) if shuffle else torch.arange(len(self))
+        for index in order.to(self.y.device).split(batch_size):
+            yield self.inputs(index, training=shuffle), self.y[index]
+
+    def to(self, device: torch.device | str) -> Signals:
+        """The images, labels and grid on another device."""
+        other = Signals.__new__(Signals)
+        grid = None if self.grid is None else self.grid.to(device)
+        other.__dict__.update(self.__dict__, x=self.x.to(device), y=self.y.to(device), grid=grid)
+        return other
