@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError, InputIndexError, InputTypeError
-from .graph import Features, Graph
+from .graph import Features, Graph, check_targets
 from .merging import alike, merge
 from .readout import consecutive
 from .sparse import SparseMatrix
@@ -26,7 +26,7 @@ class GraphBatch(Graph):
     Attributes:
         ptr: where the nodes of each graph start, and N, [B + 1] int64.
         batch: the graph of each node, 0 .. B - 1, [N] int64.
-        y: the labels of the graphs, [B] int64, or None.
+        y: the labels or targets of the graphs, [B] int64, or floats [B] or [B, T]; or None.
         multiplicity: how many nodes each one stands for, [N], or None where that is one (`GraphCollection.merged`).
     """
 
@@ -87,14 +87,15 @@ class GraphCollection(Sequence[Graph]):
 
         A = diag(A_1, ..., A_G),   X = [X_1; ...; X_G],   nodes of graph g: node_ptr[g] .. node_ptr[g + 1] - 1
 
-    `collection[i]` is a Graph whose `y` is a 0-d tensor; a slice, a bool mask or a list of indices gives a
-    sub-collection, which shares the arrays of the whole and stands for some of its graphs.
+    `collection[i]` is a Graph whose `y` is a 0-d tensor, or [1, T] where y is [G, T]; a slice, a bool mask or a list of
+    indices gives a sub-collection, which shares the arrays of the whole and stands for some of its graphs.
 
     Args:
         whole: the block-diagonal graph of all graphs; its class_names are those of the collection. Node labels, masks and
             names are not kept.
         node_ptr: [G + 1] integers, from 0 to the number of nodes.
-        y: the label of each graph, [G] integers from 0.
+        y: the label of each graph, [G] integers from 0; or the targets of each, floats [G] or [G, T]: numbers to predict
+            (regression), or 0 and 1 for each of T properties (multi-label). NaN is a missing one.
         name: what it is called in messages; by default the name of `whole`.
 
     Attributes:
@@ -119,17 +120,24 @@ class GraphCollection(Sequence[Graph]):
             raise InputTypeError(f"whole: got {type(whole).__name__}, expected the Graph of all graphs.")
         ptr, labels = (torch.as_tensor(part, device=whole.device) for part in (node_ptr, y))
         n = whole.num_nodes
-        for key, tensor in (("node_ptr", ptr), ("y", labels)):
-            if tensor.dim() != 1 or tensor.is_floating_point() or tensor.dtype == torch.bool:
-                raise InputError(f"{key}: got {tensor.dtype} of shape {tuple(tensor.shape)}, expected [G] integers.")
-        ptr, labels = ptr.long(), labels.long()
+        has_targets = labels.is_floating_point() and labels.dim() in (1, 2)
+        for key, tensor, expected in (
+            ("node_ptr", ptr, "[G + 1] integers"),
+            ("y", labels, "[G] integers, or floats [G] or [G, num_targets]; y.float() makes targets of zeros and ones"),
+        ):
+            is_integers = tensor.dim() == 1 and not tensor.is_floating_point() and tensor.dtype != torch.bool
+            if not is_integers and not (key == "y" and has_targets):
+                raise InputError(f"{key}: got {tensor.dtype} of shape {tuple(tensor.shape)}, expected {expected}.")
+        ptr, labels = ptr.long(), check_targets(labels) if has_targets else labels.long()
         if not len(ptr) or int(ptr[0]) != 0 or int(ptr[-1]) != n or bool((ptr.diff() < 0).any()):
             raise InputError(f"node_ptr: expected numbers that rise from 0 to {n}, the number of nodes.")
         if len(labels) != len(ptr) - 1:
             raise InputError(f"y: got {len(labels)} labels for {len(ptr) - 1} graphs.")
         num_classes = None if whole.class_names is None else len(whole.class_names)
+        if has_targets and num_classes not in (None, _num_targets(labels)):
+            raise InputError(f"class_names: got {num_classes} names for {_num_targets(labels)} targets.")
         bad = (labels < 0) | (labels >= (num_classes or torch.iinfo(torch.int64).max))
-        if bool(bad.any()):
+        if not has_targets and bool(bad.any()):
             at = int(bad.nonzero()[0])
             limit = "" if num_classes is None else f" and below {num_classes}"
             raise InputError(f"y: label {int(labels[at])} at {at}; labels must be at least 0{limit}.")
@@ -155,16 +163,27 @@ class GraphCollection(Sequence[Graph]):
     def from_graphs(
         cls, graphs: Iterable[Graph], *, class_names: Sequence[str] | None = None, name: str | None = None
     ) -> GraphCollection:
-        """From graphs that each have a 0-d `y`, and all of them features of one width or none.
+        """From graphs that each have a `y` of one kind, 0-d or floats [1, T], and features of one width or none.
 
         Raises InputError naming the first graph that does not fit.
         """
         graphs = list(graphs)
         if not graphs:
             raise InputError("graphs: got none, expected at least one.")
+        ys: list[Tensor] = []
         for i, graph in enumerate(graphs):
-            if graph.y is None or graph.y.dim() or graph.y.is_floating_point():
-                raise InputError(f"graphs: graph {i} has no label; pass y=, one integer, where it is made.")
+            y = graph.y
+            if y is None or (y.dim() and (y.dim() != 2 or y.shape[0] != 1)):
+                raise InputError(
+                    f"graphs: graph {i} has no label; pass y=, one integer (or targets: one float, or floats "
+                    "[1, num_targets]), where it is made."
+                )
+            ys.append(y)
+            if (y.is_floating_point(), y.shape) != (ys[0].is_floating_point(), ys[0].shape):
+                raise InputError(
+                    f"graphs: graph {i} has y {y.dtype} of shape {tuple(y.shape)}, "
+                    f"graph 0 {ys[0].dtype} of shape {tuple(ys[0].shape)}."
+                )
             if (graph.x is None) != (graphs[0].x is None) or graph.num_features != graphs[0].num_features:
                 raise InputError(
                     f"graphs: graph {i} has {graph.num_features} features, graph 0 has {graphs[0].num_features}."
@@ -178,7 +197,7 @@ class GraphCollection(Sequence[Graph]):
             x = _stack(rows, torch.zeros_like(ptr), (n, rows[0].shape[1]))
         num_duplicates = sum(graph.num_duplicates for graph in graphs)
         whole = Graph(adjacency, x, class_names=class_names, name=name, num_duplicates=num_duplicates)
-        return cls(whole, ptr, torch.stack([graph.y for graph in graphs if graph.y is not None]))
+        return cls(whole, ptr, torch.cat(ys) if ys[0].dim() else torch.stack(ys))
 
     # -- as a list ----------------------------------------------------------------------------------------------------
 
@@ -204,7 +223,8 @@ class GraphCollection(Sequence[Graph]):
                 return one
             graph = Graph.__new__(Graph)
             values = {key: value for key, value in one.__dict__.items() if key not in ("ptr", "batch", "multiplicity")}
-            graph.__dict__.update({**values, "y": one.__dict__["y"][0]})
+            y = values["y"]
+            graph.__dict__.update({**values, "y": y[0] if y.dim() == 1 else y})
             return graph
         return self._trusted(self.whole, self._ptr, self._y, self._ids(index), self.name)
 
@@ -214,7 +234,8 @@ class GraphCollection(Sequence[Graph]):
     def __repr__(self) -> str:
         parts = f"{len(self)} graphs, {int(self.sizes.sum())} nodes, {self.num_edges} stored edges"
         parts += f", {self.num_features} features" if self.whole.x is not None else ""
-        return f"GraphCollection({self.name + ': ' if self.name else ''}{parts}, {self.num_classes} classes)"
+        kind = "targets" if self._y.is_floating_point() else "classes"
+        return f"GraphCollection({self.name + ': ' if self.name else ''}{parts}, {self.num_classes} {kind})"
 
     def _ids(self, index: Any) -> Tensor:
         """The graphs of the whole that `index` means here, [B] int64."""
@@ -292,7 +313,7 @@ class GraphCollection(Sequence[Graph]):
         Returns the collection itself where more than three quarters of the nodes would remain.
 
         >>> star = Graph.from_edges([[0, 0, 0, 1, 2, 3], [1, 2, 3, 0, 0, 0]], y=0)
-        >>> GraphCollection.from_graphs([star]).merged().batch().multiplicity
+        >>> GraphCollection.from_graphs([star]).merged().batch().multiplicity.sort().values
         tensor([1., 3.])
         """
         if "merged" not in self.whole._derived:
@@ -334,7 +355,7 @@ class GraphCollection(Sequence[Graph]):
 
     @property
     def y(self) -> Tensor:
-        """The label of each graph, [num_graphs] int64 from 0."""
+        """The label of each graph, [num_graphs] int64 from 0; or its targets, floats [num_graphs] or [num_graphs, T]."""
         return self._y if self._chosen is None else self._y[self._chosen]
 
     @property
@@ -365,12 +386,14 @@ class GraphCollection(Sequence[Graph]):
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """The labels as the files have them, in the order of y."""
+        """The labels as the files have them, in the order of y; of targets a name each."""
         return self.whole.class_names
 
     @property
     def num_classes(self) -> int:
-        """C: of the whole, those that a sub-collection leaves out too."""
+        """C: of the whole, those that a sub-collection leaves out too. Of targets their number T."""
+        if self._y.is_floating_point():
+            return _num_targets(self._y)
         names = self.whole.class_names
         return len(names) if names is not None else int(self._y.max()) + 1 if len(self._y) else 0
 
@@ -392,8 +415,6 @@ class GraphCollection(Sequence[Graph]):
         row, col = adjacency.row, adjacency.col.long()
         touched[row[row != col]] = True
         touched[col[row != col]] = True
-        counts = self.y.bincount(minlength=self.num_classes).tolist()
-        names = self.class_names or range(self.num_classes)
         mean = f"{float(sizes.double().mean()):.1f}" if len(self) else "-"
         least, most = (int(end) for end in sizes.aminmax()) if len(self) else (0, 0)
         rows = [
@@ -403,10 +424,18 @@ class GraphCollection(Sequence[Graph]):
             ("self-loops", f"{loops:,}"),
             ("duplicates merged", f"{self.num_duplicates:,}"),
             ("isolated nodes", f"{int((~touched).sum()):,}"),
-            ("classes", ", ".join(f"{name}: {count:,} graphs" for name, count in zip(names, counts, strict=True))),
+            self._summary_of_y(),
             ("features", f"{self.num_features:,}" if graph.x is not None else 'none; load(..., features="degree")'),
         ]
         return "\n".join([self.name or "GraphCollection", *(f"  {key:<18} {value}" for key, value in rows)])
+
+    def _summary_of_y(self) -> tuple[str, str]:
+        if self.y.is_floating_point():
+            missing = int(self.y.isnan().sum())
+            return "targets", f"{self.num_classes:,}, {missing:,} of {self.y.numel():,} values missing"
+        counts = self.y.bincount(minlength=self.num_classes).tolist()
+        names = self.class_names or range(self.num_classes)
+        return "classes", ", ".join(f"{name}: {count:,} graphs" for name, count in zip(names, counts, strict=True))
 
 
 class GraphLoader:
@@ -563,6 +592,10 @@ class _Rows(NamedTuple):
             order = order.index_select(0, entry) - shift.index_select(0, graph)
             cut._pattern.append((starts(t_rowptr), t_col, order))
         return cut
+
+
+def _num_targets(y: Tensor) -> int:
+    return 1 if y.dim() == 1 else int(y.shape[1])
 
 
 def _starts(sizes: Tensor) -> Tensor:

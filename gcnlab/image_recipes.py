@@ -82,10 +82,9 @@ def train(
         row = recipe.tutorial
         model = row.model(images.num_classes).to(device)
         num_val = round(row.validation_split * len(images.train_labels))  # Keras takes the last ones
-        parts = [images.train_images, images.train_labels]
-        train_part, val_part = ([part[: len(part) - num_val] for part in parts], [part[-num_val:] for part in parts])
-        signals = Signals(*train_part, grid).to(device)
-        val = Signals(*val_part, grid).to(device) if num_val else None
+        x, y, size = images.train_images, images.train_labels, len(images.train_labels) - num_val
+        signals = Signals(x[:size], y[:size], grid).to(device)
+        val = Signals(x[size:], y[size:], grid).to(device) if num_val else None
         options: dict[str, Any] = {"optimizer": row.optimizer, "lr": row.lr, "batch_size": row.batch_size}
     else:
         channels = images.image_shape[2] if len(images.image_shape) == 3 else 1
@@ -115,7 +114,7 @@ def _adamw(groups: list[dict[str, Any]], lr: float, weight_decay: float) -> torc
     return torch.optim.AdamW([group for group in decays if group["params"]], lr=lr)
 
 
-def test_logits(recipe: ImageRecipe, model: nn.Module, images: ImageSet, device: str = "cpu") -> Tensor:
+def predict_test(recipe: ImageRecipe, model: nn.Module, images: ImageSet, device: str = "cpu") -> Tensor:
     """Log-probabilities of the test images [M, num_classes]; averaged with those mirrored where the set allows it."""
     grid = grid_graph(*images.image_shape[:2]) if recipe.on_grid else None
     views = [images.test_images]
@@ -181,7 +180,7 @@ def baseline_recipe(name: str) -> ImageRecipe:
         on_grid=False,
         model_name=name,
         epochs=row.epochs or 10,
-        published={("fashion-mnist", "tutorial"): (row.reported, row.source)},
+        published={} if row.reported is None else {("fashion-mnist", "tutorial"): (row.reported, row.source)},
         tutorial=row,
         protocols=("tutorial",),
     )
@@ -189,11 +188,9 @@ def baseline_recipe(name: str) -> ImageRecipe:
 
 def accuracy_of(recipe: ImageRecipe, model: nn.Module, images: ImageSet, device: str = "cpu") -> dict[str, Any]:
     """Accuracy, macro-F1 and confusion matrix on the test images."""
-    scores, y = test_logits(recipe, model, images, device), images.test_labels
+    scores, y = predict_test(recipe, model, images, device), images.test_labels
     return {
         "accuracy": metrics.accuracy(scores, y),
         "macro_f1": metrics.macro_f1(scores, y),
         "confusion_matrix": metrics.confusion_matrix(scores, y, images.num_classes).tolist(),
     }
-
-

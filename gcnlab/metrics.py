@@ -1,9 +1,13 @@
-"""Scores of a classifier: accuracy, macro-F1, confusion matrix. Fractions between 0 and 1.
+"""Scores of classes (accuracy, macro-F1, confusion matrix), of targets 0 and 1 (ROC-AUC, average precision) and of numbers
+(mean absolute, root mean squared error). All but the errors are fractions between 0 and 1.
 
-Nothing is scored by accident: NaN, no rows, other shapes, and labels outside 0 .. C-1 (-1, unlabelled) are errors.
+Nothing is scored by accident: NaN, no rows, other shapes, and labels outside 0 .. C-1 (-1, unlabelled) are errors. A
+target that is NaN is a missing one, which is left out; each of several targets is scored by itself, and the mean returned.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -51,6 +55,78 @@ def macro_f1(scores: Tensor, y: Tensor, num_classes: int | None = None) -> float
     return float((2 * hits[occurs > 0] / occurs[occurs > 0]).mean())
 
 
+def roc_auc(scores: Tensor, y: Tensor) -> float:
+    """The area under the ROC curve: the chance that a row of target 1 scores higher than one of target 0, ties a half.
+
+        AUC = (R - n_1 (n_1 + 1) / 2) / (n_1 n_0),   R = sum of the ranks of the n_1 rows of target 1
+
+    where equal scores share the mean of their ranks (Hanley & McNeil 1982). It is the mean over the targets that have
+    both a 1 and a 0, as OGB's evaluator takes it.
+
+    Args:
+        scores: logits or probabilities, [num_rows] or [num_rows, num_targets].
+        y: 0, 1, or NaN where missing, of the same shape; [num_rows] and [num_rows, 1] are the same.
+
+    >>> roc_auc(torch.tensor([0.1, 0.4, 0.4, 0.8]), torch.tensor([0, 0, 1, 1]))
+    0.875
+    """
+
+    def area(score: Tensor, target: Tensor) -> Tensor:
+        _, value, count = score.unique(return_inverse=True, return_counts=True)
+        rank = (count.cumsum(0) - (count.double() - 1) / 2)[value]
+        n = target.sum()
+        return (rank[target == 1].sum() - n * (n + 1) / 2) / (n * (len(target) - n))
+
+    return _mean_over_targets(area, scores, y, is_binary=True)
+
+
+def average_precision(scores: Tensor, y: Tensor) -> float:
+    """sum_k (R_k - R_{k-1}) P_k: precision P_k at each distinct score, weighted by what it adds to the recall R_k.
+
+    It is the mean over the targets that have both a 1 and a 0, as OGB's evaluator takes it.
+
+    Args:
+        scores: logits or probabilities, [num_rows] or [num_rows, num_targets].
+        y: 0, 1, or NaN where missing, of the same shape; [num_rows] and [num_rows, 1] are the same.
+
+    >>> average_precision(torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1]))
+    0.8333333333333333
+    """
+
+    def area(score: Tensor, target: Tensor) -> Tensor:
+        _, value, count = (-score).unique(return_inverse=True, return_counts=True)
+        hits = torch.zeros(len(count), dtype=target.dtype, device=target.device).index_add(0, value, target)
+        return (hits / hits.sum() * hits.cumsum(0) / count.cumsum(0)).sum()
+
+    return _mean_over_targets(area, scores, y, is_binary=True)
+
+
+def mean_absolute_error(outputs: Tensor, y: Tensor) -> float:
+    """mean |output - y| of each target, and the mean over targets; in the unit of y.
+
+    Args:
+        outputs: [num_rows] or [num_rows, num_targets].
+        y: of the same shape, NaN where missing; [num_rows] and [num_rows, 1] are the same.
+
+    >>> mean_absolute_error(torch.tensor([1.0, 3.0]), torch.tensor([1.0, 5.0]))
+    1.0
+    """
+    return _mean_over_targets(lambda output, target: (output - target).abs().mean(), outputs, y)
+
+
+def root_mean_squared_error(outputs: Tensor, y: Tensor) -> float:
+    """sqrt(mean (output - y)^2) of each target, and the mean over targets; in the unit of y.
+
+    Args:
+        outputs: [num_rows] or [num_rows, num_targets].
+        y: of the same shape, NaN where missing; [num_rows] and [num_rows, 1] are the same.
+
+    >>> root_mean_squared_error(torch.tensor([1.0, 3.0]), torch.tensor([4.0, 7.0]))
+    3.5355339059327378
+    """
+    return _mean_over_targets(lambda output, target: (output - target).square().mean().sqrt(), outputs, y)
+
+
 def class_weights(y: Tensor, num_classes: int) -> Tensor:
     """Weights for an unbalanced loss: num_rows / (num_classes * count_c), so that every class weighs the same.
 
@@ -88,6 +164,35 @@ def _predicted(scores: Tensor, y: Tensor) -> Tensor:
         raise InputError(f"scores: {int(bad.sum())} are NaN or infinite, the first in row {int(bad.nonzero()[0, 0])}.")
     _check_labels("y", y, scores.shape[1])
     return scores.argmax(1)
+
+
+def _mean_over_targets(
+    score: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, y: Tensor, is_binary: bool = False
+) -> float:
+    """The mean of score(outputs, y), both [num_known] float64, over the targets that it is defined for."""
+    # [num_rows] would be broadcast against [num_rows, 1] to [num_rows, num_rows].
+    outputs, y = (part.unsqueeze(1) if part.dim() == 1 else part for part in (outputs.detach(), y.detach()))
+    if outputs.dim() != 2 or outputs.shape != y.shape:
+        raise InputError(
+            f"scores and y: got shapes {tuple(outputs.shape)} and {tuple(y.shape)}, expected [num_rows, num_targets] "
+            "twice, or [num_rows]; of the logits of two classes the score is logits[:, 1] - logits[:, 0]."
+        )
+    outputs, y = outputs.double(), y.double()
+    known = ~y.isnan()
+    for argument, bad, expected in (
+        ("scores", ~outputs.isfinite(), "a finite number"),
+        ("y", known & ~((y == 0) | (y == 1) if is_binary else y.isfinite()), "0, 1 or NaN" if is_binary else "finite"),
+    ):
+        if bool(bad.any()):
+            row, column = bad.nonzero()[0].tolist()
+            found = float((outputs if argument == "scores" else y)[row, column])
+            raise InputError(f"{argument}: {found:g} in row {row}, column {column}; expected {expected}.")
+    is_scored = ((y == 1).any(0) & (y == 0).any(0) if is_binary else known.any(0)).tolist()
+    if not any(is_scored):
+        need = "both a 1 and a 0" if is_binary else "a known value"
+        raise InputError(f"y: no target has {need}, so there is nothing to score.")
+    values = [score(outputs[known[:, t], t], y[known[:, t], t]) for t, has in enumerate(is_scored) if has]
+    return float(torch.stack(values).mean())
 
 
 def _check_labels(argument: str, labels: Tensor, num_classes: int | None = None) -> None:

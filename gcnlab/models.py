@@ -304,7 +304,7 @@ class GridGCN(nn.Module):
                 f"num_layers: got {num_layers} for {len(channels)} levels of channels, expected at least one layer each."
             )
         self.coordinates, self.relational = coordinates, conv == "relational"
-        self.levels = nn.ModuleList()
+        self.levels: Any = nn.ModuleList()
         width = in_channels + 2 * coordinates
         for c, depth in zip(channels, depths, strict=True):
             self.levels.append(nn.ModuleList(self._layer(width if i == 0 else c, c) for i in range(depth)))
@@ -317,9 +317,13 @@ class GridGCN(nn.Module):
         }  # fmt: skip
 
     def _layer(self, in_channels: int, out_channels: int) -> nn.ModuleDict:
-        conv = RelationalGCNConv(in_channels, out_channels, 9, bias=False) if self.relational else None
-        conv = conv or GCNConv(in_channels, out_channels, bias=False)  # the norm has a bias
-        return nn.ModuleDict({"conv": conv, "norm": nn.BatchNorm1d(out_channels)})
+        relational = RelationalGCNConv(in_channels, out_channels, 9, bias=False) if self.relational else None
+        return nn.ModuleDict(
+            {
+                "conv": relational or GCNConv(in_channels, out_channels, bias=False),  # the norm has a bias
+                "norm": nn.BatchNorm1d(out_channels),
+            }
+        )
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         """Logits [batch, num_classes].
@@ -352,8 +356,9 @@ def load_model(path: str | PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     described = header.get("model") or {}
     name, config = described.get("class"), described.get("config")
     if name not in MODELS or config is None:
+        problem = f"expected one of {', '.join(MODELS)}" if name not in MODELS else "with layers that it does not tell"
         raise CheckpointMismatchError(
-            f"{path}: holds a {name}, expected one of {', '.join(MODELS)}; "
+            f"{path}: holds a {name}, {problem}; "
             "for a model of your own use checkpoint.read_checkpoint and load_state_dict."
         )
     try:
@@ -369,7 +374,7 @@ def load_model(path: str | PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
 def summary(model: nn.Module, *inputs: Any) -> str:
     """A table as Keras prints it: each layer, its output shape, its parameters and how they are counted.
 
-    For a model on a graph it also estimates the memory of a training step, the tensors that one step on the whole graph
+    For a model on one graph it also estimates the memory of a training step, the tensors that one step on the whole graph
     holds at once: X, Â and X's transpose; weights, their gradients and Adam's two averages; and for each layer its
     dropped-out input (of a sparse one the values, and those of its transpose), its two products, the sum with the bias
     and what relu makes of it. On Cora, Citeseer and Pubmed it is within a quarter of what torch's profiler counts.
@@ -421,7 +426,7 @@ def summary(model: nn.Module, *inputs: Any) -> str:
     lines = [f"{name:<{width}}  {shape:<{shape_width}}  {count:>10}{how}" for name, shape, count, how in rows]
     total = sum(p.numel() for p in model.parameters())
     lines.append(f"total: {total:,} parameters")
-    if len(inputs) > 1:  # the estimate is one of layers on a graph
+    if len(inputs) == 2:  # x and a_hat; a batch of graphs has normalisations and readouts, which it does not know
         memory = sum(_num_bytes(matrix) for matrix in inputs) + 4 * 4 * total + activations
         lines[-1] += f"; a step on the whole graph holds about {memory / 2**20:,.1f} MiB of tensors"
     lines.append(f"trainable: {sum(p.numel() for p in model.parameters() if p.requires_grad):,} parameters")

@@ -12,7 +12,8 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -27,12 +28,17 @@ from .collection import GraphBatch, GraphCollection, GraphLoader
 from .errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
 from .files import check_target, remove_stale_temporaries
 from .graph import Graph, check_features_finite
+from .signals import Signals
 from .sparse import check_count
 
 if TYPE_CHECKING:
     import pandas
 
 METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+EVALUATION_BATCH = 500  # images of a batch that is not trained on
+LOSSES = ("cross-entropy", "binary", "mse", "mae")
+
+Loss = str | Callable[[Tensor, Tensor], Tensor]
 
 
 class Adam(torch.optim.Optimizer):
@@ -123,7 +129,8 @@ class History:
     Attributes:
         seeds: one a column below.
         metrics: "train_loss", "train_accuracy", "val_loss", "val_accuracy" -> [num_epochs, num_seeds]; NaN after a
-            seed has stopped. Losses are means over labelled nodes, accuracies fractions.
+            seed has stopped. Losses are means over labelled nodes or graphs, or over the targets that are not missing.
+            Accuracies are fractions, and there for the losses "cross-entropy" and "binary" alone.
         best_epoch: [num_seeds], the epoch (from 1) whose weights were kept.
         states: name -> the kept weights (and buffers) of all seeds, [num_seeds, ...].
         epoch_seconds: wall time of each epoch, training and validation; of all seeds of a stack together, one stack
@@ -212,7 +219,9 @@ class EarlyStopping(Callback):
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, Tensor]) -> Tensor:
         if self.monitor not in metrics:
-            raise InputError(f"monitor: {self.monitor!r} is not measured, since the graph has no val_mask.")
+            lacks_val = self.monitor.startswith("val") and "val_loss" not in metrics
+            why = "since the graph has no val_mask" if lacks_val else f"but {' and '.join(metrics)} with this loss"
+            raise InputError(f"monitor: {self.monitor!r} is not measured, {why}.")
         value = _lower_is_better(self.monitor, metrics[self.monitor])
         if self.best is None or self.waited is None or epoch == 1:
             self.best, self.waited = value.clone(), torch.zeros_like(value, dtype=torch.int64)
@@ -259,16 +268,20 @@ class Checkpoint:
 
 def fit(
     model: nn.Module | Callable[[], nn.Module],
-    data: Graph | GraphCollection,
-    val: GraphCollection | None = None,
+    data: Graph | GraphCollection | Signals,
+    val: GraphCollection | Signals | None = None,
     *,
+    loss: Loss = "cross-entropy",
+    label_smoothing: float = 0.0,
     seeds: int | Sequence[int] | None = None,
     seed: int = 0,
     epochs: int = 200,
     lr: float = 0.01,
     weight_decay: float | Mapping[str, float] = 0.0,
     optimizer: Callable[..., Any] = Adam,
-    scheduler: Callable[[Any], Any] | None = None,
+    scheduler: Callable[[Any], Any] | str | None = None,
+    average: float = 0.0,
+    precision: str = "float32",
     select: str = "val_loss",
     callbacks: Sequence[Callback] = (),
     class_weight: Tensor | None = None,
@@ -278,7 +291,7 @@ def fit(
     progress: bool | None = None,
     check_finite: bool = True,
 ) -> History:
-    """Train by cross-entropy: for node classification on one full graph, or for graph classification on many.
+    """Train a model of the nodes of one full graph, or of many graphs: classes, several labels each, or numbers.
 
     One graph: `train_mask` trains, `val_mask` selects, and the test mask is never read. A model that says `layerwise = True` (its forward takes one operator a layer, as `GCN`
     does) computes only the receptive field of the labelled nodes: same numbers, fewer rows.
@@ -292,6 +305,17 @@ def fit(
         data: a Graph with x, y, train_mask, and val_mask unless select is "last" or a training metric; or the
             GraphCollection to train on, in batches that are shuffled anew each epoch.
         val: for many graphs, the GraphCollection that selects.
+        loss: what is minimised, its mean over the rows (nodes or graphs) or over the targets that are not NaN, missing:
+
+            - "cross-entropy": -log softmax(logits)_y, of one class a row: y int64 [num_rows], logits [num_rows, C].
+            - "binary": log(1 + exp(-logit)) of targets 1 and log(1 + exp(logit)) of targets 0, each by itself: y floats
+              [num_rows, T], logits [num_rows, T]; T = 1 also with y [num_rows]. Its accuracy is the share of targets
+              whose logit has the right sign.
+            - "mse", "mae": (output - y)^2 and |output - y| of such y, any real numbers. They have no accuracy.
+            - a function: (logits, y) -> losses [num_rows] of any y, floats in the dtype of the logits, such as
+              `nn.CrossEntropyLoss(label_smoothing=0.1, reduction="none")`. It has no accuracy.
+        label_smoothing: ε of the training's cross-entropy against (1 - ε) one-hot + ε / C (Szegedy et al. 2016); a
+            validation loss is without it.
         seeds: how many (0 .. n-1) or which seeds to train, together, `seeds_at_once` at a time. A seed sets the
             initial weights; the dropout masks of the seeds are independent, but are not those of a run alone.
             Models with buffers (BatchNorm) or shared weights are trained one after the other.
@@ -300,11 +324,17 @@ def fit(
         lr: learning rate.
         weight_decay: L2 factor, or one for each part of the model: {"layers.0": 5e-4}; 0 for the others.
         optimizer: called as optimizer(groups, lr=lr): `Adam`, any element-wise optimizer of torch.optim.
-        scheduler: called with the optimizer; its `step()` follows each epoch.
+        scheduler: called with the optimizer; its `step()` follows each epoch. Or "one-cycle" (Smith & Topin 2018): up
+            to lr within the first fifth of all steps, then along a cosine to 0; it steps with each batch.
+        average: decay of a running average of the weights and buffers, updated with each step, which is then what is
+            validated and kept; 0 keeps the weights themselves. 0.998 is a mean of the last 500 steps or so; in the
+            first it is min(0.998, (1 + t) / (10 + t)).
+        precision: "float32", or "bfloat16": products and convolutions in 16 bits, weights and sums in 32
+            (`torch.autocast`); two to three times as fast on CPUs and GPUs that know the format.
         select: the metric whose best epoch gives the kept weights, or "last". Training metrics are those before the
             epoch's step, validation metrics and weights those after it.
         callbacks: `EarlyStopping(10)`, or your own.
-        class_weight: [num_classes], weights of the loss (`metrics.class_weights`).
+        class_weight: [num_classes], weights of the cross-entropy (`metrics.class_weights`).
         batch_size: graphs of a training batch.
         checkpoint: where to save and resume.
         seeds_at_once: seeds in one stack; 1 for a model that torch.func.vmap cannot run.
@@ -314,11 +344,15 @@ def fit(
     Raises:
         NonFiniteError: a loss or gradient is NaN or infinite; training stops at that step, nothing is reported, and
             the last checkpoint stays as it is.
-        InputError: the data lack what training needs.
+        InputError: the data lack what training needs, or the loss does not go with their labels.
         CheckpointMismatchError: the checkpoint to resume is of another training; says in what they differ.
     """
+    if not callable(loss) and loss not in LOSSES:
+        raise InputError(f"loss: got {loss!r}, expected one of {', '.join(LOSSES)}, or a function.")
     if select != "last":
         _known_metric("select", select)
+    if select.endswith("accuracy") and loss not in ("cross-entropy", "binary"):
+        raise InputError(f'select: got {select!r}, but this loss has no accuracy; select "val_loss", for one.')
     for argument, value in (("epochs", epochs), ("seeds_at_once", seeds_at_once), ("batch_size", batch_size)):
         if check_count(argument, value) < 1:
             raise InputError(f"{argument}: got {value}, expected at least 1.")
@@ -334,19 +368,34 @@ def fit(
     if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
         raise InputTypeError(f"checkpoint: got {checkpoint!r}, expected Checkpoint(path, every=10, resume=True).")
     needs_val = select.startswith("val")
-    source: _NodeData | _GraphData
+    if not 0 <= label_smoothing < 1 or (label_smoothing and (loss != "cross-entropy" or class_weight is not None)):
+        raise InputError(
+            f"label_smoothing: got {label_smoothing}, expected a number from 0 to 1, with the loss cross-entropy and no "
+            "class_weight."
+        )
+    if not 0 <= average < 1:
+        raise InputError(f"average: got {average}, expected a decay of at least 0 and below 1.")
+    if precision not in ("float32", "bfloat16"):
+        raise InputError(f'precision: got {precision!r}, expected "float32" or "bfloat16".')
+    if isinstance(scheduler, str) and scheduler != "one-cycle":
+        raise InputError(f'scheduler: got {scheduler!r}, expected "one-cycle" or a function of the optimizer.')
+    source: _NodeData | _GraphData | _SignalData
     if isinstance(data, GraphCollection):
-        source = _GraphData(data, val, class_weight, check_finite, needs_val, batch_size)
+        source = _GraphData(data, val, loss, class_weight, check_finite, needs_val, batch_size)
+    elif isinstance(data, Signals):
+        source = _SignalData(data, val, loss, class_weight, needs_val, batch_size)
     elif val is None:
-        source = _NodeData(data, class_weight, check_finite, needs_val)
+        source = _NodeData(data, loss, class_weight, check_finite, needs_val)
     else:
-        raise InputError("val: a Graph has its val_mask; val goes with a GraphCollection.")
+        raise InputError("val: a Graph has its val_mask; val goes with a GraphCollection or Signals.")
+    source.objective = source.objective._replace(smoothing=label_smoothing)
     if checkpoint is not None:
         check_target("checkpoint", checkpoint.path)
         remove_stale_temporaries(Path(checkpoint.path).parent)
     options: dict[str, Any] = {
         "epochs": epochs, "lr": lr, "weight_decay": weight_decay, "optimizer": optimizer, "scheduler": scheduler,
-        "select": select, "callbacks": callbacks, "checkpoint": checkpoint,
+        "select": select, "callbacks": callbacks, "checkpoint": checkpoint, "average": average,
+        "precision": precision,
     }  # fmt: skip
     if seeds is None:
         if not isinstance(model, nn.Module):
@@ -397,20 +446,74 @@ class _Batch(NamedTuple):
     y: Tensor
 
 
+class _Objective(NamedTuple):
+    """The loss, how many outputs of the model it takes, and the weights of the classes."""
+
+    loss: Loss
+    num_outputs: int
+    class_weight: Tensor | None
+    smoothing: float = 0.0
+
+    @classmethod
+    def of(cls, loss: Loss, y: Tensor, num_classes: int, class_weight: Tensor | None) -> _Objective:
+        if class_weight is not None and loss != "cross-entropy":
+            raise InputError('class_weight: goes with loss="cross-entropy"; a function as loss can weigh as it likes.')
+        if class_weight is not None and class_weight.shape != (num_classes,):
+            raise InputError(f"class_weight: got shape {tuple(class_weight.shape)}, expected [{num_classes}].")
+        return cls(loss, int(y.shape[1:].numel()) if y.is_floating_point() else num_classes, class_weight)
+
+    def check_logits(self, logits: Tensor) -> Tensor:
+        kind = "classes" if self.loss == "cross-entropy" else "targets"
+        # A class that never occurs may have its logit; a function takes what its author says.
+        least, most = self.num_outputs, math.inf if kind == "classes" else self.num_outputs
+        if logits.dim() != 2 or not (callable(self.loss) or least <= logits.shape[1] <= most):
+            raise InputError(
+                f"model: gave an output of shape {tuple(logits.shape)}, expected [num_rows, num_{kind}], "
+                f"and the data have {self.num_outputs} {kind}."
+            )
+        return logits
+
+    def fingerprint(self) -> dict[str, Any]:
+        name = getattr(self.loss, "__qualname__", type(self.loss).__name__) if callable(self.loss) else self.loss
+        return {"loss": name, "label smoothing": self.smoothing}
+
+
+def _check_targets(argument: str, y: Tensor | None, row: str, num_rows: int, loss: Loss) -> Tensor:
+    """`y` [num_rows, ...] as the loss takes it, or InputError."""
+    is_float = y is not None and y.is_floating_point()
+    if loss == "cross-entropy":
+        fits = y is not None and y.dim() == 1 and not is_float
+        expected = (
+            f"one integer class a {row}, [num_{row}s]; y.long() makes integers of floats, y.argmax(1) of one-hot rows, "
+            'and loss="binary", "mse" or "mae" takes floats'
+        )
+    else:
+        fits = is_float or (y is not None and callable(loss))
+        expected = f"floats [num_{row}s] or [num_{row}s, num_targets]; y.float() makes them of integers 0 and 1"
+    if y is None or not fits or y.shape[:1] != (num_rows,):
+        found = "no y" if y is None else f"y {y.dtype} of shape {tuple(y.shape)}"
+        raise InputError(f"{argument}: has {found}, expected {expected}.")
+    bad = (y != 0) & (y != 1) & ~y.isnan()
+    if loss == "binary" and bool(bad.any()):
+        at = bad.nonzero()[0].tolist()
+        raise InputError(
+            f'{argument}: y has {float(y[tuple(at)]):g} at {at}, but loss="binary" takes 0, 1, and NaN where one is '
+            'missing; "mse" takes any number.'
+        )
+    return y
+
+
 class _NodeData:
     """Full-batch training and validation on one graph, each with no more rows than the model needs."""
 
-    def __init__(self, graph: Graph, class_weight: Tensor | None, check_finite: bool, needs_val: bool) -> None:
+    def __init__(
+        self, graph: Graph, loss: Loss, class_weight: Tensor | None, check_finite: bool, needs_val: bool
+    ) -> None:
         if not isinstance(graph, Graph):
             raise InputTypeError(f"data: got {type(graph).__name__}, expected a Graph or a GraphCollection.")
         if graph.x is None:
             raise InputError('graph: has no x; make one with graph.with_features("identity").')
-        if graph.y is None or graph.y.dim() != 1 or graph.y.is_floating_point():
-            found = "no y" if graph.y is None else f"y {graph.y.dtype} of shape {tuple(graph.y.shape)}"
-            raise InputError(
-                f"graph: has {found}, expected one integer class a node, [num_nodes]; "
-                "y.long() makes integers of floats, y.argmax(1) of one-hot rows."
-            )
+        y = _check_targets("graph", graph.y, "node", graph.num_nodes, loss)
         for key in ("train_mask", *(["val_mask"] if needs_val else [])):
             if getattr(graph, key) is None:
                 raise InputError(
@@ -418,10 +521,14 @@ class _NodeData:
                     if key == "val_mask"
                     else "graph: has no train_mask, which says on which nodes to train."
                 )
+        for key in ("train_mask", "val_mask"):
+            mask = getattr(graph, key)
+            if mask is not None and bool(y[mask].isnan().all()):
+                raise InputError(f"{key}: of its nodes no target is known, all are NaN.")
         if check_finite:
             check_features_finite(graph.x)
-        self.graph, self.y, self.num_classes = graph, graph.y, graph.num_classes
-        self.class_weight = _check_class_weight(class_weight, self.num_classes)
+        self.graph, self.y, self.num_batches = graph, y, 1
+        self.objective = _Objective.of(loss, y, graph.num_classes, class_weight)
         self.has_val = graph.val_mask is not None
         self._parts: dict[tuple[str, int | None], list[_Batch]] = {}
 
@@ -441,8 +548,10 @@ class _NodeData:
     def fingerprint(self) -> dict[str, Any]:
         graph, matrix = self.graph, self.graph.adjacency
         # Not the values of X and A: sums on another device or number of threads may differ in their last bits.
-        tensors = [matrix.rowptr, matrix.col, self.y, graph.train_mask, graph.val_mask, self.class_weight]
+        weight = self.objective.class_weight
+        tensors = [matrix.rowptr, matrix.col, self.y, graph.train_mask, graph.val_mask, weight]
         return {
+            **self.objective.fingerprint(),
             "shape of x": None if graph.x is None else graph.x.shape,
             "sha256 of graph, labels, masks and class weights": ckpt.sha256_of_tensors(tensors),
         }
@@ -454,7 +563,8 @@ class _GraphData:
     def __init__(
         self,
         train: GraphCollection,
-        val: GraphCollection | None,
+        val: GraphCollection | Signals | None,
+        loss: Loss,
         class_weight: Tensor | None,
         check_finite: bool,
         needs_val: bool,
@@ -473,9 +583,15 @@ class _GraphData:
                 raise InputError(f'{name}: the graphs have no x; load them with features="degree", for one.')
             if check_finite:
                 check_features_finite(graphs.whole.x)
+            y = _check_targets(name, graphs.y, "graph", len(graphs), loss)
+            if bool(y.isnan().all()):
+                raise InputError(f"{name}: of its graphs no target is known, all are NaN.")
+            if y.shape[1:] != train.y.shape[1:]:
+                raise InputError(f"{name}: has y of shape {tuple(y.shape)}, but data of {tuple(train.y.shape)}.")
+        assert val is None or isinstance(val, GraphCollection)
         self.train, self.val, self.batch_size = train, val, batch_size
-        self.num_classes = train.num_classes
-        self.class_weight = _check_class_weight(class_weight, self.num_classes)
+        self.num_batches = -(-len(train) // batch_size)
+        self.objective = _Objective.of(loss, train.y, train.num_classes, class_weight)
         self.has_val = val is not None
         self._val: list[_Batch] = []
 
@@ -497,36 +613,74 @@ class _GraphData:
     def fingerprint(self) -> dict[str, Any]:
         whole = self.train.whole
         parts = [part for graphs in (self.train, self.val) if graphs is not None for part in (graphs.ids, graphs.y)]
-        tensors = [whole.adjacency.rowptr, whole.adjacency.col, self.class_weight, *parts]
+        tensors = [whole.adjacency.rowptr, whole.adjacency.col, self.objective.class_weight, *parts]
         return {
+            **self.objective.fingerprint(),
             "shape of x": None if whole.x is None else whole.x.shape,
             "batch size": self.batch_size,
             "sha256 of graphs, labels, splits and class weights": ckpt.sha256_of_tensors(tensors),
         }
 
 
-def _check_class_weight(weight: Tensor | None, num_classes: int) -> Tensor | None:
-    if weight is not None and weight.shape != (num_classes,):
-        raise InputError(f"class_weight: got shape {tuple(weight.shape)}, expected [{num_classes}].")
-    return weight
+class _SignalData:
+    """Batches of images: those that train are shuffled anew each epoch and augmented."""
+
+    def __init__(
+        self,
+        train: Signals,
+        val: GraphCollection | Signals | None,
+        loss: Loss,
+        class_weight: Tensor | None,
+        needs_val: bool,
+        batch_size: int,
+    ) -> None:
+        if needs_val and val is None:
+            raise InputError('val: got none; give Signals, or select="last" where nothing selects.')
+        if val is not None and not isinstance(val, Signals):
+            raise InputTypeError(f"val: got {type(val).__name__}, expected Signals.")
+        self.train, self.val, self.batch_size = train, val, batch_size
+        self.num_batches = -(-len(train) // batch_size)
+        y = _check_targets("data", train.y, "image", len(train), loss)
+        self.objective = _Objective.of(loss, y, train.num_classes, class_weight)
+        self.has_val = val is not None
+
+    def batches(self, split: str, model: nn.Module) -> Iterable[_Batch]:
+        if split == "train":
+            return (_Batch(x, None, y) for x, y in self.train.batches(self.batch_size, shuffle=True))
+        assert self.val is not None
+        return (_Batch(x, None, y) for x, y in self.val.batches(EVALUATION_BATCH))
+
+    def fingerprint(self) -> dict[str, Any]:
+        tensors = [part for signals in (self.train, self.val) if signals is not None for part in (signals.x, signals.y)]
+        return {
+            **self.objective.fingerprint(),
+            "augmentation": repr(self.train.augment),
+            "batch size": self.batch_size,
+            "sha256 of images, labels and class weights": ckpt.sha256_of_tensors(
+                [*tensors, self.objective.class_weight]
+            ),
+        }
 
 
 def _train(
     models: list[nn.Module],
     seeds: list[int],
-    data: _NodeData | _GraphData,
+    data: _NodeData | _GraphData | _SignalData,
     bar: Any,
     *,
     epochs: int,
     lr: float,
     weight_decay: float | Mapping[str, float],
     optimizer: Callable[..., Any],
-    scheduler: Callable[[Any], Any] | None,
+    scheduler: Callable[[Any], Any] | str | None,
     select: str,
     callbacks: Sequence[Callback],
     checkpoint: Checkpoint | None,
+    average: float,
+    precision: str,
 ) -> History:
     model, num_seeds, stacked = models[0], len(seeds), len(models) > 1
+    objective = data.objective
     params: dict[str, Tensor] = dict(model.named_parameters())
     if stacked:
         params = {
@@ -534,14 +688,16 @@ def _train(
             for name, p in params.items()
         }
 
-    def forward(arguments: tuple[Any, ...]) -> Tensor:  # [num_seeds, num_rows, num_classes]
-        if not stacked:
-            return _check_logits(model(*arguments), data.num_classes).unsqueeze(0)
+    device = next(iter(params.values())).device.type if params else "cpu"
 
+    def forward(arguments: tuple[Any, ...]) -> Tensor:  # [num_seeds, num_rows, num_outputs]
         def one(weights: dict[str, Tensor]) -> Tensor:
-            return _check_logits(torch.func.functional_call(model, weights, arguments), data.num_classes)
+            return objective.check_logits(torch.func.functional_call(model, weights, arguments))
 
-        return torch.func.vmap(one, randomness="different")(params)
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+            if not stacked:
+                return objective.check_logits(model(*arguments)).unsqueeze(0)
+            return torch.func.vmap(one, randomness="different")(params)
 
     def current() -> dict[str, Tensor]:  # the weights, and where there are any the buffers, [num_seeds, ...]
         if stacked:
@@ -549,7 +705,28 @@ def _train(
         return {name: value.unsqueeze(0) for name, value in model.state_dict().items()}
 
     opt = optimizer(_groups(params, weight_decay), lr=lr)
-    schedule = scheduler(opt) if scheduler is not None else None
+    per_batch = scheduler == "one-cycle"
+    schedule = (
+        torch.optim.lr_scheduler.OneCycleLR(
+            opt, [group["lr"] for group in opt.param_groups], epochs * data.num_batches, pct_start=0.2,
+            cycle_momentum=False,
+        )
+        if isinstance(scheduler, str) else scheduler(opt) if scheduler is not None else None
+    )  # fmt: skip
+    averaged = {name: v.clone() for name, v in current().items() if v.is_floating_point()} if average else {}
+    num_steps = 0
+
+    @contextmanager
+    def shown() -> Iterator[None]:  # the weights that are validated and kept
+        own = {name: value.clone() for name, value in current().items()} if average else {}
+        for source in (averaged, None, own):
+            if source is None:
+                yield
+                continue
+            for name, value in current().items():
+                if name in source:
+                    value.copy_(source[name])
+
     active = torch.ones(num_seeds, dtype=torch.bool)
     best_epoch = torch.zeros(num_seeds, dtype=torch.int64)
     best_value = torch.full((num_seeds,), float("inf"))
@@ -558,7 +735,7 @@ def _train(
     epoch_seconds: list[float] = []
     first_epoch = 1
     if checkpoint is not None:
-        settings = _settings(model, seeds, data, select, opt, schedule, callbacks)
+        settings = _settings(model, seeds, data, select, average, precision, opt, schedule, callbacks)
 
     def save(epoch: int) -> None:
         assert checkpoint is not None
@@ -572,6 +749,7 @@ def _train(
             "scheduler": None if schedule is None else schedule.state_dict(),
             "callbacks": [callback.state_dict() for callback in callbacks],
             "rng": ckpt.rng_state(),
+            "averaged": averaged, "num_steps": num_steps,
             "active": active, "best_epoch": best_epoch, "best_value": best_value,
             "rows": {name: torch.stack([row[name] for row in rows]) for name in rows[0]},
             "epoch_seconds": epoch_seconds,
@@ -597,6 +775,7 @@ def _train(
         for callback, state in zip(callbacks, training["callbacks"], strict=True):
             callback.load_state_dict(state)
         ckpt.set_rng_state(training["rng"])
+        averaged, num_steps = training["averaged"], training["num_steps"]
         active, best_epoch, best_value = training["active"], training["best_epoch"], training["best_value"]
         epoch_seconds = training["epoch_seconds"]
         columns = training["rows"]
@@ -613,35 +792,41 @@ def _train(
         scores = _Mean()
         for batch in data.batches("train", model):
             opt.zero_grad()
-            losses, accuracies = _score(forward(batch.arguments), batch, data.class_weight)
+            count, scored = _score(forward(batch.arguments), batch, objective)
+            losses = scored["loss"]
             losses.sum().backward()
             grads = {f"the gradient of {name}": p.grad for name, p in params.items() if p.grad is not None}
             if not stacked:
                 grads = {name: grad.unsqueeze(0) for name, grad in grads.items()}
             _check_finite(epoch, seeds, active, {"the training loss": losses, **grads})
             opt.step()
-            scores.add(len(batch.y), losses.detach(), accuracies)
-        if schedule is not None:
+            if schedule is not None and per_batch:
+                schedule.step()
+            num_steps += 1
+            if average:
+                decay, live = min(average, (1 + num_steps) / (10 + num_steps)), current()
+                torch._foreach_lerp_(list(averaged.values()), [live[name] for name in averaged], 1 - decay)
+            scores.add(count, scored)
+        if schedule is not None and not per_batch:
             schedule.step()
-        metrics = dict(zip(("train_loss", "train_accuracy"), scores.value(), strict=True))
-        if data.has_val:
-            model.eval()
-            scores = _Mean()
-            with torch.no_grad():
+        metrics = {f"train_{name}": value for name, value in scores.value().items()}
+        with torch.no_grad(), shown():
+            if data.has_val:
+                model.eval()
+                scores = _Mean()
                 for batch in data.batches("val", model):
-                    scores.add(len(batch.y), *_score(forward(batch.arguments), batch, data.class_weight))
-            metrics.update(zip(("val_loss", "val_accuracy"), scores.value(), strict=True))
-            _check_finite(epoch, seeds, active, {"the validation loss": metrics["val_loss"]})
-        metrics = {name: value.cpu() for name, value in metrics.items()}
-        value = (
-            _lower_is_better(select, metrics[select]) if select != "last" else -torch.full((num_seeds,), float(epoch))
-        )
-        better = active & (value < best_value)
-        best_value = torch.where(better, value, best_value)
-        best_epoch = torch.where(better, epoch, best_epoch)
-        if bool(better.any()):
-            for name, weight in current().items():
-                kept[name][better] = weight[better]
+                    scores.add(*_score(forward(batch.arguments), batch, objective._replace(smoothing=0.0)))
+                metrics.update({f"val_{name}": value for name, value in scores.value().items()})
+                _check_finite(epoch, seeds, active, {"the validation loss": metrics["val_loss"]})
+            metrics = {name: value.cpu() for name, value in metrics.items()}
+            last = select == "last"
+            value = -torch.full((num_seeds,), float(epoch)) if last else _lower_is_better(select, metrics[select])
+            better = active & (value < best_value)
+            best_value = torch.where(better, value, best_value)
+            best_epoch = torch.where(better, epoch, best_epoch)
+            if bool(better.any()):
+                for name, weight in current().items():
+                    kept[name][better] = weight[better]
         rows.append({name: torch.where(active, value, float("nan")) for name, value in metrics.items()})
         for callback in callbacks:
             stop = callback.after_epoch(epoch, metrics)
@@ -678,15 +863,18 @@ def _is_in(name: str, part: str) -> bool:
 def _settings(
     model: nn.Module,
     seeds: list[int],
-    data: _NodeData | _GraphData,
+    data: _NodeData | _GraphData | _SignalData,
     select: str,
+    average: float,
+    precision: str,
     opt: Any,
     schedule: Any,
     callbacks: Sequence[Callback],
 ) -> dict[str, Any]:
     """What two trainings must have in common for one to continue the other, in the form that JSON gives back."""
     settings = {
-        "model": ckpt.describe(model), "seeds": seeds, "select": select, **data.fingerprint(),
+        "model": ckpt.describe(model), "seeds": seeds, "select": select, "average": average, "precision": precision,
+        **data.fingerprint(),
         "optimizer": type(opt).__name__, "scheduler": type(schedule).__name__,
         "callbacks": [type(callback).__name__ for callback in callbacks],
     }  # fmt: skip
@@ -697,44 +885,65 @@ def _settings(
     return json.loads(json.dumps(settings, default=str))
 
 
-def _check_logits(logits: Tensor, num_classes: int) -> Tensor:
-    if logits.dim() != 2 or logits.shape[1] < num_classes:
-        raise InputError(
-            f"model: gave an output of shape {tuple(logits.shape)}, expected [num_rows, num_classes], "
-            f"and the data have {num_classes} classes."
-        )
-    return logits
-
-
 class _Mean:
-    """The mean over batches of values [num_seeds], weighted by their numbers of rows."""
+    """The mean over batches of values [num_seeds], weighted by what each batch counts."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.sums: list[Tensor] = []
+        self.sums: dict[str, Tensor] = {}
 
-    def add(self, count: int, *values: Tensor) -> None:
-        weighted = [value * count for value in values]
-        self.sums = [a + b for a, b in zip(self.sums, weighted, strict=True)] if self.sums else weighted
+    def add(self, count: int, values: Mapping[str, Tensor]) -> None:
+        weighted = {name: value.detach() * count for name, value in values.items()}
+        self.sums = {name: self.sums[name] + value for name, value in weighted.items()} if self.sums else weighted
         self.count += count
 
-    def value(self) -> list[Tensor]:
-        return [total / self.count for total in self.sums]
+    def value(self) -> dict[str, Tensor]:
+        return {name: total / self.count for name, total in self.sums.items()}
 
 
-def _score(logits: Tensor, batch: _Batch, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Cross-entropy and accuracy of each seed, [num_seeds]; logits [num_seeds, num_rows, num_classes]."""
-    y = batch.y
+def _score(logits: Tensor, batch: _Batch, objective: _Objective) -> tuple[int, dict[str, Tensor]]:
+    """How many rows or targets count, and their mean loss and (where it has one) accuracy for each seed, [num_seeds].
+
+    logits: [num_seeds, num_rows, num_outputs].
+    """
+    y, (loss, _, weight, smoothing) = batch.y, objective
     if batch.rows is not None:
         logits = logits[:, batch.rows]
+    if logits.shape[1] != len(y):
+        raise InputError(f"model: gave {logits.shape[1]} rows of output for {len(y)} labels, expected one a label.")
+    if callable(loss):
+        y = y.to(logits.dtype) if y.is_floating_point() else y  # torch's own losses take one dtype
+        each = [loss(of_seed, y) for of_seed in logits]
+        if not all(isinstance(losses, Tensor) and losses.shape == y.shape[:1] for losses in each):
+            found = f"shape {tuple(each[0].shape)}" if isinstance(each[0], Tensor) else f"a {type(each[0]).__name__}"
+            raise InputError(f'loss: gave {found}, expected [{len(y)}], one loss a row (reduction="none" in torch).')
+        return len(y), {"loss": torch.stack(each).mean(-1)}
+    if loss != "cross-entropy":
+        return _score_targets(logits, y.reshape(len(y), -1), loss)
     log_p = logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
     nll = -log_p.gather(-1, y.expand(logits.shape[0], -1).unsqueeze(-1)).squeeze(-1)  # [num_seeds, num_rows]
+    if smoothing:
+        nll = (1 - smoothing) * nll - smoothing * log_p.mean(-1)
     if weight is None:
         losses = nll.mean(-1)
     else:
         w = weight.to(nll)[y]
         losses = (nll * w).sum(-1) / w.sum()
-    return losses, (logits.detach().argmax(-1) == y).double().mean(-1)
+    return len(y), {"loss": losses, "accuracy": (logits.detach().argmax(-1) == y).double().mean(-1)}
+
+
+def _score_targets(out: Tensor, y: Tensor, loss: str) -> tuple[int, dict[str, Tensor]]:
+    """The same for targets y [num_rows, num_targets], NaN where missing; out [num_seeds, num_rows, num_targets]."""
+    known = ~y.isnan()
+    out = out[:, known].to(torch.promote_types(out.dtype, torch.float32))  # [num_seeds, num_known]
+    target = y[known].to(out.dtype)  # [num_known]
+    if loss == "binary":
+        losses = -F.logsigmoid(torch.where(target == 1, out, -out))
+        scores = {"loss": losses, "accuracy": ((out.detach() > 0) == (target == 1)).double()}
+    else:
+        scores = {"loss": (out - target).square() if loss == "mse" else (out - target).abs()}
+    # A batch without a known target has a loss of 0, which does not count.
+    return len(target), {name: score.sum(-1) / max(len(target), 1) for name, score in scores.items()}
 
 
 def _check_finite(epoch: int, seeds: list[int], active: Tensor, tensors: Mapping[str, Tensor]) -> None:
@@ -754,12 +963,13 @@ def _check_finite(epoch: int, seeds: list[int], active: Tensor, tensors: Mapping
             )
 
 
-def predict(model: nn.Module, data: Graph | GraphCollection, nodes: Tensor | None = None) -> Tensor:
+def predict(model: nn.Module, data: Graph | GraphCollection | Signals, nodes: Tensor | None = None) -> Tensor:
     """Logits in evaluation mode, without gradients.
 
     Args:
         model: called as `fit` calls it.
-        data: one graph: [num_nodes, num_classes]; a batch or a collection of graphs: [num_graphs, num_classes].
+        data: one graph: [num_nodes, num_classes]; a batch or a collection of graphs: [num_graphs, num_classes];
+            images: [num_images, num_classes].
         nodes: of one graph, a mask or ids: only their rows.
     """
     was_training = model.training
@@ -767,6 +977,8 @@ def predict(model: nn.Module, data: Graph | GraphCollection, nodes: Tensor | Non
     with torch.no_grad():
         if isinstance(data, GraphCollection):
             logits = torch.cat([model(batch.x, batch.a_hat, batch.p) for batch in GraphLoader(data)])
+        elif isinstance(data, Signals):
+            logits = torch.cat([model(*arguments) for arguments, _ in data.batches(EVALUATION_BATCH)])
         elif isinstance(data, GraphBatch):
             logits = model(data.x, data.a_hat, data.p)
         else:
