@@ -8,9 +8,10 @@ from .data import load
 from .errors import GcnlabError
 from .graph import Graph
 from .layers import GCNConv, RelationalGCNConv, dropout
-from .models import GCN, GraphClassifier, NoStructure
+from .models import GCN, GraphClassifier, GridGCN, NoStructure
 from .more_layers import APPNP, ChebConv, GATConv, GCN2Conv, GINConv, SAGEConv, SGConv
 from .readout import ClusterPool, Readout, TopKPool
+from .signals import Signals
 from .sparse import SparseMatrix
 from .train import Adam, Callback, Checkpoint, EarlyStopping, History, fit, predict
 
@@ -33,12 +34,14 @@ __all__ = [
     "GraphClassifier",
     "GraphCollection",
     "GraphLoader",
+    "GridGCN",
     "History",
     "NoStructure",
     "Readout",
     "RelationalGCNConv",
     "SAGEConv",
     "SGConv",
+    "Signals",
     "SparseMatrix",
     "TopKPool",
     "batch",

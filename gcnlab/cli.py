@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__, data, recipes
+from .collection import GraphCollection
 from .errors import GcnlabError, InputError, NonFiniteError
 from .files import atomic_write, check_target
+from .graph import Graph
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,13 +65,20 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="public, random or full for citation sets; gin, nested or holdout for collections",
     )
+    run.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads, of folds one each (default: torch's; a fold a core)"
+    )
+    run.add_argument(
+        "--pretrained", action="store_true", help="score the weights that come with gcnlab, without training"
+    )
     run.add_argument("--out", metavar="DIR", help="write result.json, curves.png and model.gcnlab there")
     run.add_argument("--json", metavar="FILE", help="write the result there")
+    run.add_argument("--markdown", action="store_true", help="print nothing but the result as a row of a table")
     run.set_defaults(command=_run)
 
     predict = commands.add_parser(
         "predict",
-        help="label the nodes of a graph with a trained model",
+        help="label the nodes of a graph, or graphs, with a trained model",
         epilog="gcnlab predict runs/cora/model.gcnlab --data cora",
     )
     predict.add_argument("checkpoint", help="the model.gcnlab of `gcnlab run --out`")
@@ -80,6 +91,14 @@ def _parser() -> argparse.ArgumentParser:
     summary.add_argument("recipe")
     summary.add_argument("--data-root", metavar="DIR")
     summary.set_defaults(command=_summary)
+
+    compare = commands.add_parser(
+        "compare",
+        help="how much more accurate one result is than another on the same folds",
+        epilog="gcnlab compare gcn.json mlp.json",
+    )
+    compare.add_argument("result", nargs="+", metavar="RESULT", help="two files of `gcnlab run --json`")
+    compare.set_defaults(command=_compare)
 
     bench = commands.add_parser(
         "bench", help="time an epoch beside PyG's, both in this run", epilog="gcnlab bench cora"
@@ -116,10 +135,13 @@ def _run(args: argparse.Namespace) -> None:
         check_target("json", args.json)
     result = recipes.run(
         args.recipe, seeds=args.seeds, device=args.device, epochs=args.epochs, root=args.data_root,
-        dataset=args.dataset, protocol=args.protocol, out=args.out, say=print,
+        dataset=args.dataset, protocol=args.protocol, threads=args.threads, pretrained=args.pretrained, out=args.out,
+        say=(lambda line: None) if args.markdown else print,
     )  # fmt: skip
     if args.json:
         recipes.write_json(args.json, result)
+    if args.markdown:
+        return print(recipes.markdown_row(result))
     if result["protocol"] == "gin":
         print(f"accuracy        {_percent(result['test_accuracy'])}, no held-out test")
     else:
@@ -163,14 +185,21 @@ def _predict(args: argparse.Namespace) -> None:
     model, header = load_model(args.checkpoint)
     if "recipe" not in header:
         raise InputError(f"checkpoint: {args.checkpoint} names no recipe; expected the model.gcnlab of `gcnlab run`.")
-    recipe = recipes.find_node_recipe(header["recipe"])
-    graph = recipe.graph(args.data or header["dataset"], None, args.data_root)
-    probability, label = predict(model, graph).softmax(-1).max(-1)
-    names = graph.node_names or range(graph.num_nodes)
+    recipe = recipes.find(header["recipe"])
+    dataset = args.data or header["dataset"]
+    inputs: Graph | GraphCollection
+    names: Sequence[Any]
+    if isinstance(recipe, recipes.GraphRecipe):
+        inputs = recipe.graphs(dataset, args.data_root, header["features"])
+        kind, names = "graph", range(len(inputs))
+    else:
+        inputs = recipes.find_node_recipe(recipe.name).graph(dataset, None, args.data_root)
+        kind, names = "node", inputs.node_names or range(inputs.num_nodes)
+    probability, label = predict(model, inputs).softmax(-1).max(-1)
     classes = header["class_names"] or range(int(label.max()) + 1)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["node", "label", "probability"])
+    writer.writerow([kind, "label", "probability"])
     for name, c, p in zip(names, label.tolist(), probability.tolist(), strict=True):
         writer.writerow([name, classes[c], f"{p:.6f}"])
     if not args.out:
@@ -183,11 +212,47 @@ def _predict(args: argparse.Namespace) -> None:
 def _summary(args: argparse.Namespace) -> None:
     from .models import summary
 
+    recipe = recipes.find(args.recipe)
+    if isinstance(recipe, recipes.GraphRecipe):
+        graphs = recipe.graphs(root=args.data_root)
+        batch = graphs[: recipe.grid[0].batch_size].batch()
+        print(graphs.summary(), end="\n\n")
+        print(f"a batch of {batch.num_graphs} graphs, {batch.num_nodes:,} nodes, {batch.num_edges:,} stored edges")
+        print(summary(recipe.model(graphs), batch.x, batch.a_hat, batch.p))
+        return
     recipe = recipes.find_node_recipe(args.recipe)
     graph = recipe.graph(root=args.data_root)
-    assert graph.x is not None
     print(graph.summary(), end="\n\n")
     print(summary(recipe.model(graph), graph.x, graph.a_hat))
+
+
+def _compare(args: argparse.Namespace) -> None:
+    from .protocols import paired
+
+    if len(args.result) != 2 or not all(Path(file).is_file() for file in args.result):
+        raise InputError(f"compare: got {' '.join(args.result)}, expected two files that `gcnlab run --json` wrote.")
+    a, b = (_read_result(file) for file in args.result)
+    found = paired(a, b)
+    difference, low, high = (100 * found[key] for key in ("difference", "low", "high"))
+    p = f"p = {found['p']:.2g}" if found["p"] >= 0.001 else "p < 0.001"
+    unclear = low <= 0 <= high
+    print(
+        f"On the 10 folds of {a['dataset']} (protocol {a['protocol']}), {a['recipe']} is {abs(difference):.2f} points "
+        f"{'less' if difference < 0 else 'more'} accurate than {b['recipe']}. The 95 % confidence interval of the "
+        f"difference goes from {low:+.2f} to {high:+.2f} points, {p} (corrected paired t-test, Nadeau & "
+        f"Bengio 2003): these folds {'do not ' if unclear else ''}tell the two apart.",
+        end="\n\n",
+    )
+    print(recipes.MARKDOWN_HEAD, recipes.markdown_row(a), recipes.markdown_row(b), sep="\n")
+
+
+def _read_result(file: str) -> dict[str, Any]:
+    try:
+        result = json.loads(Path(file).read_bytes())
+        recipes.markdown_row(result | {"seeds": result["seeds"]})  # meets what a comparison reads
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{file}: is no result of `gcnlab run --json`.") from None
+    return result
 
 
 def _bench(args: argparse.Namespace) -> None:
@@ -213,10 +278,15 @@ def _data_fetch(args: argparse.Namespace) -> None:
 
 
 def _data_verify(args: argparse.Namespace) -> None:
-    wrong = []
-    for name in args.name:
-        for file, state in data.verify(name, args.data_root).items():
+    wrong: dict[str, int] = {}
+    for name in dict.fromkeys(args.name):
+        states = data.verify(name, args.data_root)
+        for file, state in states.items():
             print(f"{name}/{file}: {state}")
-            wrong += [f"{name}/{file} ({state})"] if state in ("missing", "wrong sha256") else []
+        if count := sum(state in ("missing", "wrong sha256") for state in states.values()):
+            wrong[name] = count
     if wrong:
-        raise InputError(f"{', '.join(wrong)}: fetch again with `gcnlab data fetch`, after removing wrong files.")
+        raise InputError(
+            f"{', '.join(f'{name}: {count} missing or wrong' for name, count in wrong.items())}; remove what is wrong "
+            f"and fetch again with `gcnlab data fetch {' '.join(wrong)}`."
+        )

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from os import PathLike
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest of the known ones, or nothing where none is near.
+
+    >>> did_you_mean("corra", ["karate", "cora", "citeseer"])
+    " Did you mean 'cora'?"
+    """
+    import difflib
+
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 class GcnlabError(Exception):

@@ -8,8 +8,10 @@ once, after the last epoch, and nothing is chosen by it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from .augment import Augment
 from .baselines import BASELINES, Baseline
 from .data import ImageSet
 from .errors import CheckpointMismatchError, InputError
+from .files import atomic_write
 from .image import grid_graph
 from .models import GridGCN
 from .signals import Signals
@@ -58,7 +61,7 @@ class ImageRecipe:
     published: dict[tuple[str, str], tuple[float, str]] = field(default_factory=dict)
     num_seeds: int = 1
     tutorial: Baseline | None = None
-    protocols: tuple[str, ...] = ("holdout-5000",)
+    protocols: tuple[str, ...] = ("holdout",)
 
     @property
     def datasets(self) -> list[str]:
@@ -66,8 +69,8 @@ class ImageRecipe:
         return ["fashion-mnist", "mnist", "digits"]
 
 
-PROTOCOL = {
-    "holdout-5000": "the set's own test images, read once after the last epoch; 5,000 training images held out",
+PROTOCOLS = {
+    "holdout": "the set's own test images, read once after the last epoch; 5,000 training images held out",
     "tutorial": "all training images, the weights of the last epoch; the set's own test images, read once",
 }
 
@@ -126,13 +129,20 @@ def predict_test(recipe: ImageRecipe, model: nn.Module, images: ImageSet, device
     return (sum(probabilities) / len(views)).log()  # type: ignore[union-attr]
 
 
+def write_weights(path: str | PathLike[str], state: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """Weights and what is known of them as an npz file of plain arrays, for `pretrained`."""
+    import numpy
+
+    arrays: Any = {name: value.cpu().numpy() for name, value in state.items()}
+    with atomic_write(path) as file:
+        numpy.savez(file, about=numpy.array(json.dumps(about)), **arrays)
+
+
 def pretrained(recipe: ImageRecipe, images: ImageSet) -> tuple[nn.Module, dict[str, Any]]:
     """The model with the weights that come with gcnlab, and what is known of their training.
 
     Raises InputError where there are none for the recipe or the images.
     """
-    import json
-
     import numpy
 
     path = PRETRAINED / f"{recipe.name}.npz"
@@ -186,7 +196,7 @@ def baseline_recipe(name: str) -> ImageRecipe:
     )
 
 
-def accuracy_of(recipe: ImageRecipe, model: nn.Module, images: ImageSet, device: str = "cpu") -> dict[str, Any]:
+def scores(recipe: ImageRecipe, model: nn.Module, images: ImageSet, device: str = "cpu") -> dict[str, Any]:
     """Accuracy, macro-F1 and confusion matrix on the test images."""
     scores, y = predict_test(recipe, model, images, device), images.test_labels
     return {

@@ -1,15 +1,49 @@
-"""Pictures, with matplotlib; none opens a window."""
+"""Pictures, with matplotlib; none opens a window.
+
+Each function returns the matplotlib figure. With `path` it saves it too, by its ending as PNG, PDF or SVG, in one step:
+the file is whole, or as it was. The colours are Okabe & Ito's, which the colour-blind tell apart; nothing is said by
+colour alone.
+"""
 
 from __future__ import annotations
 
+import math
+import numbers
+import textwrap
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import InputError, InputTypeError
+from .files import atomic_write, check_target
+from .image import Grid, to_images, to_signals
+from .sparse import as_tensor, check_count
 
 if TYPE_CHECKING:
     from .train import History
 
+_PathLike = str | PathLike[str]
 
-def history(history: History, path: str | PathLike[str] | None = None, title: str | None = None) -> Any:
+BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#666666"
+_COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_MARKERS = "osD^vP"
+_FORMATS = (".png", ".pdf", ".svg")
+_MAX_IMAGES = 200  # of a sheet
+_MAX_ROWS, _MAX_LAYERS = 24, 24  # of feature maps; more layers must be named
+_MAX_NUMBERED_CLASSES = 30  # up to here the cells of a confusion matrix hold their counts
+_MAX_NAME = 18  # characters; longer names are cut
+
+# --------------------------------------------------------------------------------------------------------------------
+# Training
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def history(history: History, path: _PathLike | None = None, title: str | None = None) -> Any:
     """Curves of loss and accuracy over the epochs: the mean over seeds, with a band of one standard deviation.
 
     A dashed line marks the median epoch whose weights were kept. A mean stops being drawn where fewer than half of
@@ -24,11 +58,10 @@ def history(history: History, path: str | PathLike[str] | None = None, title: st
         the matplotlib figure.
     """
     import numpy
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = _figure(9, 3.6, path)
     for axes, kind in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for split, colour in (("train", "tab:blue"), ("val", "tab:orange")):
+        for split, colour in (("train", BLUE), ("val", VERMILION)):
             if f"{split}_{kind}" not in history.metrics:
                 continue
             values = history.metrics[f"{split}_{kind}"].numpy()  # [num_epochs, num_seeds]
@@ -48,8 +81,628 @@ def history(history: History, path: str | PathLike[str] | None = None, title: st
         if count > 1
         else "dashed: the epoch whose weights were kept"
     )
-    lines = [*([title] if title else []), note]
-    figure.suptitle("\n".join(lines), fontsize="medium")
+    return _finish(figure, path, title, note)
+
+
+def folds(curves: Sequence[Sequence[float]], path: _PathLike | None = None, title: str | None = None) -> Any:
+    """The validation accuracy of each fold by epoch, and their mean, with the one epoch at which it is highest.
+
+    The mean is drawn as far as every fold goes: beyond, it would be one of other folds.
+
+    Args:
+        curves: one a fold, fractions by epoch; folds that stopped early are shorter.
+        path: where to save; by its ending PNG, PDF or SVG.
+        title: a line above.
+
+    Raises:
+        InputError: no curve, an empty one, or a value that is not between 0 and 1; with the fold and the epoch.
+    """
+    if not len(curves) or not all(len(curve) for curve in curves):
+        empty = next((f"curve {i} is empty" for i, curve in enumerate(curves) if not len(curve)), "got none")
+        raise InputError(f"curves: {empty}, expected the validation accuracy of every fold by epoch.")
+    for i, curve in enumerate(curves):
+        for epoch, value in enumerate(curve, 1):
+            if not 0 <= value <= 1:  # NaN neither
+                raise InputError(f"curves: {float(value)} in curve {i}, epoch {epoch}; expected a fraction.")
+    length = min(len(curve) for curve in curves)
+    common = torch.tensor([[float(value) for value in curve[:length]] for curve in curves], dtype=torch.float64)
+    mean = common.mean(0)  # [length]
+    best = int(mean.argmax())
+    std = float(common[:, best].std(correction=0))
+
+    figure = _figure(7, 4, path)
+    axes = figure.subplots()
+    for i, curve in enumerate(curves):
+        label = f"each of {len(curves)} folds" if not i else None
+        axes.plot(range(1, len(curve) + 1), curve, color=GREY, alpha=0.45, linewidth=0.8, label=label)
+    axes.plot(range(1, length + 1), mean.tolist(), color=BLUE, linewidth=2.2, label="their mean")
+    chosen = f"highest mean: epoch {best + 1}, {100 * float(mean[best]):.1f} % ± {100 * std:.1f}"
+    axes.axvline(best + 1, color=VERMILION, linestyle="--", linewidth=1.2, label=chosen)
+    axes.set(xlabel="epoch", ylabel="validation accuracy")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, frameon=False, fontsize="small")
+    return _finish(figure, path, title or f"Validation accuracy of {len(curves)} folds")
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# What the layers see
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def feature_maps(
+    model: nn.Module,
+    images: Any,
+    layers: Sequence[str] | None = None,
+    channel: int = 1,
+    grid: Grid | None = None,
+    operator: Any = None,
+    names: Sequence[str] | None = None,
+    path: _PathLike | None = None,
+    title: str | None = None,
+) -> Any:
+    """One channel of what chosen layers make of several images: a row an image, the image first, a column a layer.
+
+    A CNN's maps are shown as they are; a graph network's node signals [batch, num_nodes, C] are laid out as the image
+    they stand for, on the grid or on the coarser one that has as many nodes. The colours of a column share one scale,
+    which its heading gives. The model is run in evaluation mode, and left as it was.
+
+    Args:
+        model: a CNN is called as model(images [batch, C, H, W]), a graph network as model(signals, grid).
+        images: uint8 (scaled to [0, 1]) or floats (as they are): [N, H, W], or with 1, 3 or 4 channels at either end;
+            up to 24.
+        layers: names as in `model.named_modules()`, of any layers that make maps. By default every convolution and every pooling whose output is a
+            map, in the order in which they run.
+        channel: from 0.
+        grid: the grid of the images' pixels, for a graph network.
+        operator: what a graph network takes instead of the grid, such as `grid.a_hat`.
+        names: one an image, at the left of its row.
+        path: where to save; by its ending PNG, PDF or SVG.
+        title: a line above.
+
+    Raises:
+        InputError: a layer that the model has not, that did not run, or whose output is no map or lacks the channel;
+            images that cannot be shown; or a grid of another shape than theirs.
+
+    >>> model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2))
+    >>> figure = feature_maps(model, torch.rand(2, 8, 8))
+    >>> [axes.get_title().splitlines()[0] for axes in figure.axes[:3]]
+    ['image', '0 Conv2d', '2 MaxPool2d']
+    """
+    pictures = _as_pictures(images, _MAX_ROWS)
+    num_images, height, width, _ = pictures.shape
+    if names is not None and len(names) != num_images:
+        raise InputError(f"names: got {len(names)} for {num_images} images.")
+    maps = _layer_maps(model, pictures, layers, check_count("channel", channel), grid, operator)
+
+    figure = _figure(1.5 * (1 + len(maps)), 1.4 * _tallness(pictures) * num_images + 0.9, path)
+    table = figure.subplots(num_images, 1 + len(maps), squeeze=False)
+    for axes, picture in zip(table[:, 0], _to_show(pictures), strict=True):
+        _show(axes, picture)
+    table[0, 0].set_title(f"image\n{height} x {width}\n", fontsize="small")
+    for i, name in enumerate(names or ()):
+        table[i, 0].set_ylabel(_shortened(name), fontsize="small", parse_math=False)
+    for column, (name, values) in zip(table.T[1:], maps.items(), strict=True):
+        low, high = float(values.min()), float(values.max())
+        for axes, value in zip(column, values, strict=True):
+            axes.imshow(  # every map as large as the image that it is of
+                value, cmap="viridis", vmin=low, vmax=high, interpolation="nearest", extent=(0, width, height, 0)
+            )
+            axes.set(xticks=[], yticks=[])
+        kind = type(model.get_submodule(name)).__name__
+        heading = f"{name} {kind}" if len(name) + len(kind) < _MAX_NAME else f"{_shortened(name)}\n{kind}"
+        size = " x ".join(map(str, values.shape[1:]))
+        column[0].set_title(f"{heading}\n{size}\n{low:.3g} to {high:.3g}", fontsize="small", parse_math=False)
+    return _finish(figure, path, title or f"Channel {channel} of the layers of {type(model).__name__}")
+
+
+def _layer_maps(
+    model: nn.Module, pictures: Tensor, layers: Sequence[str] | None, channel: int, grid: Grid | None, operator: Any
+) -> dict[str, Any]:
+    """Name -> array [num_images, height, width], in the order given, or else in that of the forward."""
+    like = next(model.parameters(), pictures)
+    x = pictures.to(like.device, like.dtype)
+    if grid is None:
+        if operator is not None:
+            raise InputError("operator: got one, but no grid; a graph network needs grid=grid_graph(height, width).")
+        inputs: tuple[Any, ...] = (x.movedim(-1, 1),)
+    else:
+        if not isinstance(grid, Grid):
+            raise InputTypeError(
+                f"grid: got {type(grid).__name__}, expected a Grid; gcnlab.image.grid_graph makes one."
+            )
+        if pictures.shape[1:3] != grid.shape:
+            found, size = (" x ".join(map(str, shape)) for shape in (pictures.shape[1:3], grid.shape))
+            raise InputError(f"grid: is of {size} pixels, but the images are {found}.")
+        inputs = (x.flatten(1, 2), grid if operator is None else operator)
+    modules = {name: module for name, module in model.named_modules() if name}
+    for name in layers or ():
+        if name not in modules:
+            near = ", ".join(map(repr, get_close_matches(str(name), modules, 3, 0)))
+            raise InputError(
+                f"layers: the model has no {name!r}, expected a name of model.named_modules(): {near}, ..."
+            )
+    outputs = _outputs(model, inputs, _convolutions_and_poolings(modules) if layers is None else layers)
+    kind = "[batch, C, H, W]" if grid is None else "[batch, num_nodes, C]"
+    maps = {}
+    for name in outputs if layers is None else layers:
+        output = outputs.get(name)
+        image = _as_maps(output, len(pictures), grid) if isinstance(output, Tensor) else None
+        if image is not None and channel >= image.shape[-1]:
+            raise InputError(f"channel: got {channel}, but {name!r} makes {image.shape[-1]} channels, from 0.")
+        if image is not None:
+            maps[name] = image[..., channel].double().cpu().numpy()
+        elif layers is not None:
+            made = "did not run" if name not in outputs else f"makes {_kind_of(output)}"
+            raise InputError(f"layers: {name!r} {made}, expected a layer that makes maps, {kind}.")
+    if layers is None and not 0 < len(maps) <= _MAX_LAYERS:
+        raise InputError(
+            f"layers: {len(maps)} convolutions and poolings of the model make maps, {kind}, expected 1 to {_MAX_LAYERS}; "
+            f"name those to show, such as layers={list(maps or modules)[:2]}."
+        )
+    return maps
+
+
+def _kind_of(output: Any) -> str:
+    return f"{tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+
+
+def _convolutions_and_poolings(modules: Mapping[str, nn.Module]) -> list[str]:
+    """Known by the name of their class, so that anyone's layers count; of one inside another the inner."""
+    named = [name for name, m in modules.items() if any(kind in type(m).__name__ for kind in ("Conv", "Pool"))]
+    return [name for name in named if not any(other.startswith(f"{name}.") for other in named)]
+
+
+def _outputs(model: nn.Module, inputs: tuple[Any, ...], names: Sequence[str]) -> dict[str, Any]:
+    """What each named module returned (the last time, if it ran more often), in the order in which they ran."""
+    outputs: dict[str, Any] = {}
+
+    def record(name: str, output: Any) -> None:
+        outputs[name] = output.clone() if isinstance(output, Tensor) else output  # a ReLU behind it may work in place
+
+    handles = [
+        model.get_submodule(name).register_forward_hook(lambda _, __, output, name=name: record(name, output))
+        for name in names
+    ]
+    was_training = {module: module.training for module in model.modules()}
+    try:
+        with torch.no_grad():
+            model.eval()(*inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, training in was_training.items():
+            module.training = training
+    return outputs
+
+
+def _as_maps(output: Tensor, num_images: int, grid: Grid | None) -> Tensor | None:
+    """[num_images, H, W, C] of a layer's output, or None if it is no map."""
+    if output.dim() == 4 and len(output) == num_images:
+        return output.movedim(1, -1)
+    while grid is not None:
+        n = grid.num_nodes
+        # A batch norm sees all nodes as rows. (Rows as many as the images are no nodes: a head makes them too.)
+        if output.shape[:-1] == (num_images, n) or (n > 1 and output.shape[:-1] == (num_images * n,)):
+            return to_images(output.reshape(num_images, n, -1), grid.shape)
+        grid = grid.coarser if n > 1 else None
+    return None
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Images and what became of them
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def samples(
+    images: Any,
+    labels: Any,
+    class_names: Sequence[str] | None = None,
+    predictions: Any = None,
+    columns: int = 8,
+    path: _PathLike | None = None,
+    title: str | None = None,
+) -> Any:
+    """A sheet of images with the names of their classes; wrong predictions are framed, with both names.
+
+    Args:
+        images: uint8 or floats, [N, H, W], or with 1, 3 or 4 channels at either end; up to 200.
+        labels: integers [N].
+        class_names: one a class; by default the numbers.
+        predictions: predicted labels, integers [N].
+        columns: images in a row.
+        path: where to save; by its ending PNG, PDF or SVG.
+        title: a line above.
+
+    Raises:
+        InputError, InputTypeError: shapes, labels or names do not fit each other; with the argument and the position.
+    """
+    pictures = _as_pictures(images, _MAX_IMAGES)
+    y = _check_classes("labels", labels, len(pictures), class_names)
+    captions, wrong = [_name(label, class_names) for label in y], [False] * len(y)
+    note = ""
+    if predictions is not None:
+        predicted = _check_classes("predictions", predictions, len(pictures), class_names)
+        wrong = [p != label for p, label in zip(predicted, y, strict=True)]
+        captions = [
+            f"{caption}\n✗ {_name(p, class_names)}" if is_wrong else caption
+            for caption, p, is_wrong in zip(captions, predicted, wrong, strict=True)
+        ]
+        note = f"{sum(wrong)} of {len(y)} predictions are wrong: framed, ✗ the prediction"
+    return _sheet(pictures, captions, wrong, columns, path, title or ("" if note else "Samples"), note)
+
+
+def mistakes(
+    images: Any,
+    labels: Any,
+    logits: Any,
+    class_names: Sequence[str] | None = None,
+    count: int = 24,
+    columns: int = 8,
+    path: _PathLike | None = None,
+    title: str | None = None,
+) -> Any:
+    """The worst mistakes: the images for whose wrong class the model is surest, with both names.
+
+        p = softmax(logits),   worst: the largest max_c p_c among those whose argmax is not the label
+
+    Args:
+        images: uint8 or floats, [N, H, W], or with 1, 3 or 4 channels at either end.
+        labels: integers [N].
+        logits: [N, C].
+        class_names: one a class; by default the numbers.
+        count: how many to show at most, 1 to 200.
+        columns: images in a row.
+        path: where to save; by its ending PNG, PDF or SVG.
+        title: a line above.
+
+    Raises:
+        InputError, InputTypeError: shapes, labels or names do not fit each other, or logits that are not finite.
+    """
+    images = as_tensor("images", images, "a tensor or an array")
+    if not 0 < check_count("count", count) <= _MAX_IMAGES:
+        raise InputError(f"count: got {count}, expected 1 to {_MAX_IMAGES}.")
+    logits = as_tensor("logits", logits, "floats [N, num_classes]").detach().double().cpu()
+    if logits.dim() != 2 or logits.shape[1] < 2 or len(logits) != len(images):
+        raise InputError(
+            f"logits: got shape {tuple(logits.shape)} for {len(images)} images, expected [N, num_classes]; "
+            "of the one logit z [N, 1] of two classes, torch.nn.functional.pad(z, (1, 0)) makes two."
+        )
+    if bool((bad := ~logits.isfinite()).any()):
+        raise InputError(f"logits: {int(bad.sum())} are NaN or infinite, the first in row {int(bad.nonzero()[0, 0])}.")
+    if class_names is not None and len(class_names) != logits.shape[1]:
+        raise InputError(f"class_names: got {len(class_names)} for logits of {logits.shape[1]} classes.")
+    names = [str(label) for label in range(logits.shape[1])] if class_names is None else class_names
+    y = torch.tensor(_check_classes("labels", labels, len(images), names))
+    confidence, predicted = logits.softmax(1).max(1)
+    wrong = (predicted != y).nonzero().squeeze(1)
+    worst = wrong[confidence[wrong].argsort(descending=True, stable=True)][:count]
+    if not len(worst):
+        return _finish(_figure(5, 0.8, path), path, title or "No mistakes", f"all of {len(y):,} are right")
+    captions = [  # the share is rounded down, so that 100 % is certainty
+        f"image {i}\n{_name(int(y[i]), names)}\n✗ {_name(int(predicted[i]), names)} {math.floor(100 * confidence[i])} %"
+        for i in worst.tolist()
+    ]
+    note = f"{len(wrong):,} of {len(y):,} are wrong; ✗ the prediction, with its probability"
+    pictures = _as_pictures(images[worst], _MAX_IMAGES)
+    return _sheet(pictures, captions, [True] * len(captions), columns, path, title or "The worst mistakes", note)
+
+
+def confusion(
+    matrix: Any, class_names: Sequence[str] | None = None, path: _PathLike | None = None, title: str | None = None
+) -> Any:
+    """A confusion matrix: the counts, coloured by their share of the row, which is of one true class.
+
+    Args:
+        matrix: counts [C, C], row = true class, column = predicted class, as `metrics.confusion_matrix` gives.
+        class_names: one a class; by default the numbers.
+        path: where to save; by its ending PNG, PDF or SVG.
+        title: a line above.
+
+    Raises:
+        InputError: not a square matrix of counts, or other names than classes.
+
+    >>> figure = confusion([[8, 2], [1, 9]], ["cat", "dog"])
+    >>> figure.get_suptitle()
+    'Confusion matrix\\naccuracy 85.00 % of 20; colour: share of the true class'
+    """
+    counts = as_tensor("matrix", matrix, "counts [num_classes, num_classes]").detach().double().cpu()
+    c = len(counts) if counts.dim() == 2 else 0
+    if not c or counts.shape != (c, c):
+        raise InputError(f"matrix: got shape {tuple(counts.shape)}, expected [num_classes, num_classes].")
+    bad = ~((counts >= 0) & (counts == counts.round()))
+    if bool(bad.any()):
+        row, column = bad.nonzero()[0].tolist()
+        raise InputError(f"matrix: {float(counts[row, column]):g} at ({row}, {column}), expected counts from 0.")
+    total = int(counts.sum())
+    if not total:
+        raise InputError("matrix: all counts are 0, so there is nothing to show.")
+    if class_names is not None and len(class_names) != c:
+        raise InputError(f"class_names: got {len(class_names)} for a matrix of {c} classes.")
+    names = [_name(label, class_names) for label in range(c)]
+    share = counts / counts.sum(1, keepdim=True).clamp(min=1)
+
+    is_numbered = c <= _MAX_NUMBERED_CLASSES
+    longest = len(f"{int(counts.max()):,}")
+    side = max(0.5, 0.085 * longest + 0.15) if is_numbered else 0.16  # inches
+    figure = _figure(max(side * c, 2.2) + 2.9, max(side * c, 1.6) + 1.9, path)
+    axes = figure.subplots()
+    image = axes.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=1)
+    size = "small" if is_numbered else "xx-small"
+    axes.set_xticks(range(c), names, rotation=90, fontsize=size, parse_math=False)
+    axes.set_yticks(range(c), names, fontsize=size, parse_math=False)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    for row, column in counts.nonzero().tolist() if is_numbered else ():
+        colour = "white" if share[row, column] > 0.55 else "black"
+        axes.text(
+            column, row, f"{int(counts[row, column]):,}", ha="center", va="center", color=colour, fontsize="small"
+        )
+    figure.colorbar(image, shrink=0.6, format=lambda value, _: f"{100 * value:.0f} %")
+    note = f"accuracy {100 * float(counts.trace()) / total:.2f} % of {total:,}; colour: share of the true class"
+    return _finish(figure, path, title or "Confusion matrix", note)
+
+
+def _sheet(
+    pictures: Tensor,
+    captions: Sequence[str],
+    framed: Sequence[bool],
+    columns: int,
+    path: _PathLike | None,
+    title: str,
+    note: str,
+) -> Any:
+    if not check_count("columns", columns):
+        raise InputError("columns: got 0, expected at least 1.")
+    columns = min(columns, len(pictures))
+    rows = math.ceil(len(pictures) / columns)
+    num_lines = max(caption.count("\n") + 1 for caption in captions)
+    figure = _figure(max(1.45 * columns, 4), rows * (1.25 * _tallness(pictures) + 0.18 * num_lines) + 0.8, path)
+    figure.get_layout_engine().set(h_pad=0.08)  # inches, so that no caption touches the title
+    table = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes in table[len(pictures) :]:
+        axes.set_axis_off()
+    for axes, picture, caption, is_framed in zip(table, _to_show(pictures), captions, framed, strict=False):
+        _show(axes, picture)
+        axes.set_title(caption, fontsize="small", pad=3, color=VERMILION if is_framed else "black", parse_math=False)
+        if is_framed:
+            axes.spines[:].set(color=VERMILION, linewidth=2)
+    return _finish(figure, path, title, note)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Models side by side
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def comparison(rows: Sequence[Mapping[str, Any]], path: _PathLike | None = None, title: str | None = None) -> Any:
+    """Test accuracy against the number of parameters, and against the time of training; both of them on a log scale.
+
+    Args:
+        rows: one a model: "model", its name; "num_parameters"; "test_accuracy", a fraction, or {"mean": ..., "std": ...}
+            as a result of `gcnlab run` has it; "seconds", of the training. A row may have a "family" (say "CNN" and
+            "graph"): each gets a colour and a marker.
+        path: where to save; by its ending PNG, PDF or SVG.
+        title: a line above.
+
+    Raises:
+        InputError: no rows, or a row without such an entry or with one that cannot be drawn; with its number.
+    """
+    if not len(rows):
+        raise InputError("rows: got none, expected one a model.")
+    accuracies = [_accuracy(i, row) for i, row in enumerate(rows)]  # (mean, std)
+    families = list(dict.fromkeys(row.get("family") for row in rows))
+    if len(families) > len(_MARKERS):
+        raise InputError(f"rows: got {len(families)} families, expected at most {len(_MARKERS)}.")
+    sides = (("num_parameters", "parameters"), ("seconds", "training, seconds"))
+    for i, row in enumerate(rows):
+        for key, _ in sides:
+            value = row.get(key)
+            if not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
+                raise InputError(f"rows: {key!r} of row {i} is {value!r}, expected a number above 0.")
+
+    figure = _figure(12, 6.5, path)
+    table = figure.subplots(1, 2, sharey=True)
+    for axes, (key, label) in zip(table, sides, strict=True):
+        for family, colour, marker in zip(families, _COLOURS, _MARKERS, strict=False):
+            of = [i for i, row in enumerate(rows) if row.get("family") == family]
+            axes.errorbar(
+                [rows[i][key] for i in of], [accuracies[i][0] for i in of], [accuracies[i][1] for i in of],
+                fmt=marker, color=colour, markersize=7, capsize=3, elinewidth=1, label=family,
+            )  # fmt: skip
+        axes.set(xscale="log", xlabel=label)
+        axes.margins(0.15)
+        axes.grid(alpha=0.3)
+        _set_log_ticks(axes)
+    table[0].set_ylabel("test accuracy")
+    table[0].yaxis.set_major_formatter(lambda value, _: f"{100 * value:.1f} %")
+    if families != [None]:
+        figure.legend(*table[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
+    _set_title(figure, title or "Accuracy against size and time")
+    figure.draw_without_rendering()  # the layout is made now, and stays: the labels are fitted into it
+    figure.set_layout_engine("none")
+    for axes, (key, _) in zip(table, sides, strict=True):
+        points = [(float(row[key]), mean) for row, (mean, _) in zip(rows, accuracies, strict=True)]
+        _label_points(axes, points, [str(row["model"]) for row in rows])
+    return _finish(figure, path)
+
+
+def _set_log_ticks(axes: Any) -> None:
+    """Labels that never touch, which matplotlib's own on a log scale of less than two decades do."""
+    from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    low, high = axes.get_xlim()
+    subs = (1.0,) if high / low >= 1000 else (1.0, 2.0, 5.0)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs) if high / low >= 20 else MaxNLocator(5))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _accuracy(i: int, row: Mapping[str, Any]) -> tuple[float, float]:
+    """(mean, standard deviation) of the test accuracy."""
+    if "model" not in row or "test_accuracy" not in row:
+        missing = "model" if "model" not in row else "test_accuracy"
+        raise InputError(f"rows: row {i} has no {missing!r}; it has {', '.join(map(str, row)) or 'nothing'}.")
+    given = row["test_accuracy"]
+    mean, std = (given.get("mean"), given.get("std") or 0.0) if isinstance(given, Mapping) else (given, 0.0)
+    if not isinstance(mean, numbers.Real) or not 0 <= float(mean) <= 1:
+        raise InputError(f"rows: 'test_accuracy' of row {i} is {mean!r}, expected a fraction between 0 and 1.")
+    return float(mean), float(std)
+
+
+def _label_points(axes: Any, points: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
+    """Write each name beside its point, at the first place, near before far, that is free and inside the axes.
+
+    A line leads to a label that does not touch its point. Where no place is free, the least covered is taken.
+    """
+    from matplotlib.transforms import Bbox
+
+    renderer = axes.figure.canvas.get_renderer()
+    unit = axes.figure.dpi / 72  # pixels of a point, in which matplotlib counts offsets
+    inside = axes.get_window_extent(renderer).padded(-3 * unit)
+
+    def around(x: float, y: float, radius: float) -> Any:
+        return Bbox.from_extents(x - radius * unit, y - radius * unit, x + radius * unit, y + radius * unit)
+
+    at = axes.transData.transform(points).tolist()
+    marks = [around(x, y, 6) for x, y in at]
+    taken: list[Any] = []  # by labels and the lines to them
+    crowd = [sum(math.dist(a, b) < 60 * unit for b in at) for a in at]
+    for i in sorted(range(len(at)), key=lambda i: -crowd[i]):  # who has the least choice chooses first
+        x, y = at[i]
+        style = {"textcoords": "offset points", "fontsize": "small", "va": "bottom", "parse_math": False}
+        label = axes.annotate(names[i], points[i], (0, 0), **style)
+        size = label.get_window_extent(renderer)
+        others = marks[:i] + marks[i + 1 :] + taken
+        best, least = Bbox.null(), math.inf
+        for dx, dy in _places_around(size.width / unit, size.height / unit):
+            box = Bbox.from_bounds(x + dx * unit, y + dy * unit, size.width, size.height)
+            outside = size.width * size.height - _overlap(box, inside)
+            line = [around(*place, 1) for place in _way(box, x, y)]
+            covered = outside + _overlap(box, marks[i])
+            covered += sum(_overlap(part, other) for part in (box, *line) for other in others)
+            if covered < least:
+                best, least = box, covered
+            if covered < 1e-6:
+                break
+        label.set_position(((best.x0 - x) / unit, (best.y0 - y) / unit))
+        taken.append(best)
+        *line, end = _way(best, x, y)
+        if math.dist((x, y), end) > 9 * unit:
+            taken += [around(*place, 1) for place in line]
+            arrow = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
+            axes.annotate("", points[i], axes.transData.inverted().transform(end), arrowprops=arrow)
+
+
+def _places_around(width: float, height: float) -> list[tuple[float, float]]:
+    """Offsets of a label's lower left corner from its point: on rings around it, right and left first."""
+    places = []
+    for gap in (8, 13, 19, 26, 34, 43, 53, 64, 76, 90, 105):
+        for angle in (0, 180, 90, 270, 45, 135, 225, 315, 20, 160, 200, 340, 70, 110, 250, 290):
+            cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+            places.append((gap * cos - width * (1 - cos) / 2, gap * sin - height * (1 - sin) / 2))
+    return places
+
+
+def _way(box: Any, x: float, y: float) -> list[tuple[float, float]]:
+    """Places along the line from a point to where the box is nearest, that one last."""
+    end = min(max(x, box.x0), box.x1), min(max(y, box.y0), box.y1)
+    return [(x + share / 12 * (end[0] - x), y + share / 12 * (end[1] - y)) for share in range(1, 13)]
+
+
+def _overlap(a: Any, b: Any) -> float:
+    """The area that two boxes share."""
+    width, height = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
+    return max(width, 0.0) * max(height, 0.0)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# What all of them share
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def _figure(width: float, height: float, path: _PathLike | None) -> Any:
+    """An empty figure, in inches, after a look at where it is to go; without pyplot, which keeps what it makes."""
     if path is not None:
-        figure.savefig(path, dpi=150)
+        if Path(path).suffix.lower() not in _FORMATS:
+            raise InputError(f"path: got {path}, expected a name that ends in {', '.join(_FORMATS)}.")
+        check_target("path", path)
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as problem:
+        raise InputError(
+            f"pictures need matplotlib, which cannot be imported ({problem}); pip install matplotlib."
+        ) from problem
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)  # which draws into memory
     return figure
+
+
+def _set_title(figure: Any, title: str | None, note: str = "") -> None:
+    lines = [textwrap.fill(line, int(11 * figure.get_figwidth())) for line in (title, note) if line]  # 11 an inch
+    if lines:
+        figure.suptitle("\n".join(lines), fontsize="medium")
+
+
+def _finish(figure: Any, path: _PathLike | None, title: str | None = None, note: str = "") -> Any:
+    _set_title(figure, title, note)
+    if path is not None:
+        with atomic_write(path) as file:
+            figure.savefig(file, dpi=150, format=Path(path).suffix[1:].lower())
+    return figure
+
+
+def _as_pictures(images: Any, most: int) -> Tensor:
+    """[N, H, W, C] floats, N at most `most`; those of uint8 images between 0 and 1."""
+    images = as_tensor("images", images, "a tensor or an array")
+    shape = tuple(images.shape)
+    ends = [place for place, axis in (("first", 1), ("last", -1)) if len(shape) == 4 and shape[axis] in (1, 3, 4)]
+    if (len(shape) != 3 and len(ends) != 1) or 0 in shape:
+        raise InputError(
+            f"images: got shape {shape}, expected [N, H, W], or four axes with 1, 3 or 4 channels, either first or last; "
+            "one image is images[None]."
+        )
+    if len(images) > most:
+        raise InputError(f"images: got {len(images)}, expected at most {most}, such as images[:{most}].")
+    place = ends[0] if ends else "none"
+    size = shape[2:] if place == "first" else shape[1:3]
+    return to_images(to_signals(images, channels=place), size).detach()
+
+
+def _tallness(pictures: Tensor) -> float:
+    """Height / width, as far as a sheet bears it."""
+    return min(max(pictures.shape[1] / pictures.shape[2], 0.4), 2.5)
+
+
+def _to_show(pictures: Tensor) -> Tensor:
+    """Between 0 and 1: as they are where they are so, else with the lowest of all of them at 0, the highest at 1."""
+    pictures = pictures.double().cpu()
+    low, high = pictures.min(), pictures.max()
+    return pictures if low >= 0 and high <= 1 else (pictures - low) / (high - low).clamp(min=1e-12)
+
+
+def _show(axes: Any, picture: Tensor) -> None:
+    """[H, W, C] of values between 0 and 1."""
+    axes.imshow(picture.squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+
+
+def _check_classes(argument: str, labels: Any, num_images: int, class_names: Sequence[Any] | None) -> list[int]:
+    y = as_tensor(argument, labels, "integers, one an image")
+    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+        raise InputTypeError(f"{argument}: got {y.dtype}, expected integers, one an image.")
+    if y.shape != (num_images,):
+        raise InputError(f"{argument}: got shape {tuple(y.shape)} for {num_images} images.")
+    for i, label in enumerate(y.tolist()):
+        if label < 0 or (class_names is not None and label >= len(class_names)):
+            limit = "0" if class_names is None else f"0 to {len(class_names) - 1}"
+            raise InputError(f"{argument}: {label} at {i}, expected a class from {limit}.")
+    return y.tolist()
+
+
+def _name(label: int, class_names: Sequence[str] | None) -> str:
+    return str(label) if class_names is None else _shortened(class_names[label])
+
+
+def _shortened(name: Any) -> str:
+    name = str(name)
+    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from . import metrics
+from .checkpoint import describe, read_checkpoint, write_checkpoint
 from .collection import GraphCollection
 from .data import folds, load
 from .errors import DatasetNotFoundError, InputError
@@ -57,7 +58,7 @@ class Settings:
     batch_size: int = 128
     epochs: int = 350
     halve_lr_every: int = 50
-    patience: int = 50
+    patience: int = 30
 
     def build(self, graphs: GraphCollection) -> nn.Module:
         sizes = graphs.num_features, self.hidden_channels, graphs.num_classes
@@ -80,7 +81,7 @@ class Settings:
             epochs=self.epochs,
             lr=self.lr,
             scheduler=lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, self.halve_lr_every, 0.5),
-            select="val_accuracy" if stop else "last",
+            select="val_loss" if stop else "last",  # smoother than the accuracy of a hundred graphs
             callbacks=[EarlyStopping(self.patience)] if stop else [],
             batch_size=self.batch_size,
             progress=False,
@@ -100,21 +101,26 @@ class Job:
     seed: int = 0
     root: str | None = None
     device: str = "cpu"
+    model_file: str | None = None  # of holdout: where the model goes
 
     def key(self) -> str:
         """What a result must have been made with to stand for this job."""
-        plain = {name: value for name, value in asdict(self).items() if name not in ("root", "device")}
+        plain = {name: value for name, value in asdict(self).items() if name not in ("root", "device", "model_file")}
         return json.dumps(plain, sort_keys=True)
 
 
 def run_job(job: Job) -> dict[str, Any]:
-    """Train a fold: {"curve": validation accuracy by epoch} for gin, else test and validation accuracy and the choice."""
+    """Train a fold, and return what happened in plain values.
+
+    "curve" is the validation accuracy by epoch, of nested that of the first final run. For gin it is the result; the
+    others have test and validation accuracy too, and the choice from the grid.
+    """
     graphs = _graphs(job.dataset, tuple(sorted(job.features.items())), job.root, job.device)
     train, test = split(job, graphs)
     if job.protocol == "gin":
         _, history = job.grid[0].train(graphs[train], graphs[test], job.seed + job.fold, stop=False)
         return {
-            "curve": history.metrics["val_accuracy"][:, 0].tolist(),
+            "curve": _curve(history),
             "epochs": len(history.epoch_seconds),
             "epoch_seconds": history.epoch_seconds,
         }
@@ -125,20 +131,32 @@ def run_job(job: Job) -> dict[str, Any]:
         _, history = settings.train(graphs[inner], graphs[val], job.seed, stop=True)
         tried.append(float(history.best("val_accuracy")[0]))
     chosen = job.grid[max(range(len(tried)), key=tried.__getitem__) if tried else 0]
-    tests, vals, seconds, epochs = [], [], [], []
+    tests, histories = [], []
     for run in range(3 if job.protocol == "nested" else 1):
         model, history = chosen.train(graphs[inner], graphs[val], job.seed + 1 + run, stop=True)
-        tests.append(metrics.accuracy(predict(model, graphs[test]), graphs[test].y))
-        vals.append(float(history.best("val_accuracy")[0]))
-        seconds += history.epoch_seconds
-        epochs.append(len(history.epoch_seconds))
+        logits = predict(model, graphs[test])
+        tests.append(metrics.accuracy(logits, graphs[test].y))
+        histories.append(history)
+    if job.model_file is not None:
+        header = {
+            "job": job.key(), "seeds": [job.seed], "epoch": int(history.best_epoch[0]), "model": describe(model),
+            "metrics": {name: values[:, 0].tolist() for name, values in history.metrics.items()},
+            "confusion_matrix": metrics.confusion_matrix(logits, graphs[test].y, graphs.num_classes).tolist(),
+        }  # fmt: skip
+        write_checkpoint(job.model_file, header, history.states)
+    vals = [float(history.best("val_accuracy")[0]) for history in histories]
     return {
+        "curve": _curve(histories[0]),
         "test_accuracy": sum(tests) / len(tests),
         "val_accuracy": sum(vals) / len(vals),
         "chosen": asdict(chosen),
-        "epochs": max(epochs),
-        "epoch_seconds": seconds,
+        "epochs": max(len(history.epoch_seconds) for history in histories),
+        "epoch_seconds": [seconds for history in histories for seconds in history.epoch_seconds],
     }
+
+
+def _curve(history: History) -> list[float]:
+    return history.metrics["val_accuracy"][:, 0].tolist()
 
 
 @functools.lru_cache(maxsize=1)
@@ -198,19 +216,34 @@ def run_jobs(
         for number, line in enumerate(path.read_text().splitlines(), 1):
             try:
                 entry = json.loads(line)
+                if "curve" not in entry["result"]:
+                    raise KeyError("curve")
                 done[entry["job"]] = entry["result"]
             except (ValueError, KeyError, TypeError):
                 raise InputError(f"{path}, line {number}: is no result of a fold; delete the line.") from None
-    missing = [job for job in jobs if job.key() not in done]
-    for job, result in _run_all(missing, workers or os.cpu_count() or 1):
+    missing = [job for job in jobs if job.key() not in done or not _has_model(job)]
+    first = 1 + len(jobs) - len(missing)
+    for number, (job, result) in enumerate(_run_all(missing, workers or os.cpu_count() or 1), first):
         done[job.key()] = result
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(path, "a") as file:
                 file.write(json.dumps({"job": job.key(), "result": result}) + "\n")
         figure = f"test accuracy {100 * result['test_accuracy']:.2f} %" if "test_accuracy" in result else "trained"
-        say(f"fold {job.fold + 1} of {len(jobs)}: {figure}, {sum(result['epoch_seconds']):.0f} s of final training")
+        which = f"seed {job.seed}" + ("" if job.protocol == "holdout" else f", fold {job.fold + 1}")
+        seconds = f"{sum(result['epoch_seconds']):.0f} s of final training"
+        say(f"{number} of {len(jobs)} ({which}): {figure}, {seconds}")
     return [done[job.key()] for job in jobs]
+
+
+def _has_model(job: Job) -> bool:
+    """Whether the file that the job shall write is there, and of this job."""
+    if job.model_file is None:
+        return True
+    try:
+        return read_checkpoint(job.model_file)[0].get("job") == job.key()
+    except OSError:  # no such file, or a damaged one
+        return False
 
 
 def _run_all(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, dict[str, Any]]]:

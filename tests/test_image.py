@@ -533,7 +533,7 @@ def test_the_readout_that_keeps_position():
     for i in range(3):
         assert out[i].tolist()[:-5] == [value for node in h[i].tolist() for value in node]
     by_node = h.transpose(0, 1).contiguous().transpose(0, 1)
-    assert torch.equal(readout(by_node), out)
+    torch.testing.assert_close(readout(by_node), out)
     assert readout(h[:0]).shape == (0, 215)
     assert torch.autograd.gradcheck(Readout("flatten", num_nodes=2), torch.rand(3, 2, 5).double().requires_grad_())
     with pytest.raises(InputError, match="num_nodes: flatten needs the number of nodes"):

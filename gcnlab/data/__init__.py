@@ -17,7 +17,14 @@ import torch
 from torch import Tensor
 
 from ..collection import GraphCollection
-from ..errors import CorruptFileError, DatasetFormatError, DatasetNotFoundError, InputError, InputTypeError
+from ..errors import (
+    CorruptFileError,
+    DatasetFormatError,
+    DatasetNotFoundError,
+    InputError,
+    InputTypeError,
+    did_you_mean,
+)
 from ..files import lock, read_arrays, sha256_of, write_arrays
 from ..graph import Graph
 from ..sparse import SparseMatrix
@@ -218,7 +225,9 @@ def verify(name: str, root: str | os.PathLike[str] | None = None) -> dict[str, s
 
 def _entry(name: str) -> dict[str, Any]:
     if name not in catalog():
-        raise DatasetNotFoundError(f"name: {name!r} is not a data set; the names are {', '.join(catalog())}.")
+        raise DatasetNotFoundError(
+            f"name: {name!r} is not a data set; the names are {', '.join(catalog())}." + did_you_mean(name, catalog())
+        )
     return catalog()[name]
 
 
@@ -232,6 +241,7 @@ def _load_path(path: Path, options: dict[str, Any]) -> Any:
     if not path.exists():
         raise DatasetNotFoundError(
             f"name: {str(path)!r} is neither a data set nor a path that exists; data sets: {', '.join(catalog())}."
+            + did_you_mean(str(path), catalog())
         )
     reader, name = _reader_of(path)
     _check_options(str(path), inspect.signature(reader.check_options).parameters, options)

@@ -1,0 +1,184 @@
+"""`gcnlab compare fashion-mnist`: grid networks and the tutorials' CNNs on the same images, machine and way of counting.
+
+Each model trains in a process of its own, so that its peak memory is its own, and is one line of a results file when it
+is done: what is in the file is not trained again.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import image_recipes
+from .baselines import BASELINES
+from .data import load
+from .errors import InputError, did_you_mean
+from .files import check_target
+from .image_recipes import ImageRecipe, baseline_recipe, grid_recipe
+
+QUICK = (10_000, 2)  # training images and epochs
+
+
+def contenders() -> dict[str, ImageRecipe]:
+    """name -> recipe: the tutorials' models by their own recipes, the best of them by ours, and the grid networks."""
+    short = 10
+    best = baseline_recipe("deep-cnn")
+    recipes = [
+        *map(baseline_recipe, BASELINES),
+        replace(best, name="deep-cnn+recipe", tutorial=None, published={}, protocols=("holdout",), epochs=short, lr=1e-3),
+        grid_recipe("isotropic", (32, 48, 56), conv="isotropic", num_layers=(2, 2, 2), epochs=short),
+        grid_recipe("isotropic+coordinates", (32, 48, 56), conv="isotropic", coordinates=True, epochs=short),
+        grid_recipe("isotropic-flat", (32,), conv="isotropic", num_layers=4, readout="mean", epochs=short),
+        grid_recipe(
+            "isotropic-flat+coordinates", (32,), conv="isotropic", num_layers=4, readout="mean", coordinates=True,
+            epochs=short,
+        ),
+        grid_recipe("relational", (32, 48, 56), epochs=short),
+    ]  # fmt: skip
+    return {recipe.name: recipe for recipe in recipes}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model on one data set, in plain values, so that another process can run it."""
+
+    dataset: str
+    model: str
+    epochs: int
+    seed: int = 0
+    num_images: int | None = None
+    root: str | None = None
+    threads: int | None = None
+
+    def key(self) -> str:
+        """What a result must have been made with to stand for this job."""
+        plain = {name: value for name, value in asdict(self).items() if name not in ("root", "threads")}
+        return json.dumps(plain, sort_keys=True)
+
+
+def run_job(job: Job) -> dict[str, Any]:
+    """Train and score one model: a row of the table."""
+    import resource
+
+    torch.set_num_threads(job.threads or torch.get_num_threads())
+    recipe, images = contenders()[job.model], load(job.dataset, root=job.root)
+    if job.num_images is not None:
+        *_, images.train_images, images.train_labels = images.holdout(job.num_images)
+    model, history = image_recipes.train(recipe, images, job.seed, job.epochs, progress=False)
+    seconds = statistics.median(history.epoch_seconds)
+    return {
+        "model": job.model,
+        "recipe": "tutorial" if recipe.tutorial is not None else "gcnlab",
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "test_accuracy": image_recipes.scores(recipe, model, images)["accuracy"],
+        "published": next((value for value, _ in recipe.published.values()), None),
+        "epochs": job.epochs,
+        "seconds_per_epoch": seconds,
+        "images_per_second": len(images.train_labels) / seconds,
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "training_images": len(images.train_labels),
+        "seed": job.seed,
+    }
+
+
+def compare(
+    dataset: str = "fashion-mnist",
+    models: Sequence[str] | None = None,
+    epochs: int | None = None,
+    *,
+    quick: bool = False,
+    root: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    threads: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[dict[str, Any]]:
+    """Train and score models side by side; a row each.
+
+    Args:
+        dataset: "fashion-mnist", or for grid networks "mnist" and "digits".
+        models: names of `contenders()`; by default all of at most ten epochs.
+        epochs: of every model; by default each one's own.
+        quick: 10,000 training images and 2 epochs: a look, not a figure.
+        root: data root.
+        out: a folder for results.jsonl (read first, and added to), comparison.md, comparison.json and comparison.png.
+        threads: CPU threads of each.
+        say: told of each finished model.
+    """
+    known = contenders()
+    models = [name for name, recipe in known.items() if recipe.epochs <= 10] if models is None else list(models)
+    for name in models:
+        if name not in known:
+            raise InputError(
+                f"models: {name!r} is unknown; the models are {', '.join(known)}.{did_you_mean(name, known)}"
+            )
+    if out is not None:
+        check_target("out", out, is_folder=True)
+    jobs = [
+        Job(
+            dataset, name, epochs or (QUICK[1] if quick else known[name].epochs), 0, QUICK[0] if quick else None, root,
+            threads,
+        )
+        for name in models
+    ]  # fmt: skip
+    path = None if out is None else Path(out) / "results.jsonl"
+    done = _read(path)
+    for job in jobs:
+        if job.key() not in done:
+            # A new process for each: the largest resident size is then its own.
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                done[job.key()] = pool.apply(run_job, (job,))
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with open(path, "a") as file:
+                    file.write(json.dumps({"job": job.key(), "result": done[job.key()]}) + "\n")
+        say(text_row(done[job.key()]))
+    return [done[job.key()] for job in jobs]
+
+
+def _read(path: Path | None) -> dict[str, dict[str, Any]]:
+    done = {}
+    for number, line in enumerate(path.read_text().splitlines() if path is not None and path.exists() else [], 1):
+        try:
+            entry = json.loads(line)
+            done[entry["job"]] = entry["result"]
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{path}, line {number}: is no result of a model; delete the line.") from None
+    return done
+
+
+_COLUMNS = ("model", "recipe", "parameters", "test", "reported", "epochs", "s/epoch", "images/s", "peak MiB")
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    reported = "" if row["published"] is None else f"{100 * row['published']:.1f} %"
+    return (
+        row["model"], row["recipe"], f"{row['parameters']:,}", f"{100 * row['test_accuracy']:.2f} %", reported,
+        str(row["epochs"]), f"{row['seconds_per_epoch']:.1f}", f"{row['images_per_second']:,.0f}",
+        f"{row['peak_memory_mib']:,.0f}",
+    )  # fmt: skip
+
+
+_WIDTHS = (27, 9, 10, 9, 9, 7, 8, 9, 9)
+
+
+def text_row(row: dict[str, Any] | None = None) -> str:
+    """A row of the table on the screen; without one, its head."""
+    cells = _COLUMNS if row is None else _cells(row)
+    return "".join(
+        f"{cell:<{width}}" if i < 2 else f"{cell:>{width}}"
+        for i, (cell, width) in enumerate(zip(cells, _WIDTHS, strict=True))
+    )
+
+
+def markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """The table as Markdown."""
+    lines = [_COLUMNS, ("---", "---", *["---:"] * (len(_COLUMNS) - 2)), *map(_cells, rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"

@@ -1,0 +1,351 @@
+"""Training on images: Signals, GridGCN, what fit does for them, the recipes of images and their comparison."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+from test_train import one_thread
+from torch import nn
+from torch.nn import functional as F
+
+import gcnlab
+from gcnlab import Checkpoint, GridGCN, Signals, fit, image_recipes, predict
+from gcnlab.augment import Augment
+from gcnlab.compare import compare, contenders, markdown, text_row
+from gcnlab.data import ImageSet
+from gcnlab.errors import CheckpointMismatchError, InputError, InputTypeError
+from gcnlab.image import grid_graph
+from gcnlab.recipes import run
+
+__all__ = ["one_thread"]
+pytestmark = pytest.mark.usefixtures("one_thread")
+GRID = grid_graph(5, 7)
+
+
+def stripes(count=60, seed=0):
+    """Upright (0), lying (1) and no (2) stripes of 5 x 7 pixels, uint8, with noise."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randint(0, 3, (count,), generator=generator)
+    images = torch.randint(0, 60, (count, 5, 7), generator=generator)
+    images[y == 0, :, ::2] += 150
+    images[y == 1, ::2, :] += 150
+    return images.to(torch.uint8), y
+
+
+# -- Signals ------------------------------------------------------------------------------------------------------------
+
+
+def test_signals_for_graphs_and_for_cnns_hold_the_same_pixels():
+    images, y = stripes(11)
+    index = torch.tensor([3, 0, 10])
+    x, grid = Signals(images, y, GRID).inputs(index)
+    assert grid is GRID
+    torch.testing.assert_close(x, images[index].flatten(1).unsqueeze(2) / 255)
+    (pictures,) = Signals(images, y).inputs(index)
+    torch.testing.assert_close(pictures, images[index].unsqueeze(1) / 255)
+    colour = torch.randint(0, 256, (2, 5, 7, 3), dtype=torch.uint8)
+    (pictures,) = Signals(colour, [0, 1]).inputs(slice(None))
+    torch.testing.assert_close(pictures, colour.movedim(3, 1) / 255)
+
+
+def test_each_image_is_in_one_batch_and_training_batches_alone_are_augmented():
+    images, y = stripes(23)
+    signals = Signals(images, y, GRID, Augment(["mirror"], mirror=1.0))
+    torch.manual_seed(0)
+    shuffled = list(signals.batches(5, shuffle=True))
+    assert [len(labels) for _, labels in shuffled] == [5, 5, 5, 5, 3]
+    seen = torch.cat([arguments[0] for arguments, _ in shuffled]).view(-1, 5, 7).flip(2)
+    key = lambda x: sorted(map(tuple, (x.flatten(1) * 255).round().int().tolist()))  # noqa: E731
+    assert key(seen) == key(images.float() / 255)
+    plain = torch.cat([arguments[0] for arguments, _ in signals.batches(5)])
+    torch.testing.assert_close(plain.view(-1, 5, 7), images / 255)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"y": torch.zeros(4)}, InputTypeError, "y: got torch.float32"),
+        ({"y": torch.zeros(3, dtype=torch.int64)}, InputError, r"y: got shape \(3,\) for 4 images"),
+        ({"y": torch.tensor([0, 1, -1, 0])}, InputError, "y: label -1 at 2"),
+        ({"grid": grid_graph(7, 5)}, InputError, r"grid: is of \(7, 5\), but the images are of \(5, 7\)"),
+    ],
+)
+def test_bad_signals_are_named(change, error, message):
+    arguments = {"images": stripes(4)[0], "y": torch.zeros(4, dtype=torch.int64), "grid": GRID, **change}
+    with pytest.raises(error, match=message):
+        Signals(**arguments)
+
+
+# -- GridGCN ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (8, 8)])
+@pytest.mark.parametrize("options", [{}, {"conv": "isotropic"}, {"coordinates": True, "num_layers": (1, 3)}])
+def test_grid_gcn_is_what_its_formula_says(shape, options):
+    torch.manual_seed(0)
+    grid = grid_graph(*shape)
+    model = GridGCN(2, [3, 5], 4, **options).eval()
+    for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm1d)):
+        nn.init.normal_(norm.running_mean)
+        nn.init.uniform_(norm.running_var, 0.5, 2.0)
+    x = torch.randn(3, grid.num_nodes, 2)
+    h, level_grid = x, grid
+    if model.coordinates:
+        h = torch.cat([x, grid.coordinates.expand(3, -1, -1)], 2)
+    for i, level in enumerate(model.levels):
+        if i:
+            pooled = F.max_pool2d(h.view(3, *level_grid.shape, -1).movedim(3, 1), 2, ceil_mode=True)
+            h, level_grid = pooled.movedim(1, 3).flatten(1, 2), level_grid.coarser
+        for j, layer in enumerate(level):
+            if model.relational:
+                z = (
+                    layer["conv"]
+                    .to_conv2d()(h.view(3, *level_grid.shape, -1).movedim(3, 1))
+                    .movedim(1, 3)
+                    .flatten(1, 2)
+                )
+            else:
+                z = level_grid.a_hat.to_dense() @ h @ layer["conv"].weight
+            norm = layer["norm"]
+            z = (z - norm.running_mean) / (norm.running_var + norm.eps).sqrt() * norm.weight + norm.bias
+            h = (z + h if j else z).relu()
+    expected = model.head(torch.cat([h.mean(1), h.amax(1)], 1))
+    torch.testing.assert_close(model(x, grid), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_grid_gcn_refuses_levels_without_layers():
+    with pytest.raises(InputError, match="num_layers: got"):
+        GridGCN(1, [3, 5], 4, num_layers=[2])
+    with pytest.raises(InputError, match="conv: got 'conv'"):
+        GridGCN(1, [3], 4, conv="conv")
+
+
+# -- fit ----------------------------------------------------------------------------------------------------------------
+
+
+def test_fit_learns_stripes_that_only_relations_tell_apart():
+    train, val = Signals(*stripes(120), GRID), Signals(*stripes(60, seed=1), GRID)
+    accuracy = {}
+    for conv in ("isotropic", "relational"):
+        torch.manual_seed(0)
+        model = GridGCN(1, [6], 3, conv=conv)
+        fit(model, train, val, epochs=12, batch_size=20, lr=0.02, progress=False)
+        accuracy[conv] = gcnlab.metrics.accuracy(predict(model, val), val.y)
+    assert accuracy["relational"] > 0.95
+    assert accuracy["isotropic"] < accuracy["relational"]
+
+
+def test_running_average_is_what_is_validated_and_kept():
+    """Against the same training by hand: SGD on one batch an epoch, the average after each step."""
+    images, y = stripes(16)
+    data = Signals(images, y, GRID)
+    torch.manual_seed(3)
+    model = GridGCN(1, [4], 3).double()
+    by_hand = copy.deepcopy(model)
+    x = data.x.double() / 255
+
+    class Double(Signals):
+        def inputs(self, index, training=False):
+            return self.x[index].double() / 255, self.grid
+
+    doubled = Double(images, y, GRID)
+    history = fit(
+        model, doubled, doubled, epochs=4, batch_size=16, lr=0.1, optimizer=torch.optim.SGD, select="last", average=0.5,
+        progress=False,
+    )  # fmt: skip
+    optimizer = torch.optim.SGD(by_hand.parameters(), lr=0.1)
+    average = {k: v.clone() for k, v in by_hand.state_dict().items()}
+    for t in range(1, 5):
+        by_hand.train()
+        optimizer.zero_grad()
+        F.cross_entropy(by_hand(x, GRID), y).backward()
+        optimizer.step()
+        decay = min(0.5, (1 + t) / (10 + t))
+        for name, value in by_hand.state_dict().items():
+            average[name] = decay * average[name] + (1 - decay) * value if value.is_floating_point() else value
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, average[name], rtol=1e-9, atol=1e-11)
+    by_hand.load_state_dict(average)
+    by_hand.eval()
+    expected = F.cross_entropy(by_hand(x, GRID), y)
+    torch.testing.assert_close(history.metrics["val_loss"][-1, 0], expected.detach(), rtol=1e-9, atol=0)
+
+
+def test_label_smoothing_is_torchs_and_validation_is_without_it():
+    images, y = stripes(16)
+    data = Signals(images, y, GRID)
+    torch.manual_seed(0)
+    model = GridGCN(1, [4], 3)
+    untrained = copy.deepcopy(model).train()
+    history = fit(model, data, data, epochs=1, batch_size=16, lr=0.0, label_smoothing=0.2, progress=False)
+    x, grid = data.inputs(slice(None))
+    expected = F.cross_entropy(untrained(x, grid), y, label_smoothing=0.2)
+    torch.testing.assert_close(history.metrics["train_loss"][0, 0], expected.detach())
+    plain = F.cross_entropy(predict(model, data), y)
+    torch.testing.assert_close(history.metrics["val_loss"][0, 0], plain)
+
+
+def test_one_cycle_steps_with_each_batch():
+    data = Signals(*stripes(40), GRID)
+    rates = []
+
+    class Watched(torch.optim.SGD):
+        def step(self, closure=None):
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(closure)
+
+    fit(GridGCN(1, [4], 3), data, epochs=5, batch_size=10, lr=0.3, optimizer=Watched, scheduler="one-cycle",
+        select="last", progress=False)  # fmt: skip
+    assert len(rates) == 20
+    assert max(rates) == pytest.approx(0.3)
+    assert rates.index(max(rates)) == 3  # a fifth of the steps
+    assert rates[-1] < 1e-4
+
+
+def test_bfloat16_is_close_to_float32():
+    data = Signals(*stripes(60), GRID)
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        torch.manual_seed(0)
+        model = GridGCN(1, [8], 3)
+        history = fit(model, data, epochs=6, batch_size=20, lr=0.02, precision=precision, select="last", progress=False)
+        assert all(p.dtype == torch.float32 for p in model.parameters())
+        losses[precision] = float(history.metrics["train_loss"][-1])
+    assert losses["bfloat16"] != losses["float32"]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.2)
+
+
+def test_resume_of_images_is_exact(tmp_path):
+    data = Signals(*stripes(40), GRID, Augment(["mirror", "shift"]))
+    options = {"batch_size": 10, "average": 0.9, "scheduler": "one-cycle", "select": "last", "progress": False}
+
+    def model():
+        torch.manual_seed(0)
+        return GridGCN(1, [4, 6], 3)
+
+    class Stop(gcnlab.Callback):
+        def after_epoch(self, epoch, metrics):
+            if epoch == 3:
+                raise KeyboardInterrupt
+
+    straight = model()
+    fit(straight, data, epochs=6, **options)
+    path = tmp_path / "images.gcnlab"
+    with pytest.raises(KeyboardInterrupt):
+        fit(model(), data, epochs=6, checkpoint=Checkpoint(path, every=1), callbacks=[Stop()], **options)
+    resumed = model()
+
+    class Go(gcnlab.Callback):
+        pass
+
+    Go.__name__ = "Stop"  # settings of callbacks may differ, their kinds not
+    fit(resumed, data, epochs=6, checkpoint=Checkpoint(path, every=1, resume=True), callbacks=[Go()], **options)
+    for name, value in straight.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"average": 1.0}, "average: got 1.0"),
+        ({"precision": "half"}, "precision: got 'half'"),
+        ({"scheduler": "cosine"}, "scheduler: got 'cosine'"),
+        ({"label_smoothing": 1.5}, "label_smoothing: got 1.5"),
+        ({"label_smoothing": 0.1, "class_weight": torch.ones(3)}, "label_smoothing: got 0.1"),
+        ({"select": "val_loss"}, "val: got none"),
+    ],
+)
+def test_bad_options_of_images_are_named(options, message):
+    data = Signals(*stripes(10), GRID)
+    with pytest.raises(InputError, match=message):
+        fit(GridGCN(1, [3], 3), data, **{"select": "last", **options})
+
+
+# -- recipes ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_set(monkeypatch):
+    """A set of stripes that `load` gives for "digits"."""
+    train, test = stripes(140), stripes(30, seed=1)
+    images = ImageSet(*train, *test, augmentations=["mirror", "shift"], name="digits")
+    monkeypatch.setattr("gcnlab.recipes.load", lambda name, root=None: images)
+    return images
+
+
+def test_run_a_recipe_of_images(small_set, tmp_path):
+    result = run("fashion-mnist-grid", dataset="digits", epochs=2, seeds=2, out=tmp_path)
+    assert result["protocol"] == "holdout"
+    assert result["num_parameters"] < 100_000
+    assert len(result["test_accuracy"]["per_seed"]) == len(result["val_accuracy"]["per_seed"]) == 2
+    assert result["epochs"] == 2
+    with np.load(tmp_path / "weights.npz", allow_pickle=False) as arrays:
+        about = json.loads(str(arrays["about"]))
+    assert about["test_accuracy"] == result["test_accuracy"]["per_seed"][about["seed"]]
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_weights_that_were_written_score_as_they_did(small_set, tmp_path, monkeypatch):
+    result = run("fashion-mnist-grid", dataset="digits", epochs=2, out=tmp_path)
+    monkeypatch.setattr(image_recipes, "PRETRAINED", tmp_path)
+    (tmp_path / "weights.npz").rename(tmp_path / "fashion-mnist-grid.npz")
+    again = run("fashion-mnist-grid", dataset="digits", pretrained=True)
+    assert again["test_accuracy"]["per_seed"] == result["test_accuracy"]["per_seed"]
+    assert again["epochs"] == 0
+    assert again["seeds"] == [0]
+    small_set.name = "other"
+    with pytest.raises(InputError, match="are of digits, not of other"):
+        run("fashion-mnist-grid", dataset="digits", pretrained=True)
+    (tmp_path / "fashion-mnist-grid.npz").rename(tmp_path / "fashion-mnist-grid-large.npz")
+    small_set.name = "digits"
+    with pytest.raises(CheckpointMismatchError, match="does not hold"):
+        run("fashion-mnist-grid-large", dataset="digits", pretrained=True)
+
+
+def test_pretrained_needs_weights():
+    with pytest.raises(InputError, match="pretrained: no weights of cora-gcn"):
+        run("cora-gcn", pretrained=True)
+
+
+def test_mirrored_images_are_averaged_where_the_set_allows_it(small_set):
+    recipe = image_recipes.grid_recipe("tiny", (4,))
+    torch.manual_seed(0)
+    model = recipe.build(1, 3).eval()
+    plain = predict(model, Signals(small_set.test_images, small_set.test_labels, GRID)).softmax(1)
+    mirrored = predict(model, Signals(small_set.test_images.flip(2), small_set.test_labels, GRID)).softmax(1)
+    torch.testing.assert_close(image_recipes.predict_test(recipe, model, small_set).exp(), (plain + mirrored) / 2)
+    small_set.augmentations = ("shift",)
+    torch.testing.assert_close(image_recipes.predict_test(recipe, model, small_set).exp(), plain)
+
+
+# -- comparison ---------------------------------------------------------------------------------------------------------
+
+
+def test_contenders_hold_every_baseline_and_both_kinds_of_grid():
+    names = contenders()
+    assert {"dense", "cnn-32x2", "deep-cnn", "deep-cnn+recipe", "isotropic", "relational"} <= set(names)
+    assert names["deep-cnn"].tutorial is not None
+    assert names["deep-cnn+recipe"].tutorial is None
+
+
+def test_compare_is_resumed_line_by_line(tmp_path):
+    said = []
+    rows = compare("digits", ["relational"], epochs=1, out=tmp_path, threads=1, say=said.append)
+    assert rows[0]["epochs"] == 1
+    assert rows[0]["peak_memory_mib"] > 50
+    assert 0 <= rows[0]["test_accuracy"] <= 1
+    line = (tmp_path / "results.jsonl").read_text()
+    assert compare("digits", ["relational"], epochs=1, out=tmp_path, threads=1) == rows
+    assert (tmp_path / "results.jsonl").read_text() == line
+    assert said == [text_row(rows[0])]
+    assert "relational" in markdown(rows)
+    (tmp_path / "results.jsonl").write_text("{}\n")
+    with pytest.raises(InputError, match="line 1: is no result"):
+        compare("digits", ["relational"], epochs=1, out=tmp_path)
+
+
+def test_compare_names_an_unknown_model():
+    with pytest.raises(InputError, match=r"models: 'relatonal' is unknown.*Did you mean 'relational'"):
+        compare("digits", ["relatonal"])
