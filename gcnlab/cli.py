@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
+
 from . import __version__, data, recipes
 from .collection import GraphCollection
 from .errors import GcnlabError, InputError, NonFiniteError
-from .files import atomic_write, check_target
+from .files import atomic_write, check_target, write_json
 from .graph import Graph
 
 
@@ -94,10 +96,20 @@ def _parser() -> argparse.ArgumentParser:
 
     compare = commands.add_parser(
         "compare",
-        help="how much more accurate one result is than another on the same folds",
-        epilog="gcnlab compare gcn.json mlp.json",
+        help="grid networks beside the tutorials' CNNs on a data set, or two results on the same folds",
+        epilog="gcnlab compare fashion-mnist --quick, or: gcnlab compare gcn.json mlp.json",
     )
-    compare.add_argument("result", nargs="+", metavar="RESULT", help="two files of `gcnlab run --json`")
+    compare.add_argument("what", nargs="+", metavar="DATASET|RESULT", help="an image set, or two files of `run --json`")
+    compare.add_argument("--models", nargs="+", metavar="NAME", help="default: all of at most 10 epochs")
+    compare.add_argument("--epochs", type=int, metavar="N", help="of every model (default: each one's own)")
+    compare.add_argument(
+        "--quick", action="store_true", help="10,000 training images and 2 epochs: a look, not a figure"
+    )
+    compare.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's)")
+    compare.add_argument("--data-root", metavar="DIR")
+    compare.add_argument(
+        "--out", metavar="DIR", help="results.jsonl, comparison.md, .json and .png; goes on from there"
+    )
     compare.set_defaults(command=_compare)
 
     bench = commands.add_parser(
@@ -139,7 +151,7 @@ def _run(args: argparse.Namespace) -> None:
         say=(lambda line: None) if args.markdown else print,
     )  # fmt: skip
     if args.json:
-        recipes.write_json(args.json, result)
+        write_json(args.json, result)
     if args.markdown:
         return print(recipes.markdown_row(result))
     if result["protocol"] == "gin":
@@ -210,6 +222,7 @@ def _predict(args: argparse.Namespace) -> None:
 
 
 def _summary(args: argparse.Namespace) -> None:
+    from .image import grid_graph
     from .models import summary
 
     recipe = recipes.find(args.recipe)
@@ -220,18 +233,40 @@ def _summary(args: argparse.Namespace) -> None:
         print(f"a batch of {batch.num_graphs} graphs, {batch.num_nodes:,} nodes, {batch.num_edges:,} stored edges")
         print(summary(recipe.model(graphs), batch.x, batch.a_hat, batch.p))
         return
-    recipe = recipes.find_node_recipe(args.recipe)
+    if isinstance(recipe, recipes.ImageRecipe):
+        grid = grid_graph(28, 28)
+        print(f"{grid}, a batch of 1 signal")
+        print(summary(recipe.build(1, 10), torch.zeros(1, grid.num_nodes, 1), grid))
+        return
     graph = recipe.graph(root=args.data_root)
     print(graph.summary(), end="\n\n")
     print(summary(recipe.model(graph), graph.x, graph.a_hat))
 
 
 def _compare(args: argparse.Namespace) -> None:
+    if len(args.what) == 1 and not Path(args.what[0]).is_file():
+        return _compare_images(args)
+    return _compare_results(args)
+
+
+def _compare_images(args: argparse.Namespace) -> None:
+    from .compare import compare, text_row
+
+    if args.quick:
+        print("quick: a subset of 10,000 training images, 2 epochs each; the test set is whole")
+    print(text_row())
+    compare(
+        args.what[0], args.models, args.epochs, quick=args.quick, root=args.data_root, out=args.out,
+        threads=args.threads, say=lambda line: print(line, flush=True),
+    )  # fmt: skip
+
+
+def _compare_results(args: argparse.Namespace) -> None:
     from .protocols import paired
 
-    if len(args.result) != 2 or not all(Path(file).is_file() for file in args.result):
-        raise InputError(f"compare: got {' '.join(args.result)}, expected two files that `gcnlab run --json` wrote.")
-    a, b = (_read_result(file) for file in args.result)
+    if len(args.what) != 2 or not all(Path(file).is_file() for file in args.what):
+        raise InputError(f"compare: got {' '.join(args.what)}, expected two files that `gcnlab run --json` wrote.")
+    a, b = (_read_result(file) for file in args.what)
     found = paired(a, b)
     difference, low, high = (100 * found[key] for key in ("difference", "low", "high"))
     p = f"p = {found['p']:.2g}" if found["p"] >= 0.001 else "p < 0.001"
@@ -262,7 +297,7 @@ def _bench(args: argparse.Namespace) -> None:
         check_target("json", args.json)
     result = epoch_times(args.dataset, args.epochs, args.threads, args.data_root, say=print)
     if args.json:
-        recipes.write_json(args.json, result)
+        write_json(args.json, result)
 
 
 def _data_list(args: argparse.Namespace) -> None:

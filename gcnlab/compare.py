@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 
-from . import image_recipes
+from . import image_recipes, plot
 from .baselines import BASELINES
 from .data import load
 from .errors import InputError, did_you_mean
-from .files import check_target
+from .files import atomic_write, check_target, write_json
 from .image_recipes import ImageRecipe, baseline_recipe, grid_recipe
 
 QUICK = (10_000, 2)  # training images and epochs
@@ -77,10 +77,12 @@ def run_job(job: Job) -> dict[str, Any]:
     return {
         "model": job.model,
         "recipe": "tutorial" if recipe.tutorial is not None else "gcnlab",
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "family": "graph network" if recipe.on_grid else "CNN",
+        "num_parameters": sum(p.numel() for p in model.parameters()),
         "test_accuracy": image_recipes.scores(recipe, model, images)["accuracy"],
         "published": next((value for value, _ in recipe.published.values()), None),
         "epochs": job.epochs,
+        "seconds": sum(history.epoch_seconds),
         "seconds_per_epoch": seconds,
         "images_per_second": len(images.train_labels) / seconds,
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
@@ -140,7 +142,14 @@ def compare(
                 with open(path, "a") as file:
                     file.write(json.dumps({"job": job.key(), "result": done[job.key()]}) + "\n")
         say(text_row(done[job.key()]))
-    return [done[job.key()] for job in jobs]
+    rows = [done[job.key()] for job in jobs]
+    if out is not None:
+        write_json(Path(out) / "comparison.json", rows)
+        with atomic_write(Path(out) / "comparison.md") as file:
+            file.write(markdown(rows).encode())
+        subset = ", a subset of 10,000 training images" if quick else ""
+        plot.comparison(rows, Path(out) / "comparison.png", f"{dataset}{subset}")
+    return rows
 
 
 def _read(path: Path | None) -> dict[str, dict[str, Any]]:
@@ -160,7 +169,7 @@ _COLUMNS = ("model", "recipe", "parameters", "test", "reported", "epochs", "s/ep
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     reported = "" if row["published"] is None else f"{100 * row['published']:.1f} %"
     return (
-        row["model"], row["recipe"], f"{row['parameters']:,}", f"{100 * row['test_accuracy']:.2f} %", reported,
+        row["model"], row["recipe"], f"{row['num_parameters']:,}", f"{100 * row['test_accuracy']:.2f} %", reported,
         str(row["epochs"]), f"{row['seconds_per_epoch']:.1f}", f"{row['images_per_second']:,.0f}",
         f"{row['peak_memory_mib']:,.0f}",
     )  # fmt: skip

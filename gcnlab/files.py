@@ -66,6 +66,12 @@ _TEMPORARY_SUFFIX = ".gcnlab-tmp"
 _WAIT_MESSAGE_SECONDS = 10.0
 
 
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Write plain values as JSON, atomically."""
+    with atomic_write(path) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())
+
+
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """sha256 of a file's bytes, as 64 hexadecimal digits."""
     digest = hashlib.sha256()

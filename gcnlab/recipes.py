@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import statistics
 import time
@@ -20,7 +19,7 @@ from .checkpoint import describe, read_checkpoint, write_checkpoint
 from .collection import GraphCollection
 from .data import catalog, load
 from .errors import InputError, did_you_mean
-from .files import atomic_write, check_target
+from .files import check_target, write_json
 from .graph import Graph
 from .image_recipes import ImageRecipe
 from .models import GCN
@@ -602,8 +601,3 @@ def markdown_row(result: Mapping[str, Any]) -> str:
         f"{result['seconds']:.0f} s",
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
-
-
-def write_json(path: str | PathLike[str], result: dict[str, Any]) -> None:
-    with atomic_write(path) as file:
-        file.write((json.dumps(result, indent=2) + "\n").encode())

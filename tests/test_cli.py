@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_protocols import SMALL, tu_folder
 from test_recipes import check_contract
 from test_train import one_thread
 from torch.nn import functional as F
@@ -25,7 +26,7 @@ from gcnlab.models import load_model, summary
 from gcnlab.recipes import RECIPES, find
 from gcnlab.train import Adam, Checkpoint, fit, predict
 
-__all__ = ["one_thread"]  # a fixture
+__all__ = ["one_thread", "tu_folder"]  # fixtures
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
@@ -90,6 +91,66 @@ def test_list(gcnlab):
     assert "published: none" in lines["karate-gcn"]
 
 
+def test_run_prints_a_row_alone(gcnlab, tmp_path):
+    file = tmp_path / "result.json"
+    status, said, wrong = gcnlab("run", "karate-gcn", "--seeds", 2, "--epochs", 3, "--markdown", "--json", file)
+    assert (status, wrong) == (0, "")
+    result = json.loads(file.read_text())
+    assert said == f"{recipes.markdown_row(result)}\n"
+    assert f"| {100 * result['test_accuracy']['mean']:.2f} ± " in said
+    assert "(2 seeds)" in said
+
+
+def test_run_takes_threads(gcnlab, monkeypatch):
+    given = {}
+    monkeypatch.setattr(recipes, "run", lambda *_, **options: given.update(options) or {})
+    monkeypatch.setattr(recipes, "markdown_row", lambda result: "")
+    assert gcnlab("run", "karate-gcn", "--threads", 3, "--markdown")[0] == 0
+    assert given["threads"] == 3
+
+
+# -- compare ----------------------------------------------------------------------------------------------------------
+
+
+def result_file(path, accuracy, **changes):
+    per_fold = [accuracy + k / 100 for k in range(10)]
+    spread = {"mean": sum(per_fold) / 10, "std": 0.03, "per_seed": [sum(per_fold) / 10], "per_fold": per_fold}
+    result = {
+        "recipe": path.stem, "dataset": "rings", "protocol": "nested", "model": "GCN", "num_parameters": 1234,
+        "seeds": [0], "test_accuracy": spread, "published": None, "seconds": 5.0,
+    }  # fmt: skip
+    path.write_text(json.dumps(result | changes))
+    return path
+
+
+def test_compare(gcnlab, tmp_path):
+    a, b = result_file(tmp_path / "gcn", 0.7), result_file(tmp_path / "mlp", 0.65)
+
+    def compare(last_fold):
+        uneven = json.loads(result_file(b, 0.65).read_text())
+        uneven["test_accuracy"]["per_fold"][9] -= last_fold
+        b.write_text(json.dumps(uneven))
+        status, said, wrong = gcnlab("compare", a, b)
+        assert (status, wrong) == (0, "")
+        return said.partition("\n\n")
+
+    # differences of 5 points, in one fold 15: 6 on average; t = 2.262 times sqrt((1/10 + 1/9) * 10) = 3.29
+    paragraph, _, table = compare(0.1)
+    assert "10 folds of rings (protocol nested), gcn is 6.00 points more accurate than mlp" in paragraph
+    assert "goes from +2.71 to +9.29 points, p = 0.0026 (" in paragraph
+    assert "these folds tell the two apart" in paragraph
+    # in one fold 55: 10 on average; 2.262 times sqrt((1/10 + 1/9) * 250) = 16.43
+    paragraph, _, _ = compare(0.5)
+    assert "10.00 points more accurate" in paragraph
+    assert "goes from -6.43 to +26.43 points, p = 0.2 (" in paragraph
+    assert "these folds do not tell the two apart" in paragraph
+    assert [line.split(" | ")[0] for line in table.splitlines()] == ["| recipe", "|" + "---|" * 8, "| gcn", "| mlp"]
+    result_file(b, 0.65)
+    said = gcnlab("compare", b, a)[1]
+    assert "mlp is 5.00 points less accurate than gcn" in said
+    assert "p < 0.001 (" in said
+
+
 # -- predict ----------------------------------------------------------------------------------------------------------
 
 
@@ -128,7 +189,63 @@ def test_predict_quotes_names(gcnlab, trained, monkeypatch):
     assert [row[0] for row in csv.reader(io.StringIO(said, newline=""))][1:] == names
 
 
+@pytest.fixture
+def rings(tu_folder, monkeypatch):
+    """A recipe on the forty graphs of a folder, whose files call the classes -1 and 1."""
+    labels = tu_folder / "RINGS_graph_labels.txt"
+    labels.write_text(labels.read_text().replace("0", "-1"))
+    recipe = recipes.GraphRecipe("rings", str(tu_folder), {"features": "degree"}, (SMALL,))
+    monkeypatch.setitem(RECIPES, "rings", recipe)
+    return recipe
+
+
+def test_predict_graphs(gcnlab, rings, tmp_path):
+    path = tmp_path / "out" / "model.gcnlab"
+    arguments = ("--protocol", "holdout", "--seeds", 2, "--device", "cpu", "--threads", 1, "--out", path.parent)
+    status, said, wrong = gcnlab("run", "rings", *arguments)
+    assert (status, wrong) == (0, "")
+    assert " over 2 seeds" in said
+    assert "model.gcnlab" in said
+    status, said, wrong = gcnlab("predict", path)
+    assert (status, wrong) == (0, "")
+    header, *rows = csv.reader(io.StringIO(said))
+    assert header == ["graph", "label", "probability"]
+    probability = predict(load_model(path)[0], rings.graphs()).softmax(1)
+    assert [row[0] for row in rows] == [str(i) for i in range(40)]
+    assert [row[1] for row in rows] == [("-1", "1")[c] for c in probability.argmax(1)]
+    assert [float(row[2]) for row in rows] == pytest.approx(probability.max(1).values.tolist(), abs=1e-6)
+
+    # Five rings by themselves: without high degrees, and of one class, but the columns and labels are the same.
+    folder = tmp_path / "some"
+    folder.mkdir()
+    graphs = rings.graphs()[:10:2]
+    source, target = graphs.batch().edge_index + 1
+    a = "".join(f"{i}, {j}\n" for i, j in zip(source.tolist(), target.tolist(), strict=True))
+    (folder / "SOME_A.txt").write_text(a)
+    indicator = "".join(f"{g}\n" * n for g, n in enumerate(graphs.sizes.tolist(), 1))
+    (folder / "SOME_graph_indicator.txt").write_text(indicator)
+    (folder / "SOME_graph_labels.txt").write_text("7\n" * 5)
+    status, said, wrong = gcnlab("predict", path, "--data", folder)
+    assert (status, wrong) == (0, "")
+    assert [row[1:] for row in csv.reader(io.StringIO(said))][1:] == [row[1:] for row in rows[:10:2]]
+
+    status, _, wrong = gcnlab("predict", path, "--data", "karate")
+    assert (status, wrong) == (2, "gcnlab: dataset: karate is no collection of graphs, which rings classifies.\n")
+
+
 # -- summary ----------------------------------------------------------------------------------------------------------
+
+
+def test_summary_of_a_graph_model(gcnlab, rings):
+    status, said, wrong = gcnlab("summary", "rings")
+    assert (status, wrong) == (0, "")
+    first = rings.graphs()[: SMALL.batch_size]
+    assert "  graphs             40" in said
+    assert f"a batch of 7 graphs, {first.num_nodes} nodes, {first.num_edges} stored edges" in said
+    assert f"convs.0 (GCNConv)    ({first.num_nodes}, 8)" in said
+    assert "head (Linear)        (7, 2)" in said
+    assert "total: " in said
+    assert "MiB" not in said
 
 
 def test_summary(gcnlab):
@@ -210,8 +327,11 @@ def test_data_verify(gcnlab, data_root):
     assert status == 2
     assert "cora/ind.cora.x: wrong sha256" in said
     assert wrong.count("\n") == 1
-    assert "ind.cora.x (wrong sha256)" in wrong
-    assert "fetch again with `gcnlab data fetch`" in wrong
+    assert "cora: 8 missing or wrong; " in wrong
+    assert "fetch again with `gcnlab data fetch cora`" in wrong
+    _, twice, wrong = gcnlab("data", "verify", "cora", "karate", "cora")
+    assert twice == said  # each file once
+    assert wrong.count("cora: 8") == 1
 
 
 def test_data_fetch(gcnlab, data_root):
@@ -233,7 +353,8 @@ WRONG_INPUT = {
     "command": (["rum"], r"invalid choice: 'rum'"),
     "option": (["run", "karate-gcn", "--sees", 3], r"unrecognized arguments: --sees"),
     "no recipe": (["run"], r"recipe: none given; `gcnlab run --list` shows them"),
-    "recipe": (["run", "cora"], r"recipe: 'cora' is unknown; the recipes are cora-gcn"),
+    "recipe": (["run", "cora"], r"recipe: 'cora' is unknown; the recipes are cora-gcn.*Did you mean 'cora-gcn'\?"),
+    "threads": (["run", "karate-gcn", "--threads", 0], r"threads: got 0, expected at least 1"),
     "dataset": (["run", "karate-gcn", "--dataset", "cora"], r"karate-gcn does not run on 'cora'"),
     "unknown dataset": (
         ["run", "cora-gcn", "--dataset", "corra"],
@@ -257,9 +378,15 @@ WRONG_INPUT = {
     "another recipe": (["predict", "FOREIGN"], r"recipe: 'elsewhere' is unknown"),
     "labels into a folder": (["predict", "MODEL", "--out", "FOLDER"], r"out: .*afolder is a folder"),
     "unknown data": (["predict", "MODEL", "--data", "corra"], r"'corra' is neither a data set nor a path"),
+    "unknown data, near a name": (["predict", "MODEL", "--data", "karat"], r"Did you mean 'karate'\?"),
+    "compare nothing": (["compare"], r"the following arguments are required: DATASET\|RESULT"),
+    "compare one": (["compare", "FILE"], r"compare: got .*afile, expected two files that `gcnlab run --json` wrote"),
+    "compare a data set": (["compare", "cora", "FILE"], r"compare: got cora .*afile, expected two files"),
+    "compare no results": (["compare", "FILE", "FILE"], r"afile: is no result of `gcnlab run --json`"),
+    "compare two protocols": (["compare", "RESULT", "OTHER"], r"the results differ in protocol, 'nested' and 'gin'"),
     "summary": (["summary", "cora"], r"recipe: 'cora' is unknown"),
     "data action": (["data", "remove", "cora"], r"invalid choice: 'remove'"),
-    "data name": (["data", "verify", "corra"], r"'corra' is not a data set"),
+    "data name": (["data", "verify", "corra"], r"'corra' is not a data set.*Did you mean 'cora'\?"),
     "data fetch": (["data", "fetch", "corra"], r"'corra' is not a data set"),
 }
 
@@ -268,6 +395,8 @@ WRONG_INPUT = {
 def test_wrong_input_is_status_2_and_one_line(gcnlab, data_root, tmp_path, trained, monkeypatch, arguments, message):
     paths = {name: tmp_path / f"a{name.lower()}" for name in ("FILE", "FOLDER", "TRAINING", "FOREIGN")}
     paths |= {"MODEL": trained[0], "READONLY": tmp_path / "readonly"}
+    paths |= {"RESULT": result_file(tmp_path / "aresult", 0.5)}
+    paths |= {"OTHER": result_file(tmp_path / "another", 0.5, protocol="gin")}
     paths["FILE"].write_bytes(b"no checkpoint")
     paths["FOLDER"].mkdir()
     paths["READONLY"].mkdir(mode=0o555)
@@ -313,7 +442,7 @@ def test_a_line_break_in_a_path_stays_one_line(gcnlab):
 def test_help(gcnlab):
     status, said, wrong = gcnlab("--help")
     assert (status, wrong) == (0, "")
-    for command in ("run", "predict", "summary", "bench", "data"):
+    for command in ("run", "predict", "summary", "compare", "bench", "data"):
         assert f"\n    {command} " in said
         assert gcnlab(command, "--help")[0] == 0
 

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 import gcnlab
-from gcnlab import Graph, GraphClassifier, GraphCollection, GraphLoader, NoStructure, fit
+from gcnlab import GCNConv, Graph, GraphClassifier, GraphCollection, GraphLoader, NoStructure, fit
+from gcnlab.checkpoint import describe, write_checkpoint
 from gcnlab.errors import InputError
+from gcnlab.models import load_model
 from gcnlab.protocols import Job, Settings, best_common_epoch, paired, run_job, run_jobs, split, stratified
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -126,6 +128,33 @@ def test_a_batch_gives_what_its_graphs_give_alone(options):
     alone = torch.cat([model(graph.x, graph.a_hat) for graph in graphs])
     torch.testing.assert_close(model(together.x, together.a_hat, together), alone)
     assert alone.shape == (7, 3)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        GraphClassifier(1, 5, 3),
+        GraphClassifier(1, 5, 3, 2, GCNConv, "mean+max", None, "cat", 0.1, 2),
+        NoStructure(1, 5, 3, dropout=0.1),
+    ],
+    ids=["default", "other", "no structure"],
+)
+def test_a_file_makes_the_model_again(tmp_path, model):
+    assert type(model)(**model.config).config == model.config
+    states = {name: value.unsqueeze(0) for name, value in model.state_dict().items()}
+    write_checkpoint(tmp_path / "a", {"model": describe(model)}, states)
+    graphs = collection(7)
+    again, _ = load_model(tmp_path / "a")
+    assert torch.equal(gcnlab.predict(again, graphs), gcnlab.predict(model, graphs))
+    assert vars(again)["dropout"] == model.dropout
+
+
+def test_a_model_with_layers_of_its_own_says_so(tmp_path):
+    model = GraphClassifier(1, 5, 3, conv=lambda a, b: GCNConv(a, b, bias=False))
+    assert model.config is None
+    write_checkpoint(tmp_path / "a", {"model": describe(model)}, {})
+    with pytest.raises(gcnlab.GcnlabError, match="a GraphClassifier, with layers that it does not tell"):
+        load_model(tmp_path / "a")
 
 
 def test_without_structure_edges_do_not_count():
@@ -283,9 +312,45 @@ def test_processes_give_what_one_gives(tu_folder):
 
 def test_a_broken_results_file_is_named(tu_folder, tmp_path):
     file = tmp_path / "folds.jsonl"
-    file.write_text(json.dumps({"job": "x", "result": {}}) + "\nnot json\n")
-    with pytest.raises(gcnlab.GcnlabError, match=r"folds\.jsonl, line 2"):
-        run_jobs([job(tu_folder, "gin")], file, workers=1)
+    whole = json.dumps({"job": "x", "result": {"curve": [0.5]}})
+    for second in ("not json", json.dumps({"job": "x", "result": {}}), json.dumps({"job": "x", "result": 1}), "[]"):
+        file.write_text(f"{whole}\n{second}\n")
+        with pytest.raises(gcnlab.GcnlabError, match=r"folds\.jsonl, line 2"):
+            run_jobs([job(tu_folder, "gin")], file, workers=1)
+
+
+@pytest.mark.parametrize("protocol", ["gin", "nested", "holdout"])
+def test_a_result_is_plain_and_has_its_curve(tu_folder, protocol):
+    result = run_job(job(tu_folder, protocol))
+    assert json.loads(json.dumps(result)) == result
+    assert 1 <= len(result["curve"]) <= result["epochs"] <= SMALL.epochs
+    assert all(0 <= value <= 1 for value in result["curve"])
+
+
+def test_the_model_of_a_holdout_is_kept(tu_folder, tmp_path, monkeypatch):
+    path = tmp_path / "seeds" / "3.gcnlab"
+    one = job(tu_folder, "holdout", seed=3, model_file=str(path))
+    assert one.key() == replace(one, model_file=None).key()
+    assert not path.exists()
+    (result,) = run_jobs([one], tmp_path / "folds.jsonl", workers=1)
+    model, header = load_model(path)
+    graphs = gcnlab.load(tu_folder, features="degree")
+    _, test = split(one, graphs)
+    assert gcnlab.metrics.accuracy(gcnlab.predict(model, graphs[test]), graphs[test].y) == result["test_accuracy"]
+    table = torch.tensor(header["confusion_matrix"])
+    assert float(table.diagonal().sum() / table.sum()) == result["test_accuracy"]
+    assert (header["seeds"], header["metrics"]["val_accuracy"]) == ([3], result["curve"])
+    assert header["metrics"]["val_accuracy"][header["epoch"] - 1] == result["val_accuracy"]
+
+    trained = []
+    monkeypatch.setattr("gcnlab.protocols.run_job", lambda job: trained.append(job) or run_job(job))
+    other = replace(one, grid=(replace(SMALL, lr=0.1),))
+    for jobs, count in ([one], 0), ([other], 1), ([one], 2), ([replace(one, model_file=None)], 2):
+        run_jobs(jobs, tmp_path / "folds.jsonl", workers=1)  # each but the last finds the file of the one before
+        assert len(trained) == count
+    path.write_bytes(path.read_bytes()[:-1])
+    assert run_jobs([one], tmp_path / "folds.jsonl", workers=1)[0]["curve"] == result["curve"]
+    assert len(trained) == 3
 
 
 @pytest.mark.data

@@ -7,16 +7,18 @@ import statistics
 import numpy as np
 import pytest
 import torch
+from test_protocols import SMALL, tu_folder
 from test_train import one_thread
 
 from gcnlab import recipes
 from gcnlab.errors import DatasetNotFoundError, InputError, NonFiniteError
 from gcnlab.models import load_model
-from gcnlab.recipes import RECIPES, find, run
+from gcnlab.protocols import Job, split
+from gcnlab.recipes import RECIPES, GraphRecipe, find, run
 from gcnlab.sparse import SparseMatrix
 from gcnlab.train import predict
 
-__all__ = ["one_thread"]  # a fixture
+__all__ = ["one_thread", "tu_folder"]  # fixtures
 FIELDS = {
     "recipe": str, "dataset": str, "protocol": str, "model": str, "num_parameters": int, "seeds": list,
     "test_accuracy": dict, "test_macro_f1": dict, "val_accuracy": dict, "epochs": int, "seconds": float,
@@ -106,9 +108,97 @@ def test_what_out_holds(tmp_path):
     assert float(table.diagonal().sum() / 24) == pytest.approx(float(accuracy))
 
 
+# -- graph classification ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rings(tu_folder, monkeypatch):
+    """A recipe on the forty graphs of a folder."""
+    recipe = GraphRecipe("rings", str(tu_folder), {"features": "degree"}, (SMALL,))
+    monkeypatch.setitem(RECIPES, "rings", recipe)
+    return recipe
+
+
+def test_the_result_of_a_holdout(rings, tmp_path):
+    out = tmp_path / "out"
+    result = run("rings", protocol="holdout", seeds=3, device="cpu", threads=1, out=out)
+    assert list(result) == [name for name in FIELDS if name != "test_macro_f1"]
+    assert list(result["test_accuracy"]) == ["mean", "std", "per_seed"]
+    assert result["seeds"] == [0, 1, 2]
+    names = ["curves.png", "folds.jsonl", "model.gcnlab", "result.json", "seeds"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((out / "result.json").read_text()) == result
+
+    model, header = load_model(out / "model.gcnlab")
+    (seed,) = header["seeds"]
+    per_seed = result["val_accuracy"]["per_seed"]
+    assert seed == per_seed.index(max(per_seed))
+    graphs = rings.graphs()
+    _, test = split(Job(rings.dataset, {}, "holdout", 0, (), seed), graphs)
+    accuracy = (predict(model, graphs[test]).argmax(1) == graphs[test].y).double().mean()
+    assert float(accuracy) == result["test_accuracy"]["per_seed"][seed]
+    assert sum(map(sum, header["confusion_matrix"])) == len(test)
+    assert header["class_names"] == ["0", "1"]
+    assert (header["recipe"], header["dataset"], header["protocol"]) == ("rings", rings.dataset, "holdout")
+    assert header["features"] == {"features": "degree", "max_degree": graphs.num_features - 1}
+    assert sum(weight.numel() for weight in model.parameters()) == result["num_parameters"]
+
+
+def test_the_models_of_folds_are_not_kept(rings, tmp_path, monkeypatch):
+    out, drawn = tmp_path / "out", []
+    monkeypatch.setattr(recipes.plot, "folds", lambda curves, path, title: drawn.append((len(curves), path, title)))
+    result = run("rings", protocol="gin", device="cpu", threads=1, out=out)
+    assert len(result["test_accuracy"]["per_fold"]) == 10
+    assert sorted(path.name for path in out.iterdir()) == ["folds.jsonl", "result.json"]
+    assert drawn == [(10, out / "curves.png", f"rings on {rings.dataset}, protocol gin")]
+    monkeypatch.setattr("gcnlab.protocols.run_job", lambda job: pytest.fail("trained again"))
+    again = run("rings", protocol="gin", device="cpu", threads=1, out=out)
+    assert again["test_accuracy"] == result["test_accuracy"]
+
+
+def test_threads(rings, monkeypatch):
+    """Torch's for nodes, processes for folds; afterwards torch has those that it had."""
+    seen = {}
+    before = torch.get_num_threads()
+    fit, run_jobs = recipes.fit, recipes.run_jobs
+
+    def watch_fit(*args, **options):
+        seen["fit"] = torch.get_num_threads()
+        return fit(*args, **options)
+
+    def watch_jobs(*args, workers, **options):
+        seen["jobs"] = workers
+        return run_jobs(*args, workers=1, **options)
+
+    monkeypatch.setattr(recipes, "fit", watch_fit)
+    monkeypatch.setattr(recipes, "run_jobs", watch_jobs)
+    run("karate-gcn", seeds=1, epochs=1, threads=before + 2)
+    run("rings", protocol="holdout", epochs=1, threads=3, device="cpu")
+    assert seen == {"fit": before + 2, "jobs": 3}
+    run("rings", protocol="holdout", epochs=1, device="cpu")
+    assert seen["jobs"] is None
+    monkeypatch.setitem(RECIPES, "karate-gcn", dataclasses.replace(RECIPES["karate-gcn"], lr=1e30))
+    with pytest.raises(NonFiniteError):
+        run("karate-gcn", seeds=1, threads=before + 2)
+    assert torch.get_num_threads() == before
+
+
+def test_columns_of_a_table():
+    result = run("karate-gcn", seeds=1, epochs=1)
+    head, line = recipes.MARKDOWN_HEAD.splitlines()
+    assert len({text.count("|") for text in (head, line, recipes.markdown_row(result))}) == 1
+
+
 ERRORS = {
-    "recipe": ({"name": "karate"}, r"recipe: 'karate' is unknown; the recipes are cora-gcn"),
-    "protocol": ({"protocol": "public"}, r"protocol: 'public' does not fit karate-gcn; it can follow leaders"),
+    "recipe": (
+        {"name": "karate"},
+        r"recipe: 'karate' is unknown; the recipes are cora-gcn.*Did you mean 'karate-gcn'\?",
+    ),
+    "protocol": ({"protocol": "public"}, r"protocol: 'public' does not fit karate-gcn; it can follow leaders\.$"),
+    "misspelt protocol": ({"protocol": "leader"}, r"it can follow leaders\. Did you mean 'leaders'\?$"),
+    "misspelt dataset": ({"name": "cora-gcn", "dataset": "Citeser"}, r"nor a path\. Did you mean 'citeseer'\?$"),
+    "threads": ({"threads": 0}, r"threads: got 0, expected at least 1"),
     "dataset": ({"dataset": "cora"}, r"dataset: karate-gcn does not run on 'cora'; it runs on karate"),
     "dataset of another kind": (
         {"name": "cora-gcn", "dataset": "Karate"},
@@ -153,8 +243,8 @@ def test_published_figures_name_their_source():
             assert dataset in recipe.datasets
             assert protocol in recipe.protocols
             assert 0 < value < 1
-            assert any(paper in source for paper in ("Kipf & Welling 2017", "Xu et al. 2019", "Errica et al. 2020"))
-        known = {**recipes.PROTOCOLS, **recipes.GRAPH_PROTOCOLS}
+            assert any(paper in source for paper in ("Kipf & Welling 2017", "Xu et al. 2019", "Errica et al. 2020", "tutorials"))
+        known = {**recipes.PROTOCOLS, **recipes.GRAPH_PROTOCOLS, **recipes.image_recipes.PROTOCOLS}
         assert all(protocol in known for protocol in recipe.protocols)
 
 

@@ -340,7 +340,9 @@ def test_compare_is_resumed_line_by_line(tmp_path):
     assert compare("digits", ["relational"], epochs=1, out=tmp_path, threads=1) == rows
     assert (tmp_path / "results.jsonl").read_text() == line
     assert said == [text_row(rows[0])]
-    assert "relational" in markdown(rows)
+    assert (tmp_path / "comparison.md").read_text() == markdown(rows)
+    assert json.loads((tmp_path / "comparison.json").read_text()) == rows
+    assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
     (tmp_path / "results.jsonl").write_text("{}\n")
     with pytest.raises(InputError, match="line 1: is no result"):
         compare("digits", ["relational"], epochs=1, out=tmp_path)
