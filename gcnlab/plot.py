@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .train import History
 
 _PathLike = str | PathLike[str]
+_Box = tuple[float, float, float, float]  # left, bottom, right, top; in pixels
 
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#666666"
 _COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -474,7 +475,10 @@ def _sheet(
 
 
 def comparison(rows: Sequence[Mapping[str, Any]], path: _PathLike | None = None, title: str | None = None) -> Any:
-    """Test accuracy against the number of parameters, and against the time of training; both of them on a log scale.
+    """Test accuracy against the number of parameters, and against the time of training.
+
+    All are on log scales, of the accuracy its errors: half of them is one step up, wherever it starts, so that 50 % has
+    room on the axis on which 94 and 95 % stand apart.
 
     Args:
         rows: one a model: "model", its name; "num_parameters"; "test_accuracy", a fraction, or {"mean": ..., "std": ...}
@@ -501,6 +505,7 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: _PathLike | None = None,
 
     figure = _figure(12, 6.5, path)
     table = figure.subplots(1, 2, sharey=True)
+    table[0].set_yscale("function", functions=(_to_log_error, _from_log_error))
     for axes, (key, label) in zip(table, sides, strict=True):
         for family, colour, marker in zip(families, _COLOURS, _MARKERS, strict=False):
             of = [i for i, row in enumerate(rows) if row.get("family") == family]
@@ -511,9 +516,9 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: _PathLike | None = None,
         axes.set(xscale="log", xlabel=label)
         axes.margins(0.15)
         axes.grid(alpha=0.3)
-        _set_log_ticks(axes)
-    table[0].set_ylabel("test accuracy")
-    table[0].yaxis.set_major_formatter(lambda value, _: f"{100 * value:.1f} %")
+    table[0].set_ylabel("test accuracy (errors on a log scale)")
+    for axes in table:
+        _set_ticks(axes)
     if families != [None]:
         figure.legend(*table[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
     _set_title(figure, title or "Accuracy against size and time")
@@ -525,15 +530,29 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: _PathLike | None = None,
     return _finish(figure, path)
 
 
-def _set_log_ticks(axes: Any) -> None:
-    """Labels that never touch, which matplotlib's own on a log scale of less than two decades do."""
-    from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
+def _to_log_error(accuracy: Any) -> Any:
+    import numpy
+
+    return -numpy.log10(numpy.clip(1 - numpy.asarray(accuracy), 1e-3, None))  # no error at all is drawn as 0.1 %
+
+
+def _from_log_error(height: Any) -> Any:
+    return 1 - 10.0**-height
+
+
+def _set_ticks(axes: Any) -> None:
+    """Where matplotlib's own on log scales touch, which they do below two decades, or are few at one end."""
+    from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator, MaxNLocator, NullFormatter
 
     low, high = axes.get_xlim()
     subs = (1.0,) if high / low >= 1000 else (1.0, 2.0, 5.0)
     axes.xaxis.set_major_locator(LogLocator(subs=subs) if high / low >= 20 else MaxNLocator(5))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.xaxis.set_minor_formatter(NullFormatter())
+    low, high = axes.get_ylim()
+    if 1 - low > 4 * (1 - high):
+        axes.yaxis.set_major_locator(FixedLocator([0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999]))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.1f} %")
 
 
 def _accuracy(i: int, row: Mapping[str, Any]) -> tuple[float, float]:
@@ -551,43 +570,42 @@ def _accuracy(i: int, row: Mapping[str, Any]) -> tuple[float, float]:
 def _label_points(axes: Any, points: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
     """Write each name beside its point, at the first place, near before far, that is free and inside the axes.
 
-    A line leads to a label that does not touch its point. Where no place is free, the least covered is taken.
+    A line leads to a label that is not next to its point. Where no place is free, the least covered is taken.
     """
-    from matplotlib.transforms import Bbox
-
     renderer = axes.figure.canvas.get_renderer()
     unit = axes.figure.dpi / 72  # pixels of a point, in which matplotlib counts offsets
-    inside = axes.get_window_extent(renderer).padded(-3 * unit)
+    inside = axes.get_window_extent(renderer).padded(-3 * unit).extents
+    at = [(x, y) for x, y in axes.transData.transform(points).tolist()]
 
-    def around(x: float, y: float, radius: float) -> Any:
-        return Bbox.from_extents(x - radius * unit, y - radius * unit, x + radius * unit, y + radius * unit)
+    def around(x: float, y: float, radius: float) -> _Box:
+        return x - radius * unit, y - radius * unit, x + radius * unit, y + radius * unit
 
-    at = axes.transData.transform(points).tolist()
-    marks = [around(x, y, 6) for x, y in at]
-    taken: list[Any] = []  # by labels and the lines to them
+    taken: list[_Box] = []  # by labels and the lines to them
     crowd = [sum(math.dist(a, b) < 60 * unit for b in at) for a in at]
     for i in sorted(range(len(at)), key=lambda i: -crowd[i]):  # who has the least choice chooses first
         x, y = at[i]
         style = {"textcoords": "offset points", "fontsize": "small", "va": "bottom", "parse_math": False}
         label = axes.annotate(names[i], points[i], (0, 0), **style)
         size = label.get_window_extent(renderer)
-        others = marks[:i] + marks[i + 1 :] + taken
-        best, least = Bbox.null(), math.inf
+        # A label keeps a distance from the other points, or it would seem to be theirs; no line can from those that touch.
+        for_label = [*taken, around(x, y, 6), *(around(*other, 9) for other in at[:i] + at[i + 1 :])]
+        for_line = [*taken, *(around(*other, 5) for other in at if math.dist((x, y), other) > 8 * unit)]
+        best, least = inside, math.inf
         for dx, dy in _places_around(size.width / unit, size.height / unit):
-            box = Bbox.from_bounds(x + dx * unit, y + dy * unit, size.width, size.height)
-            outside = size.width * size.height - _overlap(box, inside)
-            line = [around(*place, 1) for place in _way(box, x, y)]
-            covered = outside + _overlap(box, marks[i])
-            covered += sum(_overlap(part, other) for part in (box, *line) for other in others)
+            left, bottom = x + dx * unit, y + dy * unit
+            box = left, bottom, left + size.width, bottom + size.height
+            covered = size.width * size.height - _overlap(box, inside) + sum(_overlap(box, b) for b in for_label)
+            if covered < least:
+                covered += sum(_overlap(around(*place, 2), b) for place in _way(box, x, y) for b in for_line)
             if covered < least:
                 best, least = box, covered
             if covered < 1e-6:
                 break
-        label.set_position(((best.x0 - x) / unit, (best.y0 - y) / unit))
+        label.set_position(((best[0] - x) / unit, (best[1] - y) / unit))
         taken.append(best)
         *line, end = _way(best, x, y)
         if math.dist((x, y), end) > 9 * unit:
-            taken += [around(*place, 1) for place in line]
+            taken += [around(*place, 2) for place in line]
             arrow = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
             axes.annotate("", points[i], axes.transData.inverted().transform(end), arrowprops=arrow)
 
@@ -596,22 +614,22 @@ def _places_around(width: float, height: float) -> list[tuple[float, float]]:
     """Offsets of a label's lower left corner from its point: on rings around it, right and left first."""
     places = []
     for gap in (8, 13, 19, 26, 34, 43, 53, 64, 76, 90, 105):
-        for angle in (0, 180, 90, 270, 45, 135, 225, 315, 20, 160, 200, 340, 70, 110, 250, 290):
+        for angle in (0, 180, 90, 270, *(15 * i for i in range(24) if i % 6)):
             cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
             places.append((gap * cos - width * (1 - cos) / 2, gap * sin - height * (1 - sin) / 2))
     return places
 
 
-def _way(box: Any, x: float, y: float) -> list[tuple[float, float]]:
+def _way(box: _Box, x: float, y: float) -> list[tuple[float, float]]:
     """Places along the line from a point to where the box is nearest, that one last."""
-    end = min(max(x, box.x0), box.x1), min(max(y, box.y0), box.y1)
-    return [(x + share / 12 * (end[0] - x), y + share / 12 * (end[1] - y)) for share in range(1, 13)]
+    end = min(max(x, box[0]), box[2]), min(max(y, box[1]), box[3])
+    return [(x + share / 24 * (end[0] - x), y + share / 24 * (end[1] - y)) for share in range(1, 25)]
 
 
-def _overlap(a: Any, b: Any) -> float:
+def _overlap(a: _Box, b: _Box) -> float:
     """The area that two boxes share."""
-    width, height = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
-    return max(width, 0.0) * max(height, 0.0)
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    return width * height if width > 0 and height > 0 else 0.0
 
 
 # --------------------------------------------------------------------------------------------------------------------
