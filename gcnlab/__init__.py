@@ -13,7 +13,7 @@ from .more_layers import APPNP, ChebConv, GATConv, GCN2Conv, GINConv, SAGEConv, 
 from .readout import ClusterPool, Readout, TopKPool
 from .signals import Signals
 from .sparse import SparseMatrix
-from .train import Adam, Callback, Checkpoint, EarlyStopping, History, fit, predict
+from .train import Adam, Callback, Checkpoint, EarlyStopping, History, StopAt, fit, predict
 
 __all__ = [
     "APPNP",
@@ -43,6 +43,7 @@ __all__ = [
     "SGConv",
     "Signals",
     "SparseMatrix",
+    "StopAt",
     "TopKPool",
     "batch",
     "dropout",

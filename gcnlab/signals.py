@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .augment import Augment
-from .errors import InputError, InputTypeError
+from .errors import InputError, InputIndexError, InputTypeError
+from .graph import check_targets
 from .image import Grid, to_images, to_signals
 from .sparse import check_count
 
@@ -17,9 +18,12 @@ from .sparse import check_count
 class Signals:
     """Images with a class each, kept as they are and made into batches of floats.
 
+    `signals[:45000]` has a part of the images, and so has a bool mask [N], or a tensor or list of indices.
+
     Args:
         images: uint8 or floats, [N, H, W] or [N, H, W, C]; uint8 becomes value / 255 batch by batch.
-        y: classes, integers [N] from 0.
+        y: classes, integers [N] from 0. Or targets, floats [N] or [N, num_targets], NaN where one is missing: zeros and
+            ones for fit(loss="binary"), as a two-class (sigmoid) head takes them, any numbers for "mse" and "mae".
         grid: a batch is then (signals [batch, H * W, C], grid), as a graph network takes it. None: it is images
             [batch, C, H, W], in channels_last memory, as a CNN takes them.
         augment: applied to the batches that train.
@@ -31,34 +35,57 @@ class Signals:
     >>> signals = Signals(torch.zeros(5, 2, 3, dtype=torch.uint8), torch.tensor([0, 1, 1, 0, 1]), grid_graph(2, 3))
     >>> [signals.inputs(index)[0].shape[0] for index in torch.arange(5).split(2)]
     [2, 2, 1]
+    >>> signals[2:]
+    Signals(3 images of 2 x 3, 1 channels, 2 classes)
     """
 
     def __init__(self, images: Any, y: Any, grid: Grid | None = None, augment: Augment | None = None) -> None:
         self.x = to_signals(images, channels="none" if images.ndim == 3 else "last", scale=False)
         self.shape, self.grid, self.augment = tuple(images.shape[1:3]), grid, augment
         labels = torch.as_tensor(y, device=self.x.device)
-        if labels.is_floating_point() or labels.dtype == torch.bool:
-            raise InputTypeError(f"y: got {labels.dtype}, expected integers [{len(self.x)}], the class of each image.")
-        if labels.shape != self.x.shape[:1] or not len(labels):
-            raise InputError(f"y: got shape {tuple(labels.shape)} for {len(self.x)} images, expected one label each.")
-        if bool((labels < 0).any()):
+        has_targets = labels.is_floating_point()
+        if labels.dtype == torch.bool or labels.is_complex():
+            raise InputTypeError(
+                f"y: got {labels.dtype}, expected integers, the class of each image; y.float() makes targets."
+            )
+        fits = labels.dim() in (1, 2) if has_targets else labels.dim() == 1
+        if not fits or len(labels) != len(self.x) or not labels.numel():
+            raise InputError(
+                f"y: got {labels.dtype} of shape {tuple(labels.shape)} for {len(self.x)} images, expected one label "
+                "each, or floats of one or more targets each."
+            )
+        if not has_targets and bool((labels < 0).any()):
             at = int((labels < 0).nonzero()[0])
             raise InputError(f"y: label {int(labels[at])} at {at}; labels must be at least 0.")
         if grid is not None and grid.shape != self.shape:
             raise InputError(f"grid: is of {grid.shape}, but the images are of {self.shape}; grid_graph(*image_shape).")
-        self.y = labels.long()
+        self.y = check_targets(labels) if has_targets else labels.long()
 
     def __len__(self) -> int:
         return len(self.y)
 
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.shape))
-        return f"Signals({len(self)} images of {size}, {self.x.shape[2]} channels, {self.num_classes} classes)"
+        kind = "targets" if self.y.is_floating_point() else "classes"
+        return f"Signals({len(self)} images of {size}, {self.x.shape[2]} channels, {self.num_classes} {kind})"
 
     @property
     def num_classes(self) -> int:
-        """The largest label + 1."""
-        return int(self.y.max()) + 1
+        """The largest label + 1; of targets their number."""
+        return int(self.y.shape[1:].numel()) if self.y.is_floating_point() else int(self.y.max()) + 1
+
+    def __getitem__(self, index: slice | Tensor | Iterable[int]) -> Signals:
+        index = torch.as_tensor(range(len(self))[index] if isinstance(index, slice) else index)
+        try:
+            ids = torch.arange(len(self))[index.cpu() if index.numel() else []]
+        except IndexError as problem:
+            raise InputIndexError(f"index: {problem}; there are {len(self)} images.") from None
+        if ids.dim() != 1 or not len(ids):
+            raise InputError(
+                f"index: gives shape {tuple(ids.shape)}, expected one image or more; one is signals[i : i + 1]."
+            )
+        ids = ids.to(self.y.device)
+        return self._with(x=self.x[ids], y=self.y[ids])
 
     def inputs(self, index: Tensor | slice, training: bool = False) -> tuple[Any, ...]:
         """The model's arguments for some of the images; augmented where that is asked for."""
@@ -78,7 +105,10 @@ class Signals:
 
     def to(self, device: torch.device | str) -> Signals:
         """The images, labels and grid on another device."""
-        other = Signals.__new__(Signals)
         grid = None if self.grid is None else self.grid.to(device)
-        other.__dict__.update(self.__dict__, x=self.x.to(device), y=self.y.to(device), grid=grid)
+        return self._with(x=self.x.to(device), y=self.y.to(device), grid=grid)
+
+    def _with(self, **changes: Any) -> Signals:
+        other = Signals.__new__(Signals)
+        other.__dict__.update(self.__dict__, **changes)
         return other

@@ -218,11 +218,7 @@ class EarlyStopping(Callback):
         self.waited: Tensor | None = None
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, Tensor]) -> Tensor:
-        if self.monitor not in metrics:
-            lacks_val = self.monitor.startswith("val") and "val_loss" not in metrics
-            why = "since the graph has no val_mask" if lacks_val else f"but {' and '.join(metrics)} with this loss"
-            raise InputError(f"monitor: {self.monitor!r} is not measured, {why}.")
-        value = _lower_is_better(self.monitor, metrics[self.monitor])
+        value = _lower_is_better(self.monitor, _measured("monitor", self.monitor, metrics))
         if self.best is None or self.waited is None or epoch == 1:
             self.best, self.waited = value.clone(), torch.zeros_like(value, dtype=torch.int64)
             return torch.zeros_like(value, dtype=torch.bool)
@@ -238,6 +234,30 @@ class EarlyStopping(Callback):
         if state["monitor"] != self.monitor:
             raise CheckpointMismatchError(f"monitor: the checkpoint's is {state['monitor']!r}, got {self.monitor!r}.")
         self.best, self.waited = state["best"], state["waited"]
+
+
+class StopAt(Callback):
+    """Stop a seed once a loss has come down, or an accuracy up, to a value.
+
+    `fit` keeps the weights of the epoch that its `select` says; with "last" they are those that reached the value.
+
+    Args:
+        metric: "train_loss", "train_accuracy", "val_loss" or "val_accuracy".
+        value: a loss, or an accuracy as a fraction.
+
+    >>> stop = StopAt("val_accuracy", 0.95)
+    >>> stop.after_epoch(1, {"val_accuracy": torch.tensor([0.94, 0.95])})
+    tensor([False,  True])
+    """
+
+    def __init__(self, metric: str, value: float) -> None:
+        self.metric, self.value = _known_metric("metric", metric), value
+        if math.isnan(value) or (metric.endswith("accuracy") and not 0 <= value <= 1):
+            raise InputError(f"value: got {value} for {metric}, expected a number, and for accuracies one from 0 to 1.")
+
+    def after_epoch(self, epoch: int, metrics: Mapping[str, Tensor]) -> Tensor:
+        reached = _measured("metric", self.metric, metrics)
+        return reached <= self.value if self.metric.endswith("loss") else reached >= self.value
 
 
 @dataclass
@@ -293,8 +313,10 @@ def fit(
 ) -> History:
     """Train a model of the nodes of one full graph, or of many graphs: classes, several labels each, or numbers.
 
-    One graph: `train_mask` trains, `val_mask` selects, and the test mask is never read. A model that says `layerwise = True` (its forward takes one operator a layer, as `GCN`
-    does) computes only the receptive field of the labelled nodes: same numbers, fewer rows.
+    One graph: `train_mask` trains, `val_mask` selects, and the test mask is never read. A model that says
+    `layerwise = True` (its forward takes one operator a layer, as `GCN` does) computes only the receptive field of the
+    labelled nodes; of many graphs, one that says `merges_nodes = True` (as `GraphClassifier` does) computes alike nodes
+    once (`GraphCollection.merged`): same numbers, fewer rows.
 
     With the same seeds, versions and number of threads, a training on a CPU repeats to the bit; on a GPU that can be
     had under `torch.use_deterministic_algorithms(True)` alone.
@@ -304,7 +326,7 @@ def fit(
             mode; with `seeds`, a function that makes a new one.
         data: a Graph with x, y, train_mask, and val_mask unless select is "last" or a training metric; or the
             GraphCollection to train on, in batches that are shuffled anew each epoch.
-        val: for many graphs, the GraphCollection that selects.
+        val: for many graphs, the GraphCollection that selects; for images, the Signals.
         loss: what is minimised, its mean over the rows (nodes or graphs) or over the targets that are not NaN, missing:
 
             - "cross-entropy": -log softmax(logits)_y, of one class a row: y int64 [num_rows], logits [num_rows, C].
@@ -333,7 +355,7 @@ def fit(
             (`torch.autocast`); two to three times as fast on CPUs and GPUs that know the format.
         select: the metric whose best epoch gives the kept weights, or "last". Training metrics are those before the
             epoch's step, validation metrics and weights those after it.
-        callbacks: `EarlyStopping(10)`, or your own.
+        callbacks: `EarlyStopping(10)`, `StopAt("train_loss", 0.3)`, or your own.
         class_weight: [num_classes], weights of the cross-entropy (`metrics.class_weights`).
         batch_size: graphs of a training batch.
         checkpoint: where to save and resume.
@@ -638,10 +660,17 @@ class _SignalData:
             raise InputError('val: got none; give Signals, or select="last" where nothing selects.')
         if val is not None and not isinstance(val, Signals):
             raise InputTypeError(f"val: got {type(val).__name__}, expected Signals.")
+        for name, signals in (("data", train), ("val", val)):
+            if signals is not None:
+                y = _check_targets(name, signals.y, "image", len(signals), loss)
+                if bool(y.isnan().all()):
+                    raise InputError(f"{name}: of its images no target is known, all are NaN.")
+                if y.shape[1:] != train.y.shape[1:]:
+                    raise InputError(f"{name}: has y of shape {tuple(y.shape)}, but data of {tuple(train.y.shape)}.")
         self.train, self.val, self.batch_size = train, val, batch_size
         self.num_batches = -(-len(train) // batch_size)
-        y = _check_targets("data", train.y, "image", len(train), loss)
-        self.objective = _Objective.of(loss, y, train.num_classes, class_weight)
+        num_classes = max(signals.num_classes for signals in (train, val) if signals is not None)
+        self.objective = _Objective.of(loss, train.y, num_classes, class_weight)
         self.has_val = val is not None
 
     def batches(self, split: str, model: nn.Module) -> Iterable[_Batch]:
@@ -688,6 +717,8 @@ def _train(
             for name, p in params.items()
         }
 
+    if params and not any(p.requires_grad for p in params.values()):
+        raise InputError("model: all of its parameters are frozen; unfreeze those that shall train.")
     device = next(iter(params.values())).device.type if params else "cpu"
 
     def forward(arguments: tuple[Any, ...]) -> Tensor:  # [num_seeds, num_rows, num_outputs]
@@ -795,7 +826,9 @@ def _train(
             count, scored = _score(forward(batch.arguments), batch, objective)
             losses = scored["loss"]
             losses.sum().backward()
-            grads = {f"the gradient of {name}": p.grad for name, p in params.items() if p.grad is not None}
+            # A frozen weight may still have the gradient of an earlier training.
+            used = {name: p.grad for name, p in params.items() if p.requires_grad and p.grad is not None}
+            grads = {f"the gradient of {name}": grad for name, grad in used.items()}
             if not stacked:
                 grads = {name: grad.unsqueeze(0) for name, grad in grads.items()}
             _check_finite(epoch, seeds, active, {"the training loss": losses, **grads})
@@ -843,14 +876,15 @@ def _train(
 
 
 def _groups(params: Mapping[str, Tensor], weight_decay: float | Mapping[str, float]) -> list[dict[str, Any]]:
-    """Parameter groups, one a value of the weight decay."""
+    """Groups of the parameters that are not frozen, one a value of the weight decay."""
+    trained = {name: p for name, p in params.items() if p.requires_grad}
     if not isinstance(weight_decay, Mapping):
-        return [{"params": list(params.values()), "weight_decay": weight_decay}]
+        return [{"params": list(trained.values()), "weight_decay": weight_decay}]
     for part in weight_decay:
         if not any(_is_in(name, part) for name in params):
             raise InputError(f"weight_decay: {part!r} is no part of the model, which has {', '.join(params)}.")
     groups: dict[float, list[Tensor]] = {}
-    for name, p in params.items():
+    for name, p in trained.items():
         decay = next((value for part, value in weight_decay.items() if _is_in(name, part)), 0.0)
         groups.setdefault(decay, []).append(p)
     return [{"params": group, "weight_decay": decay} for decay, group in groups.items()]
@@ -877,6 +911,7 @@ def _settings(
         **data.fingerprint(),
         "optimizer": type(opt).__name__, "scheduler": type(schedule).__name__,
         "callbacks": [type(callback).__name__ for callback in callbacks],
+        "frozen weights": [name for name, p in model.named_parameters() if not p.requires_grad],
     }  # fmt: skip
     for i, group in enumerate(opt.param_groups):
         settings |= {f"{key} of parameter group {i}": value for key, value in group.items() if key != "params"}
@@ -976,7 +1011,8 @@ def predict(model: nn.Module, data: Graph | GraphCollection | Signals, nodes: Te
     model.eval()
     with torch.no_grad():
         if isinstance(data, GraphCollection):
-            logits = torch.cat([model(batch.x, batch.a_hat, batch.p) for batch in GraphLoader(data)])
+            graphs = data.merged() if getattr(model, "merges_nodes", False) else data
+            logits = torch.cat([model(batch.x, batch.a_hat, batch.p) for batch in GraphLoader(graphs)])
         elif isinstance(data, Signals):
             logits = torch.cat([model(*arguments) for arguments, _ in data.batches(EVALUATION_BATCH)])
         elif isinstance(data, GraphBatch):
@@ -1007,6 +1043,14 @@ def _known_metric(argument: str, metric: str) -> str:
     if metric not in METRICS:
         raise InputError(f"{argument}: got {metric!r}, expected one of {', '.join(METRICS)}.")
     return metric
+
+
+def _measured(argument: str, metric: str, metrics: Mapping[str, Tensor]) -> Tensor:
+    if metric not in metrics:
+        lacks_val = metric.startswith("val") and "val_loss" not in metrics
+        why = "since there is no val_mask and no val" if lacks_val else f"but {' and '.join(metrics)} with this loss"
+        raise InputError(f"{argument}: {metric!r} is not measured, {why}.")
+    return metrics[metric]
 
 
 def _lower_is_better(metric: str, value: Tensor) -> Tensor:

@@ -66,8 +66,11 @@ def test_each_image_is_in_one_batch_and_training_batches_alone_are_augmented():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"y": torch.zeros(4)}, InputTypeError, "y: got torch.float32"),
-        ({"y": torch.zeros(3, dtype=torch.int64)}, InputError, r"y: got shape \(3,\) for 4 images"),
+        ({"y": torch.zeros(4, dtype=torch.bool)}, InputTypeError, "y: got torch.bool"),
+        ({"y": torch.zeros(3, dtype=torch.int64)}, InputError, r"y: got torch.int64 of shape \(3,\) for 4 images"),
+        ({"y": torch.zeros(4, 1, dtype=torch.int64)}, InputError, r"y: got torch.int64 of shape \(4, 1\) for 4"),
+        ({"y": torch.zeros(5, 2)}, InputError, r"y: got torch.float32 of shape \(5, 2\) for 4 images"),
+        ({"y": torch.tensor([0, torch.inf, 0, 0])}, InputError, r"y: target inf at \[1\]"),
         ({"y": torch.tensor([0, 1, -1, 0])}, InputError, "y: label -1 at 2"),
         ({"grid": grid_graph(7, 5)}, InputError, r"grid: is of \(7, 5\), but the images are of \(5, 7\)"),
     ],
@@ -76,6 +79,38 @@ def test_bad_signals_are_named(change, error, message):
     arguments = {"images": stripes(4)[0], "y": torch.zeros(4, dtype=torch.int64), "grid": GRID, **change}
     with pytest.raises(error, match=message):
         Signals(**arguments)
+
+
+def test_a_part_of_the_signals_is_what_its_images_make():
+    images, y = stripes(23)
+    augment = Augment(["mirror"])
+    signals = Signals(images, y, GRID, augment)
+    mask = y == 1
+    for index in (slice(5), slice(None, None, -2), mask, mask.tolist(), torch.tensor([4, -1, 4]), [7]):
+        part = signals[index]
+        ids = torch.arange(23)[index] if not isinstance(index, slice) else torch.tensor(range(23)[index])
+        expected = Signals(images[ids], y[ids], GRID, augment)
+        assert torch.equal(part.y, expected.y)
+        assert torch.equal(part.inputs(slice(None))[0], expected.inputs(slice(None))[0])
+        assert (part.grid, part.augment, len(part)) == (GRID, augment, len(ids))
+    assert len(signals) == 23
+    assert signals[y < 2].num_classes == 2
+
+
+@pytest.mark.parametrize(
+    ("index", "error", "message"),
+    [
+        ([3, 23], IndexError, "index: index 23 is out of bounds.*there are 23 images"),
+        (torch.ones(22, dtype=torch.bool), IndexError, "index: .*mask.*there are 23 images"),
+        (torch.ones(2), IndexError, "index: tensors used as indices must be"),
+        (3, InputError, r"index: gives shape \(\), expected one image or more; one is signals\[i : i \+ 1\]"),
+        (slice(5, 5), InputError, r"index: gives shape \(0,\)"),
+    ],
+)
+def test_bad_parts_of_signals_are_named(index, error, message):
+    with pytest.raises(error, match=message) as caught:
+        Signals(*stripes(23), GRID)[index]
+    assert isinstance(caught.value, gcnlab.GcnlabError)
 
 
 # -- GridGCN ------------------------------------------------------------------------------------------------------------
@@ -135,6 +170,50 @@ def test_fit_learns_stripes_that_only_relations_tell_apart():
         accuracy[conv] = gcnlab.metrics.accuracy(predict(model, val), val.y)
     assert accuracy["relational"] > 0.95
     assert accuracy["isotropic"] < accuracy["relational"]
+
+
+def test_a_class_that_only_the_validation_has_needs_its_logit():
+    images, y = stripes(30)
+    train, val = Signals(images, y, GRID)[y < 2], Signals(images, y, GRID)
+    fit(GridGCN(1, [3], 3), train, val, epochs=1, progress=False)
+    with pytest.raises(InputError, match=r"model: gave an output of shape .*the data have 3 classes"):
+        fit(GridGCN(1, [3], 2), train, val, epochs=1, progress=False)
+    fit(GridGCN(1, [3], 2), train, val[y < 2], epochs=1, progress=False)
+
+
+@pytest.mark.parametrize("columns", [[], [1]], ids=["[N]", "[N, 1]"])
+def test_a_two_class_head_learns_zeros_and_ones(columns):
+    images, y = stripes(180)
+    data = Signals(images, (y == 1).float().view(-1, *columns), GRID)
+    assert repr(data) == "Signals(180 images of 5 x 7, 1 channels, 1 targets)"
+    train, val = data[:120], data[120:]
+    torch.manual_seed(0)
+    model = GridGCN(1, [6], num_classes=1)
+    history = fit(model, train, val, loss="binary", epochs=12, batch_size=20, lr=0.02, progress=False)
+    logit, target = predict(model, val), val.y.view(-1, 1)
+    assert float(history.best("val_accuracy")) > 0.95
+    assert float(((logit > 0) == (target == 1)).double().mean()) == pytest.approx(float(history.best("val_accuracy")))
+    expected = F.binary_cross_entropy_with_logits(logit, target)
+    torch.testing.assert_close(history.best("val_loss")[0], expected, check_dtype=False)
+
+
+@pytest.mark.parametrize(
+    ("loss", "y", "val_y", "message"),
+    [
+        ("cross-entropy", torch.zeros(10), None, "data: has y torch.float32 .*one integer class a image"),
+        ("binary", torch.zeros(10, dtype=torch.int64), None, "data: has y torch.int64 .*expected floats"),
+        ("binary", torch.full((10,), 0.5), None, r'data: y has 0.5 at \[0\], but loss="binary" takes 0, 1'),
+        ("binary", torch.full((10,), torch.nan), None, "data: of its images no target is known"),
+        ("binary", torch.zeros(10), torch.full((10,), 2.0), r"val: y has 2 at \[0\]"),
+        ("mse", torch.zeros(10), torch.zeros(10, 2), r"val: has y of shape \(10, 2\), but data of \(10,\)"),
+        ("binary", torch.zeros(10, 2), None, r"model: gave an output of shape \(10, 1\), .*the data have 2 targets"),
+    ],
+)
+def test_targets_that_do_not_go_with_the_loss_are_named(loss, y, val_y, message):
+    images = stripes(10)[0]
+    val = None if val_y is None else Signals(images, val_y, GRID)
+    with pytest.raises(InputError, match=message):
+        fit(GridGCN(1, [3], 1), Signals(images, y, GRID), val, loss=loss, epochs=1, select="last")
 
 
 def test_running_average_is_what_is_validated_and_kept():

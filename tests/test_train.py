@@ -11,10 +11,10 @@ from torch import nn
 import gcnlab
 from gcnlab import GCN, Graph
 from gcnlab import train as train_module
-from gcnlab.errors import InputError, InputTypeError, NonFiniteError
+from gcnlab.errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
 from gcnlab.files import read_arrays
 from gcnlab.layers import GCNConv
-from gcnlab.train import METRICS, Adam, Callback, Checkpoint, EarlyStopping, History, fit, predict
+from gcnlab.train import METRICS, Adam, Callback, Checkpoint, EarlyStopping, History, StopAt, fit, predict
 
 NUM_NODES, NUM_FEATURES, NUM_CLASSES, HIDDEN = 61, 13, 3, 7
 
@@ -81,7 +81,7 @@ class NormedGCN(nn.Module):
         return self.second(self.norm(self.first(x, a_hat)).relu(), a_hat)
 
 
-class StopAt(Callback):
+class StopAfter(Callback):
     """Stops the i-th seed after epoch epochs[i]."""
 
     def __init__(self, epochs):
@@ -217,8 +217,10 @@ def test_without_a_validation_mask(graph):
     bare = graph.replace(val_mask=None)
     history = fit(make(), bare, seeds=2, epochs=3, select="last")
     assert set(history.metrics) == {"train_loss", "train_accuracy"}
-    with pytest.raises(InputError, match=r"'val_loss' is not measured, since the graph has no val_mask"):
+    with pytest.raises(InputError, match=r"'val_loss' is not measured, since there is no val_mask and no val"):
         fit(make(), bare, seeds=2, epochs=3, select="last", callbacks=[EarlyStopping(2)])
+    with pytest.raises(InputError, match=r"metric: 'val_loss' is not measured, since there is no val_mask and no val"):
+        fit(make(), bare, seeds=2, epochs=3, select="last", callbacks=[StopAt("val_loss", 0.1)])
 
 
 def test_class_weights(graph):
@@ -338,7 +340,7 @@ def test_dropout_masks_differ_between_seeds(graph):
 
 
 def test_stacks_of_different_length_join(graph):
-    stops = StopAt([4, 2])
+    stops = StopAfter([4, 2])
     history = fit(make(), graph, seeds=[5, 6], epochs=9, callbacks=[stops])
     other = fit(make(), graph, seeds=[1], epochs=6)
     third = fit(make(), graph, seeds=[2], epochs=1)
@@ -408,14 +410,14 @@ def test_early_stopping_counts_epochs_without_a_better_value():
 def test_a_stopped_seed_keeps_its_weights(graph):
     options = {"seeds": 3, "lr": 0.1, "select": "last"}
     short = fit(make(), graph, epochs=4, **options)
-    history = fit(make(), graph, epochs=12, callbacks=[StopAt([4, 99, 7])], **options)
+    history = fit(make(), graph, epochs=12, callbacks=[StopAfter([4, 99, 7])], **options)
     assert history.best_epoch.tolist() == [4, 12, 7]
     for name, value in short.states.items():
         assert torch.equal(history.states[name][0], value[0])
     for table in history.metrics.values():
         assert (~table.isnan()).sum(0).tolist() == [4, 12, 7]
         assert bool(table[4:, 0].isnan().all())
-    ended = fit(make(), graph, epochs=50, callbacks=[StopAt([4, 2, 3])], **options)
+    ended = fit(make(), graph, epochs=50, callbacks=[StopAfter([4, 2, 3])], **options)
     assert len(ended.epoch_seconds) == 4
 
 
@@ -427,6 +429,45 @@ def test_early_stopping_starts_anew_with_each_stack(graph):
     assert lengths[0] == lengths[1]
     assert len(set(lengths[0])) > 1
     assert max(lengths[0]) < 60
+
+
+def test_stop_at_a_loss_or_an_accuracy_stops_there():
+    values = torch.tensor([[0.4, 0.5, 0.6], [0.5, 0.4, 0.6]], dtype=torch.float64)
+    for metric, expected in (
+        ("train_loss", [[True, True, False], [True, True, False]]),
+        ("val_accuracy", [[False, True, True], [True, False, True]]),
+    ):
+        stop = StopAt(metric, 0.5)
+        assert [stop.after_epoch(i + 1, {metric: row}).tolist() for i, row in enumerate(values)] == expected
+
+
+@pytest.mark.parametrize(("metric", "value"), [("train_loss", 0.3), ("val_accuracy", 0.8)])
+def test_stop_at_stops_each_seed_at_its_own_epoch(graph, metric, value):
+    history = fit(make(), graph, seeds=3, epochs=80, lr=0.05, select="last", callbacks=[StopAt(metric, value)])
+    assert len(set(history.best_epoch.tolist())) > 1
+    for i, last in enumerate(history.best_epoch.tolist()):
+        curve = history.metrics[metric][:, i]
+        reached = curve <= value if metric.endswith("loss") else curve >= value
+        assert reached.tolist() == [epoch == last for epoch in range(1, len(curve) + 1)]  # NaN after it
+        assert 1 < last < 80
+
+
+def test_stop_at_goes_on_from_a_checkpoint(graph, tmp_path):
+    def run(epochs, **options):
+        stop = StopAt("val_accuracy", 0.8)
+        return fit(make(), graph, seeds=3, epochs=epochs, lr=0.05, select="last", callbacks=[stop], **options)
+
+    whole = run(80)
+    first = int(whole.best_epoch.min())
+    assert first < int(whole.best_epoch.max())
+    path = tmp_path / "a"
+    run(first, checkpoint=Checkpoint(path))  # one seed has stopped, the others have not
+    resumed = run(80, checkpoint=Checkpoint(path, resume=True))
+    again = run(90, checkpoint=Checkpoint(path, resume=True))  # all have
+    for history in (resumed, again):
+        assert history.best_epoch.tolist() == whole.best_epoch.tolist()
+        assert all(torch.equal(value, whole.states[name]) for name, value in history.states.items())
+        assert len(history.epoch_seconds) == len(whole.epoch_seconds)
 
 
 # -- models that cannot be stacked ------------------------------------------------------------------------------------
@@ -474,6 +515,36 @@ def test_frozen_weights_stay_as_they_are(graph):
         assert torch.equal(history.state(i)["layers.0.weight"], seeded(make(), i).layers[0].weight)
         assert not torch.equal(history.state(i)["layers.1.weight"], seeded(make(), i).layers[1].weight)
     fit(frozen(), graph, epochs=3, weight_decay=0.1)
+
+
+def test_the_optimizer_gets_the_weights_that_train(graph):
+    def frozen(*names):
+        model = seeded(make(), 0)
+        for name in names:
+            model.get_parameter(name).requires_grad_(False)
+            model.get_parameter(name).grad = torch.full_like(model.get_parameter(name), math.nan)  # an earlier training
+        return model
+
+    given = []
+
+    def optimizer(groups, lr):
+        given.append([p for group in groups for p in group["params"]])
+        return torch.optim.SGD(groups, lr=lr)
+
+    for weight_decay in (0.1, {"layers.0": 0.1}):
+        model = frozen("layers.0.weight", "layers.0.bias")
+        fit(model, graph, epochs=2, optimizer=optimizer, weight_decay=weight_decay)
+        assert list(map(id, given[-1])) == [id(model.layers[1].weight), id(model.layers[1].bias)]
+    with pytest.raises(InputError, match="model: all of its parameters are frozen"):
+        fit(frozen(*dict(model.named_parameters())), graph, epochs=2)
+
+
+def test_a_training_of_other_weights_is_not_resumed(graph, tmp_path):
+    model, checkpoint = make()(), Checkpoint(tmp_path / "a", resume=True)
+    fit(model, graph, epochs=2, checkpoint=checkpoint)
+    model.layers[0].requires_grad_(False)
+    with pytest.raises(CheckpointMismatchError, match=r"frozen weights: \[\] in the file, \['layers.0.weight', "):
+        fit(model, graph, epochs=3, checkpoint=checkpoint)
 
 
 # -- numbers that are not finite --------------------------------------------------------------------------------------
@@ -632,6 +703,10 @@ def test_wrong_settings_of_callbacks():
         EarlyStopping(0)
     with pytest.raises(InputError, match=r"monitor: got 'loss', expected one of train_loss"):
         EarlyStopping(3, "loss")
+    with pytest.raises(InputError, match=r"metric: got 'accuracy', expected one of train_loss"):
+        StopAt("accuracy", 0.9)
+    with pytest.raises(InputError, match=r"value: got 95 for val_accuracy, expected a number, and for accuracies"):
+        StopAt("val_accuracy", 95)
     with pytest.raises(InputError, match=r"every: got 0, expected at least 1 epoch"):
         Checkpoint("c", every=0)
 
@@ -652,7 +727,7 @@ def test_predict(graph):
 
 
 def test_history_as_a_table(graph):
-    history = fit(make(), graph, seeds=[5, 9], epochs=6, callbacks=[StopAt([6, 3])])
+    history = fit(make(), graph, seeds=[5, 9], epochs=6, callbacks=[StopAfter([6, 3])])
     frame = history.frame()
     assert list(frame.columns) == ["seed", "epoch", *METRICS]
     assert frame["seed"].tolist() == [5] * 6 + [9] * 3
@@ -661,7 +736,7 @@ def test_history_as_a_table(graph):
 
 
 def test_history_as_a_picture(graph, tmp_path):
-    history = fit(make(), graph, seeds=2, epochs=6, callbacks=[StopAt([6, 3])])
+    history = fit(make(), graph, seeds=2, epochs=6, callbacks=[StopAfter([6, 3])])
     figure = history.plot(tmp_path / "curves.png", "a title")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert figure.get_suptitle().startswith("a title\nmean of 2 seeds")
@@ -686,7 +761,7 @@ def test_progress_is_one_line_and_only_on_a_terminal(graph, monkeypatch, capsys)
     for progress, silent in ((None, False), (False, True)):
         terminal = Terminal()
         monkeypatch.setattr(sys, "stderr", terminal)
-        fit(make(), graph, seeds=5, epochs=40, seeds_at_once=2, progress=progress, callbacks=[StopAt([2])])
+        fit(make(), graph, seeds=5, epochs=40, seeds_at_once=2, progress=progress, callbacks=[StopAfter([2])])
         assert "\n" not in terminal.getvalue()
         assert (terminal.getvalue() == "") is silent
     assert capsys.readouterr().out == ""
@@ -700,7 +775,7 @@ def test_progress_reaches_its_end_when_seeds_stop_early(graph, monkeypatch):
             done.append(n)
 
     monkeypatch.setattr(train_module, "_progress_bar", lambda progress, total: Bar())
-    fit(make(), graph, seeds=5, epochs=40, seeds_at_once=2, callbacks=[StopAt([2])])
+    fit(make(), graph, seeds=5, epochs=40, seeds_at_once=2, callbacks=[StopAfter([2])])
     assert sum(done) == 3 * 40
 
 
