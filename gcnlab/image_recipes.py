@@ -85,9 +85,9 @@ def train(
         row = recipe.tutorial
         model = row.model(images.num_classes).to(device)
         num_val = round(row.validation_split * len(images.train_labels))  # Keras takes the last ones
-        x, y, size = images.train_images, images.train_labels, len(images.train_labels) - num_val
-        signals = Signals(x[:size], y[:size], grid).to(device)
-        val = Signals(x[size:], y[size:], grid).to(device) if num_val else None
+        signals, val = Signals(images.train_images, images.train_labels, grid).to(device), None
+        if num_val:
+            signals, val = signals[:-num_val], signals[-num_val:]
         options: dict[str, Any] = {"optimizer": row.optimizer, "lr": row.lr, "batch_size": row.batch_size}
     else:
         channels = images.image_shape[2] if len(images.image_shape) == 3 else 1

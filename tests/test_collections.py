@@ -284,6 +284,10 @@ def test_features(truth, tmp_path):
         ({"features": "attributes", "attributes": True}, attributes),
         ({"features": "constant"}, np.ones((22, 1))),
         ({"features": "log_degree"}, np.array([[math.log(1 + d)] for d in degree])),
+        (
+            {"features": "degree_bins"},
+            np.eye(math.floor(2 * math.log2(1 + highest)) + 1)[[math.floor(2 * math.log2(1 + d)) for d in degree]],
+        ),
         ({"features": "degree"}, np.eye(highest + 1)[degree]),
         ({"features": "degree", "max_degree": 2}, np.eye(3)[np.minimum(degree, 2)]),
         ({"features": "degree", "max_degree": 0}, np.ones((22, 1))),

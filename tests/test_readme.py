@@ -55,6 +55,6 @@ def test_code_runs():
     except gcnlab.GcnlabError:
         pytest.skip("cora is not in GCNLAB_DATA")
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     for block in blocks:
         exec(block, {})

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..graph import Features, Graph
 from ..sparse import SparseMatrix
 
-FEATURES = ("label", "attributes", "degree", "log_degree", "constant")
+FEATURES = ("label", "attributes", "degree", "degree_bins", "log_degree", "constant")
 
 
 def check_options(*, features: str | None = None, attributes: bool = False, max_degree: int | None = None) -> None:
@@ -116,7 +116,8 @@ def to_graph(
         header: of `read`.
         arrays: of `read`.
         features: "label": the node's label, one-hot. "attributes": the node's attributes. "degree": the degree,
-            one-hot in columns 0, ..., max_degree (a loop counts once). "log_degree": log(1 + degree), [N, 1].
+            one-hot in columns 0, ..., max_degree (a loop counts once). "degree_bins": floor(2 log2(1 + degree)), one-hot,
+            for sets whose degrees spread over powers of ten. "log_degree": log(1 + degree), [N, 1].
             "constant": 1, [N, 1]. None: labels where the set has them, else attributes where it has them, else no X.
         attributes: put the node's attributes in front of these features.
         max_degree: nodes of a higher degree share the last column; by default the highest degree of the set.
@@ -145,6 +146,9 @@ def to_graph(
     elif features == "degree":
         highest = int(degree.max()) if max_degree is None else max_degree
         x = _one_hot(degree.clamp(max=highest), highest + 1)
+    elif features == "degree_bins":
+        bins = (2 * (degree + 1).double().log2()).long()
+        x = _one_hot(bins, int(bins.max()) + 1)
     elif features == "log_degree":
         x = degree.float().log1p().unsqueeze(1)
     elif features == "constant":
