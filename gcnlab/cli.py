@@ -164,10 +164,8 @@ def _run(args: argparse.Namespace) -> None:
         print(f"validation      {_percent(result['val_accuracy'])}")
     if result["published"]:
         print(f"published       {100 * result['published']['value']:.1f} %  ({result['published']['source']})")
-    print(
-        f"{result['num_parameters']:,} parameters, trained for up to {result['epochs']} epochs, "
-        f"{result['seconds']:.1f} s in all on {result['device']}"
-    )
+    trained = f"trained for up to {result['epochs']} epochs" if result["epochs"] else "trained beforehand"
+    print(f"{result['num_parameters']:,} parameters, {trained}, {result['seconds']:.1f} s in all on {result['device']}")
 
 
 def _percent(spread: dict[str, Any]) -> str:

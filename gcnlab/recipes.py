@@ -204,7 +204,7 @@ for _arguments in (
     ("imdb-binary", _SOCIAL, Settings(batch_size=32), 0.740, 0.708),
     ("imdb-multi", _SOCIAL, Settings(batch_size=32), 0.519, 0.491),
     ("collab", _SOCIAL, _LARGE, 0.790, 0.702),
-    ("reddit-binary", {"features": "degree", "max_degree": 100}, _LARGE, None, 0.822),
+    ("reddit-binary", {"features": "degree_bins"}, _LARGE, None, 0.822),
     ("proteins", {"features": "label"}, Settings(batch_size=32), 0.760, 0.758),
     ("mutag", {"features": "label"}, Settings(batch_size=32, hidden_channels=32, dropout=0.0), 0.856, None),
 ):

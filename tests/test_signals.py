@@ -430,3 +430,14 @@ def test_compare_is_resumed_line_by_line(tmp_path):
 def test_compare_names_an_unknown_model():
     with pytest.raises(InputError, match=r"models: 'relatonal' is unknown.*Did you mean 'relational'"):
         compare("digits", ["relatonal"])
+
+
+@pytest.mark.data
+def test_the_weights_that_come_with_gcnlab():
+    try:
+        gcnlab.load("fashion-mnist", download=False)
+    except gcnlab.GcnlabError:
+        pytest.skip("fashion-mnist is not in GCNLAB_DATA")
+    result = run("fashion-mnist-grid", pretrained=True)
+    assert result["num_parameters"] < 100_000
+    assert result["test_accuracy"]["mean"] == pytest.approx(0.9422, abs=3e-4)  # rounding differs between machines
