@@ -200,12 +200,14 @@ def interpolate(signals: Tensor, shape: Shape, matrix: Tensor) -> Tensor:
 
 
 def _rotations(degrees: float, images: Tensor, generator: Generator) -> Tensor:
+    if not math.isfinite(degrees):
+        raise InputError(f"degrees: got a rotation by {degrees}, expected a finite number.")
     angle = _symmetric(math.radians(degrees), images, generator)
     return torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(-1, 2, 2)
 
 
 def _shears(degrees: float, images: Tensor, generator: Generator) -> Tensor:
-    if abs(degrees) >= 90:
+    if not abs(degrees) < 90:
         raise InputError(f"degrees: got a shear by {degrees}, expected less than 90.")
     slope = _symmetric(math.radians(degrees), images, generator).tan()
     one, zero = torch.ones_like(slope), torch.zeros_like(slope)

@@ -290,7 +290,7 @@ def explainable_cnn(num_classes: int = 2) -> nn.Sequential:
 
     VGG16's channels, without biases: [conv, BN, ReLU], dropout .3 after the first and .4 after each later one that no
     pool follows. The first convolution is without padding. The output is log-softmax: logits of which cross-entropy
-    makes the same loss as of any others.
+    makes the same loss as of any others. (Of one logit it would be 0, so that num_classes=1 has none.)
     """
     layers: list[nn.Module] = []
     in_channels = 3
@@ -304,7 +304,7 @@ def explainable_cnn(num_classes: int = 2) -> nn.Sequential:
     return nn.Sequential(
         Images(3, 34, or_larger=True), *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(),
         nn.Linear(512, 512, bias=False), nn.Dropout(0.5), nn.BatchNorm1d(512), nn.ReLU(), nn.Dropout(0.5),
-        nn.Linear(512, num_classes), nn.LogSoftmax(1),
+        nn.Linear(512, num_classes), *([nn.LogSoftmax(1)] if num_classes > 1 else []),
     )  # fmt: skip
 
 

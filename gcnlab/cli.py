@@ -1,4 +1,4 @@
-"""The command `gcnlab`. Exit status: 0 done; 2 the input is wrong (one line says what, where and the remedy); 1 else."""
+"""The command `gcnlab`. Exit status: 0 done; 2 the input is wrong (a line says what, where and the remedy); 1 else."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ def _compare_images(args: argparse.Namespace) -> None:
     from .compare import compare, text_row
 
     if args.quick:
-        print("quick: a subset of 10,000 training images, 2 epochs each; the test set is whole")
+        print("quick: at most 10,000 training images, 2 epochs each; the test set is whole")
     print(text_row())
     compare(
         args.what[0], args.models, args.epochs, quick=args.quick, root=args.data_root, out=args.out,

@@ -91,11 +91,11 @@ class GraphCollection(Sequence[Graph]):
     indices gives a sub-collection, which shares the arrays of the whole and stands for some of its graphs.
 
     Args:
-        whole: the block-diagonal graph of all graphs; its class_names are those of the collection. Node labels, masks and
-            names are not kept.
+        whole: the block-diagonal graph of all graphs; its class_names are those of the collection. Node labels, masks
+            and names are not kept.
         node_ptr: [G + 1] integers, from 0 to the number of nodes.
-        y: the label of each graph, [G] integers from 0; or the targets of each, floats [G] or [G, T]: numbers to predict
-            (regression), or 0 and 1 for each of T properties (multi-label). NaN is a missing one.
+        y: the label of each graph, [G] integers from 0; or the targets of each, floats [G] or [G, T]: numbers to
+            predict (regression), or 0 and 1 for each of T properties (multi-label). NaN is a missing one.
         name: what it is called in messages; by default the name of `whole`.
 
     Attributes:
@@ -305,10 +305,10 @@ class GraphCollection(Sequence[Graph]):
     def merged(self) -> GraphCollection:
         """The collection with alike nodes of each graph merged into one, for layers that sum over neighbours.
 
-        Such a layer gives nodes alike in features and surroundings the same output (`gcnlab.merging`), so one row stands
-        for them: `batch.multiplicity` says for how many, `batch.p` counts them, and `batch.a_hat` is the matrix Q that
-        takes the place of Â. `GraphClassifier` gives the numbers of all nodes, up to rounding, `fit` merges by itself
-        where the model allows it.
+        Such a layer gives nodes alike in features and surroundings the same output (`gcnlab.merging`), so one row
+        stands for them: `batch.multiplicity` says for how many, `batch.p` counts them, and `batch.a_hat` is the matrix
+        Q that takes the place of Â. `GraphClassifier` gives the numbers of all nodes, up to rounding; `fit` and
+        `predict` merge by themselves where the model allows it.
 
         Returns the collection itself where more than three quarters of the nodes would remain.
 
@@ -324,9 +324,11 @@ class GraphCollection(Sequence[Graph]):
     def _merge_whole(self) -> GraphBatch | None:
         whole, n = self.whole, self.whole.num_nodes
         group = torch.repeat_interleave(self._ptr.diff(), output_size=n)
+        if isinstance(whole, GraphBatch):  # a batch is cut out, and merged already where it was
+            return None
         alike_class = alike(whole.adjacency, whole.x, group)
         count = alike_class.bincount()
-        if isinstance(whole, GraphBatch) or count.shape[0] > 0.75 * n:
+        if count.shape[0] > 0.75 * n:
             return None
         node = torch.full_like(count, n).scatter_reduce(0, alike_class, torch.arange(n, device=group.device), "amin")
         x = whole.x
@@ -336,7 +338,7 @@ class GraphCollection(Sequence[Graph]):
             "x": None if x is None else x.select_rows(node) if isinstance(x, SparseMatrix) else x[node],
             "ptr": _starts(group[node].bincount(minlength=len(self._y))),
             "batch": group[node],
-            "multiplicity": count.to(whole.adjacency.dtype),
+            "multiplicity": count.to(torch.promote_types(whole.adjacency.dtype, torch.float32)),
         }
         return _batch_of(values, {("fill", "sym"): merge(whole.a_hat, node, alike_class)})
 
@@ -355,7 +357,7 @@ class GraphCollection(Sequence[Graph]):
 
     @property
     def y(self) -> Tensor:
-        """The label of each graph, [num_graphs] int64 from 0; or its targets, floats [num_graphs] or [num_graphs, T]."""
+        """Of each graph its label, int64 [num_graphs]; or targets, floats [num_graphs] or [num_graphs, T]."""
         return self._y if self._chosen is None else self._y[self._chosen]
 
     @property

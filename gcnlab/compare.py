@@ -1,4 +1,4 @@
-"""`gcnlab compare fashion-mnist`: grid networks and the tutorials' CNNs on the same images, machine and way of counting.
+"""`gcnlab compare fashion-mnist`: grid networks and the tutorials' CNNs on the same images, counted in the same way.
 
 Each model trains in a process of its own, so that its peak memory is its own, and is one line of a results file when it
 is done: what is in the file is not trained again.
@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import statistics
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ import torch
 
 from . import image_recipes, plot
 from .baselines import BASELINES
-from .data import load
+from .data import ImageSet, load
 from .errors import InputError, did_you_mean
 from .files import atomic_write, check_target, write_json
 from .image_recipes import ImageRecipe, baseline_recipe, grid_recipe
@@ -33,7 +34,9 @@ def contenders() -> dict[str, ImageRecipe]:
     best = baseline_recipe("deep-cnn")
     recipes = [
         *map(baseline_recipe, BASELINES),
-        replace(best, name="deep-cnn+recipe", tutorial=None, published={}, protocols=("holdout",), epochs=short, lr=1e-3),
+        replace(
+            best, name="deep-cnn+recipe", tutorial=None, published={}, protocols=("holdout",), epochs=short, lr=1e-3
+        ),
         grid_recipe("isotropic", (32, 48, 56), conv="isotropic", num_layers=(2, 2, 2), epochs=short),
         grid_recipe("isotropic+coordinates", (32, 48, 56), conv="isotropic", coordinates=True, epochs=short),
         grid_recipe("isotropic-flat", (32,), conv="isotropic", num_layers=4, readout="mean", epochs=short),
@@ -64,13 +67,29 @@ class Job:
         return json.dumps(plain, sort_keys=True)
 
 
-def run_job(job: Job) -> dict[str, Any]:
-    """Train and score one model: a row of the table."""
+def _peak_memory_mib() -> float:
+    """The largest resident size of this process."""
+    status = Path("/proc/self/status")
+    if status.exists():  # on Linux, where getrusage tells the parent's size if that is larger
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
     import resource
 
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def run_job(job: Job) -> dict[str, Any]:
+    """Train and score one model: a row of the table."""
     torch.set_num_threads(job.threads or torch.get_num_threads())
     recipe, images = contenders()[job.model], load(job.dataset, root=job.root)
-    if job.num_images is not None:
+    if not isinstance(images, ImageSet):
+        raise InputError(f"dataset: {job.dataset} holds no images, which are what is compared; try fashion-mnist.")
+    if not recipe.on_grid and images.image_shape != (28, 28):
+        on_grid = ", ".join(name for name, other in contenders().items() if other.on_grid)
+        raise InputError(
+            f"models: {job.model} takes grey images of 28 x 28, but those of {job.dataset} have the shape "
+            f"{images.image_shape}; the models for any size are {on_grid}."
+        )
+    if job.num_images is not None and job.num_images < len(images.train_images):
         *_, images.train_images, images.train_labels = images.holdout(job.num_images)
     model, history = image_recipes.train(recipe, images, job.seed, job.epochs, progress=False)
     seconds = statistics.median(history.epoch_seconds)
@@ -80,12 +99,12 @@ def run_job(job: Job) -> dict[str, Any]:
         "family": "graph network" if recipe.on_grid else "CNN",
         "num_parameters": sum(p.numel() for p in model.parameters()),
         "test_accuracy": image_recipes.scores(recipe, model, images)["accuracy"],
-        "published": next((value for value, _ in recipe.published.values()), None),
+        "published": recipe.published.get((job.dataset, recipe.protocols[0]), (None,))[0],
         "epochs": job.epochs,
         "seconds": sum(history.epoch_seconds),
         "seconds_per_epoch": seconds,
         "images_per_second": len(images.train_labels) / seconds,
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_memory_mib": _peak_memory_mib(),
         "training_images": len(images.train_labels),
         "seed": job.seed,
     }
@@ -108,12 +127,15 @@ def compare(
         dataset: "fashion-mnist", or for grid networks "mnist" and "digits".
         models: names of `contenders()`; by default all of at most ten epochs.
         epochs: of every model; by default each one's own.
-        quick: 10,000 training images and 2 epochs: a look, not a figure.
+        quick: at most 10,000 training images, and 2 epochs: a look, not a figure.
         root: data root.
         out: a folder for results.jsonl (read first, and added to), comparison.md, comparison.json and comparison.png.
         threads: CPU threads of each.
         say: told of each finished model.
     """
+    for argument, value in (("epochs", epochs), ("threads", threads)):
+        if value is not None and value < 1:
+            raise InputError(f"{argument}: got {value}, expected at least 1.")
     known = contenders()
     models = [name for name, recipe in known.items() if recipe.epochs <= 10] if models is None else list(models)
     for name in models:
@@ -147,7 +169,7 @@ def compare(
         write_json(Path(out) / "comparison.json", rows)
         with atomic_write(Path(out) / "comparison.md") as file:
             file.write(markdown(rows).encode())
-        subset = ", a subset of 10,000 training images" if quick else ""
+        subset = f", a subset of {rows[0]['training_images']:,} training images" if quick else ""
         plot.comparison(rows, Path(out) / "comparison.png", f"{dataset}{subset}")
     return rows
 

@@ -339,8 +339,7 @@ class Graph:
         """
         vertices, faces = _check_mesh(vertices, faces)
         kinds = {"coordinates": lambda: vertices, "normals": lambda: _vertex_normals(vertices, faces)}
-        unknown = [kind for kind in features.split("+") if kind not in kinds]
-        if unknown:
+        if not isinstance(features, str) or not kinds.keys() >= set(features.split("+")):
             raise InputError(f'features: got {features!r}, expected "coordinates", "normals" or "coordinates+normals".')
         if weight not in (None, "length"):
             raise InputError(f'weight: got {weight!r}, expected None or "length".')
@@ -810,6 +809,8 @@ def _check_mesh(vertices: Any, faces: Any) -> tuple[Tensor, Tensor]:
     vertices = as_tensor("vertices", vertices, "coordinates, [num_vertices, 3]")
     if vertices.dim() != 2 or vertices.shape[1] not in (2, 3):
         raise InputError(f"vertices: got shape {tuple(vertices.shape)}, expected [num_vertices, 3].")
+    if vertices.is_complex():
+        raise InputTypeError(f"vertices: got {vertices.dtype}, expected real coordinates.")
     vertices = vertices if vertices.is_floating_point() else vertices.float()
     check_features_finite(vertices, "vertices")
     faces = as_tensor("faces", faces, "vertex ids, [num_faces, 3]")

@@ -447,7 +447,7 @@ def _as_images(images: Any) -> Tensor:
             raise InputTypeError(f"images: got dtype {images.dtype}, expected uint8 or floats.")
         with warnings.catch_warnings():  # of read-only arrays; nothing is written to them
             warnings.simplefilter("ignore", UserWarning)
-            images = torch.from_numpy(numpy.ascontiguousarray(images))
+            images = torch.from_numpy(numpy.ascontiguousarray(images, images.dtype.newbyteorder("=")))
     if images.dtype != torch.uint8 and not images.is_floating_point():
         raise InputTypeError(
             f"images: got dtype {images.dtype}, expected uint8 (0 to 255, scaled to 0 to 1) or floats (as they are)."

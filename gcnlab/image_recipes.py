@@ -1,6 +1,6 @@
 """Image classification: how the grid networks are trained, and the CNNs of the tutorials beside them.
 
-Two ways to train. A tutorial's own: Adam, no augmentation, the weights of the last epoch. And one for all comers: images
+Two ways to train. A tutorial's own: no augmentation, the weights of the last epoch. And one for all comers: images
 augmented as their data set allows, AdamW with one cycle of the learning rate, smoothed labels, the running average of
 the weights, a mirrored copy of each test image where a mirror image is of the same class. In both the test set is read
 once, after the last epoch, and nothing is chosen by it.
@@ -70,7 +70,7 @@ class ImageRecipe:
 
 
 PROTOCOLS = {
-    "holdout": "the set's own test images, read once after the last epoch; 5,000 training images held out",
+    "holdout": "the set's own test images, read once after the last epoch; a twelfth of the training images held out",
     "tutorial": "all training images, the weights of the last epoch; the set's own test images, read once",
 }
 

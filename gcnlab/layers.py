@@ -88,7 +88,8 @@ def linear(x: Features, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return out if bias is None else out + bias
     by_node = not x.is_contiguous()
     rows = x.movedim(1, 0) if by_node else x
-    if x.device.type == "cpu" and x.dtype == torch.float32 and len(weight) >= 8:  # below, the product is the faster
+    # below 8 channels the product is the faster, and of no nodes there is no convolution
+    if x.device.type == "cpu" and x.dtype == torch.float32 and len(weight) >= 8 and x.numel():
         images = rows.unsqueeze(2).permute(0, 3, 1, 2)  # [.., C, .., 1], channels last
         out = F.conv2d(images, weight.t()[:, :, None, None], bias).permute(0, 2, 3, 1).squeeze(2)
     else:
@@ -304,7 +305,8 @@ def check_operands(x: Any, a_hat: Any, in_channels: int, weight: Tensor, name: s
     """
     if not isinstance(x, (Tensor, SparseMatrix)):
         raise InputTypeError(f"x: got {type(x).__name__}, expected a tensor or a SparseMatrix.")
-    if not hasattr(a_hat, "shape") or not isinstance(getattr(a_hat, "dtype", x.dtype), torch.dtype):
+    is_matrix = hasattr(a_hat, "shape") and hasattr(a_hat, "__matmul__")  # a Grid has the shape of its images
+    if not is_matrix or not isinstance(getattr(a_hat, "dtype", x.dtype), torch.dtype):
         raise InputTypeError(
             f"{name}: got {type(a_hat).__name__}, expected a matrix: graph.a_hat, a SparseMatrix, a dense or sparse "
             "tensor; SparseMatrix.from_scipy and from_dense make one."

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .errors import InputError, InputTypeError
 from .graph import Graph
+from .metrics import roc_auc
 from .sparse import SparseMatrix, check_count
 
 
@@ -167,10 +168,8 @@ def auc(positive: Tensor, negative: Tensor) -> float:
     0.875
     """
     _check_scores(positive, negative)
-    ordered = negative.sort().values
-    below = torch.searchsorted(ordered, positive, right=False)
-    below_or_equal = torch.searchsorted(ordered, positive, right=True)
-    return float((below + below_or_equal).double().mean() / 2 / negative.shape[0])
+    is_edge = torch.cat([torch.ones_like(positive), torch.zeros_like(negative)])
+    return roc_auc(torch.cat([positive, negative]), is_edge)
 
 
 def hits_at_k(positive: Tensor, negative: Tensor, k: int) -> float:

@@ -2,10 +2,11 @@
 
 Two nodes of a graph are alike when they have the same features and as many edges, of the same weights, into every class
 of alike nodes: the coarsest equitable partition, which colour refinement finds (the 1-dimensional Weisfeiler-Lehman
-test; Grohe et al. 2014, "Dimension reduction via colour refinement"; for graph networks Bollen et al. 2023). A layer that
-sums over neighbours gives alike nodes the same output, so it may as well compute one row a class:
+test; Grohe et al. 2014, "Dimension reduction via colour refinement"; for graph networks Bollen et al. 2023). A layer
+that sums over neighbours gives alike nodes the same output, so it may as well compute one row a class:
 
-    Â S = S Q,   S [num_nodes, num_classes] says which node is of which class,   Q_cd = sum over the j of class d of Â_ij, i in c
+    S [num_nodes, num_classes] says which node is of which class
+    Â S = S Q,   Q_cd = sum over the j of class d of Â_ij, for any i of class c
 
     GCN(S x, Â) = S GCN(x, Q)
 
@@ -54,9 +55,8 @@ def alike(adjacency: SparseMatrix, x: Features | None, group: Tensor) -> Tensor:
     colour = group.long()
     if not colour.shape[0]:
         return colour
-    colour = refined(
-        colour, adjacency.diagonal()
-    )  # a loop is no edge to an alike node, and Ã gives one to who has none
+    # A loop is no edge to an alike node, and Ã gives one to who has none.
+    colour = refined(colour, adjacency.diagonal())
     if isinstance(x, SparseMatrix):
         colour = refined(colour, sums(of_value(x.value) * random(x.shape[1])[x.col.long()], x.rowptr))
     elif x is not None:
@@ -87,6 +87,6 @@ def merge(matrix: SparseMatrix, node: Tensor, alike_class: Tensor) -> SparseMatr
     z = torch.rand(size, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).to(node.device)
     error = (matrix.to(z.dtype) @ z[alike_class] - (merged.to(z.dtype) @ z)[alike_class]).abs()
     scale = float((matrix.with_value(matrix.value.abs()).to(z.dtype) @ z[alike_class]).max()) if matrix.nnz else 0.0
-    if bool((error > 1e-5 * scale).any()):
+    if bool((error > 100 * torch.finfo(matrix.dtype).eps * scale).any()):
         raise GcnlabError(f"merged: node {int(error.argmax())} differs from the others of its class; please report it.")
     return merged

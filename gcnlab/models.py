@@ -91,14 +91,18 @@ class BatchNorm(nn.BatchNorm1d):
     def forward(self, h: Tensor, multiplicity: Tensor | None = None) -> Tensor:
         if multiplicity is None or not self.training:
             return super().forward(h)
-        total = multiplicity.sum()
-        out, mean, var = _WeightedNorm.apply(h, self.weight, self.bias, multiplicity / total, self.eps)
+        total, dtype = multiplicity.sum(), torch.promote_types(h.dtype, torch.float32)
+        with torch.autocast(h.device.type, enabled=False):  # as torch: the sums of 16 bits are made in 32
+            out, mean, var = _WeightedNorm.apply(
+                h.to(dtype), self.weight.to(dtype), self.bias.to(dtype), (multiplicity / total).to(dtype), self.eps
+            )
         with torch.no_grad():
             kept: Any = self
             kept.num_batches_tracked.add_(1)
-            kept.running_mean.lerp_(mean, self.momentum)
-            kept.running_var.lerp_(var * (total / (total - 1)), self.momentum)  # unbiased, as torch keeps it
-        return out
+            kept.running_mean.lerp_(mean.to(kept.running_mean.dtype), self.momentum)
+            unbiased = var * (total / (total - 1))  # as torch keeps it
+            kept.running_var.lerp_(unbiased.to(kept.running_var.dtype), self.momentum)
+        return out.to(h.dtype)
 
 
 class _WeightedNorm(torch.autograd.Function):
@@ -127,10 +131,16 @@ class _WeightedNorm(torch.autograd.Function):
 
 
 def _multiplicity(batch: Any) -> Tensor | None:
-    """How many nodes each row stands for, or None where that is one everywhere."""
-    if isinstance(batch, SparseMatrix):
-        return batch.value if bool((batch.value != 1).any()) else None
-    return getattr(batch, "multiplicity", None)
+    """How many nodes each row stands for, [num_nodes], or None where that is one everywhere.
+
+    Entries of P that are no counts weigh a readout, and say nothing of how many nodes there are.
+    """
+    p = getattr(batch, "p", batch)
+    if not isinstance(p, SparseMatrix) or not bool((p.value != 1).any()):
+        return None
+    if bool(((p.value < 1) | (p.value != p.value.round())).any()):
+        return None
+    return p.value.new_zeros(p.shape[1]).index_add(0, p.col.long(), p.value)  # P's entries are in the order of graphs
 
 
 class GraphClassifier(nn.Module):
@@ -204,7 +214,7 @@ class GraphClassifier(nn.Module):
     @property
     def merges_nodes(self) -> bool:
         """Whether alike nodes may be merged: the layers sum over neighbours, the readout knows no single nodes."""
-        return all(isinstance(conv, GCNConv) for conv in self.convs) and "sort" not in self.readout.kinds
+        return all(type(conv) is GCNConv for conv in self.convs) and "sort" not in self.readout.kinds
 
     def forward(self, x: Features, a_hat: Any, batch: Any = None) -> Tensor:
         """Logits [num_graphs, out_channels].
@@ -301,7 +311,7 @@ class GridGCN(nn.Module):
         depths = [num_layers] * len(channels) if isinstance(num_layers, int) else list(num_layers)
         if not channels or len(depths) != len(channels) or min(depths) < 1:
             raise InputError(
-                f"num_layers: got {num_layers} for {len(channels)} levels of channels, expected at least one layer each."
+                f"num_layers: got {num_layers} for {len(channels)} levels of channels, expected at least 1 for each."
             )
         self.coordinates, self.relational = coordinates, conv == "relational"
         self.levels: Any = nn.ModuleList()
@@ -374,8 +384,8 @@ def load_model(path: str | PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
 def summary(model: nn.Module, *inputs: Any) -> str:
     """A table as Keras prints it: each layer, its output shape, its parameters and how they are counted.
 
-    For a model on one graph it also estimates the memory of a training step, the tensors that one step on the whole graph
-    holds at once: X, Â and X's transpose; weights, their gradients and Adam's two averages; and for each layer its
+    For a model on one graph it also estimates the memory of a training step, the tensors that one step on the whole
+    graph holds at once: X, Â and X's transpose; weights, their gradients and Adam's two averages; for each layer its
     dropped-out input (of a sparse one the values, and those of its transpose), its two products, the sum with the bias
     and what relu makes of it. On Cora, Citeseer and Pubmed it is within a quarter of what torch's profiler counts.
     Python, torch and what the allocator keeps free come on top; `fit` computes only the receptive field of the labelled
@@ -448,11 +458,11 @@ def _formula(layer: nn.Module) -> str:
 
 
 def _num_bytes(matrix: Any) -> int:
-    """Bytes of a matrix; of a SparseMatrix with a transpose of its own, both; 0 of what has no entries, as a stencil."""
+    """Bytes of a matrix; of a SparseMatrix with a transpose of its own, both; 0 of what has no entries: a stencil."""
     if isinstance(matrix, SparseMatrix):
         own_transpose = matrix.T is matrix
         return (1 if own_transpose else 2) * sum(t.nbytes for t in (matrix.rowptr, matrix.col, matrix.value))
     return matrix.numel() * matrix.element_size() if isinstance(matrix, Tensor) else 0
 
 
-MODELS: dict[str, type[nn.Module]] = {model.__name__: model for model in (GCN, GraphClassifier, NoStructure)}
+MODELS: dict[str, type[nn.Module]] = {model.__name__: model for model in (GCN, GraphClassifier, NoStructure, GridGCN)}

@@ -163,7 +163,7 @@ class APPNP(nn.Module):
             )
         z = h
         for _ in range(self.num_iterations):
-            z = torch.lerp((dropout(a_hat, self.dropout) if drops else a_hat) @ z, h, self.alpha)
+            z = _lerp((dropout(a_hat, self.dropout) if drops else a_hat) @ z, h, self.alpha)
         return z
 
     def extra_repr(self) -> str:
@@ -207,8 +207,8 @@ class GCN2Conv(nn.Module):
         _check_square(x, a_hat, self.channels, self.weight, "a_hat")
         if x_0.shape != x.shape:
             raise InputError(f"x_0: got shape {tuple(x_0.shape)}, expected {tuple(x.shape)}, the shape of x.")
-        h = torch.lerp(a_hat @ x, x_0, self.alpha)
-        return torch.lerp(h, h @ self.weight, self.beta)
+        h = _lerp(a_hat @ x, x_0, self.alpha)
+        return _lerp(h, h @ self.weight, self.beta)
 
     def extra_repr(self) -> str:
         return f"{self.channels}, alpha={self.alpha}, beta={self.beta:.4g}"
@@ -457,6 +457,12 @@ class _ArgMax(torch.autograd.Function):
         assert in_dims[2] is not None
         columns = x.movedim(in_dims[2], 1)  # [num_cols, B, C]
         return _ArgMax.apply(rowptr, col, columns.flatten(1)).unflatten(1, columns.shape[1:]), 1
+
+
+def _lerp(start: Tensor, end: Tensor, share: float) -> Tensor:
+    """(1 - share) start + share end, of which autocast may have given one in half precision."""
+    dtype = torch.promote_types(start.dtype, end.dtype)
+    return torch.lerp(start.to(dtype), end.to(dtype), share)
 
 
 def _check_square(x: Any, operator: Any, in_channels: int, weight: Tensor, name: str) -> None:

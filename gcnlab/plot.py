@@ -151,8 +151,8 @@ def feature_maps(
         model: a CNN is called as model(images [batch, C, H, W]), a graph network as model(signals, grid).
         images: uint8 (scaled to [0, 1]) or floats (as they are): [N, H, W], or with 1, 3 or 4 channels at either end;
             up to 24.
-        layers: names as in `model.named_modules()`, of any layers that make maps. By default every convolution and every pooling whose output is a
-            map, in the order in which they run.
+        layers: names as in `model.named_modules()`, of any layers that make maps. By default every convolution and every
+            pooling whose output is a map, in the order in which they run.
         channel: from 0.
         grid: the grid of the images' pixels, for a graph network.
         operator: what a graph network takes instead of the grid, such as `grid.a_hat`.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .errors import GcnlabError, InputError, InputTypeError
+from .errors import InputError, InputTypeError
 from .graph import Graph, check_features_finite, unordered_pairs
 from .sparse import as_tensor, check_count
 
@@ -51,6 +51,8 @@ def knn_graph(
     points = as_tensor("points", points, "coordinates, [num_points, dimensions]")
     if points.dim() != 2 or not points.shape[1]:
         raise InputError(f"points: got shape {tuple(points.shape)}, expected [num_points, dimensions].")
+    if points.is_complex():
+        raise InputTypeError(f"points: got {points.dtype}, expected real coordinates.")
     check_features_finite(points, "points")
     n = len(points)
     if not 1 <= check_count("k", k) < n:
@@ -128,8 +130,7 @@ def superpixel_graph(
         **options: as for `Graph`, but x; y=label makes a graph for a `GraphCollection`.
 
     Raises:
-        InputError, InputTypeError: with the argument, the value and what was expected.
-        GcnlabError: scikit-image is not installed.
+        InputError, InputTypeError: with the argument, the value and what was expected; or scikit-image is not installed.
 
     >>> image = torch.tensor([[0.0] * 4 + [1.0] * 4] * 8)    # 8 x 8 pixels, the right half white
     >>> graph, segments = superpixel_graph(image, 4)         # doctest: +SKIP
@@ -149,7 +150,7 @@ def superpixel_graph(
     try:
         from skimage.segmentation import slic
     except ImportError as missing:
-        raise GcnlabError(
+        raise InputError(
             f"superpixel_graph needs scikit-image ({missing}); install it with: pip install scikit-image"
         ) from missing
     if compactness is None:

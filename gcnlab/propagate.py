@@ -94,7 +94,7 @@ def correct_and_smooth(
     Returns scores [num_nodes, num_classes]; the largest is the prediction.
 
     Raises:
-        InputError, InputTypeError: shapes that do not fit, no known label, or one that is not a class.
+        InputError, InputTypeError: shapes that do not fit, no known label, one that is not a class, or no probabilities.
 
     >>> from gcnlab import Graph
     >>> pair = Graph.from_edges([[0, 1], [1, 0]])
@@ -106,6 +106,12 @@ def correct_and_smooth(
     z = probabilities
     if z.dim() != 2 or z.shape[0] != y.shape[0]:
         raise InputError(f"probabilities: got shape {tuple(z.shape)}, expected [{y.shape[0]}, num_classes].")
+    bad = ~((z >= 0) & (z <= 1 + 1e-3))  # NaN too; what follows would clamp logits without a word
+    if bool(bad.any()):
+        node, column = bad.nonzero()[0].tolist()
+        raise InputError(
+            f"probabilities: got {float(z[node, column]):g} for node {node}, expected 0 to 1; of logits, logits.softmax(1)."
+        )
     known = _known_labels(y, mask, s, z.shape[1]).to(z.dtype)
     error = torch.zeros_like(z)
     error[mask] = known - z[mask]
@@ -114,7 +120,8 @@ def correct_and_smooth(
         sigma = error.abs().sum() / known.shape[0]
         factor = sigma / spread.abs().sum(1, keepdim=True)
         # As the authors' code: a node that next to no error reaches must not have that blown up.
-        corrected = z + torch.where(factor > 1000, 1.0, factor) * spread
+        # (Or none, where every prediction is right: 0 / 0.)
+        corrected = z + torch.where(factor <= 1000, factor, 1.0) * spread
     else:
         corrected = z + scale * _diffuse(error, s, correct_alpha, num_iterations, -1.0, fixed=mask)
     return _diffuse(torch.where(mask.unsqueeze(1), error + z, corrected), s, smooth_alpha, num_iterations, 0.0)

@@ -1,7 +1,8 @@
 """Protocols of graph classification: what is trained, selected and tested on, fold by fold.
 
-    gin      10 folds; each trains on nine and is read on the tenth after every epoch; the figure is that of the one epoch
-             at which the mean over the folds is highest (Xu et al. 2019). The tenth fold selects: no held-out test.
+    gin      10 folds; each trains on nine and is read on the tenth after every epoch; the figure is that of the one
+             epoch at which the mean over the folds is highest (Xu et al. 2019). The tenth fold selects: no held-out
+             test.
     nested   10 outer folds; in each, a tenth of the training graphs is held out to choose from a grid and to stop; the
              figure is the mean test accuracy of 3 final runs of the choice (Errica et al. 2020).
     holdout  one stratified split into 80 % training, 10 % validation and 10 % test.
@@ -53,6 +54,8 @@ class Settings:
     hidden_channels: int = 64
     num_layers: int = 4
     readout: str = "mean"
+    jumping_knowledge: str = "cat"
+    head_layers: int = 1
     dropout: float = 0.5
     lr: float = 0.01
     batch_size: int = 128
@@ -65,8 +68,9 @@ class Settings:
         if self.model == "mlp":
             return NoStructure(*sizes, dropout=self.dropout)
         return GraphClassifier(
-            *sizes, self.num_layers, readout=self.readout, jumping_knowledge="cat", dropout=self.dropout
-        )
+            *sizes, self.num_layers, readout=self.readout, jumping_knowledge=self.jumping_knowledge,
+            dropout=self.dropout, head_layers=self.head_layers,
+        )  # fmt: skip
 
     def train(
         self, train: GraphCollection, val: GraphCollection, seed: int, *, stop: bool

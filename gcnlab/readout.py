@@ -1,9 +1,9 @@
 """From nodes to graphs: readouts, and poolings that make a smaller graph of a graph.
 
 A batch of graphs is one graph with a block-diagonal A. Which node belongs to which graph is the readout matrix
-P [num_graphs, num_nodes], P_gi = 1 where node i is of graph g: the sum readout is P H, the mean readout is P H with each
-row divided by the sum of P's. A graph without nodes keeps its row, and its readout is 0, the maximum too. Where node i
-stands for several alike ones, P_gi is their number.
+P [num_graphs, num_nodes], P_gi = 1 where node i is of graph g: the sum readout is P H, the mean readout is P H with
+each row divided by the sum of P's. A graph without nodes keeps its row, and its readout is 0, the maximum too. Where
+node i stands for several alike ones, P_gi is their number.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ class Readout(nn.Module):
 
     Shapes:
         h: [num_nodes, C]; or [batch, num_nodes, C], signals on one shared graph, with batch None.
-        batch: a batch of graphs (`gcnlab.batch`, a `GraphLoader`'s); or the matrix P [num_graphs, num_nodes]; or int [num_nodes], the
-            graph of each node; or None: all nodes are of one graph.
+        batch: a batch of graphs (`gcnlab.batch`, a `GraphLoader`'s); or the matrix P [num_graphs, num_nodes]; or
+            int [num_nodes], the graph of each node; or None: all nodes are of one graph.
         output: [num_graphs, `width(C)`], or [batch, width(C)].
 
     >>> h = torch.tensor([[1.0], [3.0], [10.0]])
@@ -149,7 +149,7 @@ class Readout(nn.Module):
                 raise InputError(f"h: has {size} nodes, but the readout was made for num_nodes={self.num_nodes}.")
             if size and set(self.kinds) <= set(_ON_SIGNALS):
                 return torch.cat([_ON_SIGNALS[kind](h) for kind in self.kinds], 1)
-            ptr = torch.arange(0, h.shape[0] * size + 1, size or 1, device=h.device)[: h.shape[0] + 1]
+            ptr = size * torch.arange(h.shape[0] + 1, device=h.device)
             return self._read(h.flatten(0, 1), consecutive(ptr, dtype=h.dtype))
         if h.dim() != 2:
             raise InputError(
@@ -180,7 +180,7 @@ class Readout(nn.Module):
 
     def _mean(self, h: Tensor, p: SparseMatrix) -> Tensor:
         total = p.row_sums()
-        return (p @ h) / torch.where(total == 0, 1, total).unsqueeze(1)
+        return ((p @ h) / torch.where(total == 0, 1, total).unsqueeze(1)).to(h.dtype)
 
     def _max(self, h: Tensor, p: SparseMatrix) -> Tensor:
         return segment_max(h[p.col.long()], p)
@@ -218,7 +218,7 @@ def _order_by_score(score: Tensor, p: SparseMatrix) -> Tensor:
 
 
 class Pooled(NamedTuple):
-    """A smaller graph: features [num_kept, C], adjacency [num_kept, num_kept], P of what is left, and the nodes kept."""
+    """A smaller graph: features [num_kept, C], adjacency [num_kept, num_kept], P of what is left, the nodes kept."""
 
     h: Tensor
     adjacency: SparseMatrix
@@ -247,7 +247,7 @@ class TopKPool(nn.Module):
         )
 
     def forward(self, h: Tensor, adjacency: SparseMatrix, batch: Any = None) -> Pooled:
-        p = readout_matrix(torch.zeros(h.shape[0], dtype=torch.int64), 1) if batch is None else batch
+        p = readout_matrix(torch.zeros(h.shape[0], dtype=torch.int64, device=h.device), 1) if batch is None else batch
         p = p if isinstance(p, SparseMatrix) else readout_matrix(p)
         score = h @ self.weight / self.weight.norm()
         order = _order_by_score(score[p.col.long()], p)

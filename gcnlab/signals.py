@@ -40,8 +40,10 @@ class Signals:
     """
 
     def __init__(self, images: Any, y: Any, grid: Grid | None = None, augment: Augment | None = None) -> None:
-        self.x = to_signals(images, channels="none" if images.ndim == 3 else "last", scale=False)
+        self.x = to_signals(images, channels="none" if getattr(images, "ndim", 0) == 3 else "last", scale=False)
         self.shape, self.grid, self.augment = tuple(images.shape[1:3]), grid, augment
+        if y is None:
+            raise InputTypeError("y: got None, expected the class of each image, integers [N], or its targets, floats.")
         labels = torch.as_tensor(y, device=self.x.device)
         has_targets = labels.is_floating_point()
         if labels.dtype == torch.bool or labels.is_complex():

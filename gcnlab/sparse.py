@@ -357,7 +357,7 @@ class SparseMatrix:
     ) -> SparseMatrix:
         """From any scipy sparse matrix or array; entries given twice are summed, float32 unless it is float64.
 
-        `name` is what errors call it; `check_finite` refuses NaN and infinities. Likewise in `from_dense`, `from_torch`.
+        `name` is what errors call it; `check_finite` refuses NaN and infinities. So in `from_dense` and `from_torch`.
         """
         if not hasattr(matrix, "tocoo"):
             raise InputTypeError(f"{name}: got {type(matrix).__name__}, expected a scipy sparse matrix.")

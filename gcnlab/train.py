@@ -239,7 +239,7 @@ class EarlyStopping(Callback):
 class StopAt(Callback):
     """Stop a seed once a loss has come down, or an accuracy up, to a value.
 
-    `fit` keeps the weights of the epoch that its `select` says; with "last" they are those that reached the value.
+    `fit` keeps the weights of the epoch that its `select` says; with "last" those of the epoch that reached the value.
 
     Args:
         metric: "train_loss", "train_accuracy", "val_loss" or "val_accuracy".
@@ -311,7 +311,7 @@ def fit(
     progress: bool | None = None,
     check_finite: bool = True,
 ) -> History:
-    """Train a model of the nodes of one full graph, or of many graphs: classes, several labels each, or numbers.
+    """Train a model of the nodes of one graph, of many graphs, or of images: classes, several labels each, or numbers.
 
     One graph: `train_mask` trains, `val_mask` selects, and the test mask is never read. A model that says
     `layerwise = True` (its forward takes one operator a layer, as `GCN` does) computes only the receptive field of the
@@ -322,19 +322,21 @@ def fit(
     had under `torch.use_deterministic_algorithms(True)` alone.
 
     Args:
-        model: a module called as `model(x, a_hat)`, or for many graphs as `model(x, a_hat, batch)`; trained in place and left with the kept weights, in evaluation
-            mode; with `seeds`, a function that makes a new one.
+        model: a module called as `model(x, a_hat)`, for many graphs as `model(x, a_hat, batch)`, for images as
+            `model(x, grid)` or `model(images)`; trained in place and left with the kept weights, in evaluation mode;
+            with `seeds`, a function that makes a new one.
         data: a Graph with x, y, train_mask, and val_mask unless select is "last" or a training metric; or the
-            GraphCollection to train on, in batches that are shuffled anew each epoch.
+            GraphCollection or Signals to train on, in batches that are shuffled anew each epoch.
         val: for many graphs, the GraphCollection that selects; for images, the Signals.
-        loss: what is minimised, its mean over the rows (nodes or graphs) or over the targets that are not NaN, missing:
+        loss: what is minimised, its mean over the rows (nodes, graphs, images) or over the targets that are not missing
+            (NaN):
 
             - "cross-entropy": -log softmax(logits)_y, of one class a row: y int64 [num_rows], logits [num_rows, C].
             - "binary": log(1 + exp(-logit)) of targets 1 and log(1 + exp(logit)) of targets 0, each by itself: y floats
               [num_rows, T], logits [num_rows, T]; T = 1 also with y [num_rows]. Its accuracy is the share of targets
               whose logit has the right sign.
             - "mse", "mae": (output - y)^2 and |output - y| of such y, any real numbers. They have no accuracy.
-            - a function: (logits, y) -> losses [num_rows] of any y, floats in the dtype of the logits, such as
+            - a function: (logits, y) -> losses [num_rows] of any y, logits and floats of at least 32 bits, such as
               `nn.CrossEntropyLoss(label_smoothing=0.1, reduction="none")`. It has no accuracy.
         label_smoothing: ε of the training's cross-entropy against (1 - ε) one-hot + ε / C (Szegedy et al. 2016); a
             validation loss is without it.
@@ -357,7 +359,7 @@ def fit(
             epoch's step, validation metrics and weights those after it.
         callbacks: `EarlyStopping(10)`, `StopAt("train_loss", 0.3)`, or your own.
         class_weight: [num_classes], weights of the cross-entropy (`metrics.class_weights`).
-        batch_size: graphs of a training batch.
+        batch_size: graphs or images of a training batch.
         checkpoint: where to save and resume.
         seeds_at_once: seeds in one stack; 1 for a model that torch.func.vmap cannot run.
         progress: show a progress bar on stderr while training; by default where stderr is a terminal.
@@ -392,8 +394,8 @@ def fit(
     needs_val = select.startswith("val")
     if not 0 <= label_smoothing < 1 or (label_smoothing and (loss != "cross-entropy" or class_weight is not None)):
         raise InputError(
-            f"label_smoothing: got {label_smoothing}, expected a number from 0 to 1, with the loss cross-entropy and no "
-            "class_weight."
+            f"label_smoothing: got {label_smoothing}, expected at least 0 and below 1, with the loss cross-entropy "
+            "and no class_weight."
         )
     if not 0 <= average < 1:
         raise InputError(f"average: got {average}, expected a decay of at least 0 and below 1.")
@@ -613,7 +615,8 @@ class _GraphData:
         assert val is None or isinstance(val, GraphCollection)
         self.train, self.val, self.batch_size = train, val, batch_size
         self.num_batches = -(-len(train) // batch_size)
-        self.objective = _Objective.of(loss, train.y, train.num_classes, class_weight)
+        num_classes = max(graphs.num_classes for graphs in (train, val) if graphs is not None)
+        self.objective = _Objective.of(loss, train.y, num_classes, class_weight)
         self.has_val = val is not None
         self._val: list[_Batch] = []
 
@@ -736,10 +739,11 @@ def _train(
         return {name: value.unsqueeze(0) for name, value in model.state_dict().items()}
 
     opt = optimizer(_groups(params, weight_decay), lr=lr)
-    per_batch = scheduler == "one-cycle"
+    per_batch, total_steps = scheduler == "one-cycle", epochs * data.num_batches
     schedule = (
         torch.optim.lr_scheduler.OneCycleLR(
-            opt, [group["lr"] for group in opt.param_groups], epochs * data.num_batches, pct_start=0.2,
+            opt, [group["lr"] for group in opt.param_groups], total_steps,
+            pct_start=0.2 if total_steps != 5 else 0.0,  # a fifth of five ends at step 0, and torch divides by it
             cycle_momentum=False,
         )
         if isinstance(scheduler, str) else scheduler(opt) if scheduler is not None else None
@@ -806,7 +810,9 @@ def _train(
         for callback, state in zip(callbacks, training["callbacks"], strict=True):
             callback.load_state_dict(state)
         ckpt.set_rng_state(training["rng"])
-        averaged, num_steps = training["averaged"], training["num_steps"]
+        for name, value in averaged.items():  # in place: they stay on the device
+            value.copy_(training["averaged"][name])
+        num_steps = training["num_steps"]
         active, best_epoch, best_value = training["active"], training["best_epoch"], training["best_value"]
         epoch_seconds = training["epoch_seconds"]
         columns = training["rows"]
@@ -947,6 +953,7 @@ def _score(logits: Tensor, batch: _Batch, objective: _Objective) -> tuple[int, d
     if logits.shape[1] != len(y):
         raise InputError(f"model: gave {logits.shape[1]} rows of output for {len(y)} labels, expected one a label.")
     if callable(loss):
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # of 16 bits under autocast
         y = y.to(logits.dtype) if y.is_floating_point() else y  # torch's own losses take one dtype
         each = [loss(of_seed, y) for of_seed in logits]
         if not all(isinstance(losses, Tensor) and losses.shape == y.shape[:1] for losses in each):

@@ -18,6 +18,7 @@ from .errors import InputError, did_you_mean
 from .sparse import check_count
 
 Model = TypeVar("Model", bound=nn.Module)
+Layer = list[tuple[str, nn.Module]]  # names and modules
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -96,7 +97,7 @@ def replace_head(model: Model, num_classes: int) -> Model:
     name, old = layers[-1][-1] if layers else ("none", model)
     if not isinstance(old, nn.Linear) or old is model:
         raise InputError(
-            f"model: its last layer is {name}, of {type(old).__name__}; expected a part that is an nn.Linear, to replace."
+            f"model: its last layer is {name}, of {type(old).__name__}; expected a part that is an nn.Linear."
         )
     weight = old.weight
     new = nn.Linear(old.in_features, num_classes, old.bias is not None, device=weight.device, dtype=weight.dtype)
@@ -107,16 +108,29 @@ def replace_head(model: Model, num_classes: int) -> Model:
     return model
 
 
-def _layers(model: nn.Module) -> list[list[tuple[str, nn.Module]]]:
-    """The layers in order: names and modules, the norms that follow it with each."""
-    layers: list[list[tuple[str, nn.Module]]] = []
+def _layers(model: nn.Module) -> list[Layer]:
+    """The layers in order, with each the norms that follow it."""
+    layers: list[Layer] = []
     for name, module in model.named_modules():
         is_norm = isinstance(module, _NORMS)
         if is_norm and layers:
-            layers[-1].append((name, module))
+            (_beside(model, name, layers) or layers[-1]).append((name, module))
         elif is_norm or any(True for _ in module.parameters(recurse=False)):
             layers.append([(name or type(module).__name__, module)])
     return layers
+
+
+def _beside(model: nn.Module, norm: str, layers: list[Layer]) -> Layer | None:
+    """The layer of the same place where norms have a list of their own: convs.1 of GraphClassifier's norms.1."""
+    *parent, norms, place = ["", *norm.split(".")]
+    whole = model.get_submodule(norm.rpartition(".")[0])
+    if not norms or not all(isinstance(part, _NORMS) for part in whole.children()):
+        return None
+    for layer in reversed(layers):
+        parts = ["", *layer[0][0].split(".")]
+        if parts[: len(parent)] == parent and parts[len(parent) + 1 : len(parent) + 2] == [place]:
+            return layer
+    return None
 
 
 def _set_frozen(module: Any, frozen: bool) -> None:

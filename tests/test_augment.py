@@ -325,6 +325,8 @@ def test_the_device_does_not_matter(kind):
         (lambda h: shift(h, SHAPE, size=5), "size: got a shift of 5 nodes, which empties a grid of 5 x 7"),
         (lambda h: shift(h, SHAPE, size=-1), "size: got -1, expected at least 0"),
         (lambda h: shear(h, SHAPE, degrees=90), "degrees: got a shear by 90, expected less than 90"),
+        (lambda h: shear(h, SHAPE, degrees=math.nan), "degrees: got a shear by nan, expected less than 90"),
+        (lambda h: rotate(h, SHAPE, degrees=math.nan), "degrees: got a rotation by nan, expected a finite number"),
         (lambda h: zoom(h, SHAPE, fraction=1.0), "fraction: got a zoom by 1.0, expected at least 0 and below 1"),
         (lambda h: interpolate(h, SHAPE, torch.eye(2)), r"matrix: got shape \(2, 2\), expected \[2, 2, 2\]"),
         (lambda h: Augment(["mirror", "flip"]), "kinds: got 'flip', expected some of mirror, shift, erase, rotate"),

@@ -65,7 +65,9 @@ def test_parameters_shapes_and_summary(name):
     kept = images.clone()
     assert model.eval()(images).shape == (3, num_classes)
     assert torch.equal(images, kept)
-    assert build(num_classes=1).eval()(images).shape == (3, 1)
+    logit = build(num_classes=1).eval()(images)
+    assert logit.shape == (3, 1)
+    assert bool((logit != 0).all())  # as a log-softmax of one is
 
     lines = summary(model, images).splitlines()
     assert lines[-2:] == [f"total: {parameters:,} parameters", f"trainable: {parameters:,} parameters"]

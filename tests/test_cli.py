@@ -378,6 +378,7 @@ WRONG_INPUT = {
     "another recipe": (["predict", "FOREIGN"], r"recipe: 'elsewhere' is unknown"),
     "labels into a folder": (["predict", "MODEL", "--out", "FOLDER"], r"out: .*afolder is a folder"),
     "unknown data": (["predict", "MODEL", "--data", "corra"], r"'corra' is neither a data set nor a path"),
+    "data of another kind": (["predict", "MODEL", "--data", "digits"], r"dataset: digits is not one graph, of which"),
     "unknown data, near a name": (["predict", "MODEL", "--data", "karat"], r"Did you mean 'karate'\?"),
     "compare nothing": (["compare"], r"the following arguments are required: DATASET\|RESULT"),
     "compare one": (["compare", "FILE"], r"compare: got .*afile, expected two files that `gcnlab run --json` wrote"),

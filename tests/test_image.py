@@ -319,6 +319,12 @@ def test_bad_images(images, options, message):
         to_signals(images, **options)
 
 
+def test_images_of_another_byte_order():
+    images = np.arange(24.0).reshape(2, 3, 4)
+    for order in "<>":
+        assert_close(to_signals(images.astype(f"{order}f4")), torch.arange(24.0).view(2, 12, 1))
+
+
 def test_images_whose_sum_alone_is_infinite_are_finite():
     assert to_signals(torch.full((1, 2, 2), 3e38)).shape == (1, 4, 1)
 
@@ -573,6 +579,21 @@ def test_the_product_with_w_copies_no_signals():
     out = linear(by_node, torch.rand(32, 16))
     assert out.movedim(1, 0).is_contiguous()
     assert linear(by_node.contiguous(), torch.rand(32, 16)).is_contiguous()
+
+
+def test_signals_without_nodes():
+    layer, x = GCNConv(8, 16), torch.rand(3, 0, 8, requires_grad=True)
+    out = layer(x, torch.zeros(0, 0))
+    assert out.shape == (3, 0, 16)
+    out.sum().backward()
+    assert x.grad.shape == x.shape
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (1, 7)])
+def test_a_grid_is_no_matrix(shape):
+    grid = grid_graph(*shape)
+    with pytest.raises(InputTypeError, match=r"a_hat: got Grid, expected a matrix: graph\.a_hat"):
+        GCNConv(2, 3)(torch.rand(grid.num_nodes, 2), grid)
 
 
 def test_gcn_layers_on_signals_under_transforms():

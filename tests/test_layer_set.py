@@ -308,6 +308,16 @@ def test_ginconv_batch_norm_counts_every_node_of_a_batch():
     assert_close(together.flatten(0, 1), layer(x.flatten(0, 1), blocks), 1e-5)
 
 
+@pytest.mark.parametrize("a_hat", [GRAPH.a_hat, GRAPH.a_hat.to_dense()], ids=["sparse", "dense"])
+def test_what_is_mixed_with_the_first_h_under_autocast(a_hat):
+    torch.manual_seed(0)
+    x = torch.randn(7, 5)
+    for layer, operands in ((APPNP(3), (x, a_hat)), (GCN2Conv(5, layer=1), (x, a_hat, x))):
+        expected = layer(*operands)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert_close(layer(*operands).detach(), expected, 0.05)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -11,6 +11,7 @@ import gcnlab
 from gcnlab import Graph, GraphClassifier, GraphCollection, GraphLoader, NoStructure, SparseMatrix
 from gcnlab.errors import GcnlabError, InputError
 from gcnlab.merging import alike, merge
+from gcnlab.models import _multiplicity
 
 
 def collection(weighted: bool = False, one_hot: bool = False) -> GraphCollection:
@@ -158,3 +159,43 @@ def test_loader_slices_are_the_batches_cut_one_by_one(merged):
                 assert torch.equal(a.T.to_dense(), b.to_dense().T)
             for name in ("x", "y", "ptr", "batch"):
                 assert torch.equal(getattr(batch, name), getattr(expected, name)), name
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_norms_of_merged_nodes_are_summed_in_32_bits(precision):
+    graphs = collection().batch()
+    merged = collection().merged().batch()
+    norms = []
+    for part in (graphs, merged):
+        torch.manual_seed(0)
+        model = GraphClassifier(2, 5, 3, readout="mean+max")
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            model(part.x.float(), part.a_hat.to(torch.float32), part)
+        norms.append(model.norms[0])
+    assert norms[1].running_mean.dtype == torch.float32
+    tolerance = 1e-6 if precision == "float32" else 1e-2
+    for name in ("running_mean", "running_var"):
+        assert torch.allclose(getattr(norms[0], name), getattr(norms[1], name), atol=tolerance)
+
+
+def test_counts_stand_in_the_order_of_nodes_and_other_weights_are_none():
+    p = torch.tensor([[2.0, 0, 3], [0, 1, 0]])
+    assert _multiplicity(SparseMatrix.from_dense(p)).tolist() == [2, 1, 3]
+    assert _multiplicity(SparseMatrix.from_dense(p.sign())) is None
+    assert _multiplicity(SparseMatrix.from_dense(p / 5)) is None  # a mean's weights: they say nothing of how many
+
+
+def test_merged_counts_in_32_bits():
+    """A star of 300 leaves: bfloat16 knows no 300."""
+    leaves, centre = torch.arange(1, 302), torch.zeros(301, dtype=torch.int64)
+    edges = torch.stack([torch.cat([leaves, centre]), torch.cat([centre, leaves])])
+    graph = Graph.from_edges(edges, edge_weight=torch.ones(602, dtype=torch.bfloat16), x=torch.ones(302, 1), y=0)
+    assert GraphCollection.from_graphs([graph]).merged().batch().multiplicity.tolist() == [1, 301]
+
+
+def test_layers_of_ones_own_are_not_merged_for():
+    class Loudest(gcnlab.GCNConv):
+        """No sum over neighbours, whatever it inherits from."""
+
+    assert GraphClassifier(2, 5, 3).merges_nodes
+    assert not GraphClassifier(2, 5, 3, conv=Loudest).merges_nodes

@@ -395,6 +395,14 @@ def test_evaluator():
         accuracy(logits[:3], y)
     with pytest.raises(InputError, match=r"outputs: got 3 columns, expected 1, a score for each task"):
         rocauc(logits, y)
+    with pytest.raises(InputError, match=r"outputs: got 3 values that are NaN or infinite"):
+        accuracy(logits.detach() * torch.tensor([[1.0], [torch.nan], [1], [1]]), y)
+    with pytest.raises(InputError, match=r"outputs: got no rows"):
+        accuracy(logits[:0], y[:0])
+    with pytest.raises(InputError, match=r"y: row 2 is unlabelled"):
+        accuracy(logits, torch.tensor([1, 0, -1, 1]))
+    with pytest.raises(InputError, match=r"OGB's evaluator of ogbg-molhiv says: No positively labeled data"):
+        rocauc(scores[:, None], y * 0)
     with pytest.raises(InputError, match=r"name: 'ogbn-arvix' is not among OGB's sets of this kind"):
         ogb_evaluator("ogbn-arvix")
 

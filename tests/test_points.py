@@ -11,7 +11,7 @@ import torch
 from sklearn.neighbors import kneighbors_graph
 
 from gcnlab import Graph
-from gcnlab.errors import GcnlabError, InputError, InputTypeError
+from gcnlab.errors import InputError, InputTypeError
 from gcnlab.points import Superpixels, knn_graph, superpixel_graph
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -110,6 +110,8 @@ def test_knn_graph_takes_arrays_and_lists_and_keeps_features():
 def test_knn_errors_say_what_is_wrong(points, options, message):
     with pytest.raises(InputError, match=message):
         knn_graph(points, **{"k": 1, **options})
+    with pytest.raises(InputTypeError, match=r"points: got torch\.complex64, expected real coordinates"):
+        knn_graph(torch.zeros(5, 2, dtype=torch.complex64), 1)
     with pytest.raises(InputTypeError, match=r"k: got 2\.5, expected an integer"):
         knn_graph(torch.zeros(5, 2), 2.5)
 
@@ -230,7 +232,7 @@ def test_superpixel_errors_say_what_is_wrong(monkeypatch):
         return importing(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without_skimage)
-    with pytest.raises(GcnlabError, match=r"needs scikit-image .* install it with: pip install scikit-image"):
+    with pytest.raises(InputError, match=r"needs scikit-image .* install it with: pip install scikit-image"):
         superpixel_graph(np.zeros((3, 4)))
 
 
@@ -309,11 +311,14 @@ def test_mesh_dtypes(dtype, index):
         (CUBE[:, :2], CUBE_FACES, {"features": "normals"}, r"vertices: got shape \(8, 2\), but normals need"),
         (CUBE / 0, CUBE_FACES, {}, "vertices: .* values are NaN or infinite, the first in row 0"),
         (CUBE, CUBE_FACES, {"features": "colour"}, 'features: got \'colour\', expected "coordinates", "normals" or'),
+        (CUBE, CUBE_FACES, {"features": None}, "features: got None, expected"),
         (CUBE, CUBE_FACES, {"weight": "area"}, "weight: got 'area', expected None or \"length\""),
     ],
 )
 def test_mesh_errors_say_what_is_wrong(vertices, faces, options, message):
     with pytest.raises(InputError, match=message):
         Graph.from_mesh(vertices, faces, **options)
+    with pytest.raises(InputTypeError, match=r"vertices: got torch\.complex64, expected real coordinates"):
+        Graph.from_mesh(CUBE.to(torch.complex64), CUBE_FACES)
     with pytest.raises(InputTypeError, match=r"faces: got dtype torch\.float32, expected integers"):
         Graph.from_mesh(CUBE, CUBE_FACES.float())

@@ -63,6 +63,11 @@ def test_correct_and_smooth_leaves_the_predictions_of_nodes_that_no_label_reache
     assert out.tolist() == [[1.0, 0.0]] + [[0.5, 0.5]] * 4
 
 
+def test_correct_and_smooth_of_predictions_without_an_error():
+    z = torch.nn.functional.one_hot(Y.clamp(min=0), 3).float()  # right where it is known
+    assert_close(correct_and_smooth(z, Y, MASK, S, smooth_alpha=0.0), z, 1e-6)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -75,6 +80,8 @@ def test_correct_and_smooth_leaves_the_predictions_of_nodes_that_no_label_reache
         (lambda: label_propagation(Y, MASK, S, alpha=2.0), InputError, "alpha: got 2.0"),
         (lambda: label_propagation(Y, MASK, S, num_iterations=-1), InputError, "num_iterations: got -1"),
         (lambda: correct_and_smooth(torch.ones(6, 3), Y, MASK, S), InputError, r"probabilities: got shape \(6, 3\)"),
+        (lambda: correct_and_smooth(-torch.ones(7, 3), Y, MASK, S), InputError, "got -1 for node 0, expected 0 to 1; of"),
+        (lambda: correct_and_smooth(torch.nan * torch.ones(7, 3), Y, MASK, S), InputError, "probabilities: got nan for"),
     ],
 )  # fmt: skip
 def test_errors_name_the_argument(call, error, message):

@@ -236,6 +236,9 @@ def test_fit_input_errors():
     bare = GraphCollection.from_graphs([Graph.from_edges([[0], [1]], y=0)])
     with pytest.raises(gcnlab.GcnlabError, match="data: the graphs have no x"):
         fit(model, bare, bare)
+    third = GraphCollection.from_graphs([graphs[0].replace(y=torch.tensor(2))])
+    with pytest.raises(gcnlab.GcnlabError, match=r"model: gave an output of shape .*the data have 3 classes"):
+        fit(model, graphs, third)
 
 
 def test_predict_gives_a_row_a_graph():

@@ -14,7 +14,7 @@ from gcnlab import recipes
 from gcnlab.errors import DatasetNotFoundError, InputError, NonFiniteError
 from gcnlab.models import load_model
 from gcnlab.protocols import Job, split
-from gcnlab.recipes import RECIPES, GraphRecipe, find, run
+from gcnlab.recipes import RECIPES, GraphRecipe, _features, find, run
 from gcnlab.sparse import SparseMatrix
 from gcnlab.train import predict
 
@@ -145,6 +145,17 @@ def test_the_result_of_a_holdout(rings, tmp_path):
     assert sum(weight.numel() for weight in model.parameters()) == result["num_parameters"]
 
 
+def test_bins_of_degrees_are_those_of_the_training(tu_folder):
+    """Graphs of lower or higher degrees get the columns that the model knows."""
+    recipe = GraphRecipe("rings", str(tu_folder), {"features": "degree_bins"}, (SMALL,))
+    graphs = recipe.graphs()
+    options = _features(recipe, graphs)
+    assert options == {"features": "degree_bins", "max_degree": int(graphs.whole.adjacency.rowptr.diff().max())}
+    assert torch.equal(recipe.graphs(features=options).whole.x.to_dense(), graphs.whole.x.to_dense())
+    wider = recipe.graphs(features={**options, "max_degree": 20})
+    assert wider.num_features == 9  # floor(2 log2(21)) + 1
+
+
 def test_the_models_of_folds_are_not_kept(rings, tmp_path, monkeypatch):
     out, drawn = tmp_path / "out", []
     monkeypatch.setattr(recipes.plot, "folds", lambda curves, path, title: drawn.append((len(curves), path, title)))
@@ -243,7 +254,10 @@ def test_published_figures_name_their_source():
             assert dataset in recipe.datasets
             assert protocol in recipe.protocols
             assert 0 < value < 1
-            assert any(paper in source for paper in ("Kipf & Welling 2017", "Xu et al. 2019", "Errica et al. 2020", "tutorials"))
+            assert any(
+                paper in source
+                for paper in ("Kipf & Welling 2017", "Xu et al. 2019", "Errica et al. 2020", "tutorials")
+            )
         known = {**recipes.PROTOCOLS, **recipes.GRAPH_PROTOCOLS, **recipes.image_recipes.PROTOCOLS}
         assert all(protocol in known for protocol in recipe.protocols)
 

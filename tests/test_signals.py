@@ -13,10 +13,11 @@ from torch.nn import functional as F
 import gcnlab
 from gcnlab import Checkpoint, GridGCN, Signals, fit, image_recipes, predict
 from gcnlab.augment import Augment
-from gcnlab.compare import compare, contenders, markdown, text_row
+from gcnlab.compare import Job, compare, contenders, markdown, run_job, text_row
 from gcnlab.data import ImageSet
 from gcnlab.errors import CheckpointMismatchError, InputError, InputTypeError
 from gcnlab.image import grid_graph
+from gcnlab.models import load_model
 from gcnlab.recipes import run
 
 __all__ = ["one_thread"]
@@ -296,6 +297,20 @@ def test_bfloat16_is_close_to_float32():
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.2)
 
 
+@pytest.mark.parametrize("epochs", [1, 4, 5, 6])
+def test_one_cycle_of_a_few_steps(epochs):
+    history = fit(GridGCN(1, [4], 3), Signals(*stripes(10), GRID), epochs=epochs, batch_size=10, select="last",
+                  scheduler="one-cycle", progress=False)  # fmt: skip
+    assert len(history.epoch_seconds) == epochs
+
+
+def test_a_checkpoint_of_a_grid_gcn_makes_the_model_again(tmp_path):
+    data, path = Signals(*stripes(10), GRID), tmp_path / "grid.gcnlab"
+    model = GridGCN(1, [4, 3], 3, num_layers=[2, 1])
+    fit(model, data, epochs=1, select="last", progress=False, checkpoint=Checkpoint(path))
+    assert torch.equal(predict(load_model(path)[0], data), predict(model, data))
+
+
 def test_resume_of_images_is_exact(tmp_path):
     data = Signals(*stripes(40), GRID, Augment(["mirror", "shift"]))
     options = {"batch_size": 10, "average": 0.9, "scheduler": "one-cycle", "select": "last", "progress": False}
@@ -425,6 +440,25 @@ def test_compare_is_resumed_line_by_line(tmp_path):
     (tmp_path / "results.jsonl").write_text("{}\n")
     with pytest.raises(InputError, match="line 1: is no result"):
         compare("digits", ["relational"], epochs=1, out=tmp_path)
+
+
+def test_compare_refuses_what_it_cannot_compare():
+    for changes, message in (
+        ({"dataset": "karate"}, "dataset: karate holds no images"),
+        ({"dataset": "digits", "models": ["dense"]}, r"dense takes grey images of 28 x 28.*any size are isotropic,"),
+        ({"dataset": "digits", "epochs": 0}, "epochs: got 0, expected at least 1"),
+        ({"dataset": "digits", "threads": -1}, "threads: got -1, expected at least 1"),
+    ):
+        with pytest.raises(InputError, match=message):
+            compare(**{"models": ["isotropic-flat"], **changes})
+
+
+def test_a_tutorials_figure_is_that_of_its_data_set():
+    recipe = contenders()["deep-cnn"]
+    assert set(recipe.published) == {("fashion-mnist", "tutorial")}
+    row = run_job(Job("digits", "isotropic-flat", epochs=1, num_images=10_000, threads=1))
+    assert row["published"] is None
+    assert row["training_images"] == 1438  # a set with fewer images gives all of them
 
 
 def test_compare_names_an_unknown_model():

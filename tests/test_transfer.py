@@ -82,6 +82,13 @@ def test_a_norm_belongs_to_the_layer_before_it():
     assert changed(model, before) == of("347", model)  # the norm without weights stays as it was, too
 
 
+def test_norms_in_a_list_of_their_own_belong_to_the_layers_of_the_same_place():
+    model = unfreeze(freeze(GraphClassifier(4, 5, 3)), depth=2)
+    trained = {name.rpartition(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == {"convs.2", "norms.2", "head"}
+    assert [norm.frozen for norm in model.norms] == [True, True, False]
+
+
 def test_everything_frozen_trains_again_when_unfrozen():
     model = unfreeze(freeze(freeze(normed_cnn()), "1"))
     before = snapshot(model)

@@ -163,7 +163,8 @@ def folds(name: str, root: str | os.PathLike[str] | None = None, download: bool 
     entry = _entry(name)
     num_graphs = entry["counts"].get("graphs")
     if num_graphs is None:
-        raise InputError(f"name: {name} is one graph; folds are of collections, such as imdb-binary.")
+        kind = "a set of images" if "height" in entry["counts"] else "one graph"
+        raise InputError(f"name: {name} is {kind}; folds are of collections, such as imdb-binary.")
     roots = data_roots(root)
     for folder in (root / name / "folds" for root in roots):
         if folder.is_dir():
@@ -273,7 +274,7 @@ def _reader_of(path: Path) -> tuple[ModuleType, str]:
             return tu, found_tu[0].rpartition("/")[2].removesuffix("_A.txt")
         if source.find("edges.csv"):
             return tables, source.path.stem
-        if source.find(".txt"):
+        if source.find(".txt") and not image_folder.has_classes(path):  # which may have a README.txt beside them
             return gin_text, source.path.stem
     if image_folder.is_image_folder(path):
         return image_folder, path.resolve().name

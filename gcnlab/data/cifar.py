@@ -1,7 +1,7 @@
 """CIFAR-10 in its binary form (Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009).
 
 A folder with `data_batch_1.bin`, `data_batch_2.bin`, ... for training and `test_batch.bin`: records of 1 + 3,072 bytes, the
-class and then the red, green and blue planes of 32 x 32 pixels, each row by row. its classes are those of the set.
+class and then the red, green and blue planes of 32 x 32 pixels, each row by row. Its classes are those of the set.
 """
 
 from __future__ import annotations

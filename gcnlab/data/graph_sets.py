@@ -25,8 +25,8 @@ def check_options(*, features: str | None = None, attributes: bool = False, max_
     if max_degree is not None:
         if type(max_degree) is not int or max_degree < 0:
             raise InputError(f"max_degree: got {max_degree!r}, expected None or an integer of at least 0.")
-        if features != "degree":
-            raise InputError('max_degree: it caps the one-hot degree; pass features="degree" with it.')
+        if features not in ("degree", "degree_bins"):
+            raise InputError('max_degree: it caps the one-hot degree; pass features="degree" or "degree_bins" with it.')
 
 
 def pack(
@@ -120,7 +120,7 @@ def to_graph(
             for sets whose degrees spread over powers of ten. "log_degree": log(1 + degree), [N, 1].
             "constant": 1, [N, 1]. None: labels where the set has them, else attributes where it has them, else no X.
         attributes: put the node's attributes in front of these features.
-        max_degree: nodes of a higher degree share the last column; by default the highest degree of the set.
+        max_degree: nodes of a higher degree share the last column, or bin; by default the highest degree of the set.
 
     Raises:
         InputError: the set has no labels or attributes to make features of.
@@ -147,8 +147,9 @@ def to_graph(
         highest = int(degree.max()) if max_degree is None else max_degree
         x = _one_hot(degree.clamp(max=highest), highest + 1)
     elif features == "degree_bins":
-        bins = (2 * (degree + 1).double().log2()).long()
-        x = _one_hot(bins, int(bins.max()) + 1)
+        highest = int(degree.max()) if max_degree is None else max_degree
+        bins = (2 * (torch.arange(highest + 1) + 1).double().log2()).long()  # of each degree
+        x = _one_hot(bins[degree.clamp(max=highest)], int(bins[-1]) + 1)
     elif features == "log_degree":
         x = degree.float().log1p().unsqueeze(1)
     elif features == "constant":

@@ -1,4 +1,5 @@
-"""One's own images: a folder with one sub-folder a class, or with `train/` and `test/` that each have them.
+"""One's own images: a folder with one sub-folder a class, or with `train/` and `test/` that each have them (what lies beside
+these two is not read).
 
 The classes are the names of the sub-folders, sorted (numbers by their value). Every file in them whose name does not begin
 with a dot is an image, of one size for all: PNG, JPEG, BMP, GIF, PPM, TIFF or WEBP, told from its bytes, not its name. Grey
@@ -23,6 +24,11 @@ _GREY, _COLOUR = ("1", "L"), ("RGB", "RGBA", "LA", "P", "PA")  # Pillow's modes 
 
 def is_image_folder(folder: Path) -> bool:
     return folder.is_dir() and bool(_sub_folders(folder))
+
+
+def has_classes(folder: Path) -> bool:
+    """Whether there are sub-folders for two classes, or `train/` and `test/`."""
+    return folder.is_dir() and len(_sub_folders(folder)) >= 2
 
 
 def check_options(*, seed: int = 0) -> None:

@@ -198,7 +198,8 @@ def ogb_evaluator(name: str) -> Callable[[Tensor, Tensor], float]:
         name: of the set as OGB has it, such as "ogbn-arxiv" or "ogbg-molhiv".
 
     Raises:
-        InputError: `ogb` is not installed or does not know the name; called with outputs of another shape.
+        InputError: `ogb` is not installed or does not know the name; called with outputs of another shape or that are not
+            finite, with no rows, or with labels that OGB cannot score, such as -1 (unlabelled) or of one class alone.
     """
     modules = {"ogbn-": "ogb.nodeproppred", "ogbg-": "ogb.graphproppred"}
     if name[:5] not in modules:
@@ -212,18 +213,26 @@ def ogb_evaluator(name: str) -> Callable[[Tensor, Tensor], float]:
     metric, num_tasks = evaluator.eval_metric, evaluator.num_tasks
 
     def evaluate(outputs: Tensor, y: Tensor) -> float:
-        outputs, y = outputs.detach(), y.reshape(len(y), -1)
+        outputs, y = outputs.detach(), y if y.dim() == 2 else y.reshape(-1, 1)
         if outputs.dim() != 2 or outputs.shape[0] != y.shape[0]:
             raise InputError(
                 f"outputs and y: got shapes {tuple(outputs.shape)} and {tuple(y.shape)}, expected a row for each label."
             )
+        if not len(y) or not bool(outputs.isfinite().all()):
+            found = f"{int((~outputs.isfinite()).sum())} values that are NaN or infinite" if len(y) else "no rows"
+            raise InputError(f"outputs: got {found}, so there is nothing to score.")
+        if metric == "acc" and bool((y < 0).any()):
+            raise InputError(f"y: row {int((y < 0).nonzero()[0, 0])} is unlabelled (below 0); leave such rows out.")
         if metric == "acc":
             outputs = outputs.argmax(1, keepdim=True)
         elif num_tasks == 1 and outputs.shape[1] == 2:
             outputs = outputs[:, 1:] - outputs[:, :1]
         if outputs.shape[1] != num_tasks:
             raise InputError(f"outputs: got {outputs.shape[1]} columns, expected {num_tasks}, a score for each task.")
-        return float(evaluator.eval({"y_true": y.cpu().numpy(), "y_pred": outputs.cpu().numpy()})[metric])
+        try:
+            return float(evaluator.eval({"y_true": y.cpu().numpy(), "y_pred": outputs.cpu().numpy()})[metric])
+        except (RuntimeError, ValueError) as error:
+            raise InputError(f"outputs and y: OGB's evaluator of {name} says: {error}"[:300]) from error
 
     return evaluate
 
