@@ -58,3 +58,39 @@ def test_code_runs():
     assert len(blocks) == 5
     for block in blocks:
         exec(block, {})
+
+
+@pytest.mark.parametrize(
+    ("dataset", "title"),
+    [
+        ("imdb-binary", "IMDB-BINARY"),
+        ("imdb-multi", "IMDB-MULTI"),
+        ("collab", "COLLAB"),
+        ("reddit-binary", "REDDIT-BINARY"),
+        ("proteins", "PROTEINS"),
+        ("mutag", "MUTAG"),
+    ],
+)
+def test_graph_classification_is_as_recorded(dataset, title):
+    row = next(line for line in README.splitlines() if line.startswith(f"| {title} | ") and "±" in line)
+    cells = row.split(" | ")
+    for cell, name in ((cells[1], "gcn-nested"), (cells[2], "mlp-nested"), (cells[4], "gcn-mean-gin")):
+        accuracy = recorded(f"{dataset}-{name}")["test_accuracy"]
+        assert len(accuracy["per_fold"]) == 10
+        assert cell == f"{100 * accuracy['mean']:.2f} ± {100 * accuracy['std']:.2f}"
+
+
+def test_epochs_of_graph_classification_are_as_recorded():
+    for result in recorded("graph-epochs")["results"]:
+        title, seconds = result["dataset"].upper(), result["epoch_seconds"]
+        row = next(line for line in README.splitlines() if line.startswith(f"| {title} | ") and " x |" in line)
+        assert f"| {seconds['PyG'] / seconds['gcnlab']:.1f} x |" in row
+
+
+def test_images_are_as_recorded():
+    result = recorded("fashion-mnist-grid")
+    assert f"{result['num_parameters']:,} | **{100 * result['test_accuracy']['mean']:.2f}**" in README
+    steps = {name: row["median_ms"] for name, row in recorded("image-layers")["steps"].items()}
+    gcn, pyg = steps["GCNConv on grid.operator"], steps["PyG, GCNConv on a batch of 64 graphs"]
+    assert f"takes {gcn:.1f} ms, Conv2d {steps['Conv2d, channels_last']:.1f} ms" in README
+    assert f"{pyg:.0f} ms ({pyg / gcn:.1f} x)" in README
