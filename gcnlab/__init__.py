@@ -2,12 +2,20 @@
 
 __version__ = "0.1.0"
 
+import os
+
+# torch reads it with its first tensor: arrays of 2 MiB or more in pages of 2 MiB, where the system has them. A page is
+# zeroed when it is first touched, and 4 KiB at a time that takes several times as long as a pass over the array. 0
+# turns it off.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
 from . import image, metrics
 from .collection import GraphBatch, GraphCollection, GraphLoader, batch
 from .data import load
 from .errors import GcnlabError
 from .graph import Graph
 from .layers import GCNConv, RelationalGCNConv, dropout
+from .memory import keep_freed_memory
 from .models import GCN, GraphClassifier, GridGCN, NoStructure
 from .more_layers import APPNP, ChebConv, GATConv, GCN2Conv, GINConv, SAGEConv, SGConv
 from .readout import ClusterPool, Readout, TopKPool
@@ -49,6 +57,7 @@ __all__ = [
     "dropout",
     "fit",
     "image",
+    "keep_freed_memory",
     "load",
     "metrics",
     "predict",

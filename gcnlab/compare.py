@@ -107,6 +107,9 @@ def run_job(job: Job) -> dict[str, Any]:
         "peak_memory_mib": _peak_memory_mib(),
         "training_images": len(images.train_labels),
         "seed": job.seed,
+        "precision": recipe.precision,
+        "threads": torch.get_num_threads(),
+        "history": {name: values[:, 0].tolist() for name, values in history.metrics.items()},
     }
 
 

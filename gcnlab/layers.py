@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from torch_geometric.nn import GCNConv as PyGGCNConv
 
 
+_LARGE, _BLOCK = 1 << 20, 1 << 18  # entries
+_COINS = (torch.arange(256).unsqueeze(1) >> torch.arange(8)) & 1  # [256, 8], the bits of a byte
+
+
 def dropout(x: Features, p: float = 0.5, training: bool = True) -> Features:
     """Zero each entry with probability p and divide the others by 1 - p.
 
@@ -30,8 +34,7 @@ def dropout(x: Features, p: float = 0.5, training: bool = True) -> Features:
         p: a probability between 0 and 1.
         training: otherwise x is returned as it is.
     """
-    if not 0 <= p <= 1:
-        raise InputError(f"p: got {p}, expected a probability between 0 and 1.")
+    _check_probability(p)
     if not training or p == 0:
         return x
     if isinstance(x, SparseMatrix):
@@ -39,11 +42,36 @@ def dropout(x: Features, p: float = 0.5, training: bool = True) -> Features:
     return _dropout(x, p)
 
 
+def _check_probability(p: float) -> None:
+    if not 0 <= p <= 1:
+        raise InputError(f"p: got {p}, expected a probability between 0 and 1.")
+
+
+def relu_dropout(h: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+    """dropout(relu(h)), what stands between two layers.
+
+    Of a large array on a CPU both are one pass, and the derivative is one too: it is read off the result, which is zero
+    where either of the two is.
+    """
+    _check_probability(p)
+    if training and 0 < p < 1 and _is_large(h):
+        return _ReluDropout.apply(h, p)
+    h = h.relu()
+    return _dropout(h, p) if training and p else h
+
+
+def _is_large(x: Tensor) -> bool:
+    eager = not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())
+    return x.device.type == "cpu" and eager and x.numel() >= _LARGE
+
+
 def _dropout(x: Tensor, p: float) -> Tensor:
     if p == 1:
         return x * 0
     if x.device.type != "cpu" or torch.compiler.is_compiling():  # both have a fused kernel
         return F.dropout(x, p)
+    if _is_large(x) and not (x.requires_grad and torch.is_grad_enabled()):
+        return _drop(x, p, relu=False)
     lanes, levels = (torch.int8, 256) if (p * 256).is_integer() else (torch.int16, 65536)
     dropped = min(round(p * levels), levels - 1)  # this many of the `levels` values of a lane
     per_word = 8 if levels == 256 else 4
@@ -52,6 +80,58 @@ def _dropout(x: Tensor, p: float) -> Tensor:
     coins = _ViewAs.apply(words, lanes) if transformed else words.view(lanes)
     keep = coins[: x.numel()] >= dropped - levels // 2
     return x * keep.view(x.shape).to(x.dtype).mul_(levels / (levels - dropped))
+
+
+def _drop(x: Tensor, p: float, relu: bool) -> Tensor:
+    """Dropout of a large array, block by block, so that a block meets its coins in the cache."""
+    out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    table = _COINS.to(x.dtype) * _scale(p)
+    for block, target in zip(x.contiguous().view(-1).split(_BLOCK), out.view(-1).split(_BLOCK), strict=True):
+        coins = _random_bits(-(-len(block) // 64), 1 - p).view(torch.uint8)
+        factors = table.index_select(0, coins.int()).view(-1)[: len(block)]
+        torch.mul(block.relu() if relu else block, factors, out=target)
+    return out
+
+
+def _random_bits(num_words: int, p: float) -> Tensor:
+    """int64 words, each bit of which is 1 with probability p, rounded to 16 binary digits but not to 0.
+
+    p = 0.b_1 b_2 ... in binary is (b_1 + 0.b_2 ...) / 2: a fair coin or-ed with bits of probability 0.b_2 ... where b_1
+    is 1, and-ed with them where it is 0.
+    """
+    digits = _in_65536ths(p)
+    bits = None
+    for place in range(16):
+        digit = digits >> place & 1
+        if bits is None and not digit:
+            continue
+        coin = torch.randint(-(2**63), 2**63 - 1, (num_words,))
+        bits = coin if bits is None else coin.bitwise_or_(bits) if digit else coin.bitwise_and_(bits)
+    return bits if bits is not None else torch.full((num_words,), -1)
+
+
+def _in_65536ths(p: float) -> int:
+    return max(round(p * 65536), 1)
+
+
+def _scale(p: float) -> float:
+    return 65536 / _in_65536ths(1 - p)
+
+
+class _ReluDropout(torch.autograd.Function):
+    @staticmethod
+    def forward(h: Tensor, p: float) -> Tensor:
+        return _drop(h, p, relu=True)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(output)
+        ctx.scale = _scale(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        (out,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(g, out, 0.0).mul_(ctx.scale), None
 
 
 class _ViewAs(torch.autograd.Function):
@@ -84,8 +164,7 @@ def linear(x: Features, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     costs a GCN on 28x28 images up to twice the time (benchmarks/image_layers.py).
     """
     if isinstance(x, SparseMatrix) or x.dim() == 2:
-        out = x @ weight
-        return out if bias is None else out + bias
+        return _plus(x @ weight, bias)
     by_node = not x.is_contiguous()
     rows = x.movedim(1, 0) if by_node else x
     # below 8 channels the product is the faster, and of no nodes there is no convolution
@@ -95,6 +174,13 @@ def linear(x: Features, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     else:
         out = F.linear(rows, weight.t(), bias)
     return out.movedim(0, 1) if by_node else out
+
+
+def _plus(h: Tensor, bias: Tensor | None) -> Tensor:
+    """h + b, in the place of a large h that was made for it."""
+    if bias is None:
+        return h
+    return h.add_(bias) if _is_large(h) and h.dtype == bias.dtype else h + bias
 
 
 class GCNConv(nn.Module):
@@ -136,10 +222,11 @@ class GCNConv(nn.Module):
 
     def forward(self, x: Features, a_hat: Any) -> Tensor:
         check_operands(x, a_hat, self.in_channels, self.weight)
-        if isinstance(x, Tensor) and self.in_channels <= self.out_channels:  # (Â H) W: Â moves fewer columns
+        # (Â H) W, where Â moves fewer columns; where as many, Â (H W) keeps one array less for the derivatives
+        first = self.in_channels < self.out_channels + (not getattr(x, "requires_grad", False))
+        if isinstance(x, Tensor) and first:
             return linear(a_hat @ x, self.weight, self.bias)
-        h = a_hat @ linear(x, self.weight)
-        return h if self.bias is None else h + self.bias
+        return _plus(a_hat @ linear(x, self.weight), self.bias)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}" + ("" if self.bias is not None else ", bias=False")

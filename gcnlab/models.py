@@ -14,7 +14,7 @@ from .checkpoint import check_state, read_checkpoint
 from .errors import CheckpointMismatchError, InputError
 from .graph import Features
 from .image import Grid, coarsen, with_coordinates
-from .layers import GCNConv, RelationalGCNConv, dropout, glorot_uniform
+from .layers import GCNConv, RelationalGCNConv, dropout, glorot_uniform, relu_dropout
 from .readout import Readout
 from .sparse import SparseMatrix
 
@@ -66,13 +66,15 @@ class GCN(nn.Module):
         operators = a_hat if isinstance(a_hat, Sequence) else [a_hat] * self.num_layers
         if len(operators) != self.num_layers:
             raise InputError(f"a_hat: got {len(operators)} matrices for {self.num_layers} layers.")
-        h: Any = x
+        h: Any = dropout(x, self.dropout, self.training)
         embeddings = []
         for i, layer in enumerate(self.layers):
-            h = layer(dropout(h, self.dropout, self.training), operators[i])
-            if i < self.num_layers - 1:
+            h = layer(h, operators[i])
+            if hidden and i < self.num_layers - 1:
                 h = h.relu()
                 embeddings.append(h)
+            if i < self.num_layers - 1:
+                h = relu_dropout(h, self.dropout, self.training)
         return (h, embeddings) if hidden else h
 
 

@@ -217,7 +217,7 @@ _BEST_CNN = {("fashion-mnist", "holdout"): (0.9237, "the tutorials' best CNN, 5,
 for _recipe in (
     image_recipes.grid_recipe("fashion-mnist-grid", (32, 48, 56), published=_BEST_CNN),
     image_recipes.grid_recipe(
-        "fashion-mnist-grid-large", (32, 64, 96), num_layers=(2, 3, 2), epochs=40, published=_BEST_CNN
+        "fashion-mnist-grid-large", (32, 64, 96), num_layers=(2, 2, 3), epochs=50, published=_BEST_CNN
     ),
 ):
     RECIPES[_recipe.name] = _recipe

@@ -28,6 +28,7 @@ from .collection import GraphBatch, GraphCollection, GraphLoader
 from .errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
 from .files import check_target, remove_stale_temporaries
 from .graph import Graph, check_features_finite
+from .memory import keep_freed_memory
 from .signals import Signals
 from .sparse import check_count
 
@@ -427,7 +428,7 @@ def fit(
                 f"model: got {type(model).__name__}, expected a module; pass seeds=n to train a function's."
             )
         torch.manual_seed(seed)
-        with _progress_bar(progress, epochs) as bar:
+        with keep_freed_memory(), _progress_bar(progress, epochs) as bar:
             history = _train([model], [seed], source, bar, **options)
         model.load_state_dict(history.state(0))
         return history
@@ -450,7 +451,7 @@ def fit(
             f"checkpoint: got {len(seeds)} seeds, but one stack of at most {size} can be saved and resumed."
         )
     parts = []
-    with _progress_bar(progress, epochs * len(groups)) as bar:
+    with keep_freed_memory(), _progress_bar(progress, epochs * len(groups)) as bar:
         for group in groups:
             models = []
             for s in group:

@@ -13,7 +13,7 @@ from torch.func import vmap
 
 from gcnlab import GCNConv, Graph, SparseMatrix, dropout
 from gcnlab.errors import InputError
-from gcnlab.layers import glorot_uniform
+from gcnlab.layers import glorot_uniform, relu_dropout
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -383,3 +383,72 @@ def test_dropout_under_compile():
         out = torch.compile(lambda x: dropout(x, 0.3), fullgraph=True, backend="aot_eager")(x)
     assert abs(float((out != 0).double().mean()) - 0.7) < 4 * math.sqrt(0.21 / x.numel())
     assert_close(out[out != 0], torch.full_like(out[out != 0], 1 / 0.7), 1e-6)
+
+
+# -- dropout of large arrays, and with the relu before it --------------------------------------------------------------
+
+LARGE = 2**20 + 7  # entries: more than four blocks, and no multiple of a word's bits
+
+
+@pytest.mark.parametrize("p", [1e-6, 0.1, 0.25, 0.3, 0.5, 0.75, 0.9])
+@pytest.mark.parametrize("drop", [dropout, relu_dropout])
+def test_large_dropout_rate_scale_and_independence(drop, p):
+    torch.manual_seed(0)
+    x = torch.rand(LARGE, dtype=torch.float64) + 1
+    out = drop(x, p)
+    keep = out != 0
+    kept = max(round((1 - p) * 65536), 1)
+    assert_close(out[keep], x[keep] * 65536 / kept, 1e-12)
+    assert abs(float(keep.double().mean()) - kept / 65536) < 4.5 * math.sqrt(p * (1 - p) / LARGE) + 1e-9
+    if p == 1e-6:
+        return
+    for step in (1, 2, 7, 8, 63, 64, 2**18):  # neighbours in a byte, a word, and places of two blocks
+        a, b = keep[:-step].double(), keep[step:].double()
+        assert abs(float(torch.corrcoef(torch.stack([a, b]))[0, 1])) < 5 / math.sqrt(LARGE), step
+    bits = keep[: LARGE // 64 * 64].view(-1, 64).double().mean(0)  # every bit of a word on its own
+    assert float((bits - kept / 65536).abs().max()) < 5 * math.sqrt(p * (1 - p) / (LARGE // 64))
+
+
+@pytest.mark.parametrize("p", [0.3, 0.5])
+@pytest.mark.parametrize("shape", [(7,), (LARGE,), (1025, 1031)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_relu_dropout_and_its_derivative(shape, dtype, p):
+    torch.manual_seed(0)
+    h = torch.randn(shape).to(dtype)
+    h.view(-1)[:3] = torch.tensor([0.0, -0.0, 2.0])
+    before, g = h.clone(), torch.randn(shape).to(dtype)
+    h.requires_grad_()
+    out = relu_dropout(h, p)
+    assert (out.shape, out.dtype) == (h.shape, dtype)
+    assert torch.equal(h, before)
+    assert not bool(out[h <= 0].any())
+    kept = out > 0
+    assert abs(float(kept.sum() / (h > 0).sum()) - (1 - p)) < (0.8 if len(out) == 7 else 0.01)
+    tolerance = 0.02 if dtype == torch.bfloat16 else 1e-4
+    assert_close(out[kept], h[kept].detach() / (1 - p), tolerance)
+    assert_close(torch.autograd.grad(out, h, g)[0], torch.where(kept, g / (1 - p), 0), tolerance)
+    torch.manual_seed(1)
+    first = relu_dropout(h, p)
+    torch.manual_seed(1)
+    assert torch.equal(relu_dropout(h, p), first)
+    assert torch.equal(relu_dropout(h, p, training=False), h.relu())
+    assert torch.equal(relu_dropout(h, 0.0), h.relu())
+    assert not bool(relu_dropout(h, 1.0).any())
+
+
+def test_relu_dropout_of_a_large_view_and_of_a_bad_p():
+    h = torch.rand(1031, 1025).T + 1
+    torch.manual_seed(0)
+    found = relu_dropout(h)
+    torch.manual_seed(0)
+    assert torch.equal(found, relu_dropout(h.contiguous()))
+    with pytest.raises(InputError, match=r"p: got 1\.5, expected a probability"):
+        relu_dropout(h, 1.5)
+
+
+def test_second_derivatives_of_large_relu_dropout():
+    h = torch.randn(LARGE, dtype=torch.float64, requires_grad=True)
+    g = torch.randn(LARGE, dtype=torch.float64, requires_grad=True)
+    out = relu_dropout(h)
+    (grad,) = torch.autograd.grad(out, h, g, create_graph=True)
+    assert_close(torch.autograd.grad(grad.sum(), g)[0], 2.0 * (out > 0), 1e-12)

@@ -79,6 +79,7 @@ def test_dropout_acts_on_the_input_of_every_layer(monkeypatch, num_layers, train
         return h * 2
 
     monkeypatch.setattr(models, "dropout", record)
+    monkeypatch.setattr(models, "relu_dropout", lambda h, *options: record(h.relu(), *options))
     model, x, operator = (
         gcn(F, H, C, num_layers, dropout=0.3).train(training),
         features(7),
