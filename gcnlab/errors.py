@@ -34,6 +34,10 @@ class InputIndexError(InputError, IndexError):
     """An index is outside of what it counts."""
 
 
+class MemoryLimitError(GcnlabError, MemoryError):
+    """What is asked for does not fit in the memory that is free; nothing was allocated."""
+
+
 class DatasetNotFoundError(GcnlabError, OSError):
     """A data set is neither on disk nor reachable, or a name is unknown; the message says which file to put where."""
 

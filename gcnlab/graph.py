@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .errors import InputError, InputTypeError
+from .memory import estimate_step
 from .sparse import SparseMatrix, as_tensor, check_count
 
 if TYPE_CHECKING:
@@ -572,6 +573,23 @@ class Graph:
             operators.insert(0, block.select_cols(rows))
         x = self.x.select_rows(rows) if isinstance(self.x, SparseMatrix) else self.x[rows]
         return ReceptiveField(x, operators, wanted)
+
+    def estimate_memory(self, model: nn.Module) -> int:
+        """Bytes of tensors that a training step on the whole graph holds at its peak, before anything is allocated.
+
+        X, A, Â and the transpose, weights, gradients, Adam's two averages, and what the operators make in between; the
+        process itself (Python, torch: a quarter of a GiB) comes on top. The step is run in shapes alone.
+
+        Args:
+            model: called as model(x, a_hat).
+
+        >>> from gcnlab import GCN, Graph
+        >>> graph = Graph.from_edges([[0, 1], [1, 0]], num_nodes=1000, x=torch.ones(1000, 100))
+        >>> f"{graph.estimate_memory(GCN(100, 16, 5)) / 2**20:.1f} MiB"
+        '1.1 MiB'
+        """
+        a, derived = self.adjacency, self.a_hat
+        return estimate_step(model, self.x, derived) + sum(part.nbytes for part in (a.rowptr, a.col, a.value))
 
     # -- into other forms ---------------------------------------------------------------------------------------------
 

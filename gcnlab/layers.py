@@ -62,16 +62,16 @@ def relu_dropout(h: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
 
 def _is_large(x: Tensor) -> bool:
     eager = not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())
-    return x.device.type == "cpu" and eager and x.numel() >= _LARGE
+    return x.device.type in ("cpu", "meta") and eager and x.numel() >= _LARGE
 
 
 def _dropout(x: Tensor, p: float) -> Tensor:
     if p == 1:
         return x * 0
-    if x.device.type != "cpu" or torch.compiler.is_compiling():  # both have a fused kernel
-        return F.dropout(x, p)
     if _is_large(x) and not (x.requires_grad and torch.is_grad_enabled()):
         return _drop(x, p, relu=False)
+    if x.device.type != "cpu" or torch.compiler.is_compiling():  # both have a fused kernel
+        return F.dropout(x, p)
     lanes, levels = (torch.int8, 256) if (p * 256).is_integer() else (torch.int16, 65536)
     dropped = min(round(p * levels), levels - 1)  # this many of the `levels` values of a lane
     per_word = 8 if levels == 256 else 4
@@ -85,6 +85,8 @@ def _dropout(x: Tensor, p: float) -> Tensor:
 def _drop(x: Tensor, p: float, relu: bool) -> Tensor:
     """Dropout of a large array, block by block, so that a block meets its coins in the cache."""
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    if x.device.type == "meta":
+        return out
     table = _COINS.to(x.dtype) * _scale(p)
     for block, target in zip(x.contiguous().view(-1).split(_BLOCK), out.view(-1).split(_BLOCK), strict=True):
         coins = _random_bits(-(-len(block) // 64), 1 - p).view(torch.uint8)
@@ -417,7 +419,8 @@ def check_operands(x: Any, a_hat: Any, in_channels: int, weight: Tensor, name: s
         raise InputError(
             f"{name}: a torch sparse tensor takes x [num_nodes, C] alone; SparseMatrix.from_torch({name}) takes a batch."
         )
-    is_autocast = torch.is_autocast_enabled(weight.device.type)
+    device = weight.device.type  # of "meta" tensors, which torch does not ask for, there is none
+    is_autocast = device != "meta" and torch.is_autocast_enabled(device)
     if x.dtype != weight.dtype and not is_autocast:
         raise InputError(
             f"x: got {x.dtype}, but the layer has {weight.dtype}; convert x or the layer: x.to({weight.dtype}), "

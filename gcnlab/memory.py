@@ -1,12 +1,22 @@
-"""Memory of a training: how it is taken from the system, and what is kept for the next step."""
+"""Memory of a training: what it will take, whether that is there, and what is kept for the next step."""
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import os
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter, tree_map
+
+from .errors import MemoryLimitError
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # options of mallopt(3)
 
@@ -35,3 +45,87 @@ def keep_freed_memory() -> Iterator[None]:
         libc.mallopt(_MMAP_THRESHOLD, 32 << 20)
         libc.mallopt(_TRIM_THRESHOLD, 64 << 20)
         libc.malloc_trim(0)
+
+
+def available_memory() -> int | None:
+    """Bytes that this process may still take: what the system has free, or less where a limit says so. None: unknown."""
+    free = []
+    meminfo, cgroup = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+    if meminfo.exists():
+        free.append(int(meminfo.read_text().split("MemAvailable:")[1].split()[0]) << 10)
+        if (limit := _number(cgroup / "memory.max")) is not None:
+            free.append(limit - (_number(cgroup / "memory.current") or 0))
+        import resource
+
+        used = [int(pages) * resource.getpagesize() for pages in Path("/proc/self/statm").read_text().split()]
+        for which, taken in ((resource.RLIMIT_AS, used[0]), (resource.RLIMIT_DATA, used[5])):
+            if (limit := resource.getrlimit(which)[0]) != resource.RLIM_INFINITY:
+                free.append(limit - taken)
+    return max(min(free), 0) if free else None
+
+
+def _number(path: Path) -> int | None:
+    text = path.read_text().strip() if path.exists() else ""
+    return int(text) if text.isdigit() else None  # "max" where there is no limit
+
+
+def check_fits(argument: str, what: str, num_bytes: int, share: float, remedy: str) -> None:
+    """Raise MemoryLimitError if `num_bytes` are more than this share of the memory that is free."""
+    free = available_memory()
+    if free is not None and num_bytes > share * free:
+        raise MemoryLimitError(
+            f"{argument}: {what} needs {num_bytes / 2**30:,.2f} GiB, and {free / 2**30:,.2f} GiB are free, of which it "
+            f"may take {100 * share:.0f} %; {remedy}"
+        )
+
+
+def estimate_step(model: nn.Module, *arguments: Any) -> int:
+    """Bytes that one training step of the model holds at its peak: its arguments, weights, gradients, Adam, the rest.
+
+    The step runs on torch's "meta" tensors, which have shapes but no memory, and what each operator makes is counted
+    until it is freed. What an operator allocates for itself inside is not seen.
+    """
+
+    def to_meta(value: Any) -> Any:
+        return value.to("meta") if hasattr(value, "to") else value
+
+    model = copy.deepcopy(model).to("meta").train()
+    inputs = [tree_map(to_meta, a) if isinstance(a, (list, tuple)) else to_meta(a) for a in arguments]
+    counter = _Counter()
+    for tensor in tree_iter([inputs, list(model.parameters()), list(model.buffers())]):
+        if isinstance(tensor, Tensor):
+            counter.add(tensor)
+    adam = 2 * sum(p.nbytes for p in model.parameters() if p.requires_grad)
+    with counter, torch.enable_grad():
+        model(*inputs).float().sum().backward()
+    return counter.peak + adam
+
+
+class _Counter(TorchDispatchMode):
+    """Bytes of the storages that are alive, and the most there were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self.known: dict[int, Any] = {}
+
+    def add(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self.known:
+            return
+        size = storage.nbytes()
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        self.known[key] = weakref.finalize(storage, self._remove, key, size)
+
+    def _remove(self, key: int, size: int) -> None:
+        del self.known[key]
+        self.now -= size
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_iter(out):
+            if isinstance(tensor, Tensor):
+                self.add(tensor)
+        return out

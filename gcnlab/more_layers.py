@@ -405,17 +405,33 @@ class GATConv(nn.Module):
         """sum_j α_ij W h_j of all heads side by side, [num_nodes, num_heads * out_channels]."""
         # One head at a time: its [nnz] scores are gathered and scattered as vectors, several times faster than as
         # rows of a [nnz, num_heads] matrix, and only one head's are in the making.
-        heads = zip(xw.split(self.out_channels, -1), self.source, self.target, strict=True)
-        return torch.cat([self._attend(h, h @ source, h @ target, pattern) for h, source, target in heads], -1)
-
-    def _attend(self, h: Tensor, source: Tensor, target: Tensor, pattern: SparseMatrix) -> Tensor:
-        wide = torch.promote_types(h.dtype, torch.float32)
-        source, target, row = source.to(wide), target.to(wide), pattern.row
-        score = F.leaky_relu(target[row] + source[pattern.col], self.negative_slope)
+        wide = torch.promote_types(xw.dtype, torch.float32)
+        heads = xw.split(self.out_channels, -1)
+        sources = [(h @ a).to(wide) for h, a in zip(heads, self.source, strict=True)]
+        targets = [(h @ a).to(wide) for h, a in zip(heads, self.target, strict=True)]
         # The softmax of a row does not change with what is subtracted from its scores, and its largest score, which
         # keeps exp from overflowing, needs no pass over them: leaky_relu is monotone.
         with torch.no_grad():
-            largest = F.leaky_relu(target + neighbour_max(source.unsqueeze(1), pattern).squeeze(1), self.negative_slope)
+            most = neighbour_max(torch.stack(sources, -1), pattern).unbind(-1)
+            largest = [F.leaky_relu(t + m, self.negative_slope) for t, m in zip(targets, most, strict=True)]
+        row, col = pattern.row, pattern.col.long()
+        attended = [
+            self._attend(*head, pattern, row, col) for head in zip(heads, sources, targets, largest, strict=True)
+        ]
+        return torch.cat(attended, -1)
+
+    def _attend(
+        self,
+        h: Tensor,
+        source: Tensor,
+        target: Tensor,
+        largest: Tensor,
+        pattern: SparseMatrix,
+        row: Tensor,
+        col: Tensor,
+    ) -> Tensor:
+        # index_select's derivative is several times as fast as that of [row]
+        score = F.leaky_relu(target.index_select(0, row) + source.index_select(0, col), self.negative_slope)
         weight = (score - largest[row]).exp()
         # Divided by their sum after the product: a pass over the nodes instead of the entries.
         total = torch.zeros_like(target).index_add(0, row, weight) + (pattern.rowptr.diff() == 0)

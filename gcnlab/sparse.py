@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError, InputTypeError
+from .memory import check_fits
 
 if TYPE_CHECKING:
     import numpy
@@ -681,7 +682,14 @@ class SparseMatrix:
         return other
 
     def to_dense(self) -> Tensor:
-        """The dense tensor [num_rows, num_cols]."""
+        """The dense tensor [num_rows, num_cols].
+
+        Raises MemoryLimitError where it would take more than half of the memory that is free.
+        """
+        num_bytes = self.shape[0] * self.shape[1] * self.value.element_size()
+        if num_bytes >= 1 << 28 and self.device.type == "cpu":
+            what = f"a dense matrix of {self.shape[0]:,} x {self.shape[1]:,}"
+            check_fits("to_dense", what, num_bytes, 0.5, "the SparseMatrix itself multiplies: S @ x.")
         out = torch.zeros(self.shape, dtype=self.dtype, device=self.device)
         return out.index_put((self.row, self.col.long()), self.value)
 

@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._pytree import tree_iter
 
 from . import checkpoint as ckpt
 from .collection import GraphBatch, GraphCollection, GraphLoader
 from .errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
 from .files import check_target, remove_stale_temporaries
 from .graph import Graph, check_features_finite
-from .memory import keep_freed_memory
+from .memory import check_fits, estimate_step, keep_freed_memory
 from .signals import Signals
 from .sparse import check_count
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import pandas
 
 METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+LARGE_GRAPH = 100_000  # nodes, from which on fit asks whether a step fits in memory
 EVALUATION_BATCH = 50  # images; of 500, each array is one that malloc takes anew from the system, at twice the time
 LOSSES = ("cross-entropy", "binary", "mse", "mae")
 
@@ -567,6 +569,15 @@ class _NodeData:
             else:
                 part = graph.receptive_field(rows, num_layers)
                 batch = _Batch((part.x, part.a_hat), None, self.y[rows])
+            if split == "train" and batch.arguments[0].shape[0] >= LARGE_GRAPH and graph.device.type == "cpu":
+                there = sum(
+                    t.nbytes for t in tree_iter((batch.arguments, list(model.parameters()))) if isinstance(t, Tensor)
+                )
+                check_fits(
+                    "graph", f"a training step on {batch.arguments[0].shape[0]:,} nodes",
+                    estimate_step(model, *batch.arguments) - there, 0.9,
+                    "fewer hidden_channels or layers need less, and so does a graph in bfloat16.",
+                )  # fmt: skip
             self._parts[key] = [batch]
         return self._parts[key]
 
