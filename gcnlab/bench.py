@@ -11,13 +11,61 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .graph import Graph
+from .graph import Features, Graph
 from .models import GCN
 from .recipes import find_node_recipe
 from .sparse import SparseMatrix
 
 HIDDEN = 16
 BLOCK = 10
+
+
+def floor(model: GCN, x: Features, a_hat: SparseMatrix) -> dict[str, float]:
+    """What an epoch of a GCN on the whole graph needs at least on this machine: its roofline.
+
+    Counted: the multiplications and additions of the dense products, and the bytes that the products with Â, the
+    activations and dropouts read and write, each array once an operation. Measured here and now: the rate of a dense
+    product and of a copy, on arrays of the size that the model makes. The floor is the sum of the quotients; calls,
+    the optimizer and what the caches save are not in it.
+
+    Returns:
+        flops, bytes, flops_per_second, bytes_per_second, seconds.
+    """
+    flops = moved = 0
+    num_rows, entries = a_hat.shape[0], a_hat.nnz
+    layers: Any = model.layers
+    for i, layer in enumerate(layers):
+        fan_in, fan_out = layer.in_channels, layer.out_channels
+        is_first = i == 0
+        stored = x.nnz if isinstance(x, SparseMatrix) and is_first else num_rows * fan_in
+        # H W and its two derivatives, of which X needs none
+        flops += 2 * stored * fan_out * (2 if is_first else 3)
+        width = fan_out if isinstance(x, SparseMatrix) and is_first else min(fan_in, fan_out)
+        # Â and its transpose: an index, a value and a row of H for each entry, a row of the result for each node
+        moved += (4 * entries * (2 + width) + 4 * num_rows * width) * (1 if is_first and width == fan_in else 2)
+        moved += 4 * stored * 2  # dropout of the layer's input reads and writes it
+        if not is_first:
+            moved += 4 * stored * 3  # the derivative of relu and dropout reads two arrays and writes one
+    shape = num_rows, max(layer.out_channels for layer in layers)
+    a, out, w = torch.randn(shape), torch.empty(shape), torch.randn(shape[1], shape[1])
+    flops_per_second = 2 * a.numel() * shape[1] / _fastest(lambda: torch.mm(a, w, out=out))
+    bytes_per_second = 2 * a.nbytes / _fastest(lambda: out.copy_(a))
+    return {
+        "flops": flops,
+        "bytes": moved,
+        "flops_per_second": flops_per_second,
+        "bytes_per_second": bytes_per_second,
+        "seconds": flops / flops_per_second + moved / bytes_per_second,
+    }
+
+
+def _fastest(side: Callable[[], Any], repeats: int = 9) -> float:
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        side()
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
 def epoch_times(
@@ -64,7 +112,15 @@ def epoch_times(
     )
     for name, seconds in median.items():
         say(f"{name:<24} {1000 * seconds:9.2f} ms {seconds / ours:8.1f} x")
+    assert graph.x is not None
+    least = floor(GCN(graph.num_features, HIDDEN, graph.num_classes), graph.x, graph.a_hat)
+    say(
+        f"the whole graph's floor  {1000 * least['seconds']:9.2f} ms: {least['flops'] / 1e6:,.0f} million operations at "
+        f"{least['flops_per_second'] / 1e9:,.0f} GFLOP/s and {least['bytes'] / 1e6:,.0f} MB at "
+        f"{least['bytes_per_second'] / 1e9:,.1f} GB/s, both measured here"
+    )
     return {
+        "floor": least,
         "dataset": dataset,
         "epochs": len(times["PyG, CSR"]),
         "threads": torch.get_num_threads(),
