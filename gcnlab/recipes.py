@@ -346,9 +346,7 @@ def _run_nodes(
     """The result, and the names of the files written beside it."""
     say(f"protocol {protocol}: {PROTOCOLS[protocol]}; {SELECTION}")
     if device == "cuda":
-        say(
-            "on a GPU a seed repeats to the bit only in torch's deterministic mode (torch.use_deterministic_algorithms)"
-        )
+        say("on a GPU a seed repeats to the bit only in a script of your own, with fit(..., deterministic=True)")
     seed_groups = [[seed] for seed in range(num_seeds)] if protocol == "random" else [list(range(num_seeds))]
     parts: list[History] = []
     test: list[dict[str, Any]] = []

@@ -12,6 +12,7 @@ give the derivatives and the rules of torch.func.vmap.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import scipy.sparse
 
 _INT32_MAX, _INT64_MAX = 2**31 - 1, 2**63 - 1
+_USES_TRITON = os.environ.get("GCNLAB_TRITON") == "1"  # triton_spmm.py
 _HAS_FBGEMM = "fbgemm" in torch.backends.quantized.supported_engines
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -72,6 +74,10 @@ def _spmm(rowptr: Tensor, col: Tensor, value: Tensor, x: Tensor) -> Tensor:
         # torch: about as fast as MKL's up to 16 columns, 2 to 4 times from 64 on, and 1.6 to 4 times ATen's
         # (benchmarks/kernels.py). It checks `col` and sums in float32.
         return torch.embedding_bag(x, col, rowptr, False, 0, False, value, True)[0]
+    if x.device.type == "cuda" and _USES_TRITON:
+        from .triton_spmm import spmm
+
+        return spmm(rowptr, col, value, x)
     if x.device.type == "cpu" and x.dtype in (torch.bfloat16, torch.float16):  # which MKL does not have
         return _spmm(rowptr, col, value.float(), x.float()).to(x.dtype)
     return _csr(rowptr, col, value, x.shape[0]) @ x

@@ -313,6 +313,7 @@ def fit(
     seeds_at_once: int = 20,
     progress: bool | None = None,
     check_finite: bool = True,
+    deterministic: bool = False,
 ) -> History:
     """Train a model of the nodes of one graph, of many graphs, or of images: classes, several labels each, or numbers.
 
@@ -321,8 +322,8 @@ def fit(
     labelled nodes; of many graphs, one that says `merges_nodes = True` (as `GraphClassifier` does) computes alike nodes
     once (`GraphCollection.merged`): same numbers, fewer rows.
 
-    With the same seeds, versions and number of threads, a training on a CPU repeats to the bit; on a GPU that can be
-    had under `torch.use_deterministic_algorithms(True)` alone.
+    With the same seeds, versions and number of threads, a training on a CPU repeats to the bit; on a GPU with
+    deterministic=True alone.
 
     Args:
         model: a module called as `model(x, a_hat)`, for many graphs as `model(x, a_hat, batch)`, for images as
@@ -367,6 +368,8 @@ def fit(
         seeds_at_once: seeds in one stack; 1 for a model that torch.func.vmap cannot run.
         progress: show a progress bar on stderr while training; by default where stderr is a terminal.
         check_finite: refuse NaN and infinities in x.
+        deterministic: train under `torch.use_deterministic_algorithms(True)`, which on a GPU takes slower algorithms and
+            raises where there is none; CUDA wants CUBLAS_WORKSPACE_CONFIG=:4096:8 in the environment for it.
 
     Raises:
         NonFiniteError: a loss or gradient is NaN or infinite; training stops at that step, nothing is reported, and
@@ -430,7 +433,7 @@ def fit(
                 f"model: got {type(model).__name__}, expected a module; pass seeds=n to train a function's."
             )
         torch.manual_seed(seed)
-        with keep_freed_memory(), _progress_bar(progress, epochs) as bar:
+        with keep_freed_memory(), _determinism(deterministic), _progress_bar(progress, epochs) as bar:
             history = _train([model], [seed], source, bar, **options)
         model.load_state_dict(history.state(0))
         return history
@@ -453,7 +456,7 @@ def fit(
             f"checkpoint: got {len(seeds)} seeds, but one stack of at most {size} can be saved and resumed."
         )
     parts = []
-    with keep_freed_memory(), _progress_bar(progress, epochs * len(groups)) as bar:
+    with keep_freed_memory(), _determinism(deterministic), _progress_bar(progress, epochs * len(groups)) as bar:
         for group in groups:
             models = []
             for s in group:
@@ -463,6 +466,17 @@ def fit(
                     raise InputError("model: the function gave one module twice; it must make a new one at each call.")
             parts.append(_train(models, group, source, bar, **options))
     return History.join(parts)
+
+
+@contextmanager
+def _determinism(wanted: bool) -> Iterator[None]:
+    """torch's deterministic mode where it is wanted; else whichever mode it is in."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(wanted or before[0], warn_only=before[1] and not wanted)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 class _Batch(NamedTuple):

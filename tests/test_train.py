@@ -11,6 +11,7 @@ from torch import nn
 import gcnlab
 from gcnlab import GCN, Graph
 from gcnlab import train as train_module
+from gcnlab.data.synthetic import power_law_edges
 from gcnlab.errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
 from gcnlab.files import read_arrays
 from gcnlab.layers import GCNConv
@@ -377,6 +378,49 @@ for seeds, name in (([3], "alone"), ([3, 8], "together")):
     arrays |= {f"{name} {key}": value for key, value in {**history.metrics, **history.states}.items()}
 write_arrays(sys.argv[3], {}, arrays)
 """
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_large_graph_repeats_to_the_bit(threads):
+    """Large enough for the dropout of large arrays, and for several threads in every product."""
+    num_nodes = 20_000
+    mask = torch.ones(num_nodes, dtype=torch.bool)
+    edges = power_law_edges(num_nodes, 100_000)
+    x = torch.randn(num_nodes, 64, generator=torch.Generator().manual_seed(0))
+    graph = Graph.from_edges(edges, num_nodes, x=x, y=edges[0, :num_nodes] % 5, train_mask=mask)
+    torch.set_num_threads(threads)
+    try:
+        found = []
+        for _ in range(2):
+            torch.manual_seed(0)
+            model = GCN(64, 64, 5, num_layers=3)
+            fit(model, graph, epochs=3, select="last", deterministic=True)
+            found.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    finally:
+        torch.set_num_threads(1)
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("before", [(False, False), (True, False), (True, True)])
+def test_the_deterministic_mode_is_as_before_afterwards(before):
+    modes = []
+
+    class Look(Callback):
+        def after_epoch(self, epoch, metrics):
+            now = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+            modes.append(now)
+
+    enabled, warn_only = before
+    torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+    try:
+        for wanted in (False, True):
+            fit(GCN(NUM_FEATURES, HIDDEN, NUM_CLASSES), planted_partition(), epochs=1, callbacks=[Look()],
+                deterministic=wanted)  # fmt: skip
+            now = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+            assert now == before
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert modes == [before, (True, False)]
 
 
 def test_the_same_seed_repeats_to_the_bit_in_other_processes(tmp_path):
