@@ -414,6 +414,16 @@ def test_mirrored_images_are_averaged_where_the_set_allows_it(small_set):
     torch.testing.assert_close(image_recipes.predict_test(recipe, model, small_set).exp(), plain)
 
 
+def test_a_probability_too_small_for_a_float_is_no_infinity(small_set):
+    class Sure(torch.nn.Module):
+        def forward(self, x, grid):
+            return torch.tensor([[300.0, 0.0, -300.0]]).expand(len(x), 3)
+
+    recipe = image_recipes.grid_recipe("tiny", (4,))
+    scores = image_recipes.predict_test(recipe, Sure(), small_set)
+    assert scores[0].tolist() == [0.0, -300.0, -600.0]
+
+
 # -- comparison ---------------------------------------------------------------------------------------------------------
 
 
