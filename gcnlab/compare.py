@@ -24,6 +24,7 @@ from .data import ImageSet, load
 from .errors import InputError, did_you_mean
 from .files import atomic_write, check_target, write_json
 from .image_recipes import ImageRecipe, baseline_recipe, grid_recipe
+from .train import History
 
 QUICK = (10_000, 2)  # training images and epochs
 
@@ -132,7 +133,8 @@ def compare(
         epochs: of every model; by default each one's own.
         quick: at most 10,000 training images, and 2 epochs: a look, not a figure.
         root: data root.
-        out: a folder for results.jsonl (read first, and added to), comparison.md, comparison.json and comparison.png.
+        out: a folder for results.jsonl (read first, and added to), comparison.md, comparison.json, comparison.png, and the
+            curves of each model that has validation images.
         threads: CPU threads of each.
         say: told of each finished model.
     """
@@ -174,7 +176,17 @@ def compare(
             file.write(markdown(rows).encode())
         subset = f", a subset of {rows[0]['training_images']:,} training images" if quick else ""
         plot.comparison(rows, Path(out) / "comparison.png", f"{dataset}{subset}")
+        for row in rows:
+            if "val_loss" in row["history"]:
+                name = row["model"]
+                plot.history(_history(row), Path(out) / f"curves-{name}.png", f"{name} on {dataset}{subset}")
     return rows
+
+
+def _history(row: dict[str, Any]) -> History:
+    """The curves of a row, as `fit` gave them; the weights of the last epoch were kept."""
+    metrics = {name: torch.tensor(values).unsqueeze(1) for name, values in row["history"].items()}
+    return History([row["seed"]], metrics, torch.tensor([row["epochs"]]), {})
 
 
 def _read(path: Path | None) -> dict[str, dict[str, Any]]:
