@@ -17,7 +17,7 @@ from torch import nn
 from . import __version__, image_recipes, metrics, plot
 from .checkpoint import describe, read_checkpoint, write_checkpoint
 from .collection import GraphCollection
-from .data import catalog, load
+from .data import ImageSet, catalog, load
 from .errors import InputError, did_you_mean
 from .files import check_target, write_json
 from .graph import Graph
@@ -262,7 +262,8 @@ def run(
         device: "cpu" or "cuda"; by default cuda where there is one.
         epochs: the most epochs; by default the recipe's.
         root: data root.
-        dataset: another set of the same kind, or for citation sets the path of a folder of Planetoid files.
+        dataset: another set of the same kind; or a path: for citation sets of a folder of Planetoid files, for images of
+            what `gcnlab.load` reads images from, such as a folder of idx files.
         protocol: one of the recipe's protocols.
         threads: CPU threads; folds train side by side, one thread each. By default torch's, and one fold a core.
         pretrained: of a recipe of images, score the weights that come with gcnlab instead of training; the seed is
@@ -281,7 +282,8 @@ def run(
     dataset, protocol = dataset or recipe.dataset, protocol or recipe.protocols[0]
     if dataset.lower() in catalog():
         dataset = dataset.lower()
-    if dataset not in recipe.datasets and (dataset in catalog() or "public" not in recipe.protocols):
+    takes_path = isinstance(recipe, ImageRecipe) or "public" in recipe.protocols
+    if dataset not in recipe.datasets and (dataset in catalog() or not takes_path):
         raise InputError(
             f"dataset: {name} does not run on {dataset!r}; it runs on {', '.join(recipe.datasets)}."
             + did_you_mean(dataset, recipe.datasets)
@@ -394,6 +396,8 @@ def _run_images(
     """The result, and the names of the files written beside it."""
     say(f"protocol {protocol}: {image_recipes.PROTOCOLS[protocol]}")
     images = load(dataset, root=root)
+    if not isinstance(images, ImageSet):
+        raise InputError(f"dataset: {dataset} holds no images, which {recipe.name} classifies.")
     if pretrained:
         model, about = image_recipes.pretrained(recipe, images)
         score = image_recipes.scores(recipe, model.to(device), images, device)

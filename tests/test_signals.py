@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from test_image_data import idx_bytes
 from test_train import one_thread
 from torch import nn
 from torch.nn import functional as F
@@ -379,6 +380,22 @@ def test_run_a_recipe_of_images(small_set, tmp_path):
         about = json.loads(str(arrays["about"]))
     assert about["test_accuracy"] == result["test_accuracy"]["per_seed"][about["seed"]]
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_run_on_idx_files_of_ones_own(tmp_path):
+    for part, count in (("train", 140), ("t10k", 30)):
+        images, labels = stripes(count)
+        (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(idx_bytes(images.numpy()))
+        (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(idx_bytes(labels.numpy().astype(np.uint8)))
+    result = run("fashion-mnist-grid", dataset=str(tmp_path), epochs=1)
+    assert result["dataset"] == str(tmp_path)
+    assert 0 <= result["test_accuracy"]["mean"] <= 1
+    folder = tmp_path / "graph"
+    folder.mkdir()
+    (folder / "edges.csv").write_text("source,target\n0,1\n1,2\n")
+    (folder / "labels.csv").write_text("id,label\n0,a\n1,a\n2,b\n")
+    with pytest.raises(InputError, match=r"dataset: .* holds no images, which fashion-mnist-grid classifies"):
+        run("fashion-mnist-grid", dataset=str(folder), epochs=1)
 
 
 def test_weights_that_were_written_score_as_they_did(small_set, tmp_path, monkeypatch):
