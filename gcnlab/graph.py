@@ -586,7 +586,7 @@ class Graph:
         >>> from gcnlab import GCN, Graph
         >>> graph = Graph.from_edges([[0, 1], [1, 0]], num_nodes=1000, x=torch.ones(1000, 100))
         >>> f"{graph.estimate_memory(GCN(100, 16, 5)) / 2**20:.1f} MiB"
-        '1.1 MiB'
+        '1.2 MiB'
         """
         a, derived = self.adjacency, self.a_hat
         return estimate_step(model, self.x, derived) + sum(part.nbytes for part in (a.rowptr, a.col, a.value))

@@ -15,6 +15,7 @@ from .errors import CheckpointMismatchError, InputError
 from .graph import Features
 from .image import Grid, coarsen, with_coordinates
 from .layers import GCNConv, RelationalGCNConv, dropout, glorot_uniform, relu_dropout
+from .memory import estimate_step
 from .readout import Readout
 from .sparse import SparseMatrix
 
@@ -386,12 +387,8 @@ def load_model(path: str | PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
 def summary(model: nn.Module, *inputs: Any) -> str:
     """A table as Keras prints it: each layer, its output shape, its parameters and how they are counted.
 
-    For a model on one graph it also estimates the memory of a training step, the tensors that one step on the whole
-    graph holds at once: X, Â and X's transpose; weights, their gradients and Adam's two averages; for each layer its
-    dropped-out input (of a sparse one the values, and those of its transpose), its two products, the sum with the bias
-    and what relu makes of it. On Cora, Citeseer and Pubmed it is within a quarter of what torch's profiler counts.
-    Python, torch and what the allocator keeps free come on top; `fit` computes only the receptive field of the labelled
-    nodes, and needs less.
+    For a model on one graph it also estimates the memory of a training step on the whole graph (`memory.estimate_step`).
+    `fit` computes only the receptive field of the labelled nodes, and needs less.
 
     Args:
         model: rows are its modules with parameters of their own or without parts, in the order of their definition.
@@ -406,13 +403,8 @@ def summary(model: nn.Module, *inputs: Any) -> str:
     trainable: 384 parameters
     """
     shapes: dict[nn.Module, str] = {}
-    activations = 0
 
     def record(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        nonlocal activations
-        for h in inputs[:1]:
-            activations += 2 * h.value.nbytes if isinstance(h, SparseMatrix) else _num_bytes(h)
-        activations += 4 * _num_bytes(output)
         if isinstance(output, Tensor):
             shapes[module] = str(tuple(output.shape))
 
@@ -438,8 +430,8 @@ def summary(model: nn.Module, *inputs: Any) -> str:
     lines = [f"{name:<{width}}  {shape:<{shape_width}}  {count:>10}{how}" for name, shape, count, how in rows]
     total = sum(p.numel() for p in model.parameters())
     lines.append(f"total: {total:,} parameters")
-    if len(inputs) == 2:  # x and a_hat; a batch of graphs has normalisations and readouts, which it does not know
-        memory = sum(_num_bytes(matrix) for matrix in inputs) + 4 * 4 * total + activations
+    if len(inputs) == 2 and isinstance(inputs[1], (SparseMatrix, Tensor)):  # x and a_hat
+        memory = estimate_step(model, *inputs)
         lines[-1] += f"; a step on the whole graph holds about {memory / 2**20:,.1f} MiB of tensors"
     lines.append(f"trainable: {sum(p.numel() for p in model.parameters() if p.requires_grad):,} parameters")
     return "\n".join(lines)
@@ -457,14 +449,6 @@ def _formula(layer: nn.Module) -> str:
     elif isinstance(layer, nn.Linear):  # torch stores it as out x in
         weight = weight[::-1]
     return " + ".join(" x ".join(sizes) for sizes in (weight, *others))
-
-
-def _num_bytes(matrix: Any) -> int:
-    """Bytes of a matrix; of a SparseMatrix with a transpose of its own, both; 0 of what has no entries: a stencil."""
-    if isinstance(matrix, SparseMatrix):
-        own_transpose = matrix.T is matrix
-        return (1 if own_transpose else 2) * sum(t.nbytes for t in (matrix.rowptr, matrix.col, matrix.value))
-    return matrix.numel() * matrix.element_size() if isinstance(matrix, Tensor) else 0
 
 
 MODELS: dict[str, type[nn.Module]] = {model.__name__: model for model in (GCN, GraphClassifier, NoStructure, GridGCN)}

@@ -471,8 +471,11 @@ def fit(
 @contextmanager
 def _determinism(wanted: bool) -> Iterator[None]:
     """torch's deterministic mode where it is wanted; else whichever mode it is in."""
+    if not wanted:  # torch's switch imports its compiler, which takes longer than a short training
+        yield
+        return
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(wanted or before[0], warn_only=before[1] and not wanted)
+    torch.use_deterministic_algorithms(True)
     try:
         yield
     finally:
