@@ -10,8 +10,7 @@ input. All in float32.
 Each side runs in a process of its own, as its library comes, whose largest resident size is its peak memory, imports
 included; they take turns, so that a drift of the machine's speed meets all of them. Before it is timed, each gives the
 loss, or the mean square of the output, of the same weights without dropout: they must agree. gcnlab takes large arrays in
-huge pages (THP_MEM_ALLOC_ENABLE=1, torch's switch), and keeps freed memory while it trains; --huge-pages gives the others
-the first of the two, too. DGL needs an environment of its own, named by --dgl-python (torch, packaging, pandas,
+huge pages (THP_MEM_ALLOC_ENABLE=1, torch's switch); --huge-pages gives the others that, too. DGL needs an environment of its own, named by --dgl-python (torch, packaging, pandas,
 dgl==1.1.3); else it is left out.
 """
 
@@ -24,7 +23,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 
@@ -217,16 +215,12 @@ def serve(task, side, path, threads):
         data = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
     step, value = TASKS[task][side](data)
     print(json.dumps({"value": float(value().detach()), "torch": torch.__version__}), flush=True)
-    keep = nullcontext
-    if side.startswith("gcnlab"):
-        from gcnlab import keep_freed_memory as keep
-    with keep():
-        for _ in sys.stdin:
-            start = time.perf_counter()
-            step()
-            seconds = time.perf_counter() - start
-            peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
-            print(json.dumps({"seconds": seconds, "peak_mib": peak}), flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        step()
+        seconds = time.perf_counter() - start
+        peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+        print(json.dumps({"seconds": seconds, "peak_mib": peak}), flush=True)
 
 
 def measure(task, args, path):

@@ -26,8 +26,9 @@ def keep_freed_memory() -> Iterator[None]:
     """Within it, what is freed stays with the process for the next request; afterwards all that is free goes back.
 
     Otherwise glibc's malloc takes each array of 32 MiB or more from the system and gives it back when it is freed, and
-    each epoch's pages are zeroed anew. `fit` does it; a loop of one's own may. Where the C library has no mallopt,
-    nothing changes.
+    its pages are zeroed anew each time. `fit` does it, but not for graphs of 100,000 nodes or more: what is kept does
+    not always fit what is asked for next, and of arrays so large that may double the peak. Where the C library has no
+    mallopt, nothing changes.
 
     >>> with keep_freed_memory():
     ...     pass  # epochs

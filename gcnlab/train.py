@@ -13,7 +13,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import pandas
 
 METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
-LARGE_GRAPH = 100_000  # nodes, from which on fit asks whether a step fits in memory
+LARGE_GRAPH = 100_000  # nodes, from which on fit is careful with memory
 EVALUATION_BATCH = 50  # images; of 500, each array is one that malloc takes anew from the system, at twice the time
 LOSSES = ("cross-entropy", "binary", "mse", "mae")
 
@@ -419,6 +419,8 @@ def fit(
     else:
         raise InputError("val: a Graph has its val_mask; val goes with a GraphCollection or Signals.")
     source.objective = source.objective._replace(smoothing=label_smoothing)
+    is_large = isinstance(source, _NodeData) and source.graph.num_nodes >= LARGE_GRAPH
+    keep = nullcontext if is_large else keep_freed_memory  # a sixth of the time is not worth half of the memory
     if checkpoint is not None:
         check_target("checkpoint", checkpoint.path)
         remove_stale_temporaries(Path(checkpoint.path).parent)
@@ -433,7 +435,7 @@ def fit(
                 f"model: got {type(model).__name__}, expected a module; pass seeds=n to train a function's."
             )
         torch.manual_seed(seed)
-        with keep_freed_memory(), _determinism(deterministic), _progress_bar(progress, epochs) as bar:
+        with keep(), _determinism(deterministic), _progress_bar(progress, epochs) as bar:
             history = _train([model], [seed], source, bar, **options)
         model.load_state_dict(history.state(0))
         return history
@@ -456,7 +458,7 @@ def fit(
             f"checkpoint: got {len(seeds)} seeds, but one stack of at most {size} can be saved and resumed."
         )
     parts = []
-    with keep_freed_memory(), _determinism(deterministic), _progress_bar(progress, epochs * len(groups)) as bar:
+    with keep(), _determinism(deterministic), _progress_bar(progress, epochs * len(groups)) as bar:
         for group in groups:
             models = []
             for s in group:
