@@ -507,13 +507,15 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: _PathLike | None = None,
     table = figure.subplots(1, 2, sharey=True)
     table[0].set_yscale("function", functions=(_to_log_error, _from_log_error))
     for axes, (key, label) in zip(table, sides, strict=True):
+        axes.set(xscale="log", xlabel=label)
+        if len({row[key] for row in rows}) == 1:  # one place gives an axis no width
+            axes.set_xlim(rows[0][key] / 2, 2 * rows[0][key])
         for family, colour, marker in zip(families, _COLOURS, _MARKERS, strict=False):
             of = [i for i, row in enumerate(rows) if row.get("family") == family]
             axes.errorbar(
                 [rows[i][key] for i in of], [accuracies[i][0] for i in of], [accuracies[i][1] for i in of],
                 fmt=marker, color=colour, markersize=7, capsize=3, elinewidth=1, label=family,
             )  # fmt: skip
-        axes.set(xscale="log", xlabel=label)
         axes.margins(0.15)
         axes.grid(alpha=0.3)
     table[0].set_ylabel("test accuracy (errors on a log scale)")

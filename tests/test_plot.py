@@ -529,6 +529,8 @@ def test_comparison():
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["CNN", "graph"]
     assert not plot.comparison(rows[-1:]).legends  # of no family
+    (only,) = plot.comparison([{"model": "one", "num_parameters": 5, "test_accuracy": 0.9, "seconds": 7}]).axes[:1]
+    assert only.get_xlim() == (2.5, 10)
 
 
 def test_labels_stand_near_their_points_and_cover_none():
