@@ -178,11 +178,11 @@ def linear(x: Features, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return out.movedim(0, 1) if by_node else out
 
 
-def _plus(h: Tensor, bias: Tensor | None) -> Tensor:
-    """h + b, in the place of a large h that was made for it."""
+def _plus(h: Tensor, bias: Tensor | None, is_new: bool = True) -> Tensor:
+    """h + b; in its place where h is large, and new: an operator of someone else's may give a tensor that it keeps."""
     if bias is None:
         return h
-    return h.add_(bias) if _is_large(h) and h.dtype == bias.dtype else h + bias
+    return h.add_(bias) if is_new and _is_large(h) and h.dtype == bias.dtype else h + bias
 
 
 class GCNConv(nn.Module):
@@ -228,7 +228,8 @@ class GCNConv(nn.Module):
         first = self.in_channels < self.out_channels + (not getattr(x, "requires_grad", False))
         if isinstance(x, Tensor) and first:
             return linear(a_hat @ x, self.weight, self.bias)
-        return _plus(a_hat @ linear(x, self.weight), self.bias)
+        h = a_hat @ linear(x, self.weight)
+        return _plus(h, self.bias, is_new=isinstance(a_hat, (SparseMatrix, Tensor)))
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}" + ("" if self.bias is not None else ", bias=False")

@@ -452,3 +452,17 @@ def test_second_derivatives_of_large_relu_dropout():
     out = relu_dropout(h)
     (grad,) = torch.autograd.grad(out, h, g, create_graph=True)
     assert_close(torch.autograd.grad(grad.sum(), g)[0], 2.0 * (out > 0), 1e-12)
+
+
+def test_a_large_product_that_its_operator_keeps_stays_as_it_is():
+    class Keeps:
+        shape, dtype, kept = (1025, 1025), torch.float32, torch.ones(1025, 1031)
+
+        def __matmul__(self, x):
+            return self.kept
+
+    layer = GCNConv(1031, 1031)
+    nn.init.ones_(layer.bias)
+    out = layer(torch.ones(1025, 1031, requires_grad=True), Keeps())
+    assert bool((Keeps.kept == 1).all())
+    assert bool((out == 2).all())
