@@ -175,7 +175,7 @@ def compare(
         subset = f", a subset of {rows[0]['training_images']:,} training images" if quick else ""
         plot.comparison(rows, Path(out) / "comparison.png", f"{dataset}{subset}")
         for row in rows:
-            if "val_loss" in row["history"]:
+            if "val_loss" in row.get("history", {}):  # results of an older version have none
                 name = row["model"]
                 plot.history(_history(row), Path(out) / f"curves-{name}.png", f"{name} on {dataset}{subset}")
     return rows
