@@ -16,21 +16,23 @@ from .errors import GcnlabError
 from .graph import Graph
 from .layers import GCNConv, RelationalGCNConv, dropout
 from .memory import keep_freed_memory
-from .models import GCN, GraphClassifier, GridGCN, NoStructure
+from .models import GCN, GRAND, GraphClassifier, GridGCN, NoStructure
 from .more_layers import APPNP, ChebConv, GATConv, GCN2Conv, GINConv, SAGEConv, SGConv
 from .readout import ClusterPool, Readout, TopKPool
 from .signals import Signals
 from .sparse import SparseMatrix
-from .train import Adam, Callback, Checkpoint, EarlyStopping, History, StopAt, fit, predict
+from .train import Adam, Callback, Checkpoint, Consistency, EarlyStopping, History, StopAt, fit, predict
 
 __all__ = [
     "APPNP",
     "GCN",
+    "GRAND",
     "Adam",
     "Callback",
     "ChebConv",
     "Checkpoint",
     "ClusterPool",
+    "Consistency",
     "EarlyStopping",
     "GATConv",
     "GCN2Conv",

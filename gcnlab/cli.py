@@ -199,13 +199,16 @@ def _predict(args: argparse.Namespace) -> None:
     dataset = args.data or header["dataset"]
     inputs: Graph | GraphCollection
     names: Sequence[Any]
+    operator = None
     if isinstance(recipe, recipes.GraphRecipe):
         inputs = recipe.graphs(dataset, args.data_root, header["features"])
         kind, names = "graph", range(len(inputs))
     else:
-        inputs = recipes.find_node_recipe(recipe.name).graph(dataset, None, args.data_root)
+        nodes = recipes.find_node_recipe(recipe.name)
+        inputs = nodes.graph(dataset, None, args.data_root)
+        operator = nodes.operator(inputs)
         kind, names = "node", inputs.node_names or range(inputs.num_nodes)
-    probability, label = predict(model, inputs).softmax(-1).max(-1)
+    probability, label = predict(model, inputs, operator=operator).softmax(-1).max(-1)
     classes = header["class_names"] or range(int(label.max()) + 1)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -238,7 +241,7 @@ def _summary(args: argparse.Namespace) -> None:
         return
     graph = recipe.graph(root=args.data_root)
     print(graph.summary(), end="\n\n")
-    print(summary(recipe.model(graph), graph.x, graph.a_hat))
+    print(summary(recipe.model(graph), graph.x, recipe.operator(graph)))
 
 
 def _compare(args: argparse.Namespace) -> None:

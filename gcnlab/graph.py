@@ -546,7 +546,7 @@ class Graph:
         identity = SparseMatrix.eye(self.num_nodes, matrix.dtype, self.device)
         return _add(identity, matrix, factor, symmetric=not self.is_directed)
 
-    def receptive_field(self, nodes: Tensor, num_layers: int) -> ReceptiveField:
+    def receptive_field(self, nodes: Tensor, num_layers: int, operator: SparseMatrix | None = None) -> ReceptiveField:
         """The part of the graph that `num_layers` GCN layers read to compute the outputs at `nodes`.
 
         A loss on few nodes needs few rows: layer l is needed only at the in-neighbours (by Â) of the nodes that layer
@@ -555,6 +555,7 @@ class Graph:
         Args:
             nodes: a bool mask [N], or node ids, in any order.
             num_layers: number of products with Â.
+            operator: the matrix [N, N] in the place of Â.
 
         >>> karate = load("karate").with_features("identity")      # doctest: +SKIP
         >>> field = karate.receptive_field(karate.train_mask, 2)   # doctest: +SKIP
@@ -564,9 +565,10 @@ class Graph:
             raise InputError('receptive_field: the graph has no x; make one with graph.with_features("identity").')
         check_count("num_layers", num_layers)
         rows = wanted = _check_nodes(nodes, self.num_nodes).to(self.device)
+        matrix = self.a_hat if operator is None else operator
         operators: list[SparseMatrix] = []
         for _ in range(num_layers):
-            block = self.a_hat.select_rows(rows)
+            block = matrix.select_rows(rows)
             is_needed = torch.zeros(self.num_nodes, dtype=torch.bool, device=self.device)
             is_needed[block.col.long()] = True
             rows = is_needed.nonzero().squeeze(1)

@@ -203,3 +203,27 @@ def _check_labels(argument: str, labels: Tensor, num_classes: int | None = None)
         at = int(bad.nonzero()[0])
         limit = "" if num_classes is None else f" and below {num_classes}"
         raise InputError(f"{argument}: label {int(labels[at])} in row {at}; labels must be at least 0{limit}.")
+
+
+def mean_average_distance(h: Tensor) -> float:
+    """How far apart nodes are: the mean cosine distance of all pairs, MAD (Chen et al. 2020, "over-smoothing", equation 4).
+
+        1 - cos(h_i, h_j), mean over i != j
+
+    0 where all nodes point the same way, and nothing tells them apart any more; nodes whose features are all zero are
+    left out, and without two others it is 0.
+
+    Args:
+        h: [num_nodes, C], such as the embeddings of a layer.
+
+    >>> mean_average_distance(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
+    1.0
+    """
+    if h.dim() != 2 or not bool(torch.isfinite(h).all()):
+        raise InputError(f"h: got shape {tuple(h.shape)}, expected finite values [num_nodes, C].")
+    length = h.double().norm(dim=1, keepdim=True)
+    unit = (h.double() / length)[length.squeeze(1) > 0]
+    n = unit.shape[0]
+    if n < 2:
+        return 0.0
+    return float((1 - (unit.sum(0).square().sum() - n) / (n * (n - 1))).clamp(min=0))

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from .checkpoint import check_state, read_checkpoint
-from .errors import CheckpointMismatchError, InputError
+from .deep import drop_node
+from .errors import CheckpointMismatchError, InputError, InputTypeError
 from .graph import Features
 from .image import Grid, coarsen, with_coordinates
 from .layers import GCNConv, RelationalGCNConv, dropout, glorot_uniform, relu_dropout
@@ -33,6 +34,7 @@ class GCN(nn.Module):
         out_channels: number of classes.
         num_layers: at least 1.
         dropout: probability of zeroing an entry, in training.
+        drop_node: probability of zeroing all features of a node, in training (`deep.drop_node`).
 
     >>> import torch
     >>> model = GCN(4, 8, 3)
@@ -43,17 +45,23 @@ class GCN(nn.Module):
     layerwise = True  # forward takes a list of one operator a layer, so that training can skip what the loss never sees
 
     def __init__(
-        self, in_channels: int, hidden_channels: int, out_channels: int, num_layers: int = 2, dropout: float = 0.5
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        out_channels: int,
+        num_layers: int = 2,
+        dropout: float = 0.5,
+        drop_node: float = 0.0,
     ) -> None:
         super().__init__()
         if num_layers < 1:
             raise InputError(f"num_layers: got {num_layers}, expected at least 1.")
         widths = [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
         self.layers = nn.ModuleList(GCNConv(a, b) for a, b in pairwise(widths))
-        self.num_layers, self.dropout = num_layers, dropout
+        self.num_layers, self.dropout, self.drop_node = num_layers, dropout, drop_node
         self.config = {
             "in_channels": in_channels, "hidden_channels": hidden_channels, "out_channels": out_channels,
-            "num_layers": num_layers, "dropout": dropout,
+            "num_layers": num_layers, "dropout": dropout, "drop_node": drop_node,
         }  # fmt: skip
 
     def forward(self, x: Features, a_hat: Any, hidden: bool = False) -> Any:
@@ -67,7 +75,7 @@ class GCN(nn.Module):
         operators = a_hat if isinstance(a_hat, Sequence) else [a_hat] * self.num_layers
         if len(operators) != self.num_layers:
             raise InputError(f"a_hat: got {len(operators)} matrices for {self.num_layers} layers.")
-        h: Any = dropout(x, self.dropout, self.training)
+        h: Any = dropout(drop_node(x, self.drop_node, self.training), self.dropout, self.training)
         embeddings = []
         for i, layer in enumerate(self.layers):
             h = layer(h, operators[i])
@@ -77,6 +85,62 @@ class GCN(nn.Module):
             if i < self.num_layers - 1:
                 h = relu_dropout(h, self.dropout, self.training)
         return (h, embeddings) if hidden else h
+
+
+class GRAND(nn.Module):
+    """Random propagation, then a perceptron (Feng et al. 2020; with rows of a diffusion matrix Feng et al. 2022).
+
+        P̃ = dropout(P),   H = P̃ dropout(X) W_1 + b_1,   logits = dropout(relu(H)) W_2 + b_2
+
+    Each training step draws which neighbours a node hears of, so that samples of one node differ; `fit` with a
+    `Consistency` makes them agree. P̃ (X W) is (P̃ X) W: the weight goes first, and few columns are propagated.
+
+    Args:
+        in_channels: number of features.
+        hidden_channels: width of the hidden layer.
+        out_channels: number of classes.
+        input_dropout, dropout: probability of zeroing an entry of X, of the hidden layer, in training.
+        drop_node: probability of zeroing an entry of P, in training.
+
+    >>> import torch
+    >>> GRAND(4, 8, 3)(torch.ones(5, 4), SparseMatrix.eye(5)).shape
+    torch.Size([5, 3])
+    """
+
+    layerwise, num_layers = True, 1  # a row of the output reads one row of P
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        out_channels: int,
+        input_dropout: float = 0.5,
+        dropout: float = 0.5,
+        drop_node: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.conv = GCNConv(in_channels, hidden_channels)
+        self.head = nn.Linear(hidden_channels, out_channels)
+        glorot_uniform(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.input_dropout, self.dropout, self.drop_node = input_dropout, dropout, drop_node
+        self.config = {
+            "in_channels": in_channels, "hidden_channels": hidden_channels, "out_channels": out_channels,
+            "input_dropout": input_dropout, "dropout": dropout, "drop_node": drop_node,
+        }  # fmt: skip
+
+    def forward(self, x: Features, p: Any) -> Tensor:
+        """Logits [num_targets, out_channels].
+
+        Args:
+            x: features, [num_nodes, in_channels].
+            p: a SparseMatrix [num_targets, num_nodes], such as `propagate.diffusion` makes; or a list of that one.
+        """
+        (p,) = p if isinstance(p, Sequence) else (p,)
+        if not isinstance(p, SparseMatrix):
+            raise InputTypeError(f"p: got {type(p).__name__}, expected a SparseMatrix, whose entries are dropped.")
+        h = self.conv(dropout(x, self.input_dropout, self.training), dropout(p, self.drop_node, self.training))
+        return self.head(relu_dropout(h, self.dropout, self.training))
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -451,4 +515,6 @@ def _formula(layer: nn.Module) -> str:
     return " + ".join(" x ".join(sizes) for sizes in (weight, *others))
 
 
-MODELS: dict[str, type[nn.Module]] = {model.__name__: model for model in (GCN, GraphClassifier, NoStructure, GridGCN)}
+MODELS: dict[str, type[nn.Module]] = {
+    model.__name__: model for model in (GCN, GRAND, GraphClassifier, NoStructure, GridGCN)
+}

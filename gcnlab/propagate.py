@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,6 +13,8 @@ from torch.nn import functional as F
 from .errors import InputError, InputTypeError
 from .graph import SPARSE_BELOW, Features
 from .sparse import SparseMatrix, check_count
+
+_BLOCK = 1 << 24  # entries of the dense rows of P that are made at a time
 
 
 def propagate(x: Features, a_hat: Any, num_hops: int = 1) -> Features:
@@ -30,6 +34,67 @@ def propagate(x: Features, a_hat: Any, num_hops: int = 1) -> Features:
         if isinstance(x, SparseMatrix) and x.density >= SPARSE_BELOW:
             x = x.to_dense()
     return x
+
+
+def ppr_coefficients(alpha: float, num_hops: int) -> list[float]:
+    """θ_k = α (1 - α)^k, k = 0 .. K, divided by their sum: personalised PageRank cut off after K hops.
+
+    Args:
+        alpha: α, the probability of going back to the start, above 0 and at most 1.
+        num_hops: K.
+
+    >>> ppr_coefficients(0.5, 1)
+    [0.6666666666666666, 0.3333333333333333]
+    """
+    if not 0 < alpha <= 1:
+        raise InputError(f"alpha: got {alpha}, expected above 0 and at most 1.")
+    theta = [alpha * (1 - alpha) ** k for k in range(check_count("num_hops", num_hops) + 1)]
+    return [value / sum(theta) for value in theta]
+
+
+@torch.no_grad()
+def diffusion(s: SparseMatrix, coefficients: Sequence[float], top_k: int | None = None) -> SparseMatrix:
+    """P = Σ_k θ_k S^k, of each row the `top_k` entries that are largest in absolute value (Gasteiger et al. 2019).
+
+    One product with P is K products with S, and a few rows of P need no other rows: a training step on them costs the
+    same in a graph of any size. P is made in blocks of rows; all of it is held only as far as it is kept.
+
+    Args:
+        s: [num_nodes, num_nodes], such as `graph.a_hat` or `graph.normalize(norm="rw")`.
+        coefficients: θ_0 .. θ_K, such as `ppr_coefficients(0.2, 10)`.
+        top_k: entries a row; None keeps all that are not zero.
+
+    >>> chain = SparseMatrix.from_dense([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    >>> diffusion(chain, [0.5, 0.3, 0.2], top_k=2).to_dense()
+    tensor([[0.5000, 0.3000, 0.0000],
+            [0.0000, 0.5000, 0.3000],
+            [0.0000, 0.0000, 0.5000]])
+    """
+    if not isinstance(s, SparseMatrix) or s.shape[0] != s.shape[1]:
+        raise InputError(f"s: got a {type(s).__name__}, expected a square SparseMatrix, such as graph.a_hat.")
+    if not len(coefficients) or not all(math.isfinite(theta) for theta in coefficients):
+        raise InputError(f"coefficients: got {list(coefficients)}, expected finite numbers, at least one.")
+    if top_k is not None and check_count("top_k", top_k) < 1:
+        raise InputError(f"top_k: got {top_k}, expected at least 1.")
+    n = s.shape[0]
+    limit = n if top_k is None else min(top_k, n)
+    lengths, cols, values = [], [], []
+    for rows in torch.arange(n, device=s.device).split(max(_BLOCK // max(n, 1), 1)):
+        power = torch.zeros(n, len(rows), dtype=s.dtype, device=s.device)  # its columns are rows of S^k
+        power[rows, torch.arange(len(rows), device=s.device)] = 1
+        total = coefficients[0] * power
+        for theta in coefficients[1:]:
+            power = s.T @ power
+            total.add_(power, alpha=theta)
+        found = total.T.contiguous()
+        col = found.abs().topk(limit, sorted=False).indices.sort().values if limit < n else None
+        value = found if col is None else found.gather(1, col)
+        kept = value != 0
+        lengths.append(kept.sum(1))
+        cols.append((kept.nonzero()[:, 1] if col is None else col[kept]).to(s.col.dtype))
+        values.append(value[kept])
+    rowptr = F.pad(torch.cat(lengths).cumsum(0), (1, 0))
+    return SparseMatrix(rowptr.to(s.rowptr.dtype), torch.cat(cols), torch.cat(values), s.shape)
 
 
 @torch.no_grad()

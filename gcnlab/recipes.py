@@ -22,19 +22,20 @@ from .errors import InputError, did_you_mean
 from .files import check_target, write_json
 from .graph import Graph
 from .image_recipes import ImageRecipe
-from .models import GCN
+from .models import GCN, GRAND
+from .propagate import diffusion, ppr_coefficients
 from .protocols import PROTOCOLS as GRAPH_PROTOCOLS
 from .protocols import Job, Settings, best_common_epoch, run_jobs
 from .sparse import SparseMatrix
-from .train import EarlyStopping, History, fit
+from .train import Consistency, EarlyStopping, History, fit
 
 PROTOCOLS = {
     "public": "the fixed Planetoid split (20 labelled nodes a class, 500 validation, 1,000 test)",
     "random": "a new random split for each seed (20 labelled nodes a class, 500 validation, 1,000 test)",
     "full": "the fixed Planetoid validation and test nodes, all other labelled nodes for training",
+    "random-60-20-20": "a new random split of the labelled nodes for each seed (60 % training, 20 % validation, 20 % test)",
     "leaders": "the two leaders labelled, 8 members for validation, 24 for the test",
 }
-SELECTION = "stopped by validation loss, weights of the best validation accuracy, test set read once"
 MARKDOWN_HEAD = """\
 | recipe | data set | protocol | model | parameters | test accuracy, % | published, % | time |
 |---|---|---|---|---|---|---|---|"""
@@ -50,7 +51,10 @@ class Recipe:
         protocols: the protocols it can follow; the first is the default.
         published: (data set, protocol) -> (accuracy as a fraction, its source).
         num_seeds: seeds of a run that does not say how many.
-        hidden_channels, num_layers, dropout, epochs, lr, weight_decay, patience: the hyperparameters.
+        hidden_channels, num_layers, dropout, drop_node, epochs, lr, weight_decay, average, consistency: the
+            hyperparameters, as `GCN` and `fit` take them.
+        patience: epochs without a better validation loss, after which training stops and the weights of the best
+            validation accuracy are kept; None trains all epochs and keeps the last weights.
     """
 
     name: str
@@ -64,11 +68,22 @@ class Recipe:
     epochs: int = 200
     lr: float = 0.01
     weight_decay: dict[str, float] = field(default_factory=lambda: {"layers.0": 5e-4})
-    patience: int = 10
+    patience: int | None = 10
+    drop_node: float = 0.0
+    average: float = 0.0
+    consistency: Consistency | None = None
 
     @property
     def model_name(self) -> str:
-        return f"GCN, {self.num_layers} layers, {self.hidden_channels} hidden"
+        plus = ", random propagation" * bool(self.drop_node)
+        return f"GCN, {self.num_layers} layers, {self.hidden_channels} hidden{plus}"
+
+    @property
+    def selection(self) -> str:
+        """Which weights are scored."""
+        if self.patience is None:
+            return f"the weights after {self.epochs} epochs{', averaged' * bool(self.average)}, test set read once"
+        return "stopped by validation loss, weights of the best validation accuracy, test set read once"
 
     @property
     def datasets(self) -> list[str]:
@@ -80,7 +95,8 @@ class Recipe:
         self, dataset: str | None = None, protocol: str | None = None, root: str | None = None, seed: int = 0
     ) -> Graph:
         """The data as the model gets it: rows of X divided by their sums; X = I where the set has no features."""
-        options: dict[str, Any] = {} if self.protocols == ("leaders",) else {"split": protocol or self.protocols[0]}
+        split = protocol or self.protocols[0]
+        options: dict[str, Any] = {} if split == "leaders" else {"split": split.removesuffix("-60-20-20")}
         if options.get("split") == "random":
             options["seed"] = seed
         graph = load(dataset or self.dataset, root=root, **options)
@@ -93,8 +109,45 @@ class Recipe:
         total = graph.x.sum(1, keepdim=True)
         return graph.replace(x=graph.x / torch.where(total == 0, 1, total))
 
-    def model(self, graph: Graph) -> GCN:
-        return GCN(graph.num_features, self.hidden_channels, graph.num_classes, self.num_layers, self.dropout)
+    def operator(self, graph: Graph) -> SparseMatrix:
+        """The matrix that the model gets."""
+        return graph.a_hat
+
+    def model(self, graph: Graph) -> nn.Module:
+        return GCN(
+            graph.num_features, self.hidden_channels, graph.num_classes, self.num_layers, self.dropout, self.drop_node
+        )
+
+
+@dataclass(frozen=True)
+class DiffusionRecipe(Recipe):
+    """A recipe of `GRAND` on a diffusion matrix.
+
+    Attributes:
+        input_dropout: of X.
+        alpha: of `ppr_coefficients`.
+        num_hops: of the diffusion.
+        top_k: entries of a row of P.
+        norm: of the matrix whose powers P sums, as `Graph.normalize` takes it.
+    """
+
+    input_dropout: float = 0.5
+    alpha: float = 0.2
+    num_hops: int = 8
+    top_k: int = 32
+    norm: str = "sym"
+
+    @property
+    def model_name(self) -> str:
+        return f"GRAND, {self.hidden_channels} hidden, {self.num_hops} hops, {self.top_k} neighbours"
+
+    def operator(self, graph: Graph) -> SparseMatrix:
+        return diffusion(graph.normalize(norm=self.norm), ppr_coefficients(self.alpha, self.num_hops), self.top_k)
+
+    def model(self, graph: Graph) -> nn.Module:
+        return GRAND(
+            graph.num_features, self.hidden_channels, graph.num_classes, self.input_dropout, self.dropout, self.drop_node
+        )  # fmt: skip
 
 
 _KIPF = "Kipf & Welling 2017, table 2"
@@ -346,16 +399,19 @@ def _run_nodes(
     say: Callable[[str], None],
 ) -> tuple[dict[str, Any], str]:
     """The result, and the names of the files written beside it."""
-    say(f"protocol {protocol}: {PROTOCOLS[protocol]}; {SELECTION}")
+    say(f"protocol {protocol}: {PROTOCOLS[protocol]}; {replace(recipe, epochs=epochs).selection}")
     if device == "cuda":
         say("on a GPU a seed repeats to the bit only in a script of your own, with fit(..., deterministic=True)")
-    seed_groups = [[seed] for seed in range(num_seeds)] if protocol == "random" else [list(range(num_seeds))]
+    is_random = protocol.startswith("random")
+    seed_groups = [[seed] for seed in range(num_seeds)] if is_random else [list(range(num_seeds))]
     parts: list[History] = []
     test: list[dict[str, Any]] = []
+    operator = None  # one for all splits of the same edges
     for group in seed_groups:
         graph = recipe.graph(dataset, protocol, root, seed=group[0]).to(device)
-        parts.append(_fit(recipe, graph, group, epochs))
-        test += _test_scores(recipe, graph, parts[-1])
+        operator = recipe.operator(graph) if operator is None else operator
+        parts.append(_fit(recipe, graph, operator, group, epochs))
+        test += _test_scores(recipe, graph, operator, parts[-1])
 
     history = History.join(parts)
     val_accuracy = history.best("val_accuracy")
@@ -558,24 +614,29 @@ def _result(
     }
 
 
-def _fit(recipe: Recipe, graph: Graph, seeds: Sequence[int], epochs: int) -> History:
+def _fit(recipe: Recipe, graph: Graph, operator: SparseMatrix, seeds: Sequence[int], epochs: int) -> History:
     return fit(
         lambda: recipe.model(graph).to(graph.device),
         graph,
+        operator=operator,
+        consistency=recipe.consistency,
         seeds=seeds,
         epochs=epochs,
         lr=recipe.lr,
         weight_decay=recipe.weight_decay,
-        select="val_accuracy",
-        callbacks=[EarlyStopping(recipe.patience, "val_loss")],
+        average=recipe.average,
+        select="last" if recipe.patience is None else "val_accuracy",
+        callbacks=[] if recipe.patience is None else [EarlyStopping(recipe.patience, "val_loss")],
+        seeds_at_once=20 if recipe.consistency is None else 1,  # samples are drawn for each seed, nothing is shared
     )
 
 
-def _test_scores(recipe: Recipe, graph: Graph, history: History) -> list[dict[str, Any]]:
+def _test_scores(recipe: Recipe, graph: Graph, operator: SparseMatrix, history: History) -> list[dict[str, Any]]:
     assert graph.y is not None
     assert graph.test_mask is not None
-    model = recipe.model(graph).to(graph.device).eval()
-    part, y = graph.receptive_field(graph.test_mask, model.num_layers), graph.y[graph.test_mask]  # once for all seeds
+    model: Any = recipe.model(graph).to(graph.device).eval()
+    part = graph.receptive_field(graph.test_mask, model.num_layers, operator)  # once for all seeds
+    y = graph.y[graph.test_mask]
     scores = []
     for i in range(len(history.seeds)):
         model.load_state_dict(history.state(i))

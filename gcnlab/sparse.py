@@ -96,9 +96,15 @@ def _sddmm(rowptr: Tensor, col: Tensor, g: Tensor, x: Tensor) -> Tensor:
 
 
 def _transpose(rowptr: Tensor, col: Tensor, num_cols: int) -> tuple[Tensor, Tensor, Tensor]:
-    order = torch.arange(col.shape[0], device=col.device)  # int64: torch 2.6's vmap of index_select takes no other
-    csc = _csr(rowptr, col, order, num_cols).to_sparse_csc()
-    return csc.ccol_indices().clone(), csc.row_indices().clone(), csc.values().clone()
+    """(row pointer, columns, order): entry e of the transpose is entry order[e], int64, of the matrix.
+
+    A stable sort by column, which of short integers is several times as fast as torch's own CSR to CSC.
+    """
+    key = col.short() if num_cols <= 1 << 15 else col
+    order = key.sort(stable=True).indices  # int64: torch 2.6's vmap of index_select takes no other
+    t_rowptr = torch.nn.functional.pad(torch.bincount(col, minlength=num_cols).cumsum(0), (1, 0))
+    row = torch.repeat_interleave(rowptr.diff(), output_size=col.shape[0])
+    return t_rowptr.to(rowptr.dtype), row.index_select(0, order).to(col.dtype), order
 
 
 def _spmm_meta(rowptr: Tensor, col: Tensor, value: Tensor, x: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from .files import check_target, remove_stale_temporaries
 from .graph import Graph, check_features_finite
 from .memory import check_fits, estimate_step, keep_freed_memory
 from .signals import Signals
-from .sparse import check_count
+from .sparse import SparseMatrix, check_count
 
 if TYPE_CHECKING:
     import pandas
@@ -289,6 +289,59 @@ class Checkpoint:
             raise InputError(f"every: got {self.every}, expected at least 1 epoch.")
 
 
+@dataclass(frozen=True)
+class Consistency:
+    """That random samples of a model agree at the nodes without a training label (Feng et al. 2020, section 3.2).
+
+        Z_s = softmax of the s-th of S outputs, each with masks of its own,   Z' = mean_s Z_s sharpened,
+        Z'_ic = (mean_s Z_sic)^(1/T) / sum_c' (mean_s Z_sic')^(1/T), held fixed,
+        loss = mean_s cross-entropy(Z_s, y) + λ mean_s mean_i |Z_si - Z'_i|²
+
+    The labels of these nodes i are not read, in whichever split they are; their features and edges are, as those of
+    all nodes are by a GCN.
+
+    Args:
+        num_samples: S, how often a training step computes the outputs.
+        weight: λ.
+        temperature: T, above 0; below 1 it sharpens.
+        confidence: nodes where no mean_s Z_sic is above it do not count (Feng et al. 2022, section 3.3).
+        warmup: steps in which λ grows from 0 to its value.
+        num_nodes: so many of the nodes, drawn anew at each step; None takes all.
+    """
+
+    num_samples: int = 4
+    weight: float = 1.0
+    temperature: float = 0.5
+    confidence: float = 0.0
+    warmup: int = 0
+    num_nodes: int | None = None
+
+    def __post_init__(self) -> None:
+        for argument, count, least in (
+            ("num_samples", self.num_samples, 1), ("warmup", self.warmup, 0),
+            ("num_nodes", 1 if self.num_nodes is None else self.num_nodes, 1),
+        ):  # fmt: skip
+            if check_count(argument, count) < least:
+                raise InputError(f"{argument}: got {count}, expected at least {least}.")
+        for argument, value, fits, expected in (
+            ("weight", self.weight, 0 <= self.weight < math.inf, "a finite number, 0 at least"),
+            ("temperature", self.temperature, 0 < self.temperature < math.inf, "a finite number above 0"),
+            ("confidence", self.confidence, 0 <= self.confidence < 1, "at least 0 and below 1"),
+        ):
+            if not fits:
+                raise InputError(f"{argument}: got {value}, expected {expected}.")
+
+    def loss(self, outputs: Sequence[Tensor], step: int) -> Tensor:
+        """λ mean_s mean_i |Z_si - Z'_i|² of S logits [..., num_nodes, num_classes] in the step-th step, from 1: [...]."""
+        z = torch.stack(list(outputs)).softmax(-1)
+        mean = z.detach().mean(0)
+        sharpened = (mean.log() / self.temperature).softmax(-1)
+        distance = (z - sharpened).square().sum(-1).mean(0)
+        counts = mean.amax(-1) > self.confidence
+        weight = self.weight * min(1.0, step / max(self.warmup, 1))
+        return weight * (distance * counts).sum(-1) / counts.sum(-1).clamp(min=1)
+
+
 def fit(
     model: nn.Module | Callable[[], nn.Module],
     data: Graph | GraphCollection | Signals,
@@ -314,6 +367,8 @@ def fit(
     progress: bool | None = None,
     check_finite: bool = True,
     deterministic: bool = False,
+    operator: Any = None,
+    consistency: Consistency | None = None,
 ) -> History:
     """Train a model of the nodes of one graph, of many graphs, or of images: classes, several labels each, or numbers.
 
@@ -368,6 +423,9 @@ def fit(
         seeds_at_once: seeds in one stack; 1 for a model that torch.func.vmap cannot run.
         progress: show a progress bar on stderr while training; by default where stderr is a terminal.
         check_finite: refuse NaN and infinities in x.
+        operator: of one graph, the matrix [num_nodes, num_nodes] that the model is called with, such as
+            `propagate.diffusion(graph.a_hat, ...)` or `graph.l_tilde()`; by default `graph.a_hat`.
+        consistency: of one graph, what the nodes without a training label add to the loss.
         deterministic: train under `torch.use_deterministic_algorithms(True)`, which on a GPU takes slower algorithms and
             raises where there is none; CUDA wants CUBLAS_WORKSPACE_CONFIG=:4096:8 in the environment for it.
 
@@ -415,9 +473,13 @@ def fit(
     elif isinstance(data, Signals):
         source = _SignalData(data, val, loss, class_weight, needs_val, batch_size)
     elif val is None:
-        source = _NodeData(data, loss, class_weight, check_finite, needs_val)
+        source = _NodeData(data, loss, class_weight, check_finite, needs_val, operator, consistency)
     else:
         raise InputError("val: a Graph has its val_mask; val goes with a GraphCollection or Signals.")
+    if not isinstance(source, _NodeData) and (operator is not None or consistency is not None):
+        raise InputError("operator, consistency: go with one Graph, not with a GraphCollection or Signals.")
+    if consistency is not None and loss != "cross-entropy":
+        raise InputError(f"consistency: goes with the loss cross-entropy, got {loss!r}.")
     source.objective = source.objective._replace(smoothing=label_smoothing)
     is_large = isinstance(source, _NodeData) and source.graph.num_nodes >= LARGE_GRAPH
     keep = nullcontext if is_large else keep_freed_memory  # a sixth of the time is not worth half of the memory
@@ -485,11 +547,15 @@ def _determinism(wanted: bool) -> Iterator[None]:
 
 
 class _Batch(NamedTuple):
-    """What one step reads: the model's arguments, the rows of its output that have labels (None: all), and those."""
+    """What one step reads: the model's arguments, the rows of its output that have labels (None: all), and those.
+
+    And the rows that shall be consistent, where any shall.
+    """
 
     arguments: tuple[Any, ...]
     rows: Tensor | None
     y: Tensor
+    unlabelled: Tensor | None = None
 
 
 class _Objective(NamedTuple):
@@ -553,7 +619,14 @@ class _NodeData:
     """Full-batch training and validation on one graph, each with no more rows than the model needs."""
 
     def __init__(
-        self, graph: Graph, loss: Loss, class_weight: Tensor | None, check_finite: bool, needs_val: bool
+        self,
+        graph: Graph,
+        loss: Loss,
+        class_weight: Tensor | None,
+        check_finite: bool,
+        needs_val: bool,
+        operator: Any,
+        consistency: Consistency | None,
     ) -> None:
         if not isinstance(graph, Graph):
             raise InputTypeError(f"data: got {type(graph).__name__}, expected a Graph or a GraphCollection.")
@@ -574,39 +647,66 @@ class _NodeData:
         if check_finite:
             check_features_finite(graph.x)
         self.graph, self.y, self.num_batches = graph, y, 1
+        self.operator, self.consistency = _operator_of(graph, operator), consistency
+        assert graph.train_mask is not None
+        self.unlabelled = (~graph.train_mask).nonzero().squeeze(1)
+        if consistency is not None and not len(self.unlabelled):
+            raise InputError("consistency: every node is in the train_mask, none is left to be consistent at.")
         self.objective = _Objective.of(loss, y, graph.num_classes, class_weight)
         self.has_val = graph.val_mask is not None
         self._parts: dict[tuple[str, int | None], list[_Batch]] = {}
 
     def batches(self, split: str, model: nn.Module) -> list[_Batch]:
-        num_layers = _num_operators(model)
-        key = (split, num_layers)
+        is_sampled = self.consistency is not None and self.consistency.num_nodes is not None
+        if split == "train" and is_sampled:
+            return [self._batch(split, model)]
+        key = (split, _num_operators(model))
         if key not in self._parts:
-            graph, rows = self.graph, getattr(self.graph, f"{split}_mask").nonzero().squeeze(1)
-            if num_layers is None:
-                batch = _Batch((graph.x, graph.a_hat), rows, self.y[rows])
-            else:
-                part = graph.receptive_field(rows, num_layers)
-                batch = _Batch((part.x, part.a_hat), None, self.y[rows])
-            if split == "train" and batch.arguments[0].shape[0] >= LARGE_GRAPH and graph.device.type == "cpu":
-                there = sum(
-                    t.nbytes for t in tree_iter((batch.arguments, list(model.parameters()))) if isinstance(t, Tensor)
-                )
-                check_fits(
-                    "graph", f"a training step on {batch.arguments[0].shape[0]:,} nodes",
-                    estimate_step(model, *batch.arguments) - there, 0.9,
-                    "fewer hidden_channels or layers need less, and so does a graph in bfloat16.",
-                )  # fmt: skip
-            self._parts[key] = [batch]
+            self._parts[key] = [self._batch(split, model)]
         return self._parts[key]
+
+    def _batch(self, split: str, model: nn.Module) -> _Batch:
+        graph, num_layers = self.graph, _num_operators(model)
+        rows, unlabelled = getattr(graph, f"{split}_mask").nonzero().squeeze(1), None
+        if split == "train" and self.consistency is not None:
+            unlabelled, size = self.unlabelled, self.consistency.num_nodes
+            if size is not None:
+                unlabelled = unlabelled[torch.randperm(len(unlabelled), device=unlabelled.device)[:size]]
+        y = self.y[rows]
+        if num_layers is None:
+            return self._checked(split, model, _Batch((graph.x, self.operator), rows, y, unlabelled))
+        wanted = rows if unlabelled is None else torch.cat([rows, unlabelled])
+        part = graph.receptive_field(wanted, num_layers, self.operator)
+        if unlabelled is None:
+            return self._checked(split, model, _Batch((part.x, part.a_hat), None, y))
+        first, second = torch.arange(len(wanted), device=wanted.device).tensor_split([len(rows)])
+        return self._checked(split, model, _Batch((part.x, part.a_hat), first, y, second))
+
+    @staticmethod
+    def _checked(split: str, model: nn.Module, batch: _Batch) -> _Batch:
+        """The batch, unless a training step on it does not fit into the memory."""
+        x = batch.arguments[0]
+        if split == "train" and x.shape[0] >= LARGE_GRAPH and x.device.type == "cpu":
+            there = sum(
+                t.nbytes for t in tree_iter((batch.arguments, list(model.parameters()))) if isinstance(t, Tensor)
+            )
+            check_fits(
+                "graph", f"a training step on {x.shape[0]:,} nodes",
+                estimate_step(model, *batch.arguments) - there, 0.9,
+                "fewer hidden_channels or layers need less, and so does a graph in bfloat16.",
+            )  # fmt: skip
+        return batch
 
     def fingerprint(self) -> dict[str, Any]:
         graph, matrix = self.graph, self.graph.adjacency
         # Not the values of X and A: sums on another device or number of threads may differ in their last bits.
         weight = self.objective.class_weight
         tensors = [matrix.rowptr, matrix.col, self.y, graph.train_mask, graph.val_mask, weight]
+        if isinstance(self.operator, SparseMatrix) and self.operator is not graph.a_hat:
+            tensors += [self.operator.rowptr, self.operator.col]
         return {
             **self.objective.fingerprint(),
+            "consistency": repr(self.consistency),
             "shape of x": None if graph.x is None else graph.x.shape,
             "sha256 of graph, labels, masks and class weights": ckpt.sha256_of_tensors(tensors),
         }
@@ -743,6 +843,7 @@ def _train(
     precision: str,
 ) -> History:
     model, num_seeds, stacked = models[0], len(seeds), len(models) > 1
+    consistency = data.consistency if isinstance(data, _NodeData) else None
     objective = data.objective
     params: dict[str, Tensor] = dict(model.named_parameters())
     if stacked:
@@ -860,7 +961,8 @@ def _train(
         scores = _Mean()
         for batch in data.batches("train", model):
             opt.zero_grad()
-            count, scored = _score(forward(batch.arguments), batch, objective)
+            num_steps += 1
+            count, scored = _score_samples(forward, batch, objective, consistency, num_steps)
             losses = scored["loss"]
             losses.sum().backward()
             # A frozen weight may still have the gradient of an earlier training.
@@ -872,7 +974,6 @@ def _train(
             opt.step()
             if schedule is not None and per_batch:
                 schedule.step()
-            num_steps += 1
             if average:
                 decay, live = min(average, (1 + num_steps) / (10 + num_steps)), current()
                 torch._foreach_lerp_(list(averaged.values()), [live[name] for name in averaged], 1 - decay)
@@ -973,6 +1074,23 @@ class _Mean:
         return {name: total / self.count for name, total in self.sums.items()}
 
 
+def _score_samples(
+    forward: Callable[[tuple[Any, ...]], Tensor],
+    batch: _Batch,
+    objective: _Objective,
+    consistency: Consistency | None,
+    step: int,
+) -> tuple[int, dict[str, Tensor]]:
+    """`_score` of one output, or with consistency the mean over its samples, the loss with its term."""
+    if consistency is None:
+        return _score(forward(batch.arguments), batch, objective)
+    outputs = [forward(batch.arguments) for _ in range(consistency.num_samples)]
+    counts, scores = zip(*(_score(logits, batch, objective) for logits in outputs), strict=True)
+    scored = {name: torch.stack([score[name] for score in scores]).mean(0) for name in scores[0]}
+    scored["loss"] = scored["loss"] + consistency.loss([logits[:, batch.unlabelled] for logits in outputs], step)
+    return counts[0], scored
+
+
 def _score(logits: Tensor, batch: _Batch, objective: _Objective) -> tuple[int, dict[str, Tensor]]:
     """How many rows or targets count, and their mean loss and (where it has one) accuracy for each seed, [num_seeds].
 
@@ -1036,7 +1154,9 @@ def _check_finite(epoch: int, seeds: list[int], active: Tensor, tensors: Mapping
             )
 
 
-def predict(model: nn.Module, data: Graph | GraphCollection | Signals, nodes: Tensor | None = None) -> Tensor:
+def predict(
+    model: nn.Module, data: Graph | GraphCollection | Signals, nodes: Tensor | None = None, operator: Any = None
+) -> Tensor:
     """Logits in evaluation mode, without gradients.
 
     Args:
@@ -1044,6 +1164,7 @@ def predict(model: nn.Module, data: Graph | GraphCollection | Signals, nodes: Te
         data: one graph: [num_nodes, num_classes]; a batch or a collection of graphs: [num_graphs, num_classes];
             images: [num_images, num_classes].
         nodes: of one graph, a mask or ids: only their rows.
+        operator: of one graph, the matrix that the model is called with; by default `graph.a_hat`.
     """
     was_training = model.training
     model.eval()
@@ -1056,20 +1177,29 @@ def predict(model: nn.Module, data: Graph | GraphCollection | Signals, nodes: Te
         elif isinstance(data, GraphBatch):
             logits = model(data.x, data.a_hat, data.p)
         else:
-            logits = _predict_nodes(model, data, nodes)
+            logits = _predict_nodes(model, data, nodes, _operator_of(data, operator))
     model.train(was_training)
     return logits
 
 
-def _predict_nodes(model: nn.Module, graph: Graph, nodes: Tensor | None) -> Tensor:
+def _predict_nodes(model: nn.Module, graph: Graph, nodes: Tensor | None, operator: Any) -> Tensor:
     if graph.x is None:
         raise InputError('graph: has no x; make one with graph.with_features("identity").')
     num_layers = _num_operators(model)
     if nodes is not None and num_layers is not None:
-        part = graph.receptive_field(nodes, num_layers)
+        part = graph.receptive_field(nodes, num_layers, operator)
         return model(part.x, part.a_hat)
-    logits = model(graph.x, graph.a_hat)
+    logits = model(graph.x, operator)
     return logits if nodes is None else logits[nodes]
+
+
+def _operator_of(graph: Graph, operator: Any) -> Any:
+    if operator is None:
+        return graph.a_hat
+    if tuple(getattr(operator, "shape", ())) != graph.adjacency.shape:
+        found = f"shape {tuple(operator.shape)}" if hasattr(operator, "shape") else f"a {type(operator).__name__}"
+        raise InputError(f"operator: got {found}, expected a matrix [{graph.num_nodes}, {graph.num_nodes}].")
+    return operator
 
 
 def _num_operators(model: Any) -> int | None:
