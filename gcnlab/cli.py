@@ -177,13 +177,21 @@ def _percent(spread: dict[str, Any]) -> str:
 
 
 def _print_recipes() -> None:
+    ours = recipes.recorded()
     for recipe in recipes.RECIPES.values():
-        figures = [
+        published = [
             f"{100 * value:.1f} % {protocol} ({source})" for (_, protocol), (value, source) in recipe.published.items()
         ]
+        recorded = [
+            f"{100 * row['mean']:.2f} ± {100 * row['std']:.2f} % {row['protocol']} ({row['count']} "
+            f"{'folds' if row['protocol'] in ('gin', 'nested') else 'seeds' if row['count'] > 1 else 'seed'})"
+            for row in ours
+            if row["recipe"] == recipe.name
+        ]
         seeds = f"{recipe.num_seeds:>3} seed{'s' * (recipe.num_seeds > 1)}"
-        print(f"{recipe.name:<22} {recipe.dataset:<13} {recipe.model_name:<48} {seeds:<9}", end="  ")
-        print(f"protocols: {', '.join(recipe.protocols)}; published: {'; '.join(figures) or 'none'}")
+        print(f"{recipe.name:<24} {recipe.dataset:<13} {recipe.model_name:<54} {seeds:<9}", end="  ")
+        print(f"protocols: {', '.join(recipe.protocols)}; published: {'; '.join(published) or 'none'}", end="; ")
+        print(f"recorded: {'; '.join(recorded) or 'none'}")
 
 
 def _predict(args: argparse.Namespace) -> None:

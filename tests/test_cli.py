@@ -88,7 +88,12 @@ def test_list(gcnlab):
         for value, source in recipe.published.values():
             assert f"{100 * value:.1f} %" in lines[name]
             assert source in lines[name]
-    assert "published: none" in lines["karate-gcn"]
+    assert "published: none; recorded: none" in lines["karate-gcn"]
+    for row in recipes.recorded():
+        assert (
+            f"{100 * row['mean']:.2f} ± {100 * row['std']:.2f} % {row['protocol']} ({row['count']} "
+            in lines[row["recipe"]]
+        )
 
 
 def test_run_prints_a_row_alone(gcnlab, tmp_path):
