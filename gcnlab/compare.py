@@ -123,7 +123,7 @@ def compare(
     threads: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[dict[str, Any]]:
-    """Train and score models side by side; a row each.
+    """Train and score models side by side; a row each, and with `out` one for each finished before.
 
     Args:
         dataset: "fashion-mnist", or for grid networks "mnist" and "digits".
@@ -131,8 +131,8 @@ def compare(
         epochs: of every model; by default each one's own.
         quick: at most 10,000 training images, and 2 epochs: a look, not a figure.
         root: data root.
-        out: a folder for results.jsonl (read first, and added to), comparison.md, comparison.json, comparison.png, and the
-            curves of each model that has validation images.
+        out: a folder for results.jsonl (read first, and added to); comparison.md, comparison.json, comparison.png of all
+            that is in it of these images, and the curves of each model that has validation images.
         threads: CPU threads of each.
         say: told of each finished model.
     """
@@ -167,17 +167,24 @@ def compare(
                 with open(path, "a") as file:
                     file.write(json.dumps({"job": job.key(), "result": done[job.key()]}) + "\n")
         say(text_row(done[job.key()]))
-    rows = [done[job.key()] for job in jobs]
-    if out is not None:
-        write_json(Path(out) / "comparison.json", rows)
-        with atomic_write(Path(out) / "comparison.md") as file:
-            file.write(markdown(rows).encode())
-        subset = f", a subset of {rows[0]['training_images']:,} training images" if quick else ""
-        plot.comparison(rows, Path(out) / "comparison.png", f"{dataset}{subset}")
-        for row in rows:
-            if "val_loss" in row.get("history", {}):  # results of an older version have none
-                name = row["model"]
-                plot.history(_history(row), Path(out) / f"curves-{name}.png", f"{name} on {dataset}{subset}")
+    if out is None:
+        return [done[job.key()] for job in jobs]
+    finished = [(json.loads(key), result) for key, result in done.items()]
+    order = {name: i for i, name in enumerate(known)}
+    rows = [
+        result
+        for job, result in sorted(finished, key=lambda pair: order[pair[0]["model"]])
+        if (job["dataset"], job["num_images"]) == (dataset, jobs[0].num_images)
+    ]
+    write_json(Path(out) / "comparison.json", rows)
+    with atomic_write(Path(out) / "comparison.md") as file:
+        file.write(markdown(rows).encode())
+    subset = f", a subset of {rows[0]['training_images']:,} training images" if quick else ""
+    plot.comparison(rows, Path(out) / "comparison.png", f"{dataset}{subset}")
+    for row in rows:
+        if "val_loss" in row.get("history", {}):  # results of an older version have none
+            name = row["model"]
+            plot.history(_history(row), Path(out) / f"curves-{name}.png", f"{name} on {dataset}{subset}")
     return rows
 
 

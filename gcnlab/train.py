@@ -369,6 +369,7 @@ def fit(
     deterministic: bool = False,
     operator: Any = None,
     consistency: Consistency | None = None,
+    cuda_graph: bool = False,
 ) -> History:
     """Train a model of the nodes of one graph, of many graphs, or of images: classes, several labels each, or numbers.
 
@@ -426,6 +427,9 @@ def fit(
         operator: of one graph, the matrix [num_nodes, num_nodes] that the model is called with, such as
             `propagate.diffusion(graph.a_hat, ...)` or `graph.l_tilde()`; by default `graph.a_hat`.
         consistency: of one graph, what the nodes without a training label add to the loss.
+        cuda_graph: of one small graph on a GPU, record a training step's kernels once and launch them together from
+            then on (`torch.cuda.CUDAGraph`), since launching each takes longer than running it. For models without
+            buffers.
         deterministic: train under `torch.use_deterministic_algorithms(True)`, which on a GPU takes slower algorithms and
             raises where there is none; CUDA wants CUBLAS_WORKSPACE_CONFIG=:4096:8 in the environment for it.
 
@@ -478,6 +482,8 @@ def fit(
         raise InputError("val: a Graph has its val_mask; val goes with a GraphCollection or Signals.")
     if not isinstance(source, _NodeData) and (operator is not None or consistency is not None):
         raise InputError("operator, consistency: go with one Graph, not with a GraphCollection or Signals.")
+    if cuda_graph and not (isinstance(source, _NodeData) and source.is_constant and source.graph.device.type == "cuda"):
+        raise InputError("cuda_graph: goes with one Graph on a CUDA device, all nodes in each step, and no warmup.")
     if consistency is not None and loss != "cross-entropy":
         raise InputError(f"consistency: goes with the loss cross-entropy, got {loss!r}.")
     source.objective = source.objective._replace(smoothing=label_smoothing)
@@ -489,7 +495,7 @@ def fit(
     options: dict[str, Any] = {
         "epochs": epochs, "lr": lr, "weight_decay": weight_decay, "optimizer": optimizer, "scheduler": scheduler,
         "select": select, "callbacks": callbacks, "checkpoint": checkpoint, "average": average,
-        "precision": precision,
+        "precision": precision, "cuda_graph": cuda_graph,
     }  # fmt: skip
     if seeds is None:
         if not isinstance(model, nn.Module):
@@ -656,9 +662,13 @@ class _NodeData:
         self.has_val = graph.val_mask is not None
         self._parts: dict[tuple[str, int | None], list[_Batch]] = {}
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether all steps read the same nodes and weigh them alike."""
+        return self.consistency is None or (self.consistency.num_nodes is None and self.consistency.warmup == 0)
+
     def batches(self, split: str, model: nn.Module) -> list[_Batch]:
-        is_sampled = self.consistency is not None and self.consistency.num_nodes is not None
-        if split == "train" and is_sampled:
+        if split == "train" and self.consistency is not None and self.consistency.num_nodes is not None:
             return [self._batch(split, model)]
         key = (split, _num_operators(model))
         if key not in self._parts:
@@ -841,6 +851,7 @@ def _train(
     checkpoint: Checkpoint | None,
     average: float,
     precision: str,
+    cuda_graph: bool,
 ) -> History:
     model, num_seeds, stacked = models[0], len(seeds), len(models) > 1
     consistency = data.consistency if isinstance(data, _NodeData) else None
@@ -893,6 +904,17 @@ def _train(
             for name, value in current().items():
                 if name in source:
                     value.copy_(source[name])
+
+    def step(batch: _Batch) -> tuple[int, dict[str, Tensor]]:  # gradients, and what _score says
+        opt.zero_grad()
+        count, scored = _score_samples(forward, batch, objective, consistency, num_steps)
+        scored["loss"].sum().backward()
+        return count, scored
+
+    if cuda_graph:
+        if any(True for _ in model.buffers()):
+            raise InputError(f"cuda_graph: {type(model).__name__} has buffers, which the recording would change.")
+        step = _Recorded(step)
 
     active = torch.ones(num_seeds, dtype=torch.bool)
     best_epoch = torch.zeros(num_seeds, dtype=torch.int64)
@@ -960,17 +982,14 @@ def _train(
         model.train()
         scores = _Mean()
         for batch in data.batches("train", model):
-            opt.zero_grad()
             num_steps += 1
-            count, scored = _score_samples(forward, batch, objective, consistency, num_steps)
-            losses = scored["loss"]
-            losses.sum().backward()
+            count, scored = step(batch)
             # A frozen weight may still have the gradient of an earlier training.
             used = {name: p.grad for name, p in params.items() if p.requires_grad and p.grad is not None}
             grads = {f"the gradient of {name}": grad for name, grad in used.items()}
             if not stacked:
                 grads = {name: grad.unsqueeze(0) for name, grad in grads.items()}
-            _check_finite(epoch, seeds, active, {"the training loss": losses, **grads})
+            _check_finite(epoch, seeds, active, {"the training loss": scored["loss"], **grads})
             opt.step()
             if schedule is not None and per_batch:
                 schedule.step()
@@ -1011,6 +1030,28 @@ def _train(
     model.eval()
     table = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
     return History(list(seeds), table, best_epoch, kept, epoch_seconds)
+
+
+class _Recorded:
+    """A training step on one batch as a CUDA graph: its kernels run again, on the memory of the recorded run."""
+
+    def __init__(self, step: Callable[[_Batch], tuple[int, dict[str, Tensor]]]) -> None:
+        self.step = step
+        self.graph: Any = None
+
+    def __call__(self, batch: _Batch) -> tuple[int, dict[str, Tensor]]:
+        if self.graph is None:
+            aside = torch.cuda.Stream()
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):  # what is made at a first run is made before the recording
+                for _ in range(3):
+                    self.step(batch)
+            torch.cuda.current_stream().wait_stream(aside)
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):
+                self.result = self.step(batch)
+        self.graph.replay()
+        return self.result
 
 
 def _groups(params: Mapping[str, Tensor], weight_decay: float | Mapping[str, float]) -> list[dict[str, Any]]:
