@@ -15,7 +15,7 @@ from .deep import drop_node
 from .errors import CheckpointMismatchError, InputError, InputTypeError
 from .graph import Features
 from .image import Grid, coarsen, with_coordinates
-from .layers import GCNConv, RelationalGCNConv, dropout, glorot_uniform, relu_dropout
+from .layers import GCNConv, RelationalGCNConv, dropout, glorot_uniform, linear, relu_dropout
 from .memory import estimate_step
 from .readout import Readout
 from .sparse import SparseMatrix
@@ -93,14 +93,18 @@ class GRAND(nn.Module):
         P̃ = dropout(P),   H = P̃ dropout(X) W_1 + b_1,   logits = dropout(relu(H)) W_2 + b_2
 
     Each training step draws which neighbours a node hears of, so that samples of one node differ; `fit` with a
-    `Consistency` makes them agree. P̃ (X W) is (P̃ X) W: the weight goes first, and few columns are propagated.
+    `Consistency` makes them agree. P̃ (X W) is (P̃ X) W: the weight goes first, and few columns are propagated. With
+    norm=True it can't, since what is propagated is normalised, as the papers do on PubMed:
+
+        H = dropout(BatchNorm(rows of P̃ X divided by their lengths)) W_1 + b_1
 
     Args:
         in_channels: number of features.
-        hidden_channels: width of the hidden layer.
+        hidden_channels: width of the hidden layer; with None there is none, and H are the logits.
         out_channels: number of classes.
         input_dropout, dropout: probability of zeroing an entry of X, of the hidden layer, in training.
         drop_node: probability of zeroing an entry of P, in training.
+        norm: whether to normalise what is propagated.
 
     >>> import torch
     >>> GRAND(4, 8, 3)(torch.ones(5, 4), SparseMatrix.eye(5)).shape
@@ -112,21 +116,24 @@ class GRAND(nn.Module):
     def __init__(
         self,
         in_channels: int,
-        hidden_channels: int,
+        hidden_channels: int | None,
         out_channels: int,
         input_dropout: float = 0.5,
         dropout: float = 0.5,
         drop_node: float = 0.5,
+        norm: bool = False,
     ) -> None:
         super().__init__()
-        self.conv = GCNConv(in_channels, hidden_channels)
-        self.head = nn.Linear(hidden_channels, out_channels)
-        glorot_uniform(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.norm = nn.BatchNorm1d(in_channels) if norm else None
+        self.conv = GCNConv(in_channels, out_channels if hidden_channels is None else hidden_channels)
+        self.head = None if hidden_channels is None else nn.Linear(hidden_channels, out_channels)
+        if self.head is not None:
+            glorot_uniform(self.head.weight)
+            nn.init.zeros_(self.head.bias)
         self.input_dropout, self.dropout, self.drop_node = input_dropout, dropout, drop_node
         self.config = {
             "in_channels": in_channels, "hidden_channels": hidden_channels, "out_channels": out_channels,
-            "input_dropout": input_dropout, "dropout": dropout, "drop_node": drop_node,
+            "input_dropout": input_dropout, "dropout": dropout, "drop_node": drop_node, "norm": norm,
         }  # fmt: skip
 
     def forward(self, x: Features, p: Any) -> Tensor:
@@ -139,8 +146,14 @@ class GRAND(nn.Module):
         (p,) = p if isinstance(p, Sequence) else (p,)
         if not isinstance(p, SparseMatrix):
             raise InputTypeError(f"p: got {type(p).__name__}, expected a SparseMatrix, whose entries are dropped.")
-        h = self.conv(dropout(x, self.input_dropout, self.training), dropout(p, self.drop_node, self.training))
-        return self.head(relu_dropout(h, self.dropout, self.training))
+        p = dropout(p, self.drop_node, self.training)
+        if self.norm is None:
+            h = self.conv(dropout(x, self.input_dropout, self.training), p)
+        else:
+            h = p @ (x.to_dense() if isinstance(x, SparseMatrix) else x)
+            h = dropout(self.norm(nn.functional.normalize(h)), self.input_dropout, self.training)
+            h = linear(h, self.conv.weight, self.conv.bias)
+        return h if self.head is None else self.head(relu_dropout(h, self.dropout, self.training))
 
 
 class BatchNorm(nn.BatchNorm1d):
