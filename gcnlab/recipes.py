@@ -52,7 +52,7 @@ class Recipe:
         protocols: the protocols it can follow; the first is the default.
         published: (data set, protocol) -> (accuracy as a fraction, its source).
         num_seeds: seeds of a run that does not say how many.
-        hidden_channels, num_layers, dropout, drop_node, epochs, lr, weight_decay, average, consistency: the
+        hidden_channels, num_layers, dropout, drop_node, epochs, lr, weight_decay, average, clip_norm, consistency: the
             hyperparameters, as `GCN` and `fit` take them.
         scaled_rows: whether rows of X are divided by their sums.
         patience: epochs without a better validation loss, after which training stops and the weights of the best
@@ -74,6 +74,7 @@ class Recipe:
     scaled_rows: bool = True
     drop_node: float = 0.0
     average: float = 0.0
+    clip_norm: float | None = None
     consistency: Consistency | None = None
 
     @property
@@ -133,6 +134,7 @@ class DiffusionRecipe(Recipe):
         alpha: of `ppr_coefficients`; None weighs all hops alike.
         num_hops: of the diffusion.
         top_k: entries of a row of P.
+        norm: of the matrix whose powers P sums, as `Graph.normalize` takes it.
         normalized: whether what is propagated is normalised, and a linear classifier follows, without hidden layer.
     """
 
@@ -140,6 +142,7 @@ class DiffusionRecipe(Recipe):
     alpha: float | None = 0.2
     num_hops: int = 8
     top_k: int = 32
+    norm: str = "sym"
     normalized: bool = False
 
     @property
@@ -150,7 +153,7 @@ class DiffusionRecipe(Recipe):
     def operator(self, graph: Graph) -> SparseMatrix:
         hops = self.num_hops + 1
         theta = [1 / hops] * hops if self.alpha is None else ppr_coefficients(self.alpha, self.num_hops)
-        return diffusion(graph.a_hat, theta, self.top_k)
+        return diffusion(graph.normalize(norm=self.norm), theta, self.top_k)
 
     def model(self, graph: Graph) -> nn.Module:
         return GRAND(
@@ -201,9 +204,9 @@ RECIPES: dict[str, Recipe | GraphRecipe | ImageRecipe] = {
         ),
         DiffusionRecipe(
             "pubmed-best", "pubmed", ("public", "random"), {("pubmed", "public"): (0.845, _GRAND_PLUS)}, num_seeds=20,
-            normalized=True, epochs=600, weight_decay=1e-2, patience=None, input_dropout=0.2, drop_node=0.5,
-            average=0.99, num_hops=10,
-            consistency=Consistency(2, weight=2.0, temperature=0.1, confidence=2 / 3, warmup=100, num_nodes=200),
+            normalized=True, norm="rw", epochs=125, weight_decay=1e-2, patience=None, input_dropout=0.2, drop_node=0.5,
+            average=0.99, clip_norm=0.1, num_hops=10,
+            consistency=Consistency(2, temperature=0.1, confidence=2 / 3, warmup=100, num_nodes=100, num_labelled=5),
         ),
         Recipe("facebook-gcn", "facebook", ("random-60-20-20",), num_seeds=10),
         Recipe(
@@ -679,6 +682,7 @@ def _fit(recipe: Recipe, graph: Graph, operator: SparseMatrix, seeds: Sequence[i
         lr=recipe.lr,
         weight_decay=recipe.weight_decay,
         average=recipe.average,
+        clip_norm=recipe.clip_norm,
         select="last" if recipe.patience is None else "val_accuracy",
         callbacks=[] if recipe.patience is None else [EarlyStopping(recipe.patience, "val_loss")],
         seeds_at_once=20 if recipe.consistency is None else 1,  # samples are drawn for each seed, nothing is shared

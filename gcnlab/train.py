@@ -307,6 +307,8 @@ class Consistency:
         confidence: nodes where no mean_s Z_sic is above it do not count (Feng et al. 2022, section 3.3).
         warmup: steps in which λ grows from 0 to its value.
         num_nodes: so many of the nodes, drawn anew at each step; None takes all.
+        num_labelled: training nodes of a step; an epoch goes through all of them, in an order drawn anew. None takes
+            all in each step.
     """
 
     num_samples: int = 4
@@ -315,13 +317,14 @@ class Consistency:
     confidence: float = 0.0
     warmup: int = 0
     num_nodes: int | None = None
+    num_labelled: int | None = None
 
     def __post_init__(self) -> None:
         for argument, count, least in (
-            ("num_samples", self.num_samples, 1), ("warmup", self.warmup, 0),
-            ("num_nodes", 1 if self.num_nodes is None else self.num_nodes, 1),
+            ("num_samples", self.num_samples, 1), ("warmup", self.warmup, 0), ("num_nodes", self.num_nodes, 1),
+            ("num_labelled", self.num_labelled, 1),
         ):  # fmt: skip
-            if check_count(argument, count) < least:
+            if count is not None and check_count(argument, count) < least:
                 raise InputError(f"{argument}: got {count}, expected at least {least}.")
         for argument, value, fits, expected in (
             ("weight", self.weight, 0 <= self.weight < math.inf, "a finite number, 0 at least"),
@@ -354,6 +357,7 @@ def fit(
     epochs: int = 200,
     lr: float = 0.01,
     weight_decay: float | Mapping[str, float] = 0.0,
+    clip_norm: float | None = None,
     optimizer: Callable[..., Any] = Adam,
     scheduler: Callable[[Any], Any] | str | None = None,
     average: float = 0.0,
@@ -407,6 +411,7 @@ def fit(
         epochs: the most epochs.
         lr: learning rate.
         weight_decay: L2 factor, or one for each part of the model: {"layers.0": 5e-4}; 0 for the others.
+        clip_norm: the largest norm of all gradients of a step together; a larger one is scaled down to it.
         optimizer: called as optimizer(groups, lr=lr): `Adam`, any element-wise optimizer of torch.optim.
         scheduler: called with the optimizer; its `step()` follows each epoch. Or "one-cycle" (Smith & Topin 2018): up
             to lr within the first fifth of all steps, then along a cosine to 0; it steps with each batch.
@@ -465,6 +470,8 @@ def fit(
             f"label_smoothing: got {label_smoothing}, expected at least 0 and below 1, with the loss cross-entropy "
             "and no class_weight."
         )
+    if clip_norm is not None and not 0 < clip_norm < math.inf:
+        raise InputError(f"clip_norm: got {clip_norm}, expected a finite number above 0.")
     if not 0 <= average < 1:
         raise InputError(f"average: got {average}, expected a decay of at least 0 and below 1.")
     if precision not in ("float32", "bfloat16"):
@@ -495,7 +502,7 @@ def fit(
     options: dict[str, Any] = {
         "epochs": epochs, "lr": lr, "weight_decay": weight_decay, "optimizer": optimizer, "scheduler": scheduler,
         "select": select, "callbacks": callbacks, "checkpoint": checkpoint, "average": average,
-        "precision": precision, "cuda_graph": cuda_graph,
+        "precision": precision, "cuda_graph": cuda_graph, "clip_norm": clip_norm,
     }  # fmt: skip
     if seeds is None:
         if not isinstance(model, nn.Module):
@@ -652,9 +659,11 @@ class _NodeData:
                 raise InputError(f"{key}: of its nodes no target is known, all are NaN.")
         if check_finite:
             check_features_finite(graph.x)
-        self.graph, self.y, self.num_batches = graph, y, 1
+        self.graph, self.y = graph, y
         self.operator, self.consistency = _operator_of(graph, operator), consistency
         assert graph.train_mask is not None
+        num_labelled = None if consistency is None else consistency.num_labelled
+        self.num_batches = 1 if num_labelled is None else -(-int(graph.train_mask.sum()) // num_labelled)
         self.unlabelled = (~graph.train_mask).nonzero().squeeze(1)
         if consistency is not None and not len(self.unlabelled):
             raise InputError("consistency: every node is in the train_mask, none is left to be consistent at.")
@@ -665,19 +674,27 @@ class _NodeData:
     @property
     def is_constant(self) -> bool:
         """Whether all steps read the same nodes and weigh them alike."""
-        return self.consistency is None or (self.consistency.num_nodes is None and self.consistency.warmup == 0)
+        return not self.is_sampled and (self.consistency is None or self.consistency.warmup == 0)
 
-    def batches(self, split: str, model: nn.Module) -> list[_Batch]:
-        if split == "train" and self.consistency is not None and self.consistency.num_nodes is not None:
-            return [self._batch(split, model)]
+    @property
+    def is_sampled(self) -> bool:
+        c = self.consistency
+        return c is not None and (c.num_nodes is not None or c.num_labelled is not None)
+
+    def batches(self, split: str, model: nn.Module) -> Iterable[_Batch]:
+        rows = getattr(self.graph, f"{split}_mask").nonzero().squeeze(1)
+        if split == "train" and self.is_sampled:
+            assert self.consistency is not None
+            if self.consistency.num_labelled is not None:
+                rows = rows[torch.randperm(len(rows), device=rows.device)]
+            return (self._batch(split, part, model) for part in rows.split(self.consistency.num_labelled or len(rows)))
         key = (split, _num_operators(model))
         if key not in self._parts:
-            self._parts[key] = [self._batch(split, model)]
+            self._parts[key] = [self._batch(split, rows, model)]
         return self._parts[key]
 
-    def _batch(self, split: str, model: nn.Module) -> _Batch:
-        graph, num_layers = self.graph, _num_operators(model)
-        rows, unlabelled = getattr(graph, f"{split}_mask").nonzero().squeeze(1), None
+    def _batch(self, split: str, rows: Tensor, model: nn.Module) -> _Batch:
+        graph, num_layers, unlabelled = self.graph, _num_operators(model), None
         if split == "train" and self.consistency is not None:
             unlabelled, size = self.unlabelled, self.consistency.num_nodes
             if size is not None:
@@ -852,6 +869,7 @@ def _train(
     average: float,
     precision: str,
     cuda_graph: bool,
+    clip_norm: float | None,
 ) -> History:
     model, num_seeds, stacked = models[0], len(seeds), len(models) > 1
     consistency = data.consistency if isinstance(data, _NodeData) else None
@@ -924,7 +942,7 @@ def _train(
     epoch_seconds: list[float] = []
     first_epoch = 1
     if checkpoint is not None:
-        settings = _settings(model, seeds, data, select, average, precision, opt, schedule, callbacks)
+        settings = _settings(model, seeds, data, select, average, precision, clip_norm, opt, schedule, callbacks)
 
     def save(epoch: int) -> None:
         assert checkpoint is not None
@@ -990,6 +1008,8 @@ def _train(
             if not stacked:
                 grads = {name: grad.unsqueeze(0) for name, grad in grads.items()}
             _check_finite(epoch, seeds, active, {"the training loss": scored["loss"], **grads})
+            if clip_norm is not None:
+                _clip(list(grads.values()), clip_norm)
             opt.step()
             if schedule is not None and per_batch:
                 schedule.step()
@@ -1030,6 +1050,14 @@ def _train(
     model.eval()
     table = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
     return History(list(seeds), table, best_epoch, kept, epoch_seconds)
+
+
+def _clip(grads: Sequence[Tensor], most: float) -> None:
+    """Scale the gradients [num_seeds, ...] of each seed, in place, to a common norm of at most `most`."""
+    norm = torch.stack([grad.flatten(1).square().sum(1) for grad in grads]).sum(0).sqrt()
+    factor = (most / norm.clamp(min=most)).to(grads[0].dtype)
+    for grad in grads:
+        grad.mul_(factor.view(-1, *[1] * (grad.dim() - 1)))
 
 
 class _Recorded:
@@ -1080,6 +1108,7 @@ def _settings(
     select: str,
     average: float,
     precision: str,
+    clip_norm: float | None,
     opt: Any,
     schedule: Any,
     callbacks: Sequence[Callback],
@@ -1087,7 +1116,7 @@ def _settings(
     """What two trainings must have in common for one to continue the other, in the form that JSON gives back."""
     settings = {
         "model": ckpt.describe(model), "seeds": seeds, "select": select, "average": average, "precision": precision,
-        **data.fingerprint(),
+        "clip_norm": clip_norm, **data.fingerprint(),
         "optimizer": type(opt).__name__, "scheduler": type(schedule).__name__,
         "callbacks": [type(callback).__name__ for callback in callbacks],
         "frozen weights": [name for name, p in model.named_parameters() if not p.requires_grad],

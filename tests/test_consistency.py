@@ -86,23 +86,24 @@ def test_without_randomness_and_weight_it_is_the_plain_loss(graph):
     assert_close(run(Consistency(3, weight=0.0)), run(None), 1e-6)
 
 
-@pytest.mark.parametrize("num_nodes", [None, 9])
-def test_training_on_samples_learns_and_resumes_to_the_bit(graph, tmp_path, num_nodes):
+@pytest.mark.parametrize(("num_nodes", "num_labelled"), [(None, None), (9, None), (9, 5)])
+def test_training_on_samples_learns_and_resumes_to_the_bit(graph, tmp_path, num_nodes, num_labelled):
     p = diffusion(graph.a_hat, ppr_coefficients(0.2, 4), top_k=8)
+    consistency = Consistency(2, weight=0.2, warmup=20, num_nodes=num_nodes, num_labelled=num_labelled)
 
     def run(epochs, checkpoint=None):
         torch.manual_seed(1)
         model = GRAND(graph.num_features, 7, graph.num_classes)
         history = fit(
-            model, graph, operator=p, consistency=Consistency(2, warmup=20, num_nodes=num_nodes), epochs=epochs,
-            seed=5, select="last", average=0.9, checkpoint=checkpoint,
+            model, graph, operator=p, consistency=consistency, epochs=epochs, seed=5, select="last", average=0.9,
+            clip_norm=1.0, checkpoint=checkpoint,
         )  # fmt: skip
         return model, history
 
-    model, whole = run(60)
+    model, whole = run(150)
     path = tmp_path / "training.gcnlab"
-    run(30, Checkpoint(path, every=10))
-    _, resumed = run(60, Checkpoint(path, resume=True))
+    run(70, Checkpoint(path, every=10))
+    _, resumed = run(150, Checkpoint(path, resume=True))
     assert torch.equal(whole.metrics["train_loss"], resumed.metrics["train_loss"])
     assert all(torch.equal(whole.states[name], resumed.states[name]) for name in whole.states)
     logits = predict(model, graph, operator=p)
@@ -110,9 +111,51 @@ def test_training_on_samples_learns_and_resumes_to_the_bit(graph, tmp_path, num_
     assert_close(predict(model, graph, graph.test_mask, operator=p), logits[graph.test_mask], 1e-6)
     with pytest.raises(CheckpointMismatchError, match="consistency"):
         fit(
-            GRAND(graph.num_features, 7, graph.num_classes), graph, operator=p, epochs=60, seed=5, select="last",
-            average=0.9, checkpoint=Checkpoint(path, resume=True),
+            GRAND(graph.num_features, 7, graph.num_classes), graph, operator=p, epochs=150, seed=5, select="last",
+            average=0.9, clip_norm=1.0, checkpoint=Checkpoint(path, resume=True),
         )  # fmt: skip
+
+
+def test_an_epoch_goes_through_all_labelled_nodes_in_batches(graph):
+    seen = []
+
+    class Watched(GRAND):
+        def forward(self, x, p):
+            if self.training:
+                seen.append(p[0].shape[0])
+            return super().forward(x, p)
+
+    model = Watched(graph.num_features, 7, graph.num_classes)
+    num_train = int(graph.train_mask.sum())
+    fit(model, graph, epochs=2, consistency=Consistency(1, num_nodes=6, num_labelled=5), select="last")
+    assert num_train == 12
+    assert seen == [5 + 6, 5 + 6, 2 + 6] * 2
+
+
+@pytest.mark.parametrize("seeds_at_once", [1, 3])
+def test_clipped_gradients_are_those_of_torch(graph, seeds_at_once):
+    class Watched(torch.optim.SGD):
+        def step(self, closure=None):
+            norms.append(torch.stack([p.grad.reshape(seeds, -1).square().sum(1) for p in of(self)]).sum(0).sqrt())
+            super().step(closure)
+
+    def of(optimizer):
+        return [p for group in optimizer.param_groups for p in group["params"]]
+
+    def make():
+        return GCN(graph.num_features, 7, graph.num_classes, dropout=0.0)
+
+    def norms_of(clip_norm):
+        norms.clear()
+        fit(make, graph, seeds=3, epochs=1, optimizer=Watched, clip_norm=clip_norm, seeds_at_once=seeds_at_once)
+        return torch.cat(norms)
+
+    norms, seeds = [], seeds_at_once
+    free = norms_of(None)
+    assert free.shape == (3,)
+    assert float(free.min()) > 0.05
+    assert_close(norms_of(0.05), torch.full((3,), 0.05), 1e-6)
+    assert_close(norms_of(1e6), free, 1e-6)
 
 
 def test_a_stack_of_seeds_trains_as_each_alone(graph):
@@ -139,6 +182,21 @@ def test_grand_is_its_formula_and_reads_only_the_rows_it_needs(graph):
     part = graph.receptive_field(nodes, 1, p)
     assert part.x.shape[0] <= 16
     assert_close(model(part.x, part.a_hat), torch.from_numpy(expected[nodes]), 1e-5)
+
+
+@pytest.mark.parametrize("hidden", [None, 7])
+def test_grand_normalises_what_it_propagates(graph, hidden):
+    p = diffusion(graph.a_hat, ppr_coefficients(0.2, 4), top_k=8)
+    model = GRAND(graph.num_features, hidden, graph.num_classes, norm=True).eval()
+    mean, var = torch.rand(graph.num_features), torch.rand(graph.num_features) + 0.5
+    model.norm.running_mean.copy_(mean)
+    model.norm.running_var.copy_(var)
+    h = p.to_dense() @ graph.x
+    h = (h / h.norm(dim=1, keepdim=True) - mean) / (var + 1e-5).sqrt()
+    out = h @ model.conv.weight + model.conv.bias
+    expected = out if hidden is None else out.relu() @ model.head.weight.T + model.head.bias
+    assert_close(model(graph.x, p), expected.detach(), 1e-5)
+    assert_close(model(SparseMatrix.from_dense(graph.x), p), expected.detach(), 1e-5)
 
 
 def test_grands_samples_drop_entries_of_p_and_mean_the_whole():
@@ -216,6 +274,10 @@ def test_what_is_refused(graph):
     whole = graph.replace(train_mask=torch.ones(graph.num_nodes, dtype=torch.bool), val_mask=None, test_mask=None)
     with pytest.raises(InputError, match="none is left"):
         fit(model, whole, consistency=Consistency(), select="last")
+    with pytest.raises(InputError, match="clip_norm"):
+        fit(model, graph, clip_norm=0.0)
+    with pytest.raises(InputError, match="CUDA"):
+        fit(model, graph, cuda_graph=True)
     with pytest.raises(InputError, match="cross-entropy"):
         fit(model, graph, loss=lambda logits, y: logits[:, 0], consistency=Consistency())
     graphs = [Graph.from_edges([[0, 1], [1, 0]], x=torch.ones(2, 3), y=torch.tensor(i)) for i in range(2)]
