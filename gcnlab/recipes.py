@@ -476,7 +476,7 @@ def _run_nodes(
         recipe,
         dataset,
         protocol,
-        num_parameters=sum(tensor[0].numel() for tensor in history.states.values()),
+        num_parameters=sum(p.numel() for p in recipe.model(graph).parameters()),
         seeds=history.seeds,
         test_accuracy=_spread([score["accuracy"] for score in test]),
         test_macro_f1=_spread([score["macro_f1"] for score in test]),

@@ -14,9 +14,9 @@ from gcnlab import recipes
 from gcnlab.errors import DatasetNotFoundError, InputError, NonFiniteError
 from gcnlab.models import load_model
 from gcnlab.protocols import Job, split
-from gcnlab.recipes import RECIPES, GraphRecipe, _features, find, run
+from gcnlab.recipes import RECIPES, DiffusionRecipe, GraphRecipe, _features, find, run
 from gcnlab.sparse import SparseMatrix
-from gcnlab.train import predict
+from gcnlab.train import Consistency, predict
 
 __all__ = ["one_thread", "tu_folder"]  # fixtures
 FIELDS = {
@@ -106,6 +106,28 @@ def test_what_out_holds(tmp_path):
     table = torch.tensor(header["confusion_matrix"])
     assert int(table.sum()) == 24
     assert float(table.diagonal().sum() / 24) == pytest.approx(float(accuracy))
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_a_recipe_on_a_diffusion_matrix(normalized, tmp_path, monkeypatch):
+    recipe = DiffusionRecipe(
+        "karate-grand", "karate", ("leaders",), hidden_channels=4, weight_decay={}, patience=None, drop_node=0.5,
+        average=0.9, clip_norm=1.0, top_k=10, normalized=normalized, consistency=Consistency(2, num_labelled=1),
+    )  # fmt: skip
+    monkeypatch.setitem(RECIPES, recipe.name, recipe)
+    said = []
+    result = run(recipe.name, seeds=2, epochs=30, out=tmp_path / "out", say=said.append)
+    check_contract(result, 2)
+    assert result["epochs"] == 30
+    assert result["num_parameters"] == (34 * 2 + 2 + 2 * 34 if normalized else 34 * 4 + 4 + 4 * 2 + 2)
+    assert any("the weights after 30 epochs, averaged" in line for line in said)
+    model, header = load_model(tmp_path / "out" / "model.gcnlab")
+    graph = recipe.graph()
+    operator = recipe.operator(graph)
+    assert int(operator.rowptr.diff().max()) == 10
+    logits = predict(model, graph, graph.test_mask, operator=operator)
+    accuracy = float((logits.argmax(1) == graph.y[graph.test_mask]).double().mean())
+    assert accuracy == result["test_accuracy"]["per_seed"][header["seeds"][0]]
 
 
 # -- graph classification ---------------------------------------------------------------------------------------------
@@ -256,7 +278,13 @@ def test_published_figures_name_their_source():
             assert 0 < value < 1
             assert any(
                 paper in source
-                for paper in ("Kipf & Welling 2017", "Xu et al. 2019", "Errica et al. 2020", "tutorials")
+                for paper in (
+                    "Kipf & Welling 2017",
+                    "Xu et al. 2019",
+                    "Errica et al. 2020",
+                    "Feng et al. 202",
+                    "tutorials",
+                )
             )
         known = {**recipes.PROTOCOLS, **recipes.GRAPH_PROTOCOLS, **recipes.image_recipes.PROTOCOLS}
         assert all(protocol in known for protocol in recipe.protocols)
