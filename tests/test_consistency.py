@@ -76,6 +76,28 @@ def test_labels_outside_of_the_training_set_are_not_read(graph):
     assert bool((logits != start).any(1).all())  # every node has moved
 
 
+def test_labelled_nodes_learn_from_their_labels_alone(graph):
+    def stepped(consistency):
+        model = Fixed(graph.num_nodes, graph.num_classes)
+        fit(model, graph, consistency=consistency, epochs=1, lr=1.0, optimizer=torch.optim.SGD, select="last")
+        return model.logits.detach()
+
+    plain, consistent = stepped(None), stepped(Consistency(2, weight=9.0, temperature=0.5))
+    assert_close(consistent[graph.train_mask], plain[graph.train_mask], 1e-6)
+    assert not torch.allclose(consistent[~graph.train_mask], plain[~graph.train_mask])
+
+
+@pytest.mark.parametrize("consistency", [None, Consistency(1, weight=0.0)])
+def test_training_is_on_the_operator_that_is_given(graph, consistency):
+    p = diffusion(graph.a_hat, ppr_coefficients(0.2, 4), top_k=8)
+    model = GRAND(graph.num_features, 7, graph.num_classes, input_dropout=0.0, dropout=0.0, drop_node=0.0)
+    with torch.no_grad():
+        logits = model(graph.x, p)[graph.train_mask]
+    history = fit(model, graph, operator=p, consistency=consistency, epochs=1, lr=0.0)
+    expected = nn.functional.cross_entropy(logits, graph.y[graph.train_mask])
+    assert_close(history.metrics["train_loss"][0, 0], expected, 1e-6)
+
+
 def test_without_randomness_and_weight_it_is_the_plain_loss(graph):
     def run(consistency):
         torch.manual_seed(0)
