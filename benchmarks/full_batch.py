@@ -10,8 +10,8 @@ input. All in float32.
 Each side runs in a process of its own, as its library comes, whose largest resident size is its peak memory, imports
 included; they take turns, so that a drift of the machine's speed meets all of them. Before it is timed, each gives the
 loss, or the mean square of the output, of the same weights without dropout: they must agree. gcnlab takes large arrays in
-huge pages (THP_MEM_ALLOC_ENABLE=1, torch's switch); --huge-pages gives the others that, too. DGL needs an environment of its own, named by --dgl-python (torch, packaging, pandas,
-dgl==1.1.3); else it is left out.
+huge pages (THP_MEM_ALLOC_ENABLE=1, torch's switch); --huge-pages gives the others that, too. DGL needs an environment of
+its own, named by --dgl-python (torch, packaging, pandas, dgl==1.1.3); else it is left out.
 """
 
 import argparse

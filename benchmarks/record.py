@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gcnlab.data import catalog
-from gcnlab.recipes import RECIPES, GraphRecipe
+from gcnlab.recipes import RECIPES, GraphRecipe, counted, published_cell
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,7 +40,7 @@ def recorded(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         {
             **{key: run[key] for key in ("recipe", "dataset", "protocol")},
             **{key: round(run["test_accuracy"][key], 6) for key in ("mean", "std")},
-            "count": len(run["test_accuracy"].get("per_fold", run["test_accuracy"]["per_seed"])),
+            "count": counted(run["test_accuracy"])[0],
             "versions": {key: run["versions"][key] for key in ("gcnlab", "torch")},
         }
         for run in runs
@@ -49,12 +49,8 @@ def recorded(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _cell(run: dict[str, Any]) -> str:
     accuracy = run["test_accuracy"]
-    spread = f" ± {100 * accuracy['std']:.2f}" if len(accuracy["per_seed"]) > 1 or "per_fold" in accuracy else ""
+    spread = f" ± {100 * accuracy['std']:.2f}" if counted(accuracy)[0] > 1 else ""
     return f"{100 * accuracy['mean']:.2f}{spread}"
-
-
-def _published(run: dict[str, Any]) -> str:
-    return "" if run["published"] is None else f"{100 * run['published']['value']:.1f} ({run['published']['source']})"
 
 
 def tables(runs: list[dict[str, Any]]) -> dict[str, str]:
@@ -68,7 +64,7 @@ def tables(runs: list[dict[str, Any]]) -> dict[str, str]:
             title, count = catalog()[run["dataset"]]["title"].split(":")[0], len(run["seeds"])
             single.append(
                 f"| `{run['recipe']}` | {title} | {run['protocol']} | {run['num_parameters']:,} | {count} | {_cell(run)} "
-                f"| {_published(run)} |"
+                f"| {published_cell(run)} |"
             )
     by_key = {(run["recipe"], run["protocol"]): run for run in runs}
     graphs = [

@@ -3,9 +3,9 @@
     python benchmarks/social_accuracy.py facebook-gcn --seeds 10
     python benchmarks/social_accuracy.py blogcatalog-gcn --seeds 10
 
-Same splits, same schedule: Adam, L2 on the first layer or nowhere, early stopping by validation loss, the weights of the best validation
-accuracy. X goes into PyG's layer as a torch sparse tensor, its stored entries dropped, since 22,470 x 4,714 floats would be
-dropped for minutes; everything else of the layer is PyG's.
+Same splits, same schedule: Adam, L2 on the first layer or nowhere, early stopping by validation loss, the weights of
+the best validation accuracy. X goes into PyG's layer as a torch sparse tensor, its stored entries dropped, since 22,470 x
+4,714 floats would be dropped for minutes; everything else of the layer is PyG's.
 """
 
 import argparse

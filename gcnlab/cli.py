@@ -169,8 +169,7 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _percent(spread: dict[str, Any]) -> str:
-    many = "folds" if "per_fold" in spread else "seeds"
-    count = len(spread.get("per_fold", spread["per_seed"]))
+    count, many = recipes.counted(spread)
     return f"{100 * spread['mean']:.2f} %" + (
         f" ± {100 * spread['std']:.2f} over {count} {many}" if count > 1 else ", 1 seed"
     )

@@ -715,15 +715,26 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
     return {"mean": float(tensor.mean()), "std": float(tensor.std(correction=0)), "per_seed": list(values)}
 
 
+def counted(accuracy: Mapping[str, Any]) -> tuple[int, str]:
+    """How many values a mean of a result is of, and what they are: "folds" or "seeds"."""
+    many = "fold" if "per_fold" in accuracy else "seed"
+    return len(accuracy[f"per_{many}"]), f"{many}s"
+
+
+def published_cell(result: Mapping[str, Any]) -> str:
+    """The published figure beside a result and its source, for a table; empty where there is none."""
+    published = result["published"]
+    return "" if published is None else f"{100 * published['value']:.1f} ({published['source']})"
+
+
 def markdown_row(result: Mapping[str, Any]) -> str:
     """A result as a row of a Markdown table, under `MARKDOWN_HEAD`."""
-    accuracy, published = result["test_accuracy"], result["published"]
-    count = len(accuracy.get("per_fold", accuracy["per_seed"]))
-    many = "folds" if "per_fold" in accuracy else "seeds"
+    accuracy = result["test_accuracy"]
+    count, many = counted(accuracy)
     cells = [
         result["recipe"], result["dataset"], result["protocol"], result["model"], f"{result['num_parameters']:,}",
         f"{100 * accuracy['mean']:.2f} ± {100 * accuracy['std']:.2f} ({count} {many})",
-        "" if published is None else f"{100 * published['value']:.1f} ({published['source']})",
+        published_cell(result),
         f"{result['seconds']:.0f} s",
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"

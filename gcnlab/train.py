@@ -682,15 +682,16 @@ class _NodeData:
         return c is not None and (c.num_nodes is not None or c.num_labelled is not None)
 
     def batches(self, split: str, model: nn.Module) -> Iterable[_Batch]:
+        key = (split, _num_operators(model))
+        if key in self._parts:
+            return self._parts[key]
         rows = getattr(self.graph, f"{split}_mask").nonzero().squeeze(1)
         if split == "train" and self.is_sampled:
             assert self.consistency is not None
             if self.consistency.num_labelled is not None:
                 rows = rows[torch.randperm(len(rows), device=rows.device)]
             return (self._batch(split, part, model) for part in rows.split(self.consistency.num_labelled or len(rows)))
-        key = (split, _num_operators(model))
-        if key not in self._parts:
-            self._parts[key] = [self._batch(split, rows, model)]
+        self._parts[key] = [self._batch(split, rows, model)]
         return self._parts[key]
 
     def _batch(self, split: str, rows: Tensor, model: nn.Module) -> _Batch:
@@ -701,17 +702,14 @@ class _NodeData:
                 unlabelled = unlabelled[torch.randperm(len(unlabelled), device=unlabelled.device)[:size]]
         y = self.y[rows]
         if num_layers is None:
-            return self._checked(split, model, _Batch((graph.x, self.operator), rows, y, unlabelled))
-        wanted = rows if unlabelled is None else torch.cat([rows, unlabelled])
-        part = graph.receptive_field(wanted, num_layers, self.operator)
-        if unlabelled is None:
-            return self._checked(split, model, _Batch((part.x, part.a_hat), None, y))
-        first, second = torch.arange(len(wanted), device=wanted.device).tensor_split([len(rows)])
-        return self._checked(split, model, _Batch((part.x, part.a_hat), first, y, second))
-
-    @staticmethod
-    def _checked(split: str, model: nn.Module, batch: _Batch) -> _Batch:
-        """The batch, unless a training step on it does not fit into the memory."""
+            batch = _Batch((graph.x, self.operator), rows, y, unlabelled)
+        elif unlabelled is None:
+            part = graph.receptive_field(rows, num_layers, self.operator)
+            batch = _Batch((part.x, part.a_hat), None, y)
+        else:
+            part = graph.receptive_field(torch.cat([rows, unlabelled]), num_layers, self.operator)
+            labelled, others = torch.arange(len(part.nodes), device=rows.device).tensor_split([len(rows)])
+            batch = _Batch((part.x, part.a_hat), labelled, y, others)
         x = batch.arguments[0]
         if split == "train" and x.shape[0] >= LARGE_GRAPH and x.device.type == "cpu":
             there = sum(
