@@ -87,14 +87,16 @@ def test_labelled_nodes_learn_from_their_labels_alone(graph):
     assert not torch.allclose(consistent[~graph.train_mask], plain[~graph.train_mask])
 
 
-@pytest.mark.parametrize("consistency", [None, Consistency(1, weight=0.0)])
+@pytest.mark.parametrize("consistency", [None, Consistency(1, weight=0.0), Consistency(1, weight=2.0)])
 def test_training_is_on_the_operator_that_is_given(graph, consistency):
     p = diffusion(graph.a_hat, ppr_coefficients(0.2, 4), top_k=8)
     model = GRAND(graph.num_features, 7, graph.num_classes, input_dropout=0.0, dropout=0.0, drop_node=0.0)
     with torch.no_grad():
-        logits = model(graph.x, p)[graph.train_mask]
+        logits = model(graph.x, p)
     history = fit(model, graph, operator=p, consistency=consistency, epochs=1, lr=0.0)
-    expected = nn.functional.cross_entropy(logits, graph.y[graph.train_mask])
+    expected = nn.functional.cross_entropy(logits[graph.train_mask], graph.y[graph.train_mask])
+    if consistency is not None:
+        expected = expected + consistency.loss([logits[~graph.train_mask]], step=1)
     assert_close(history.metrics["train_loss"][0, 0], expected, 1e-6)
 
 
