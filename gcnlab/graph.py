@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 import warnings
 from collections.abc import Sequence
+from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import scipy.sparse
     from torch_geometric.data import Data
 
+_CHUNK = 1 << 22  # values that are looked at together: what they are kept in may be larger than memory
 SPARSE_BELOW = 0.15  # X is kept sparse while fewer of its entries than this are non-zero
 
 Features = Tensor | SparseMatrix
@@ -117,6 +119,14 @@ class Graph:
         _check_disjoint({key: values[key] for key in masks if values[key] is not None})
         values["_derived"] = {}
         self.__dict__.update(values)
+
+    @classmethod
+    def _of_checked(cls, adjacency: SparseMatrix, **values: Any) -> Any:
+        """A graph of parts that are known to fit, such as those of another graph."""
+        graph = cls.__new__(cls)
+        parts = dict.fromkeys(("x", "y", "train_mask", "val_mask", "test_mask", "node_names", "class_names", "name"))
+        graph.__dict__.update({**parts, "num_duplicates": 0, "_derived": {}, "adjacency": adjacency, **values})
+        return graph
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"a Graph is immutable; graph.replace({name}=...) returns a changed one.")
@@ -482,17 +492,13 @@ class Graph:
         if key in self._derived:
             return self._derived[key]
         self_loops, norm = key
-        if norm == "sym" and self.is_directed:
-            warnings.warn(
-                "the symmetric normalisation of a directed graph divides by in-degrees, A_ij / sqrt(d_i d_j); "
-                'pass norm="rw" for the mean over in-neighbours, or make the graph undirected (graph.to_undirected()).',
-                stacklevel=4,
-            )
+        if norm == "sym":
+            warn_if_directed(self)
         dtype = self.adjacency.dtype
         matrix = self.adjacency.with_self_loops(self_loops)
         if norm is not None:
             degree = matrix.row_sums()
-            self._check_degree(matrix, degree)
+            self.check_degree(matrix, degree)
             inverse = torch.where(degree > 0, degree, 1).pow(-0.5 if norm == "sym" else -1.0) * (degree > 0)
             matrix = matrix.scale(rows=inverse, cols=inverse if norm == "sym" else None)  # in float32 at least, too
         matrix = matrix.to(dtype)
@@ -502,7 +508,8 @@ class Graph:
             self._derived[key] = matrix
         return matrix
 
-    def _check_degree(self, matrix: SparseMatrix, degree: Tensor) -> None:
+    def check_degree(self, matrix: SparseMatrix, degree: Tensor) -> None:
+        """Raise InputError where a degree of Ã = `matrix` is no number that can be divided by."""
         bad = ~torch.isfinite(degree)
         if bool((matrix.value < 0).any()):
             bad |= (degree <= 0) & (matrix.rowptr.diff() > 0)
@@ -564,7 +571,7 @@ class Graph:
         if self.x is None:
             raise InputError('receptive_field: the graph has no x; make one with graph.with_features("identity").')
         check_count("num_layers", num_layers)
-        rows = wanted = _check_nodes(nodes, self.num_nodes).to(self.device)
+        rows = wanted = check_nodes(nodes, self.num_nodes).to(self.device)
         matrix = self.a_hat if operator is None else operator
         operators: list[SparseMatrix] = []
         for _ in range(num_layers):
@@ -575,6 +582,39 @@ class Graph:
             operators.insert(0, block.select_cols(rows))
         x = self.x.select_rows(rows) if isinstance(self.x, SparseMatrix) else self.x[rows]
         return ReceptiveField(x, operators, wanted)
+
+    def rows_of(self, nodes: Tensor) -> dict[str, Any]:
+        """What the graph knows of some of its nodes beside their edges: x, y, masks and names, for `Graph`."""
+        values: dict[str, Any] = {"class_names": self.class_names, "name": self.name}
+        if self.x is not None:
+            values["x"] = self.x.select_rows(nodes) if isinstance(self.x, SparseMatrix) else self.x[nodes]
+        for key in ("y", "train_mask", "val_mask", "test_mask"):
+            value = getattr(self, key)
+            of_graph = key == "y" and value is not None and value.shape[:1] != (self.num_nodes,)
+            values[key] = value if value is None or of_graph else value[nodes]
+        if self.node_names is not None:
+            values["node_names"] = tuple(self.node_names[i] for i in nodes.tolist())
+        return values
+
+    def subgraph(self, nodes: Tensor) -> Graph:
+        """The graph of some nodes and the edges between them; its Â is normalised by the degrees that are left.
+
+        Args:
+            nodes: a bool mask [N], or distinct node ids, in any order; the subgraph has them in increasing order.
+
+        >>> path = Graph.from_edges([[0, 1, 1, 2], [1, 0, 2, 1]])
+        >>> path.subgraph(torch.tensor([1, 2]))
+        Graph(2 nodes, 2 stored edges)
+        """
+        nodes = check_nodes(nodes, self.num_nodes).to(self.device).sort().values
+        twice = nodes[1:] == nodes[:-1]
+        if bool(twice.any()):
+            raise InputError(f"nodes: id {int(nodes[1:][twice][0])} is given twice.")
+        part = Graph._of_checked(self.adjacency.select_rows(nodes).select_cols(nodes), **self.rows_of(nodes))
+        if "directed" in self._derived and not self.is_directed:
+            part._derived["directed"] = False
+            part.adjacency._mark_symmetric()
+        return part
 
     def estimate_memory(self, model: nn.Module) -> int:
         """Bytes of tensors that a training step on the whole graph holds at its peak, before anything is allocated.
@@ -594,6 +634,38 @@ class Graph:
         return estimate_step(model, self.x, derived) + sum(part.nbytes for part in (a.rowptr, a.col, a.value))
 
     # -- into other forms ---------------------------------------------------------------------------------------------
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Write the graph to a folder of plain arrays (.npy) and a graph.json, from which `Graph.open` maps it.
+
+        Args:
+            folder: new or empty.
+
+        Raises:
+            InputError: there is something in the folder, or names that JSON does not have.
+        """
+        from .storage import save_graph
+
+        save_graph(self, folder)
+
+    @staticmethod
+    def open(folder: str | PathLike[str], check: bool = True) -> Graph:
+        """A saved graph whose arrays are mapped from their files: what is not read takes no memory.
+
+        Its tensors must not be written to. Larger than memory, it is trained on in batches (`scale.NeighborSampler`);
+        `a_hat` and what else is derived from all of A at once is made in memory.
+
+        Args:
+            folder: what `save` wrote.
+            check: compare each file with its sha256 and look at all ids, which reads all of them once.
+
+        Raises:
+            InputError: the folder holds no graph that was saved to its end.
+            CorruptFileError: a file is missing, cut short or changed.
+        """
+        from .storage import open_graph
+
+        return open_graph(folder, check)
 
     def to_undirected(self) -> Graph:
         """The graph with every edge in both directions; where both are there with two weights, each gets their mean."""
@@ -699,6 +771,16 @@ class Graph:
         return "\n".join([self.name or "Graph", *(f"  {key:<18} {value}" for key, value in rows)])
 
 
+def warn_if_directed(graph: Graph) -> None:
+    """Warn where the formula of Â, made for undirected graphs, is used on a directed one."""
+    if graph.is_directed:
+        warnings.warn(
+            "the symmetric normalisation of a directed graph divides by in-degrees, A_ij / sqrt(d_i d_j); "
+            'pass norm="rw" for the mean over in-neighbours, or make the graph undirected (graph.to_undirected()).',
+            stacklevel=5,
+        )
+
+
 def _add(a: SparseMatrix, b: SparseMatrix, factor: float, symmetric: bool) -> SparseMatrix:
     """a + factor b."""
     row, col = torch.cat([a.row, b.row]), torch.cat([a.col.long(), b.col.long()])
@@ -735,13 +817,14 @@ def _as_features(x: Any, check_finite: bool) -> Features:
 def check_features_finite(x: Features, name: str = "x") -> None:
     """Raise InputError if x holds a NaN or an infinity, with their number and the first row that has one."""
     value = x.value if isinstance(x, SparseMatrix) else x
+    if all(bool(torch.isfinite(part).all()) for part in value.detach().flatten().split(_CHUNK)):
+        return
     bad = ~torch.isfinite(value.detach())
-    if bool(bad.any()):
-        rows = x.row[bad] if isinstance(x, SparseMatrix) else bad.nonzero()[:, 0]
-        raise InputError(
-            f"{name}: {int(bad.sum())} values are NaN or infinite, the first in row {int(rows[0])}; "
-            "replace them (torch.nan_to_num), or pass check_finite=False."
-        )
+    rows = x.row[bad] if isinstance(x, SparseMatrix) else bad.nonzero()[:, 0]
+    raise InputError(
+        f"{name}: {int(bad.sum())} values are NaN or infinite, the first in row {int(rows[0])}; "
+        "replace them (torch.nan_to_num), or pass check_finite=False."
+    )
 
 
 def _check_labels(y: Any, num_nodes: int, num_classes: int | None) -> Tensor:
@@ -799,7 +882,7 @@ def _check_disjoint(masks: dict[str, Tensor]) -> None:
                 raise InputError(f"{first} and {second} overlap: node {int(both.nonzero()[0])} is in both.")
 
 
-def _check_nodes(nodes: Any, num_nodes: int) -> Tensor:
+def check_nodes(nodes: Any, num_nodes: int) -> Tensor:
     """`nodes`, a bool mask or ids, as int64 ids."""
     nodes = as_tensor("nodes", nodes, "a bool mask or node ids")
     if nodes.dtype == torch.bool:

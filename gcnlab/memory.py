@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import math
 import os
+import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,16 @@ def check_fits(argument: str, what: str, num_bytes: int, share: float, remedy: s
             f"{argument}: {what} needs {num_bytes / 2**30:,.2f} GiB, and {free / 2**30:,.2f} GiB are free, of which it "
             f"may take {100 * share:.0f} %; {remedy}"
         )
+
+
+def large_empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """A tensor on the CPU to be filled: in memory, or of more than a quarter of what is free in a temporary file."""
+    free = available_memory()
+    if free is None or math.prod(shape) * dtype.itemsize <= free // 4:
+        return torch.empty(shape, dtype=dtype)
+    with tempfile.NamedTemporaryFile(prefix="gcnlab-") as file:  # the mapping lives on when the name is gone
+        file.truncate(math.prod(shape) * dtype.itemsize)
+        return torch.from_file(file.name, shared=True, size=math.prod(shape), dtype=dtype).view(shape)
 
 
 def estimate_step(model: nn.Module, *arguments: Any) -> int:

@@ -87,6 +87,12 @@ class GCN(nn.Module):
         return (h, embeddings) if hidden else h
 
 
+    def layer(self, i: int, h: Any, a_hat: Any) -> Tensor:
+        """H_{i+1} of H_i without dropout, so that `predict` can go through a large graph layer by layer."""
+        h = self.layers[i](h, a_hat)
+        return h if i == self.num_layers - 1 else h.relu()
+
+
 class GRAND(nn.Module):
     """Random propagation, then a perceptron (Feng et al. 2020; with rows of a diffusion matrix Feng et al. 2022).
 

@@ -29,7 +29,8 @@ from .collection import GraphBatch, GraphCollection, GraphLoader
 from .errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
 from .files import check_target, remove_stale_temporaries
 from .graph import Graph, check_features_finite
-from .memory import check_fits, estimate_step, keep_freed_memory
+from .memory import available_memory, check_fits, estimate_step, keep_freed_memory
+from .scale import NeighborSampler, Sampler, Subgraph, estimate_full_batch, predict_in_batches
 from .signals import Signals
 from .sparse import SparseMatrix, check_count
 
@@ -138,6 +139,7 @@ class History:
         states: name -> the kept weights (and buffers) of all seeds, [num_seeds, ...].
         epoch_seconds: wall time of each epoch, training and validation; of all seeds of a stack together, one stack
             after the other.
+        batching: of one graph, what a step was on, and why.
     """
 
     seeds: list[int]
@@ -145,6 +147,7 @@ class History:
     best_epoch: Tensor
     states: dict[str, Tensor]
     epoch_seconds: list[float] = field(default_factory=list)
+    batching: str = ""
 
     def __repr__(self) -> str:
         means = ", ".join(f"{name} {float(self.best(name).mean()):.3f}" for name in self.metrics)
@@ -374,6 +377,7 @@ def fit(
     operator: Any = None,
     consistency: Consistency | None = None,
     cuda_graph: bool = False,
+    batching: str | Sampler = "full",
 ) -> History:
     """Train a model of the nodes of one graph, of many graphs, or of images: classes, several labels each, or numbers.
 
@@ -435,6 +439,10 @@ def fit(
         cuda_graph: of one small graph on a GPU, record a training step's kernels once and launch them together from
             then on (`torch.cuda.CUDAGraph`), since launching each takes longer than running it. For models without
             buffers.
+        batching: of one graph, "full": each step is on all training nodes. A sampler (`scale.NeighborSampler(graph)`):
+            on its batches; validation is on batches of the same sampler, drawn alike after each epoch, so that its
+            metrics are estimates (`predict` is exact). "auto": "full" where that fits in memory, else a NeighborSampler
+            of fan-outs of 10 and 1,024 nodes a batch; which and why is said on stderr and by `History.batching`.
         deterministic: train under `torch.use_deterministic_algorithms(True)`, which on a GPU takes slower algorithms and
             raises where there is none; CUDA wants CUBLAS_WORKSPACE_CONFIG=:4096:8 in the environment for it.
 
@@ -479,16 +487,18 @@ def fit(
     if isinstance(scheduler, str) and scheduler != "one-cycle":
         raise InputError(f'scheduler: got {scheduler!r}, expected "one-cycle" or a function of the optimizer.')
     source: _NodeData | _GraphData | _SignalData
+    why = ""
     if isinstance(data, GraphCollection):
         source = _GraphData(data, val, loss, class_weight, check_finite, needs_val, batch_size)
     elif isinstance(data, Signals):
         source = _SignalData(data, val, loss, class_weight, needs_val, batch_size)
     elif val is None:
-        source = _NodeData(data, loss, class_weight, check_finite, needs_val, operator, consistency)
+        sampler, why = _choose_batching(batching, data, model, progress)
+        source = _NodeData(data, loss, class_weight, check_finite, needs_val, operator, consistency, sampler)
     else:
         raise InputError("val: a Graph has its val_mask; val goes with a GraphCollection or Signals.")
-    if not isinstance(source, _NodeData) and (operator is not None or consistency is not None):
-        raise InputError("operator, consistency: go with one Graph, not with a GraphCollection or Signals.")
+    if not isinstance(source, _NodeData) and (operator, consistency, batching) != (None, None, "full"):
+        raise InputError("operator, consistency, batching: go with one Graph, not with a GraphCollection or Signals.")
     if cuda_graph and not (isinstance(source, _NodeData) and source.is_constant and source.graph.device.type == "cuda"):
         raise InputError("cuda_graph: goes with one Graph on a CUDA device, all nodes in each step, and no warmup.")
     if consistency is not None and loss != "cross-entropy":
@@ -513,6 +523,7 @@ def fit(
         with keep(), _determinism(deterministic), _progress_bar(progress, epochs) as bar:
             history = _train([model], [seed], source, bar, **options)
         model.load_state_dict(history.state(0))
+        history.batching = why
         return history
     if isinstance(model, nn.Module):
         raise InputTypeError("model: got a module, but each seed needs its own; pass a function: lambda: GCN(...).")
@@ -542,7 +553,9 @@ def fit(
                 if models[-1] is first:
                     raise InputError("model: the function gave one module twice; it must make a new one at each call.")
             parts.append(_train(models, group, source, bar, **options))
-    return History.join(parts)
+    history = History.join(parts)
+    history.batching = why
+    return history
 
 
 @contextmanager
@@ -628,8 +641,37 @@ def _check_targets(argument: str, y: Tensor | None, row: str, num_rows: int, los
     return y
 
 
+def _choose_batching(
+    batching: str | Sampler, graph: Graph, model: nn.Module | Callable[[], nn.Module], progress: bool | None
+) -> tuple[Sampler | None, str]:
+    """The sampler, None for full batches, and the reason in words."""
+    if isinstance(batching, Sampler):
+        return batching, f"batches of {batching!r}, as asked for"
+    if batching not in ("full", "auto"):
+        raise InputError(f'batching: got {batching!r}, expected "full", "auto" or a sampler of gcnlab.scale.')
+    if batching == "full" or not isinstance(graph, Graph) or graph.x is None:
+        return None, "full batch, as asked for"
+    one = model if isinstance(model, nn.Module) else model()
+    free, needed = available_memory(), estimate_full_batch(graph, one)
+    compared = f"a step on all of the graph needs {needed / 2**30:,.2f} GiB"
+    compared += ", and what is free is unknown" if free is None else f" of {free / 2**30:,.2f} GiB free"
+    sampler, why = None, f"full batch: {compared}"
+    if free is not None and needed > 0.5 * free:
+        num_layers = _num_operators(one)
+        if num_layers is None:
+            raise InputError(
+                f"batching: {compared}, more than half, and how many products with Â {type(one).__name__} has is not "
+                "known; pass scale.NeighborSampler(graph, fan_outs), with a fan-out for each."
+            )
+        sampler = NeighborSampler(graph, (10,) * num_layers)
+        why = f"batches of {sampler!r}: {compared}, more than half"
+    if progress is not False:
+        print(f"gcnlab: {why}", file=sys.stderr)
+    return sampler, why
+
+
 class _NodeData:
-    """Full-batch training and validation on one graph, each with no more rows than the model needs."""
+    """Training and validation on one graph: on all nodes that the model needs, or on batches of a sampler."""
 
     def __init__(
         self,
@@ -640,6 +682,7 @@ class _NodeData:
         needs_val: bool,
         operator: Any,
         consistency: Consistency | None,
+        sampler: Sampler | None,
     ) -> None:
         if not isinstance(graph, Graph):
             raise InputTypeError(f"data: got {type(graph).__name__}, expected a Graph or a GraphCollection.")
@@ -659,11 +702,20 @@ class _NodeData:
                 raise InputError(f"{key}: of its nodes no target is known, all are NaN.")
         if check_finite:
             check_features_finite(graph.x)
-        self.graph, self.y = graph, y
-        self.operator, self.consistency = _operator_of(graph, operator), consistency
+        self.graph, self.y, self.sampler = graph, y, sampler
+        if sampler is not None:
+            if sampler.graph is not graph:
+                raise InputError("batching: the sampler is of another graph than data; make it of this one.")
+            if operator is not None or consistency is not None:
+                raise InputError("batching: a sampler takes the operator itself, and goes with no consistency.")
+        self.operator = None if sampler is not None else _operator_of(graph, operator)
+        self.consistency = consistency
         assert graph.train_mask is not None
         num_labelled = None if consistency is None else consistency.num_labelled
-        self.num_batches = 1 if num_labelled is None else -(-int(graph.train_mask.sum()) // num_labelled)
+        num_targets = int(graph.train_mask.sum())
+        self.num_batches = (
+            sampler.num_batches(num_targets) if sampler is not None else -(-num_targets // (num_labelled or num_targets))
+        )
         self.unlabelled = (~graph.train_mask).nonzero().squeeze(1)
         if consistency is not None and not len(self.unlabelled):
             raise InputError("consistency: every node is in the train_mask, none is left to be consistent at.")
@@ -674,7 +726,8 @@ class _NodeData:
     @property
     def is_constant(self) -> bool:
         """Whether all steps read the same nodes and weigh them alike."""
-        return not self.is_sampled and (self.consistency is None or self.consistency.warmup == 0)
+        consistency = self.consistency
+        return not self.is_sampled and self.sampler is None and (consistency is None or consistency.warmup == 0)
 
     @property
     def is_sampled(self) -> bool:
@@ -685,6 +738,10 @@ class _NodeData:
         key = (split, _num_operators(model))
         if key in self._parts:
             return self._parts[key]
+        if self.sampler is not None:
+            mask = getattr(self.graph, f"{split}_mask")
+            same_draws = torch.Generator().manual_seed(0) if split == "val" else None
+            return (self._sampled(part, model) for part in self.sampler.batches(mask, same_draws))
         rows = getattr(self.graph, f"{split}_mask").nonzero().squeeze(1)
         if split == "train" and self.is_sampled:
             assert self.consistency is not None
@@ -693,6 +750,20 @@ class _NodeData:
             return (self._batch(split, part, model) for part in rows.split(self.consistency.num_labelled or len(rows)))
         self._parts[key] = [self._batch(split, rows, model)]
         return self._parts[key]
+
+    def _sampled(self, part: Subgraph, model: nn.Module) -> _Batch:
+        num_layers = _num_operators(model)
+        assert part.y is not None
+        y = part.y[part.targets]
+        if num_layers is None:
+            return _Batch((part.x, part.a_hat), part.targets, y)
+        if isinstance(self.sampler, NeighborSampler) and num_layers > len(self.sampler.fan_outs):
+            raise InputError(
+                f"batching: {self.sampler!r} has {len(self.sampler.fan_outs)} fan-outs, but the model {num_layers} layers; "
+                "give one for each."
+            )
+        field = part.receptive_field(part.targets, num_layers)
+        return _Batch((field.x, field.a_hat), None, y)
 
     def _batch(self, split: str, rows: Tensor, model: nn.Module) -> _Batch:
         graph, num_layers, unlabelled = self.graph, _num_operators(model), None
@@ -718,7 +789,7 @@ class _NodeData:
             check_fits(
                 "graph", f"a training step on {x.shape[0]:,} nodes",
                 estimate_step(model, *batch.arguments) - there, 0.9,
-                "fewer hidden_channels or layers need less, and so does a graph in bfloat16.",
+                'fewer hidden_channels or layers need less, so does a graph in bfloat16, and batching="auto" takes batches.',
             )  # fmt: skip
         return batch
 
@@ -732,6 +803,7 @@ class _NodeData:
         return {
             **self.objective.fingerprint(),
             "consistency": repr(self.consistency),
+            "batching": repr(self.sampler),
             "shape of x": None if graph.x is None else graph.x.shape,
             "sha256 of graph, labels, masks and class weights": ckpt.sha256_of_tensors(tensors),
         }
@@ -1223,7 +1295,11 @@ def _check_finite(epoch: int, seeds: list[int], active: Tensor, tensors: Mapping
 
 
 def predict(
-    model: nn.Module, data: Graph | GraphCollection | Signals, nodes: Tensor | None = None, operator: Any = None
+    model: nn.Module,
+    data: Graph | GraphCollection | Signals,
+    nodes: Tensor | None = None,
+    operator: Any = None,
+    batch_size: int | None = None,
 ) -> Tensor:
     """Logits in evaluation mode, without gradients.
 
@@ -1233,7 +1309,11 @@ def predict(
             images: [num_images, num_classes].
         nodes: of one graph, a mask or ids: only their rows.
         operator: of one graph, the matrix that the model is called with; by default `graph.a_hat`.
+        batch_size: of one graph, compute so many nodes at a time, each with all of its neighbours, layer by layer: for
+            graphs that do not fit in memory, whose `a_hat` is then never made. The model must be layerwise, as `GCN` is.
     """
+    if batch_size is not None and not (isinstance(data, Graph) and _num_operators(model)):
+        raise InputError("batch_size: goes with one Graph and a layerwise model, such as GCN.")
     was_training = model.training
     model.eval()
     with torch.no_grad():
@@ -1245,14 +1325,19 @@ def predict(
         elif isinstance(data, GraphBatch):
             logits = model(data.x, data.a_hat, data.p)
         else:
-            logits = _predict_nodes(model, data, nodes, _operator_of(data, operator))
+            logits = _predict_nodes(model, data, nodes, operator, batch_size)
     model.train(was_training)
     return logits
 
 
-def _predict_nodes(model: nn.Module, graph: Graph, nodes: Tensor | None, operator: Any) -> Tensor:
+def _predict_nodes(
+    model: nn.Module, graph: Graph, nodes: Tensor | None, operator: Any, batch_size: int | None
+) -> Tensor:
     if graph.x is None:
         raise InputError('graph: has no x; make one with graph.with_features("identity").')
+    if batch_size is not None:
+        return predict_in_batches(model, graph, nodes, operator, batch_size)
+    operator = _operator_of(graph, operator)
     num_layers = _num_operators(model)
     if nodes is not None and num_layers is not None:
         part = graph.receptive_field(nodes, num_layers, operator)

@@ -1,0 +1,177 @@
+"""Graphs in a folder, mapped into memory: a page of a file is read when it is touched, and may be dropped again.
+
+    graph.json      format, name, class and node names, direction, and of each array dtype, shape and sha256
+    rowptr.npy, col.npy, value.npy                  A in CSR form
+    x.npy, or x_rowptr.npy, x_col.npy, x_value.npy  features, dense or sparse
+    y.npy, train_mask.npy, val_mask.npy, test_mask.npy
+
+graph.json is written last: a folder without it was not finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import CorruptFileError, InputError
+from .files import check_target, sha256_of, write_json
+from .graph import Graph
+from .sparse import SparseMatrix
+
+FORMAT = "gcnlab graph 1"
+_HEADER, _CHUNK = "graph.json", 1 << 22  # values
+_MASKS = ("train_mask", "val_mask", "test_mask")
+
+
+def save_graph(graph: Graph, folder: str | PathLike[str]) -> None:
+    """`Graph.save`."""
+    odd = next((name for name in graph.node_names or () if not isinstance(name, (str, int))), None)
+    if odd is not None:
+        raise InputError(f"node_names: {odd!r} is a {type(odd).__name__}, expected strings or integers, as JSON has them.")
+    arrays = {**_csr("", graph.adjacency), "y": graph.y, **{key: getattr(graph, key) for key in _MASKS}}
+    arrays.update(_csr("x_", graph.x) if isinstance(graph.x, SparseMatrix) else {"x": graph.x})
+    writer = GraphWriter(folder)
+    for name, tensor in arrays.items():
+        if tensor is not None:
+            tensor = tensor.detach().cpu()
+            flat = tensor.reshape(-1)
+            writer.write(name, tensor.dtype, tensor.shape, (flat[i : i + _CHUNK] for i in range(0, len(flat), _CHUNK)))
+    writer.finish(
+        directed=graph.is_directed, num_features=graph.num_features, num_duplicates=graph.num_duplicates,
+        name=graph.name, class_names=graph.class_names, node_names=graph.node_names,
+    )  # fmt: skip
+
+
+def _csr(prefix: str, matrix: SparseMatrix) -> dict[str, Tensor | None]:
+    return {f"{prefix}rowptr": matrix.rowptr, f"{prefix}col": matrix.col, f"{prefix}value": matrix.value}
+
+
+class GraphWriter:
+    """Writes a graph array by array, each in parts, so that no array need be in memory.
+
+    Args:
+        folder: new, empty, or left by a writer that did not finish.
+    """
+
+    def __init__(self, folder: str | PathLike[str]) -> None:
+        self.folder = Path(folder)
+        check_target("folder", folder, is_folder=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        others = [file.name for file in self.folder.iterdir() if file.suffix != ".npy"]
+        if others:
+            raise InputError(f"folder: {folder} holds {sorted(others)[0]}, expected a new folder, or an empty one.")
+        self.arrays: dict[str, dict[str, Any]] = {}
+
+    def write(self, name: str, dtype: torch.dtype, shape: Iterable[int], parts: Iterable[Tensor]) -> None:
+        """NAME.npy, of a known shape, from its values part by part."""
+        shape, count, head = tuple(shape), 0, io.BytesIO()
+        descr = _plain(torch.empty(0, dtype=dtype)).numpy().dtype.str
+        np.lib.format.write_array_header_1_0(head, {"descr": descr, "fortran_order": False, "shape": shape})
+        digest = hashlib.sha256(head.getvalue())
+        with open(self.folder / f"{name}.npy", "wb") as file:
+            file.write(head.getvalue())
+            for part in parts:
+                data = _plain(part.contiguous()).numpy()
+                file.write(data.data)
+                digest.update(data.data)
+                count += data.size
+            file.flush()
+            os.fsync(file.fileno())
+        if count != math.prod(shape):
+            raise InputError(f"{name}: got {count} values, expected {math.prod(shape)} for shape {shape}.")
+        self.arrays[name] = {"dtype": str(dtype).removeprefix("torch."), "shape": shape, "sha256": digest.hexdigest()}
+
+    def finish(self, **header: Any) -> None:
+        """Write graph.json, which makes the folder a graph."""
+        write_json(self.folder / _HEADER, {"format": FORMAT, **header, "arrays": self.arrays})
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """What NumPy has no type for as integers of its size."""
+    return tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor
+
+
+def open_graph(folder: str | PathLike[str], check: bool = True) -> Graph:
+    """`Graph.open`."""
+    folder = Path(folder)
+    header = _read_header(folder)
+    arrays = {name: _map(folder / f"{name}.npy", about, check) for name, about in header["arrays"].items()}
+    num_nodes = len(arrays["rowptr"]) - 1
+    adjacency = _matrix(folder, arrays, "", num_nodes, check)
+    x = arrays.get("x")
+    if "x_rowptr" in arrays:
+        x = _matrix(folder, arrays, "x_", header["num_features"], check)
+    for name, tensor in (("x", x), ("y", arrays.get("y")), *((key, arrays.get(key)) for key in _MASKS)):
+        of_nodes = tensor is None or name == "y" or tuple(tensor.shape[:1]) == (num_nodes,)
+        if not of_nodes:
+            raise CorruptFileError(folder / f"{name}.npy", f"has shape {tuple(tensor.shape)}, expected {num_nodes} rows.")
+    if not header["directed"]:
+        adjacency._mark_symmetric()
+    names = {key: None if header[key] is None else tuple(header[key]) for key in ("class_names", "node_names")}
+    values = {"x": x, "y": arrays.get("y"), **{key: arrays.get(key) for key in _MASKS}, **names}
+    return Graph._of_checked(
+        adjacency, name=header["name"], num_duplicates=header["num_duplicates"],
+        _derived={"directed": header["directed"]}, **values,
+    )  # fmt: skip
+
+
+def _read_header(folder: Path) -> dict[str, Any]:
+    path = folder / _HEADER
+    if not path.is_file():
+        raise InputError(f"folder: {folder} holds no {_HEADER}; expected what Graph.save wrote to its end.")
+    try:
+        header = json.loads(path.read_bytes())
+        if header["format"] != FORMAT:
+            raise ValueError(f"format {header['format']!r}, expected {FORMAT!r}")
+        for key in ("directed", "name", "class_names", "node_names", "num_duplicates", "num_features"):
+            header[key]
+        for name in ("rowptr", "col", "value"):
+            header["arrays"][name]
+        for about in header["arrays"].values():
+            about["dtype"], about["sha256"], tuple(about["shape"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptFileError(path, f"is not the head of a saved graph ({error}); save it again.") from None
+    return header
+
+
+def _map(path: Path, about: Mapping[str, Any], check: bool) -> Tensor:
+    if not path.is_file():
+        raise CorruptFileError(path, "is missing; save the graph again.")
+    if check and sha256_of(path) != about["sha256"]:
+        raise CorruptFileError(path, f"is not what was saved: its sha256 is not {about['sha256']}; save the graph again.")
+    try:
+        array = np.load(path, mmap_mode="r" if math.prod(about["shape"]) else None, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise CorruptFileError(path, f"cannot be read ({error}); save the graph again.") from None
+    with warnings.catch_warnings():  # that the tensor must not be written to; a Graph's never is
+        warnings.simplefilter("ignore")
+        tensor = torch.from_numpy(array)
+    tensor = tensor.view(torch.bfloat16) if about["dtype"] == "bfloat16" else tensor
+    found = str(tensor.dtype).removeprefix("torch."), list(tensor.shape)
+    if found != (about["dtype"], list(about["shape"])):
+        raise CorruptFileError(path, f"holds {found[0]} {found[1]}, expected {about['dtype']} {about['shape']}.")
+    return tensor
+
+
+def _matrix(folder: Path, arrays: Mapping[str, Tensor], prefix: str, num_cols: int, check: bool) -> SparseMatrix:
+    rowptr, col, value = (arrays[f"{prefix}{part}"] for part in ("rowptr", "col", "value"))
+    if len(col) != len(value) or not len(rowptr) or int(rowptr[0]) != 0 or int(rowptr[-1]) != len(col):
+        raise CorruptFileError(folder / _HEADER, f"{prefix}rowptr, {prefix}col and {prefix}value do not fit each other.")
+    if check:  # who made the folder may be another program, which gives a right sha256 of wrong ids
+        starts = range(0, len(rowptr), _CHUNK)
+        grows = all(bool((rowptr[i : i + _CHUNK + 1].diff() >= 0).all()) for i in starts)
+        if not grows or any(bool(((part < 0) | (part >= num_cols)).any()) for part in col.split(_CHUNK)):
+            raise CorruptFileError(folder / f"{prefix}col.npy", f"has ids outside 0 to {num_cols - 1}, or rowptr decreases.")
+    return SparseMatrix(rowptr, col, value, (len(rowptr) - 1, num_cols))
