@@ -193,8 +193,8 @@ RECIPES: dict[str, Recipe | GraphRecipe | ImageRecipe] = {
         # Of these three the hyperparameters were chosen on the validation nodes of random splits and of the fixed one.
         DiffusionRecipe(
             "cora-best", "cora", ("public", "random"), {("cora", "public"): (0.858, _GRAND_PLUS)}, num_seeds=20,
-            hidden_channels=32, epochs=800, weight_decay=5e-4, patience=None, drop_node=0.5, average=0.99, alpha=None,
-            top_k=128, consistency=Consistency(4, weight=3.0, temperature=0.2, confidence=0.3, warmup=500, num_nodes=500),
+            hidden_channels=64, epochs=800, weight_decay=5e-4, patience=None, drop_node=0.5, average=0.99, alpha=None,
+            num_hops=10, top_k=512, consistency=Consistency(4, weight=3.0, temperature=0.2, confidence=0.3, warmup=500, num_nodes=500),
         ),
         DiffusionRecipe(
             "citeseer-best", "citeseer", ("public", "random"), {("citeseer", "public"): (0.756, _GRAND_PLUS)},
