@@ -580,14 +580,14 @@ class Graph:
             is_needed[block.col.long()] = True
             rows = is_needed.nonzero().squeeze(1)
             operators.insert(0, block.select_cols(rows))
-        x = self.x.select_rows(rows) if isinstance(self.x, SparseMatrix) else self.x[rows]
+        x = self.x if len(rows) == self.num_nodes and num_layers else select_rows(self.x, rows)
         return ReceptiveField(x, operators, wanted)
 
     def rows_of(self, nodes: Tensor) -> dict[str, Any]:
         """What the graph knows of some of its nodes beside their edges: x, y, masks and names, for `Graph`."""
         values: dict[str, Any] = {"class_names": self.class_names, "name": self.name}
         if self.x is not None:
-            values["x"] = self.x.select_rows(nodes) if isinstance(self.x, SparseMatrix) else self.x[nodes]
+            values["x"] = select_rows(self.x, nodes)
         for key in ("y", "train_mask", "val_mask", "test_mask"):
             value = getattr(self, key)
             of_graph = key == "y" and value is not None and value.shape[:1] != (self.num_nodes,)
@@ -769,6 +769,11 @@ class Graph:
             if getattr(self, key) is not None:
                 rows.append((key.replace("_mask", " nodes"), f"{int(getattr(self, key).sum()):,}"))
         return "\n".join([self.name or "Graph", *(f"  {key:<18} {value}" for key, value in rows)])
+
+
+def select_rows(x: Features, rows: Tensor) -> Features:
+    """The given rows of X, int64 ids."""
+    return x.select_rows(rows) if isinstance(x, SparseMatrix) else x.index_select(0, rows)
 
 
 def warn_if_directed(graph: Graph) -> None:

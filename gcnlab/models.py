@@ -86,7 +86,6 @@ class GCN(nn.Module):
                 h = relu_dropout(h, self.dropout, self.training)
         return (h, embeddings) if hidden else h
 
-
     def layer(self, i: int, h: Any, a_hat: Any) -> Tensor:
         """H_{i+1} of H_i without dropout, so that `predict` can go through a large graph layer by layer."""
         h = self.layers[i](h, a_hat)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .errors import InputError
-from .graph import Graph, check_nodes, warn_if_directed
+from .graph import Graph, check_nodes, select_rows, warn_if_directed
 from .memory import estimate_step, large_empty
 from .sparse import SparseMatrix, check_count
 
@@ -298,7 +298,7 @@ def predict_in_batches(
         out = None
         for start in range(0, len(targets), batch_size):
             part = sampler.sample(targets[start : start + batch_size])
-            own = h.select_rows(part.nodes) if isinstance(h, SparseMatrix) else h[part.nodes]
+            own = select_rows(h, part.nodes)
             if by_layer:
                 result = model.layer(i, own, part.a_hat.select_rows(part.targets))
             else:
@@ -320,9 +320,10 @@ def estimate_full_batch(graph: Graph, model: nn.Module) -> int:
     some numbers of 64 bits an entry.
     """
     a, nnz = graph.adjacency, graph.num_edges + graph.num_nodes
-    meta = {"device": "meta"}
-    pattern = torch.empty(graph.num_nodes + 1, dtype=a.rowptr.dtype, **meta), torch.empty(nnz, dtype=a.col.dtype, **meta)
-    a_hat = SparseMatrix(*pattern, torch.empty(nnz, dtype=a.dtype, **meta), a.shape)._mark_symmetric()
+    with torch.device("meta"):
+        rowptr = torch.empty(graph.num_nodes + 1, dtype=a.rowptr.dtype)
+        col, value = torch.empty(nnz, dtype=a.col.dtype), torch.empty(nnz, dtype=a.dtype)
+    a_hat = SparseMatrix(rowptr, col, value, a.shape)._mark_symmetric()
     own = sum(part.nbytes for part in (a.rowptr, a.col, a.value))
     return own + max(estimate_step(model, graph.x, a_hat), _BYTES_TO_NORMALIZE * nnz)
 
@@ -345,7 +346,9 @@ def partition(graph: Graph, num_parts: int, num_passes: int = 5, slack: float = 
     if check_count("num_parts", num_parts) < 1:
         raise InputError(f"num_parts: got {num_parts}, expected at least 1.")
     if check_count("num_passes", num_passes) < 1 or not slack >= 0:
-        raise InputError(f"num_passes, slack: got {num_passes}, {slack}, expected at least 1 pass and a slack of 0 or more.")
+        raise InputError(
+            f"num_passes, slack: got {num_passes}, {slack}, expected at least 1 pass and a slack of 0 or more."
+        )
     n, matrix = graph.num_nodes, graph.adjacency
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).to(graph.device)
     parts = torch.full((n,), -1, dtype=torch.int64, device=graph.device)
@@ -381,14 +384,14 @@ def partition(graph: Graph, num_parts: int, num_passes: int = 5, slack: float = 
 
 
 class _Picks(NamedTuple):
-    """Entries off the diagonal of some rows: of each row `count`, in the order of their columns.
+    """Entries off the diagonal of some rows: of each row so many as `lengths` says, in the order of their columns.
 
-    rows, count [num_rows], and each entry's `which` (its number in its row, the diagonal not counted), place in the
+    rows, lengths [num_rows], and each entry's `which` (its number in its row, the diagonal not counted), place in the
     matrix, column, and factor, [num_picks].
     """
 
     rows: Tensor
-    count: Tensor
+    lengths: Tensor
     which: Tensor
     entries: Tensor
     cols: Tensor
@@ -402,7 +405,7 @@ class _Picks(NamedTuple):
     def owner(self) -> Tensor:
         """The place of each entry's row in `rows`."""
         places = torch.arange(len(self.rows), device=self.rows.device)
-        return torch.repeat_interleave(places, self.count, output_size=len(self.cols))
+        return torch.repeat_interleave(places, self.lengths, output_size=len(self.cols))
 
     def where(self, keep: Tensor) -> _Picks:
         count = torch.bincount(self.owner[keep], minlength=len(self.rows))
@@ -421,7 +424,7 @@ class _Picks(NamedTuple):
 class _Rows:
     """The rows of Â, or of another matrix, that are asked for; their values are made when they are.
 
-        Â_ij = A_ij / sqrt(d_i d_j) for i != j,   Â_ii = (A_ii, or 1 where it is 0) / d_i,   of the degrees d of Ã
+    Â_ij = A_ij / sqrt(d_i d_j) for i != j,   Â_ii = (A_ii, or 1 where it is 0) / d_i,   of the degrees d of Ã
     """
 
     def __init__(self, graph: Graph, operator: SparseMatrix | None) -> None:
@@ -481,12 +484,12 @@ class _Rows:
         n, device = len(nodes), nodes.device
         self.new_id[nodes] = torch.arange(n, dtype=torch.int32, device=device)
         new_rows, has_loop = self.new_id.index_select(0, picks.rows).long(), self.has_loop.index_select(0, nodes)
-        count = torch.zeros(n, dtype=torch.int64, device=device).index_copy(0, new_rows, picks.count)
+        count = torch.zeros(n, dtype=torch.int64, device=device).index_copy(0, new_rows, picks.lengths)
         owner = picks.owner
         row, source = new_rows.index_select(0, owner), picks.rows.index_select(0, owner)
         is_after = picks.which >= self.place.index_select(0, source)
         num_before = torch.zeros_like(count).index_add(0, row, (~is_after).long())
-        within, col = _ranges(picks.count), self.new_id.index_select(0, picks.cols)
+        within, col = _ranges(picks.lengths), self.new_id.index_select(0, picks.cols)
         weight = self.matrix.value.index_select(0, picks.entries)
 
         def matrix(has_diagonal: Tensor, weight: Tensor, diagonal: Tensor) -> SparseMatrix:
@@ -500,8 +503,9 @@ class _Rows:
             value[at], value[loops] = weight, diagonal
             return SparseMatrix(rowptr.to(torch.int32), out_col, value, (n, n))
 
-        own = nodes[has_loop]
-        adjacency = matrix(has_loop, weight, self.matrix.value[self.matrix.rowptr[own].long() + self.place[own]])
+        looped = nodes[has_loop]
+        loops = self.matrix.value[self.matrix.rowptr[looped].long() + self.place[looped]]
+        adjacency = matrix(has_loop, weight, loops)
         if self.scale is not None:
             weight = weight * self.scale.index_select(0, source) * self.scale.index_select(0, picks.cols)
         all_true = torch.ones_like(has_loop)

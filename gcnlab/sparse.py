@@ -658,25 +658,29 @@ class SparseMatrix:
     def select_rows(self, rows: Tensor) -> SparseMatrix:
         """The given rows in the given order, [len(rows), num_cols]."""
         rows = rows.long()
-        start, length = self.rowptr[rows].long(), self.rowptr.diff()[rows].long()
+        start = self.rowptr[rows].long()
+        length = self.rowptr[rows + 1].long() - start
         rowptr = torch.cat([length.new_zeros(1), length.cumsum(0)])
         nnz = int(rowptr[-1])
         entry = torch.arange(nnz, device=self.device) + torch.repeat_interleave(
             start - rowptr[:-1], length, output_size=nnz
         )
-        return SparseMatrix(
-            rowptr.to(self.rowptr.dtype), self.col[entry], self.value[entry], (rows.shape[0], self.shape[1])
-        )
+        col, value = self.col.index_select(0, entry), self.value.index_select(0, entry)
+        part = SparseMatrix(rowptr.to(self.rowptr.dtype), col, value, (rows.shape[0], self.shape[1]))
+        part._is_brief = self._is_brief
+        return part
 
     def select_cols(self, cols: Tensor) -> SparseMatrix:
         """The given columns in the given order, which must be increasing, [num_rows, len(cols)]."""
         new_id = torch.full((self.shape[1],), -1, dtype=self.col.dtype, device=self.device)
         new_id[cols.long()] = torch.arange(cols.shape[0], dtype=self.col.dtype, device=self.device)
-        col = new_id[self.col.long()]
+        col = new_id.index_select(0, self.col)
         keep = col >= 0
         kept = torch.cat([keep.new_zeros(1, dtype=torch.int64), keep.cumsum(0)])
         rowptr = kept[self.rowptr.long()].to(self.rowptr.dtype)
-        return SparseMatrix(rowptr, col[keep], self.value[keep], (self.shape[0], cols.shape[0]))
+        part = SparseMatrix(rowptr, col[keep], self.value[keep], (self.shape[0], cols.shape[0]))
+        part._is_brief = self._is_brief
+        return part
 
     # -- into other forms ---------------------------------------------------------------------------------------------
 

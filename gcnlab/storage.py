@@ -39,7 +39,9 @@ def save_graph(graph: Graph, folder: str | PathLike[str]) -> None:
     """`Graph.save`."""
     odd = next((name for name in graph.node_names or () if not isinstance(name, (str, int))), None)
     if odd is not None:
-        raise InputError(f"node_names: {odd!r} is a {type(odd).__name__}, expected strings or integers, as JSON has them.")
+        raise InputError(
+            f"node_names: {odd!r} is a {type(odd).__name__}, expected strings or integers, as JSON has them."
+        )
     arrays = {**_csr("", graph.adjacency), "y": graph.y, **{key: getattr(graph, key) for key in _MASKS}}
     arrays.update(_csr("x_", graph.x) if isinstance(graph.x, SparseMatrix) else {"x": graph.x})
     writer = GraphWriter(folder)
@@ -110,13 +112,11 @@ def open_graph(folder: str | PathLike[str], check: bool = True) -> Graph:
     arrays = {name: _map(folder / f"{name}.npy", about, check) for name, about in header["arrays"].items()}
     num_nodes = len(arrays["rowptr"]) - 1
     adjacency = _matrix(folder, arrays, "", num_nodes, check)
-    x = arrays.get("x")
-    if "x_rowptr" in arrays:
-        x = _matrix(folder, arrays, "x_", header["num_features"], check)
-    for name, tensor in (("x", x), ("y", arrays.get("y")), *((key, arrays.get(key)) for key in _MASKS)):
-        of_nodes = tensor is None or name == "y" or tuple(tensor.shape[:1]) == (num_nodes,)
-        if not of_nodes:
-            raise CorruptFileError(folder / f"{name}.npy", f"has shape {tuple(tensor.shape)}, expected {num_nodes} rows.")
+    is_sparse = "x_rowptr" in arrays
+    x = _matrix(folder, arrays, "x_", header["num_features"], check) if is_sparse else arrays.get("x")
+    for name, part in (("x", x), *((key, arrays.get(key)) for key in _MASKS)):
+        if part is not None and part.shape[0] != num_nodes:
+            raise CorruptFileError(folder / f"{name}.npy", f"has {part.shape[0]} rows, expected {num_nodes}.")
     if not header["directed"]:
         adjacency._mark_symmetric()
     names = {key: None if header[key] is None else tuple(header[key]) for key in ("class_names", "node_names")}
@@ -150,7 +150,9 @@ def _map(path: Path, about: Mapping[str, Any], check: bool) -> Tensor:
     if not path.is_file():
         raise CorruptFileError(path, "is missing; save the graph again.")
     if check and sha256_of(path) != about["sha256"]:
-        raise CorruptFileError(path, f"is not what was saved: its sha256 is not {about['sha256']}; save the graph again.")
+        raise CorruptFileError(
+            path, f"is not what was saved: its sha256 is not {about['sha256']}; save the graph again."
+        )
     try:
         array = np.load(path, mmap_mode="r" if math.prod(about["shape"]) else None, allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -168,10 +170,14 @@ def _map(path: Path, about: Mapping[str, Any], check: bool) -> Tensor:
 def _matrix(folder: Path, arrays: Mapping[str, Tensor], prefix: str, num_cols: int, check: bool) -> SparseMatrix:
     rowptr, col, value = (arrays[f"{prefix}{part}"] for part in ("rowptr", "col", "value"))
     if len(col) != len(value) or not len(rowptr) or int(rowptr[0]) != 0 or int(rowptr[-1]) != len(col):
-        raise CorruptFileError(folder / _HEADER, f"{prefix}rowptr, {prefix}col and {prefix}value do not fit each other.")
+        raise CorruptFileError(
+            folder / _HEADER, f"{prefix}rowptr, {prefix}col and {prefix}value do not fit each other."
+        )
     if check:  # who made the folder may be another program, which gives a right sha256 of wrong ids
         starts = range(0, len(rowptr), _CHUNK)
         grows = all(bool((rowptr[i : i + _CHUNK + 1].diff() >= 0).all()) for i in starts)
         if not grows or any(bool(((part < 0) | (part >= num_cols)).any()) for part in col.split(_CHUNK)):
-            raise CorruptFileError(folder / f"{prefix}col.npy", f"has ids outside 0 to {num_cols - 1}, or rowptr decreases.")
+            raise CorruptFileError(
+                folder / f"{prefix}col.npy", f"has ids outside 0 to {num_cols - 1}, or rowptr decreases."
+            )
     return SparseMatrix(rowptr, col, value, (len(rowptr) - 1, num_cols))

@@ -714,7 +714,9 @@ class _NodeData:
         num_labelled = None if consistency is None else consistency.num_labelled
         num_targets = int(graph.train_mask.sum())
         self.num_batches = (
-            sampler.num_batches(num_targets) if sampler is not None else -(-num_targets // (num_labelled or num_targets))
+            sampler.num_batches(num_targets)
+            if sampler is not None
+            else -(-num_targets // (num_labelled or num_targets))
         )
         self.unlabelled = (~graph.train_mask).nonzero().squeeze(1)
         if consistency is not None and not len(self.unlabelled):

@@ -215,7 +215,7 @@ def test_random_nodes_are_right_on_average():
 def test_clusters_are_subgraphs_with_an_a_hat_of_their_own(graph):
     parts = torch.arange(40) % 5
     for batch in ClusterSampler(graph, parts, parts_per_batch=2):
-        assert set(parts[batch.nodes].tolist()) and len(set(parts[batch.nodes].tolist())) <= 2
+        assert 0 < len(set(parts[batch.nodes].tolist())) <= 2
         own = Graph.from_dense(graph.adjacency.to_dense()[batch.nodes][:, batch.nodes])
         torch.testing.assert_close(batch.a_hat.to_dense(), own.a_hat.to_dense())
 
@@ -337,7 +337,7 @@ def test_the_estimate_is_above_what_a_step_takes(graph):
 
 def test_bad_batching(graph):
     model = GCN(5, 8, 3)
-    with pytest.raises(InputError, match='batching: got "?\'?some'):
+    with pytest.raises(InputError, match=r"batching: got 'some'"):
         fit(model, graph, batching="some")
     with pytest.raises(InputError, match="another graph"):
         fit(model, graph, batching=NeighborSampler(random_graph(seed=1)))

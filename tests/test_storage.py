@@ -22,7 +22,9 @@ EDGES = [[0, 1, 1, 2], [1, 0, 2, 1]]
 def same(a, b):
     if isinstance(a, SparseMatrix):
         return a.shape == b.shape and all(same(getattr(a, k), getattr(b, k)) for k in ("rowptr", "col", "value"))
-    return type(a) is type(b) and (not isinstance(a, torch.Tensor) or (a.dtype == b.dtype and torch.equal(a.nan_to_num(9), b.nan_to_num(9))))
+    return type(a) is type(b) and (
+        not isinstance(a, torch.Tensor) or (a.dtype == b.dtype and torch.equal(a.nan_to_num(9), b.nan_to_num(9)))
+    )
 
 
 KEYS = ("adjacency", "x", "y", "train_mask", "val_mask", "test_mask")
