@@ -1,0 +1,279 @@
+"""Propagation made once, before a training that reads the rows of it in batches and no edge: SGC, SIGN, and MLPs.
+
+    X, S X, S² X, ..., S^K X
+
+`hops` makes these matrices, in memory or as plain .npy files that are mapped into memory, and `NodeRows` has them beside
+a graph's labels and masks, for `fit` and `predict`. A model is called with the list of the rows of each, as `SIGN` is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .checkpoint import sha256_of_tensors
+from .errors import CorruptFileError, InputError, InputTypeError
+from .files import atomic_write, bytes_of, check_target, lock, sha256_of, write_json
+from .graph import Features, Graph, check_features_finite
+from .memory import check_fits
+from .sparse import SparseMatrix, check_count
+
+_CHUNK = 1 << 24  # entries of a hop that are made at a time
+_FORMAT = "gcnlab hops 1"
+
+
+@torch.no_grad()
+def hops(x: Features, s: SparseMatrix, num_hops: int, folder: str | PathLike[str] | None = None) -> list[Tensor]:
+    """[X, S X, ..., S^K X], each a dense [num_nodes, C] (Wu et al. 2019, equation 8; Frasca et al. 2020, equation 4).
+
+    In a folder hop k is the file `hop_k.npy`, and `hops.json` says of which X and S they are, with a sha256 of each. A
+    hop is made in chunks of rows and written as it is made, so that the memory it takes does not grow with the graph,
+    and has its name only when it is whole. What is there of the same X and S is not made again; its sha256 is compared.
+
+    The tensors of a folder are read-only maps of the files: pages of them are read when they are touched, and are the
+    system's to drop. (Writing into one would end the process.)
+
+    Args:
+        x: X, float32 or float64, a tensor (which may itself be such a map) or a SparseMatrix.
+        s: S [num_nodes, num_nodes] of the same dtype, such as `graph.a_hat`.
+        num_hops: K.
+        folder: where to keep them; by default they are in memory.
+
+    Raises:
+        InputError: the folder holds the hops of another X or S, or its disk has too little room.
+        CorruptFileError: one of its files is missing, cut short or changed.
+        MemoryLimitError: without a folder they would not fit.
+
+    >>> swap = SparseMatrix.from_dense([[0.0, 2.0], [2.0, 0.0]])
+    >>> torch.cat(hops(torch.tensor([[1.0], [0.0]]), swap, 3), 1)
+    tensor([[1., 0., 4., 0.],
+            [0., 2., 0., 8.]])
+    """
+    _check_operator("s", s, x.shape[0])
+    if len(x.shape) != 2 or x.dtype not in (torch.float32, torch.float64) or x.dtype != s.dtype:
+        raise InputTypeError(
+            f"x: got {x.dtype} of shape {tuple(x.shape)} and s of {s.dtype}; expected [num_nodes, C], both float32 or "
+            "both float64."
+        )
+    num_bytes = x.shape[0] * x.shape[1] * s.value.element_size()
+    if folder is None:
+        check_fits(
+            "x", f"{check_count('num_hops', num_hops) + 1} dense matrices of {x.shape[0]:,} x {x.shape[1]:,}",
+            (num_hops + 1) * num_bytes, 0.8, "with a folder they are files, and need none.",
+        )  # fmt: skip
+        found = [x.to_dense() if isinstance(x, SparseMatrix) else x]
+        for _ in range(num_hops):
+            found.append(s @ found[-1])
+        return found
+    folder = Path(folder)
+    with lock(folder):
+        index = _read_index(folder, x, s)
+        found = [_open(folder / f"hop_{k}.npy", sha256) for k, sha256 in enumerate(index["sha256"][: num_hops + 1])]
+        missing = range(len(found), check_count("num_hops", num_hops) + 1)
+        if missing:
+            check_target("folder", folder, is_folder=True)
+            if (need := len(missing) * num_bytes) > (free := shutil.disk_usage(folder).free):
+                raise InputError(
+                    f"folder: {folder} needs {need / 2**30:,.2f} GiB more, and its disk has {free / 2**30:,.2f} GiB free."
+                )
+        for k in missing:
+            path = folder / f"hop_{k}.npy"
+            index["sha256"].append(_write(path, x.shape, s.dtype, _product(s, found[-1]) if k else _dense(x)))
+            write_json(folder / "hops.json", index)
+            found.append(_map(path))
+    return found
+
+
+def _check_operator(argument: str, s: Any, num_nodes: int) -> None:
+    if not isinstance(s, SparseMatrix) or s.shape != (num_nodes, num_nodes):
+        found = f"a SparseMatrix {s.shape}" if isinstance(s, SparseMatrix) else f"a {type(s).__name__}"
+        raise InputError(f"{argument}: got {found}, expected a SparseMatrix [{num_nodes}, {num_nodes}].")
+
+
+def _read_index(folder: Path, x: Features, s: SparseMatrix) -> dict[str, Any]:
+    """What hops.json says, where it is of these inputs; else what it will."""
+    parts = (x.rowptr, x.col, x.value) if isinstance(x, SparseMatrix) else (x,)
+    expected = {
+        "format": _FORMAT,
+        "inputs": sha256_of_tensors([s.rowptr, s.col, s.value, *parts]),
+        "shape": list(x.shape),
+        "dtype": str(s.dtype).removeprefix("torch."),
+        "sha256": [],
+    }
+    path = folder / "hops.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if type(found["sha256"]) is not list:
+            raise TypeError("sha256 is not a list")
+    except FileNotFoundError:
+        return expected
+    except (ValueError, KeyError, TypeError) as problem:
+        raise CorruptFileError(path, f"is not what gcnlab wrote ({problem!r}); delete the folder.") from problem
+    if {**found, "sha256": []} != expected:
+        raise InputError(
+            f"folder: {folder} holds hops of another X or S (inputs {found.get('inputs')}, here {expected['inputs']}); "
+            "give another folder, or delete this one."
+        )
+    return found
+
+
+def _chunks(num_rows: int, num_columns: int) -> Iterator[slice]:
+    size = max(_CHUNK // max(num_columns, 1), 1)
+    return (slice(start, min(start + size, num_rows)) for start in range(0, num_rows, size))
+
+
+def _rows(s: SparseMatrix, rows: slice) -> SparseMatrix:
+    """Neighbouring rows of S; columns and values are views."""
+    first, last = int(s.rowptr[rows.start]), int(s.rowptr[rows.stop])
+    rowptr = s.rowptr[rows.start : rows.stop + 1] - first
+    return SparseMatrix(rowptr, s.col[first:last], s.value[first:last], (len(rowptr) - 1, s.shape[1]))
+
+
+def _dense(x: Features) -> Iterator[Tensor]:
+    for rows in _chunks(*x.shape):
+        yield _rows(x, rows).to_dense() if isinstance(x, SparseMatrix) else x[rows]
+
+
+def _product(s: SparseMatrix, h: Tensor) -> Iterator[Tensor]:
+    for rows in _chunks(*h.shape):
+        yield _rows(s, rows) @ h.to(s.device)
+
+
+def _write(path: Path, shape: Sequence[int], dtype: torch.dtype, chunks: Iterator[Tensor]) -> str:
+    """Write a .npy of these rows, and return the file's sha256."""
+    import numpy
+
+    header = io.BytesIO()
+    kind = numpy.dtype(str(dtype).removeprefix("torch.")).newbyteorder("=").str
+    numpy.lib.format.write_array_header_1_0(header, {"descr": kind, "fortran_order": False, "shape": tuple(shape)})
+    digest = hashlib.sha256(header.getvalue())
+    with atomic_write(path) as file:
+        file.write(header.getvalue())
+        for chunk in chunks:
+            digest.update(bytes_of(chunk))
+            file.write(bytes_of(chunk))
+    return digest.hexdigest()
+
+
+def _open(path: Path, sha256: str) -> Tensor:
+    if not path.exists():
+        raise CorruptFileError(path, "is missing, but hops.json beside it lists it; delete the folder.")
+    if sha256_of(path) != sha256:
+        raise CorruptFileError(path, "does not have the sha256 that hops.json states; delete the folder.")
+    return _map(path)
+
+
+def _map(path: Path) -> Tensor:
+    import numpy
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that the array cannot be written to
+        return torch.from_numpy(numpy.load(path, mmap_mode="r", allow_pickle=False))
+
+
+class NodeRows:
+    """The nodes of a graph as rows to train on in batches, their features made beforehand, in memory or on disk.
+
+    With `label_hops` the labels of training nodes are features too (Wang et al. 2021, "Bag of Tricks for Node
+    Classification with Graph Neural Networks", section 3.1; propagated, as the features are):
+
+        a training epoch draws half L of the training nodes, reads S Y_L, ..., S^J Y_L beside the features, Y_L one-hot
+        rows at L and zero elsewhere, and learns from the other half: no label reaches the input of its own loss;
+        validation and prediction read those of all training nodes, and with `reuse` again, as often as it says, with
+        the softmax of the last outputs as the rows of the other nodes.
+
+    Labels of validation and test nodes are never in an input.
+
+    Args:
+        graph: with y, train_mask, and val_mask where something selects. Its x is not read.
+        features: one or more dense [num_nodes, C_k], such as `hops` gives.
+        operator: S of the label hops; by default `graph.a_hat`.
+        label_hops: J; 0 keeps labels out of the inputs.
+        reuse: how often predictions are read as labels.
+
+    Raises InputError where the graph, features or operator do not fit each other.
+
+    >>> from gcnlab import load
+    >>> karate = load("karate")
+    >>> rows = NodeRows(karate, hops(torch.eye(34), karate.a_hat, 2), label_hops=1)
+    >>> rows.widths
+    [34, 34, 34, 2]
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        features: Sequence[Tensor],
+        operator: SparseMatrix | None = None,
+        label_hops: int = 0,
+        reuse: int = 0,
+    ) -> None:
+        if graph.y is None or graph.train_mask is None:
+            raise InputError("graph: has no y or no train_mask, which say what to learn, and from which nodes.")
+        if isinstance(features, Tensor) or not len(features):
+            raise InputError(
+                "features: got no list of matrices; expected one or more [num_nodes, C], such as hops(...)."
+            )
+        for k, f in enumerate(features):
+            if f.dim() != 2 or len(f) != graph.num_nodes or f.dtype != features[0].dtype:
+                raise InputError(
+                    f"features: number {k} is {f.dtype} of shape {tuple(f.shape)}, expected {features[0].dtype} "
+                    f"[{graph.num_nodes}, C]."
+                )
+        self.graph, self.features = graph, list(features)
+        self.label_hops, self.reuse = check_count("label_hops", label_hops), check_count("reuse", reuse)
+        self.train_ids = graph.train_mask.nonzero().squeeze(1).cpu()
+        self.operator = operator
+        if label_hops:
+            self.operator = graph.a_hat if operator is None else operator
+            _check_operator("operator", self.operator, graph.num_nodes)
+            if graph.y.dim() != 1 or graph.y.is_floating_point() or len(self.train_ids) < 2:
+                raise InputError("label_hops: take one class a node, and 2 training nodes at least.")
+        elif reuse:
+            raise InputError(f"reuse: got {reuse}, but with label_hops=0 no label is an input.")
+
+    @property
+    def widths(self) -> list[int]:
+        """The number of columns of each input, as `SIGN` takes them."""
+        return [f.shape[1] for f in self.features] + [self.graph.num_classes] * self.label_hops
+
+    @torch.no_grad()
+    def labels(self, known: Tensor, guess: Tensor | None = None) -> list[Tensor]:
+        """S Y, ..., S^J Y, each [num_nodes, num_classes]; Y are the labels at the ids `known`, elsewhere the guess or 0."""
+        if not self.label_hops:
+            return []
+        assert self.graph.y is not None
+        assert self.operator is not None
+        known = known.to(self.graph.device)
+        if guess is None:
+            h = self.features[0].new_zeros(self.graph.num_nodes, self.graph.num_classes, device=known.device)
+        else:
+            h = guess.clone()
+        h[known] = F.one_hot(self.graph.y[known], self.graph.num_classes).to(h)
+        found = []
+        for _ in range(self.label_hops):
+            h = self.operator @ h
+            found.append(h)
+        return found
+
+    def inputs(self, ids: Tensor, labels: Sequence[Tensor] = ()) -> list[Tensor]:
+        """The rows of each feature matrix, and of the label hops, on the graph's device."""
+        device = self.graph.device
+        return [f[ids.to(f.device)].to(device) for f in (*self.features, *labels)]
+
+    def check_finite(self) -> None:
+        """Raise InputError if a feature is NaN or infinite; reads a part at a time."""
+        for k, f in enumerate(self.features):
+            for rows in _chunks(*f.shape):
+                check_features_finite(f[rows], f"features: number {k}, rows from {rows.start} on")
