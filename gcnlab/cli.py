@@ -15,10 +15,8 @@ from typing import Any, NoReturn
 import torch
 
 from . import __version__, data, recipes
-from .collection import GraphCollection
 from .errors import GcnlabError, InputError, NonFiniteError
 from .files import atomic_write, check_target, write_json
-from .graph import Graph
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -204,18 +202,17 @@ def _predict(args: argparse.Namespace) -> None:
         raise InputError(f"checkpoint: {args.checkpoint} names no recipe; expected the model.gcnlab of `gcnlab run`.")
     recipe = recipes.find(header["recipe"])
     dataset = args.data or header["dataset"]
-    inputs: Graph | GraphCollection
     names: Sequence[Any]
-    operator = None
     if isinstance(recipe, recipes.GraphRecipe):
-        inputs = recipe.graphs(dataset, args.data_root, header["features"])
-        kind, names = "graph", range(len(inputs))
+        graphs = recipe.graphs(dataset, args.data_root, header["features"])
+        kind, names = "graph", range(len(graphs))
+        probabilities = predict(model, graphs).softmax(-1)
     else:
         nodes = recipes.find_node_recipe(recipe.name)
-        inputs = nodes.graph(dataset, None, args.data_root)
-        operator = nodes.operator(inputs)
-        kind, names = "node", inputs.node_names or range(inputs.num_nodes)
-    probability, label = predict(model, inputs, operator=operator).softmax(-1).max(-1)
+        graph = nodes.graph(dataset, None, args.data_root)
+        kind, names = "node", graph.node_names or range(graph.num_nodes)
+        probabilities = nodes.probabilities(model, nodes.inputs(graph, nodes.operator(graph)))
+    probability, label = probabilities.max(-1)
     classes = header["class_names"] or range(int(label.max()) + 1)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
