@@ -89,6 +89,10 @@ def _parser() -> argparse.ArgumentParser:
 
     summary = commands.add_parser("summary", help="layers, shapes, parameters and memory of a recipe's model")
     summary.add_argument("recipe")
+    summary.add_argument("--dataset", metavar="NAME", help="another data set of the same kind, with --plan")
+    summary.add_argument(
+        "--plan", action="store_true", help="disk, memory and time that a recipe on propagated features takes, unread"
+    )
     summary.add_argument("--data-root", metavar="DIR")
     summary.set_defaults(command=_summary)
 
@@ -231,6 +235,12 @@ def _summary(args: argparse.Namespace) -> None:
     from .models import summary
 
     recipe = recipes.find(args.recipe)
+    if args.plan:
+        if not isinstance(recipe, recipes.HopRecipe):
+            raise InputError(f"plan: {recipe.name} propagates no features beforehand; arxiv-diffusion does.")
+        print(f"{recipe.name} on {args.dataset or recipe.dataset}, one seed, {torch.get_num_threads()} threads")
+        print(recipe.plan(args.dataset))
+        return
     if isinstance(recipe, recipes.GraphRecipe):
         graphs = recipe.graphs(root=args.data_root)
         batch = graphs[: recipe.grid[0].batch_size].batch()
@@ -245,6 +255,11 @@ def _summary(args: argparse.Namespace) -> None:
         return
     graph = recipe.graph(root=args.data_root)
     print(graph.summary(), end="\n\n")
+    if isinstance(recipe, recipes.HopRecipe):
+        widths = recipe.widths(graph.num_features, graph.num_classes)
+        print(f"a batch of {recipe.batch_size:,} rows of features and labels, each propagated beforehand")
+        print(summary(recipe.model(graph), [torch.zeros(recipe.batch_size, width) for width in widths]))
+        return
     print(summary(recipe.model(graph), graph.x, recipe.operator(graph)))
 
 

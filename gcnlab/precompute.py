@@ -8,29 +8,35 @@ a graph's labels and masks, for `fit` and `predict`. A model is called with the 
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import json
 import shutil
+import tempfile
+import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .checkpoint import sha256_of_tensors
 from .errors import CorruptFileError, InputError, InputTypeError
 from .files import atomic_write, bytes_of, check_target, lock, sha256_of, write_json
 from .graph import Features, Graph, check_features_finite
-from .memory import check_fits
+from .memory import check_fits, estimate_step
 from .sparse import SparseMatrix, check_count
 
 _CHUNK = 1 << 24  # entries of a hop that are made at a time
 _FORMAT = "gcnlab hops 1"
+_LOAD_BYTES, _LOAD_BYTES_OF_EDGE = 300 << 20, 200  # measured: of OGB's text of features and edges, beside the numbers
+EVALUATION_ROWS = 4096  # nodes of a step without gradients
 
 
 @torch.no_grad()
@@ -72,7 +78,7 @@ def hops(x: Features, s: SparseMatrix, num_hops: int, folder: str | PathLike[str
             "x", f"{check_count('num_hops', num_hops) + 1} dense matrices of {x.shape[0]:,} x {x.shape[1]:,}",
             (num_hops + 1) * num_bytes, 0.8, "with a folder they are files, and need none.",
         )  # fmt: skip
-        found = [x.to_dense() if isinstance(x, SparseMatrix) else x]
+        found = [x.to_dense() if isinstance(x, SparseMatrix) else x.contiguous()]
         for _ in range(num_hops):
             found.append(s @ found[-1])
         return found
@@ -277,3 +283,138 @@ class NodeRows:
         for k, f in enumerate(self.features):
             for rows in _chunks(*f.shape):
                 check_features_finite(f[rows], f"features: number {k}, rows from {rows.start} on")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training on `hops` takes, told before anything is read.
+
+    Attributes:
+        disk_bytes: the files of the hops.
+        load_bytes: while OGB's files are read for the first time, the most at a time.
+        graph_bytes: A, S and X, which stay.
+        train_bytes: beside those, the most at a time of making hops, training, predicting, and Correct & Smooth. The
+            pages of the files are not in it: they are the system's to drop.
+        hop_seconds: of making and writing the hops.
+        epoch_seconds: of a training epoch with its validation.
+        predict_seconds: of predicting every node.
+        smooth_seconds: of Correct & Smooth, 50 iterations each.
+    """
+
+    disk_bytes: int
+    load_bytes: int
+    graph_bytes: int
+    train_bytes: int
+    hop_seconds: float
+    epoch_seconds: float
+    predict_seconds: float
+    smooth_seconds: float
+
+    def __str__(self) -> str:
+        gib = {
+            "hops on disk": self.disk_bytes, "memory to read OGB's files": self.load_bytes,
+            "memory of graph and features": self.graph_bytes, "memory beside them": self.train_bytes,
+        }  # fmt: skip
+        seconds = {
+            "making the hops": self.hop_seconds, "an epoch": self.epoch_seconds,
+            "predicting all nodes": self.predict_seconds, "Correct & Smooth": self.smooth_seconds,
+        }  # fmt: skip
+        return "\n".join(
+            [
+                *(f"{name:<30} {value / 2**30:9.2f} GiB" for name, value in gib.items()),
+                *(f"{name:<30} {value:9.1f} s" for name, value in seconds.items()),
+            ]
+        )
+
+
+def plan(
+    model: nn.Module, counts: Mapping[str, int], num_hops: int, label_hops: int, reuse: int, batch_size: int
+) -> Plan:
+    """Bytes by counting what is held at a time, seconds by timing a small part of each kind of work here and now.
+
+    Products read rows at random, hops are hashed and written, and steps of the model are taken, of made-up numbers, with
+    torch's present number of threads; it takes seconds. What the timed parts leave out (sorting of the ids, gathering the
+    rows from files that are in memory) is small beside them; rows of files that are larger than the memory are not.
+
+    Args:
+        model: called with a list of num_hops + 1 matrices of features and label_hops of classes, as `SIGN` is.
+        counts: nodes, listed_edges (each for two directions), features, classes, train, val: as in `data.catalog()`.
+        num_hops: K.
+        label_hops, reuse: as `NodeRows` takes them.
+        batch_size: as `fit` takes it.
+    """
+    n, f, c = counts["nodes"], counts["features"], counts["classes"]
+    num_edges = 2 * counts["listed_edges"]
+    matrix, scores = 4 * (n + 1) + 8 * num_edges, 4 * n * c
+    widths = [f] * (num_hops + 1) + [c] * label_hops
+    learned = counts["train"] - counts["train"] // 2 * bool(label_hops)
+    step = estimate_step(model, [torch.empty(batch_size, width, device="meta") for width in widths])
+
+    per_label_hop = _seconds_of_product(n, num_edges, c)
+    per_hop = _seconds_of_product(n, num_edges + n, f)
+    per_byte = _seconds_of_writing()
+    train_row, row = (_seconds_of_row(model, widths, batch_size, training) for training in (True, False))
+    return Plan(
+        disk_bytes=(num_hops + 1) * 4 * n * f,
+        load_bytes=max(8 * n * f + _LOAD_BYTES, 4 * n * f + _LOAD_BYTES_OF_EDGE * counts["listed_edges"]),
+        graph_bytes=2 * matrix + 8 * n + 4 * n * f + 11 * n,  # S has n entries more; y and three masks
+        train_bytes=max(
+            8 * min(_CHUNK, n * f),
+            (2 * label_hops + bool(label_hops)) * scores + step,
+            matrix + 7 * scores,  # S without loops, and what `correct_and_smooth` holds
+        ),
+        hop_seconds=num_hops * per_hop + (num_hops + 2) * 4 * n * f * per_byte,  # the inputs are hashed too
+        epoch_seconds=learned * train_row + counts["val"] * row + label_hops * per_label_hop,
+        predict_seconds=(reuse + 1) * (n * row + label_hops * per_label_hop),
+        smooth_seconds=100 * per_label_hop,
+    )
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    """The shorter of two runs, after one that does not count."""
+    call()
+    times = []
+    for _ in range(2):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _seconds_of_product(num_nodes: int, num_entries: int, num_columns: int) -> float:
+    """S x of so many entries and columns, from a part of the rows that reads an x larger than the caches."""
+    sources = min(num_nodes, (1 << 25) // max(num_columns, 1))
+    degree = max(num_entries // num_nodes, 1)
+    rows = max(min(num_nodes, (1 << 20) // degree), 1)
+    rowptr = torch.arange(rows + 1, dtype=torch.int32) * degree
+    generator = torch.Generator().manual_seed(0)
+    col = torch.randint(sources, (rows * degree,), dtype=torch.int32, generator=generator)
+    s = SparseMatrix(rowptr, col, torch.ones(rows * degree), (rows, sources))
+    x = torch.ones(sources, num_columns)
+    return _seconds(lambda: s @ x) * num_entries / (rows * degree)
+
+
+def _seconds_of_writing() -> float:
+    """Hashing a byte and writing it to the disk of temporary files."""
+    content = bytes(1 << 25)
+
+    def write() -> None:
+        with tempfile.TemporaryDirectory() as folder, atomic_write(f"{folder}/probe") as file:
+            hashlib.sha256(content)
+            file.write(content)
+
+    return _seconds(write) / len(content)
+
+
+def _seconds_of_row(model: nn.Module, widths: Sequence[int], batch_size: int, training: bool) -> float:
+    """A row of a step, with its gradients in training."""
+    model = copy.deepcopy(model).train(training)
+    xs = [torch.ones(batch_size, width) for width in widths]
+
+    def step() -> None:
+        with torch.set_grad_enabled(training):
+            out = model(xs)
+            if training:
+                out.sum().backward()
+
+    return _seconds(step) / batch_size

@@ -25,7 +25,7 @@ from .files import check_target, write_json
 from .graph import Graph
 from .image_recipes import ImageRecipe
 from .models import GCN, GRAND, SIGN
-from .precompute import NodeRows, hops
+from .precompute import NodeRows, Plan, hops, plan
 from .propagate import correct_and_smooth, diffusion, ppr_coefficients
 from .protocols import PROTOCOLS as GRAPH_PROTOCOLS
 from .protocols import Job, Settings, best_common_epoch, run_jobs
@@ -204,20 +204,40 @@ class HopRecipe(Recipe):
         features = hops(graph.x, operator, self.num_hops, None if folder is None else folder / "hops")
         return {"data": NodeRows(graph, features, operator, self.label_hops, self.reuse)}
 
-    def model(self, graph: Graph) -> nn.Module:
-        widths = [graph.num_features] * (self.num_hops + 1) + [graph.num_classes] * self.label_hops
+    def model(self, graph: Graph) -> SIGN:
+        return self._model(graph.num_features, graph.num_classes)
+
+    def widths(self, num_features: int, num_classes: int) -> list[int]:
+        """The number of columns of each of the model's inputs."""
+        return [num_features] * (self.num_hops + 1) + [num_classes] * self.label_hops
+
+    def _model(self, num_features: int, num_classes: int) -> SIGN:
         return SIGN(
-            widths, self.hidden_channels, graph.num_classes, self.num_layers, self.dropout, self.input_dropout or 0.0
-        )
+            self.widths(num_features, num_classes), self.hidden_channels, num_classes, self.num_layers, self.dropout,
+            self.input_dropout or 0.0,
+        )  # fmt: skip
+
+    def plan(self, dataset: str | None = None) -> Plan:
+        """Bytes and seconds of one seed on a named set, whose files need not be here."""
+        dataset = dataset or self.dataset
+        if dataset not in self.datasets:
+            raise InputError(
+                f"dataset: {dataset!r} has no counts to plan with; these have: {', '.join(self.datasets)}."
+            )
+        counts = catalog()[dataset]["counts"]
+        model = self._model(counts["features"], counts["classes"])
+        return plan(model, counts, self.num_hops, self.label_hops, self.reuse, self.batch_size)
 
     def probabilities(self, model: nn.Module, inputs: dict[str, Any]) -> Tensor:
+        """Corrected and smoothed, unless that lowers the accuracy on the validation nodes."""
         graph: Graph = inputs["data"].graph
         assert graph.y is not None
         assert graph.train_mask is not None
         z = super().probabilities(model, inputs)
         s = graph.normalize(None)
         scores = correct_and_smooth(z, graph.y, graph.train_mask, s, self.correct_alpha, self.smooth_alpha)
-        return scores / scores.sum(1, keepdim=True)
+        right, right_before = (int((p.argmax(1) == graph.y)[graph.val_mask].sum()) for p in (scores, z))
+        return z if right < right_before else scores / scores.sum(1, keepdim=True)
 
 
 _KIPF = "Kipf & Welling 2017, table 2"

@@ -30,7 +30,7 @@ from .errors import CheckpointMismatchError, InputError, InputTypeError, NonFini
 from .files import check_target, remove_stale_temporaries
 from .graph import Graph, check_features_finite
 from .memory import check_fits, estimate_step, keep_freed_memory
-from .precompute import NodeRows
+from .precompute import EVALUATION_ROWS, NodeRows
 from .signals import Signals
 from .sparse import SparseMatrix, check_count
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 LARGE_GRAPH = 100_000  # nodes, from which on fit is careful with memory
-EVALUATION_ROWS = 10_000  # nodes, of features that were made beforehand
 EVALUATION_BATCH = 50  # images; of 500, each array is one that malloc takes anew from the system, at twice the time
 LOSSES = ("cross-entropy", "binary", "mse", "mae")
 
@@ -498,7 +497,8 @@ def fit(
     if consistency is not None and loss != "cross-entropy":
         raise InputError(f"consistency: goes with the loss cross-entropy, got {loss!r}.")
     source.objective = source.objective._replace(smoothing=label_smoothing)
-    is_large = isinstance(source, _NodeData) and source.graph.num_nodes >= LARGE_GRAPH
+    graph = data.graph if isinstance(data, NodeRows) else data
+    is_large = isinstance(graph, Graph) and graph.num_nodes >= LARGE_GRAPH
     keep = nullcontext if is_large else keep_freed_memory  # a sixth of the time is not worth half of the memory
     if checkpoint is not None:
         check_target("checkpoint", checkpoint.path)

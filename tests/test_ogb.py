@@ -94,6 +94,7 @@ def check_graph(graph):
     assert not graph.is_directed
     assert graph.num_duplicates == 1
     assert torch.equal(graph.x, torch.tensor(X))
+    assert graph.x.is_contiguous()
     assert graph.y.tolist() == Y
     masks = graph.train_mask, graph.val_mask, graph.test_mask
     assert [mask.nonzero()[:, 0].tolist() for mask in masks] == [sorted(rows) for rows in SPLIT.values()]
@@ -377,6 +378,29 @@ def test_a_named_set_is_scored_by_ogb(data_root, blocks, monkeypatch):
     monkeypatch.setattr(recipes.importlib.util, "find_spec", lambda name: None)
     assert run("arxiv-diffusion", seeds=1, epochs=3)["test_accuracy"] == result["test_accuracy"]
     assert len(asked) == 2
+
+
+def test_summary_and_plan(data_root, monkeypatch, capsys):
+    times = []
+    monkeypatch.setattr("gcnlab.precompute._seconds", lambda call: times.append(call) or 0.001)
+    assert main(["summary", "arxiv-diffusion", "--plan", "--dataset", "ogbn-products"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("arxiv-diffusion on ogbn-products, one seed, 1 threads\n")
+    assert f"hops on disk                   {5 * 4 * 2449029 * 100 / 2**30:9.2f} GiB" in said
+    assert len(times) == 5
+    assert main(["summary", "arxiv-gcn", "--plan"]) == 2
+    assert "plan: arxiv-gcn propagates no features beforehand" in capsys.readouterr().err
+    assert main(["summary", "arxiv-diffusion", "--plan", "--dataset", "cora"]) == 2
+    assert "dataset: 'cora' has no counts to plan with; these have: ogbn-arxiv" in capsys.readouterr().err
+    files = blocks_files()
+    counts = {"nodes": 120, "listed_edges": int(files["raw/num-edge-list"]), "features": 3, "classes": 3}
+    counts |= {"train": 60, "val": 30, "test": 30}
+    monkeypatch.setitem(catalog(), "ogbn-arxiv", {**catalog()["ogbn-arxiv"], "counts": counts})
+    write(data_root / "ogbn-arxiv", files)
+    assert main(["summary", "arxiv-diffusion"]) == 0
+    said = capsys.readouterr().out
+    assert "a batch of 4,096 rows of features and labels" in said
+    assert "layers.1 (Linear)" in said
 
 
 def test_what_the_recipes_do_not_run_on(tmp_path):
