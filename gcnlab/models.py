@@ -173,9 +173,9 @@ class SIGN(nn.Module):
         Z = dropout(relu(norm([X_0 W_0 + b_0 | ... | X_K W_K + b_K]))),   logits = MLP(Z)
 
     X_k are rows of S^k X (`precompute.hops`), or of any other features. It has relu where the paper has PReLU. With
-    combine="sum" the first layer is X_0 W_0 + ... + X_K W_K + b, the one of an MLP on [X_0 | ... | X_K], of a K-th of the
-    width. With num_layers=1 that sum is the logits: on S^K X alone simplified graph convolution (SGC, Wu et al. 2019),
-    on X alone a logistic regression.
+    combine="sum" the first layer is X_0 W_0 + ... + X_K W_K + b, that of an MLP on [X_0 | ... | X_K]. With num_layers=1
+    this sum is the logits: on S^K X alone simplified graph convolution (SGC, Wu et al. 2019), on X alone a logistic
+    regression.
 
     Args:
         in_channels: the number of columns of each X_k, such as `NodeRows.widths`.

@@ -152,8 +152,9 @@ def _dense(x: Features) -> Iterator[Tensor]:
 
 
 def _product(s: SparseMatrix, h: Tensor) -> Iterator[Tensor]:
+    h = h.to(s.device)
     for rows in _chunks(*h.shape):
-        yield _rows(s, rows) @ h.to(s.device)
+        yield _rows(s, rows) @ h
 
 
 def _write(path: Path, shape: Sequence[int], dtype: torch.dtype, chunks: Iterator[Tensor]) -> str:
@@ -166,9 +167,9 @@ def _write(path: Path, shape: Sequence[int], dtype: torch.dtype, chunks: Iterato
     digest = hashlib.sha256(header.getvalue())
     with atomic_write(path) as file:
         file.write(header.getvalue())
-        for chunk in chunks:
-            digest.update(bytes_of(chunk))
-            file.write(bytes_of(chunk))
+        for part in map(bytes_of, chunks):
+            digest.update(part)
+            file.write(part)
     return digest.hexdigest()
 
 
@@ -293,8 +294,9 @@ class Plan:
         disk_bytes: the files of the hops.
         load_bytes: while OGB's files are read for the first time, the most at a time.
         graph_bytes: A, S and X, which stay.
-        train_bytes: beside those, the most at a time of making hops, training, predicting, and Correct & Smooth. The
-            pages of the files are not in it: they are the system's to drop.
+        train_bytes: beside those, the most at a time of making hops, training, predicting, and Correct & Smooth, as
+            counted array by array; a heap with gaps takes up to half as much again. The pages of the files are not in
+            it: they are the system's to drop.
         hop_seconds: of making and writing the hops.
         epoch_seconds: of a training epoch with its validation.
         predict_seconds: of predicting every node.

@@ -233,6 +233,7 @@ class HopRecipe(Recipe):
         graph: Graph = inputs["data"].graph
         assert graph.y is not None
         assert graph.train_mask is not None
+        assert graph.val_mask is not None
         z = super().probabilities(model, inputs)
         s = graph.normalize(None)
         scores = correct_and_smooth(z, graph.y, graph.train_mask, s, self.correct_alpha, self.smooth_alpha)

@@ -388,8 +388,8 @@ def fit(
 
     Args:
         model: a module called as `model(x, a_hat)`, for many graphs as `model(x, a_hat, batch)`, for images as
-            `model(x, grid)` or `model(images)`, for NodeRows as `model(list of rows)`; trained in place and left with the kept weights, in evaluation mode;
-            with `seeds`, a function that makes a new one.
+            `model(x, grid)` or `model(images)`, for NodeRows as `model([x_0, x_1, ...])`; trained in place and left with
+            the kept weights, in evaluation mode; with `seeds`, a function that makes a new one.
         data: a Graph with x, y, train_mask, and val_mask unless select is "last" or a training metric; or NodeRows of
             such a graph, or the GraphCollection or Signals to train on, in batches that are shuffled anew each epoch.
         val: for many graphs, the GraphCollection that selects; for images, the Signals.
