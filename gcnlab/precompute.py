@@ -200,7 +200,8 @@ class NodeRows:
         validation and prediction read those of all training nodes, and with `reuse` again, as often as it says, with
         the softmax of the last outputs as the rows of the other nodes.
 
-    Labels of validation and test nodes are never in an input.
+    Labels of validation and test nodes are never in an input. The outputs at training nodes have read these nodes' own
+    labels where S has loops or a neighbour leads back: they are no measure of a model, and their errors are small.
 
     Args:
         graph: with y, train_mask, and val_mask where something selects. Its x is not read.

@@ -336,11 +336,12 @@ def test_a_recipe_on_a_folder(name, blocks, tmp_path, capsys):
     assert float(right[graph.test_mask].double().mean()) == result["test_accuracy"]["per_seed"][header["seeds"][0]]
     assert all(0 < float(probability) <= 1 for *_, probability in rows)
 
-    assert main([*arguments, "--out", str(out)]) == 0  # from the hops that are there, where there are any
-    again = json.loads(file.read_text())
-    assert [again[key] for key in ("test_accuracy", "val_accuracy")] == [
-        result[key] for key in ("test_accuracy", "val_accuracy")
-    ]
+    if name == "arxiv-diffusion":  # again, from the hops that are there, and from memory
+        for options in (["--out", str(out)], []):
+            assert main([*arguments, *options]) == 0
+            again = json.loads(file.read_text())
+            assert again["test_accuracy"] == result["test_accuracy"]
+            assert again["val_accuracy"] == result["val_accuracy"]
 
 
 def test_labels_of_the_test_nodes_are_not_read(blocks, tmp_path):
