@@ -284,6 +284,22 @@ def test_a_nodes_own_label_never_reaches_its_input():
     assert len(set(halves)) == 4
 
 
+def test_validation_reads_the_labels_of_training_nodes_alone():
+    class Validated(SIGN):
+        def forward(self, xs):
+            if not self.training:
+                seen.append(xs)
+            return super().forward(xs)
+
+    seen = []
+    rows = NodeRows(GRAPH, FEATURES[:1], label_hops=1)
+    fit(Validated(rows.widths, 5, 3), rows, epochs=2, progress=False)
+    y = torch.nn.functional.one_hot(GRAPH.y, 3) * GRAPH.train_mask.unsqueeze(1)
+    assert len(seen) == 2
+    for xs in seen:
+        assert_close(xs[1], (GRAPH.a_hat.to_dense() @ y.float())[GRAPH.val_mask], 1e-6)
+
+
 @pytest.mark.parametrize("reuse", [0, 2])
 def test_labels_of_other_nodes_are_never_read(reuse):
     y = GRAPH.y.clone()
