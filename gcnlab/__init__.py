@@ -16,8 +16,9 @@ from .errors import GcnlabError
 from .graph import Graph
 from .layers import GCNConv, RelationalGCNConv, dropout
 from .memory import keep_freed_memory
-from .models import GCN, GRAND, GraphClassifier, GridGCN, NoStructure
+from .models import GCN, GRAND, SIGN, GraphClassifier, GridGCN, NoStructure
 from .more_layers import APPNP, ChebConv, GATConv, GCN2Conv, GINConv, SAGEConv, SGConv
+from .precompute import NodeRows
 from .readout import ClusterPool, Readout, TopKPool
 from .signals import Signals
 from .sparse import SparseMatrix
@@ -27,6 +28,7 @@ __all__ = [
     "APPNP",
     "GCN",
     "GRAND",
+    "SIGN",
     "Adam",
     "Callback",
     "ChebConv",
@@ -47,6 +49,7 @@ __all__ = [
     "GridGCN",
     "History",
     "NoStructure",
+    "NodeRows",
     "Readout",
     "RelationalGCNConv",
     "SAGEConv",

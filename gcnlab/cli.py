@@ -15,10 +15,8 @@ from typing import Any, NoReturn
 import torch
 
 from . import __version__, data, recipes
-from .collection import GraphCollection
 from .errors import GcnlabError, InputError, NonFiniteError
 from .files import atomic_write, check_target, write_json
-from .graph import Graph
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,6 +89,10 @@ def _parser() -> argparse.ArgumentParser:
 
     summary = commands.add_parser("summary", help="layers, shapes, parameters and memory of a recipe's model")
     summary.add_argument("recipe")
+    summary.add_argument("--dataset", metavar="NAME", help="another data set of the same kind, with --plan")
+    summary.add_argument(
+        "--plan", action="store_true", help="disk, memory and time that a recipe on propagated features takes, unread"
+    )
     summary.add_argument("--data-root", metavar="DIR")
     summary.set_defaults(command=_summary)
 
@@ -204,18 +206,17 @@ def _predict(args: argparse.Namespace) -> None:
         raise InputError(f"checkpoint: {args.checkpoint} names no recipe; expected the model.gcnlab of `gcnlab run`.")
     recipe = recipes.find(header["recipe"])
     dataset = args.data or header["dataset"]
-    inputs: Graph | GraphCollection
     names: Sequence[Any]
-    operator = None
     if isinstance(recipe, recipes.GraphRecipe):
-        inputs = recipe.graphs(dataset, args.data_root, header["features"])
-        kind, names = "graph", range(len(inputs))
+        graphs = recipe.graphs(dataset, args.data_root, header["features"])
+        kind, names = "graph", range(len(graphs))
+        probabilities = predict(model, graphs).softmax(-1)
     else:
         nodes = recipes.find_node_recipe(recipe.name)
-        inputs = nodes.graph(dataset, None, args.data_root)
-        operator = nodes.operator(inputs)
-        kind, names = "node", inputs.node_names or range(inputs.num_nodes)
-    probability, label = predict(model, inputs, operator=operator).softmax(-1).max(-1)
+        graph = nodes.graph(dataset, None, args.data_root)
+        kind, names = "node", graph.node_names or range(graph.num_nodes)
+        probabilities = nodes.probabilities(model, nodes.inputs(graph, nodes.operator(graph)))
+    probability, label = probabilities.max(-1)
     classes = header["class_names"] or range(int(label.max()) + 1)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -234,6 +235,12 @@ def _summary(args: argparse.Namespace) -> None:
     from .models import summary
 
     recipe = recipes.find(args.recipe)
+    if args.plan:
+        if not isinstance(recipe, recipes.HopRecipe):
+            raise InputError(f"plan: {recipe.name} propagates no features beforehand; arxiv-diffusion does.")
+        print(f"{recipe.name} on {args.dataset or recipe.dataset}, one seed, {torch.get_num_threads()} threads")
+        print(recipe.plan(args.dataset))
+        return
     if isinstance(recipe, recipes.GraphRecipe):
         graphs = recipe.graphs(root=args.data_root)
         batch = graphs[: recipe.grid[0].batch_size].batch()
@@ -248,6 +255,11 @@ def _summary(args: argparse.Namespace) -> None:
         return
     graph = recipe.graph(root=args.data_root)
     print(graph.summary(), end="\n\n")
+    if isinstance(recipe, recipes.HopRecipe):
+        widths = recipe.widths(graph.num_features, graph.num_classes)
+        print(f"a batch of {recipe.batch_size:,} rows of features and labels, each propagated beforehand")
+        print(summary(recipe.model(graph), [torch.zeros(recipe.batch_size, width) for width in widths]))
+        return
     print(summary(recipe.model(graph), graph.x, recipe.operator(graph)))
 
 

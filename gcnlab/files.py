@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import math
 import os
@@ -22,7 +23,8 @@ import secrets
 import struct
 import sys
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -54,7 +56,7 @@ else:
 
 MAGIC = b"gcnlab arrays 1\n"
 _ALIGNMENT = 64
-_DTYPES = {
+DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
         *(torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.uint64),
@@ -228,10 +230,10 @@ def write_arrays(path: str | os.PathLike[str], header: dict[str, Any], arrays: d
     position = 0
     for name, tensor in arrays.items():
         dtype = str(tensor.dtype).removeprefix("torch.")
-        if dtype not in _DTYPES or tensor.layout != torch.strided:
+        if dtype not in DTYPES or tensor.layout != torch.strided:
             raise InputTypeError(
                 f"{path}: array {name!r} is a {tensor.layout} tensor of {dtype}; "
-                f"expected a dense tensor of one of {', '.join(_DTYPES)}"
+                f"expected a dense tensor of one of {', '.join(DTYPES)}"
             )
         offset = _aligned(position)
         raw = bytes_of(tensor)
@@ -289,7 +291,7 @@ def read_arrays(
 
 
 def _array(content: bytearray, first: int, entry: dict[str, Any]) -> torch.Tensor:
-    dtype, shape, offset = _DTYPES[entry["dtype"]], entry["shape"], entry["offset"]
+    dtype, shape, offset = DTYPES[entry["dtype"]], entry["shape"], entry["offset"]
     if not all(type(n) is int and n >= 0 for n in [*shape, offset]):
         raise ValueError(f"array {entry['name']!r} has shape {shape} at {offset}")
     count = math.prod(shape)
@@ -298,3 +300,48 @@ def _array(content: bytearray, first: int, entry: dict[str, Any]) -> torch.Tenso
     if count == 0:  # which frombuffer refuses
         return torch.empty(shape, dtype=dtype)
     return torch.frombuffer(content, dtype=dtype, count=count, offset=first + offset).reshape(shape)
+
+
+def write_array(
+    path: str | os.PathLike[str], dtype: torch.dtype, shape: Iterable[int], parts: Iterable[torch.Tensor]
+) -> str:
+    """Write a .npy part by part, atomically, and return the file's sha256. bfloat16, which NumPy lacks, is as int16.
+
+    Raises InputError where the parts have not as many values together as the shape.
+    """
+    import numpy
+
+    shape, count, head = tuple(shape), 0, io.BytesIO()
+    plain = torch.empty(0, dtype=torch.int16 if dtype == torch.bfloat16 else dtype).numpy().dtype.str
+    numpy.lib.format.write_array_header_1_0(head, {"descr": plain, "fortran_order": False, "shape": shape})
+    digest = hashlib.sha256(head.getvalue())
+    with atomic_write(path) as file:
+        file.write(head.getvalue())
+        for part in parts:
+            data = bytes_of(part)
+            digest.update(data)
+            file.write(data)
+            count += part.numel()
+        if count != math.prod(shape):
+            raise InputError(f"{path}: got {count} values, expected {math.prod(shape)} for shape {shape}.")
+    return digest.hexdigest()
+
+
+def map_array(path: str | os.PathLike[str], dtype: torch.dtype) -> torch.Tensor:
+    """The array of a .npy, mapped into memory: a page is read when it is touched. It must not be written to.
+
+    Raises CorruptFileError where it is missing, cut short, or no array of the dtype.
+    """
+    import numpy
+
+    try:
+        array = numpy.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise CorruptFileError(path, f"cannot be read ({error})") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that the array cannot be written to
+        tensor = torch.from_numpy(array)
+    tensor = tensor.view(dtype) if (tensor.dtype, dtype) == (torch.int16, torch.bfloat16) else tensor
+    if tensor.dtype != dtype:
+        raise CorruptFileError(path, f"holds {tensor.dtype}, expected {dtype}")
+    return tensor

@@ -26,7 +26,8 @@ class GCN(nn.Module):
 
         H_0 = X,   H_{l+1} = relu(Â dropout(H_l) W_l + b_l),   logits = the last, without relu
 
-    Dropout acts on the input of every layer, the first included.
+    Dropout acts on the input of every layer, the first included. With norm=True the hidden layers are normalised over
+    the nodes, relu(BatchNorm(Â dropout(H_l) W_l + b_l)), as deeper ones on large graphs want (Hu et al. 2020).
 
     Args:
         in_channels: number of features.
@@ -35,6 +36,8 @@ class GCN(nn.Module):
         num_layers: at least 1.
         dropout: probability of zeroing an entry, in training.
         drop_node: probability of zeroing all features of a node, in training (`deep.drop_node`).
+        norm: whether to normalise the hidden layers. All nodes count, so that training computes all of them.
+        input_dropout: of X; by default `dropout`.
 
     >>> import torch
     >>> model = GCN(4, 8, 3)
@@ -52,16 +55,22 @@ class GCN(nn.Module):
         num_layers: int = 2,
         dropout: float = 0.5,
         drop_node: float = 0.0,
+        norm: bool = False,
+        input_dropout: float | None = None,
     ) -> None:
         super().__init__()
         if num_layers < 1:
             raise InputError(f"num_layers: got {num_layers}, expected at least 1.")
         widths = [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
         self.layers = nn.ModuleList(GCNConv(a, b) for a, b in pairwise(widths))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(b) for b in widths[1:-1]) if norm else None
+        self.layerwise = not norm
         self.num_layers, self.dropout, self.drop_node = num_layers, dropout, drop_node
+        self.input_dropout = dropout if input_dropout is None else input_dropout
         self.config = {
             "in_channels": in_channels, "hidden_channels": hidden_channels, "out_channels": out_channels,
-            "num_layers": num_layers, "dropout": dropout, "drop_node": drop_node,
+            "num_layers": num_layers, "dropout": dropout, "drop_node": drop_node, "norm": norm,
+            "input_dropout": input_dropout,
         }  # fmt: skip
 
     def forward(self, x: Features, a_hat: Any, hidden: bool = False) -> Any:
@@ -75,10 +84,12 @@ class GCN(nn.Module):
         operators = a_hat if isinstance(a_hat, Sequence) else [a_hat] * self.num_layers
         if len(operators) != self.num_layers:
             raise InputError(f"a_hat: got {len(operators)} matrices for {self.num_layers} layers.")
-        h: Any = dropout(drop_node(x, self.drop_node, self.training), self.dropout, self.training)
+        h: Any = dropout(drop_node(x, self.drop_node, self.training), self.input_dropout, self.training)
         embeddings = []
         for i, layer in enumerate(self.layers):
             h = layer(h, operators[i])
+            if self.norms is not None and i < self.num_layers - 1:
+                h = self.norms[i](h)
             if hidden and i < self.num_layers - 1:
                 h = h.relu()
                 embeddings.append(h)
@@ -89,7 +100,9 @@ class GCN(nn.Module):
     def layer(self, i: int, h: Any, a_hat: Any) -> Tensor:
         """H_{i+1} of H_i without dropout, so that `predict` can go through a large graph layer by layer."""
         h = self.layers[i](h, a_hat)
-        return h if i == self.num_layers - 1 else h.relu()
+        if i == self.num_layers - 1:
+            return h
+        return (h if self.norms is None else self.norms[i](h)).relu()
 
 
 class GRAND(nn.Module):
@@ -159,6 +172,72 @@ class GRAND(nn.Module):
             h = dropout(self.norm(nn.functional.normalize(h)), self.input_dropout, self.training)
             h = linear(h, self.conv.weight, self.conv.bias)
         return h if self.head is None else self.head(relu_dropout(h, self.dropout, self.training))
+
+
+class SIGN(nn.Module):
+    """A perceptron on features that were propagated beforehand (Frasca et al. 2020), read in batches of nodes.
+
+        Z = dropout(relu(norm([X_0 W_0 + b_0 | ... | X_K W_K + b_K]))),   logits = MLP(Z)
+
+    X_k are rows of S^k X (`precompute.hops`), or of any other features. It has relu where the paper has PReLU. With
+    combine="sum" the first layer is X_0 W_0 + ... + X_K W_K + b, that of an MLP on [X_0 | ... | X_K]. With num_layers=1
+    this sum is the logits: on S^K X alone simplified graph convolution (SGC, Wu et al. 2019), on X alone a logistic
+    regression.
+
+    Args:
+        in_channels: the number of columns of each X_k, such as `NodeRows.widths`.
+        hidden_channels: width of W_k and of the hidden layers.
+        out_channels: number of classes.
+        num_layers: linear maps one after the other, at least 1.
+        dropout, input_dropout: probability of zeroing an entry of a hidden layer, of X_k, in training.
+        norm: whether to normalise the hidden layers over the batch.
+        combine: "cat" or "sum".
+
+    >>> import torch
+    >>> SIGN([4, 4, 2], 8, 3)([torch.ones(5, 4), torch.ones(5, 4), torch.ones(5, 2)]).shape
+    torch.Size([5, 3])
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        hidden_channels: int,
+        out_channels: int,
+        num_layers: int = 2,
+        dropout: float = 0.5,
+        input_dropout: float = 0.0,
+        norm: bool = True,
+        combine: str = "cat",
+    ) -> None:
+        super().__init__()
+        if num_layers < 1 or not len(in_channels):
+            raise InputError(f"num_layers, in_channels: got {num_layers}, {in_channels}, expected one at least.")
+        if combine not in ("cat", "sum"):
+            raise InputError(f'combine: got {combine!r}, expected "cat" or "sum".')
+        self.cat = combine == "cat" and num_layers > 1
+        first = hidden_channels if num_layers > 1 else out_channels
+        self.inputs = nn.ModuleList(nn.Linear(c, first, bias=self.cat or k == 0) for k, c in enumerate(in_channels))
+        width = first * (len(in_channels) if self.cat else 1)
+        widths = [width, *[hidden_channels] * (num_layers - 2), out_channels][:num_layers]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(b) for b in widths[: len(self.layers)]) if norm else None
+        self.dropout, self.input_dropout = dropout, input_dropout
+        self.config = {
+            "in_channels": list(in_channels), "hidden_channels": hidden_channels, "out_channels": out_channels,
+            "num_layers": num_layers, "dropout": dropout, "input_dropout": input_dropout, "norm": norm,
+            "combine": combine,
+        }  # fmt: skip
+
+    def forward(self, xs: Sequence[Tensor]) -> Tensor:
+        """Logits [num_rows, out_channels] of the rows X_k, each [num_rows, in_channels[k]]."""
+        if len(xs) != len(self.inputs):
+            raise InputError(f"xs: got {len(xs)} matrices, expected {len(self.inputs)}, one for each of in_channels.")
+        parts = [f(dropout(x, self.input_dropout, self.training)) for f, x in zip(self.inputs, xs, strict=True)]
+        h = torch.cat(parts, 1) if self.cat else torch.stack(parts).sum(0)
+        for i, layer in enumerate(self.layers):
+            h = h if self.norms is None else self.norms[i](h)
+            h = layer(relu_dropout(h, self.dropout, self.training))
+        return h
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -534,5 +613,5 @@ def _formula(layer: nn.Module) -> str:
 
 
 MODELS: dict[str, type[nn.Module]] = {
-    model.__name__: model for model in (GCN, GRAND, GraphClassifier, NoStructure, GridGCN)
+    model.__name__: model for model in (GCN, GRAND, SIGN, GraphClassifier, NoStructure, GridGCN)
 }

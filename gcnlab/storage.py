@@ -10,23 +10,17 @@ graph.json is written last: a folder without it was not finished.
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
-import math
-import os
-import warnings
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .errors import CorruptFileError, InputError
-from .files import check_target, sha256_of, write_json
+from .files import DTYPES, check_target, map_array, sha256_of, write_array, write_json
 from .graph import Graph
 from .sparse import SparseMatrix
 
@@ -78,31 +72,13 @@ class GraphWriter:
 
     def write(self, name: str, dtype: torch.dtype, shape: Iterable[int], parts: Iterable[Tensor]) -> None:
         """NAME.npy, of a known shape, from its values part by part."""
-        shape, count, head = tuple(shape), 0, io.BytesIO()
-        descr = _plain(torch.empty(0, dtype=dtype)).numpy().dtype.str
-        np.lib.format.write_array_header_1_0(head, {"descr": descr, "fortran_order": False, "shape": shape})
-        digest = hashlib.sha256(head.getvalue())
-        with open(self.folder / f"{name}.npy", "wb") as file:
-            file.write(head.getvalue())
-            for part in parts:
-                data = _plain(part.contiguous()).numpy()
-                file.write(data.data)
-                digest.update(data.data)
-                count += data.size
-            file.flush()
-            os.fsync(file.fileno())
-        if count != math.prod(shape):
-            raise InputError(f"{name}: got {count} values, expected {math.prod(shape)} for shape {shape}.")
-        self.arrays[name] = {"dtype": str(dtype).removeprefix("torch."), "shape": shape, "sha256": digest.hexdigest()}
+        shape = tuple(shape)
+        sha256 = write_array(self.folder / f"{name}.npy", dtype, shape, parts)
+        self.arrays[name] = {"dtype": str(dtype).removeprefix("torch."), "shape": shape, "sha256": sha256}
 
     def finish(self, **header: Any) -> None:
         """Write graph.json, which makes the folder a graph."""
         write_json(self.folder / _HEADER, {"format": FORMAT, **header, "arrays": self.arrays})
-
-
-def _plain(tensor: Tensor) -> Tensor:
-    """What NumPy has no type for as integers of its size."""
-    return tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor
 
 
 def open_graph(folder: str | PathLike[str], check: bool = True) -> Graph:
@@ -140,7 +116,7 @@ def _read_header(folder: Path) -> dict[str, Any]:
         for name in ("rowptr", "col", "value"):
             header["arrays"][name]
         for about in header["arrays"].values():
-            about["dtype"], about["sha256"], tuple(about["shape"])
+            DTYPES[about["dtype"]], about["sha256"], tuple(about["shape"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptFileError(path, f"is not the head of a saved graph ({error}); save it again.") from None
     return header
@@ -153,17 +129,11 @@ def _map(path: Path, about: Mapping[str, Any], check: bool) -> Tensor:
         raise CorruptFileError(
             path, f"is not what was saved: its sha256 is not {about['sha256']}; save the graph again."
         )
-    try:
-        array = np.load(path, mmap_mode="r" if math.prod(about["shape"]) else None, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise CorruptFileError(path, f"cannot be read ({error}); save the graph again.") from None
-    with warnings.catch_warnings():  # that the tensor must not be written to; a Graph's never is
-        warnings.simplefilter("ignore")
-        tensor = torch.from_numpy(array)
-    tensor = tensor.view(torch.bfloat16) if about["dtype"] == "bfloat16" else tensor
-    found = str(tensor.dtype).removeprefix("torch."), list(tensor.shape)
-    if found != (about["dtype"], list(about["shape"])):
-        raise CorruptFileError(path, f"holds {found[0]} {found[1]}, expected {about['dtype']} {about['shape']}.")
+    tensor = map_array(path, DTYPES[about["dtype"]])
+    if list(tensor.shape) != about["shape"]:
+        raise CorruptFileError(
+            path, f"has shape {list(tensor.shape)}, expected {about['shape']}; save the graph again."
+        )
     return tensor
 
 

@@ -30,6 +30,7 @@ from .errors import CheckpointMismatchError, InputError, InputTypeError, NonFini
 from .files import check_target, remove_stale_temporaries
 from .graph import Graph, check_features_finite
 from .memory import available_memory, check_fits, estimate_step, keep_freed_memory
+from .precompute import EVALUATION_ROWS, NodeRows
 from .scale import NeighborSampler, Sampler, Subgraph, estimate_full_batch, predict_in_batches
 from .signals import Signals
 from .sparse import SparseMatrix, check_count
@@ -350,7 +351,7 @@ class Consistency:
 
 def fit(
     model: nn.Module | Callable[[], nn.Module],
-    data: Graph | GraphCollection | Signals,
+    data: Graph | GraphCollection | Signals | NodeRows,
     val: GraphCollection | Signals | None = None,
     *,
     loss: Loss = "cross-entropy",
@@ -391,10 +392,10 @@ def fit(
 
     Args:
         model: a module called as `model(x, a_hat)`, for many graphs as `model(x, a_hat, batch)`, for images as
-            `model(x, grid)` or `model(images)`; trained in place and left with the kept weights, in evaluation mode;
-            with `seeds`, a function that makes a new one.
-        data: a Graph with x, y, train_mask, and val_mask unless select is "last" or a training metric; or the
-            GraphCollection or Signals to train on, in batches that are shuffled anew each epoch.
+            `model(x, grid)` or `model(images)`, for NodeRows as `model([x_0, x_1, ...])`; trained in place and left with
+            the kept weights, in evaluation mode; with `seeds`, a function that makes a new one.
+        data: a Graph with x, y, train_mask, and val_mask unless select is "last" or a training metric; or NodeRows of
+            such a graph, or the GraphCollection or Signals to train on, in batches that are shuffled anew each epoch.
         val: for many graphs, the GraphCollection that selects; for images, the Signals.
         loss: what is minimised, its mean over the rows (nodes, graphs, images) or over the targets that are not missing
             (NaN):
@@ -428,7 +429,7 @@ def fit(
             epoch's step, validation metrics and weights those after it.
         callbacks: `EarlyStopping(10)`, `StopAt("train_loss", 0.3)`, or your own.
         class_weight: [num_classes], weights of the cross-entropy (`metrics.class_weights`).
-        batch_size: graphs or images of a training batch.
+        batch_size: graphs, images or rows of a training batch.
         checkpoint: where to save and resume.
         seeds_at_once: seeds in one stack; 1 for a model that torch.func.vmap cannot run.
         progress: show a progress bar on stderr while training; by default where stderr is a terminal.
@@ -486,25 +487,30 @@ def fit(
         raise InputError(f'precision: got {precision!r}, expected "float32" or "bfloat16".')
     if isinstance(scheduler, str) and scheduler != "one-cycle":
         raise InputError(f'scheduler: got {scheduler!r}, expected "one-cycle" or a function of the optimizer.')
-    source: _NodeData | _GraphData | _SignalData
+    source: _NodeData | _GraphData | _SignalData | _RowData
     why = ""
     if isinstance(data, GraphCollection):
         source = _GraphData(data, val, loss, class_weight, check_finite, needs_val, batch_size)
     elif isinstance(data, Signals):
         source = _SignalData(data, val, loss, class_weight, needs_val, batch_size)
-    elif val is None:
+    elif val is not None:
+        raise InputError("val: a Graph has its val_mask; val goes with a GraphCollection or Signals.")
+    elif isinstance(data, NodeRows):
+        source = _RowData(data, loss, class_weight, check_finite, needs_val, batch_size)
+    else:
         sampler, why = _choose_batching(batching, data, model, progress)
         source = _NodeData(data, loss, class_weight, check_finite, needs_val, operator, consistency, sampler)
-    else:
-        raise InputError("val: a Graph has its val_mask; val goes with a GraphCollection or Signals.")
     if not isinstance(source, _NodeData) and (operator, consistency, batching) != (None, None, "full"):
-        raise InputError("operator, consistency, batching: go with one Graph, not with a GraphCollection or Signals.")
+        raise InputError(
+            "operator, consistency, batching: go with one Graph, not with NodeRows, a GraphCollection or Signals."
+        )
     if cuda_graph and not (isinstance(source, _NodeData) and source.is_constant and source.graph.device.type == "cuda"):
         raise InputError("cuda_graph: goes with one Graph on a CUDA device, all nodes in each step, and no warmup.")
     if consistency is not None and loss != "cross-entropy":
         raise InputError(f"consistency: goes with the loss cross-entropy, got {loss!r}.")
     source.objective = source.objective._replace(smoothing=label_smoothing)
-    is_large = isinstance(source, _NodeData) and source.graph.num_nodes >= LARGE_GRAPH
+    graph = data.graph if isinstance(data, NodeRows) else data
+    is_large = isinstance(graph, Graph) and graph.num_nodes >= LARGE_GRAPH
     keep = nullcontext if is_large else keep_freed_memory  # a sixth of the time is not worth half of the memory
     if checkpoint is not None:
         check_target("checkpoint", checkpoint.path)
@@ -657,7 +663,7 @@ def _choose_batching(
     compared += ", and what is free is unknown" if free is None else f" of {free / 2**30:,.2f} GiB free"
     sampler, why = None, f"full batch: {compared}"
     if free is not None and needed > 0.5 * free:
-        num_layers = _num_operators(one)
+        num_layers: Any = one.num_layers if hasattr(one, "layer") else _num_operators(one)
         if num_layers is None:
             raise InputError(
                 f"batching: {compared}, more than half, and how many products with Â {type(one).__name__} has is not "
@@ -924,10 +930,65 @@ class _SignalData:
         }
 
 
+class _RowData:
+    """Batches of nodes whose features were made beforehand, shuffled anew each epoch."""
+
+    def __init__(
+        self,
+        data: NodeRows,
+        loss: Loss,
+        class_weight: Tensor | None,
+        check_finite: bool,
+        needs_val: bool,
+        batch_size: int,
+    ) -> None:
+        graph = data.graph
+        self.y = _check_targets("data", graph.y, "node", graph.num_nodes, loss)
+        if needs_val and graph.val_mask is None:
+            raise InputError('data: its graph has no val_mask; give one, or select="last" where nothing selects.')
+        for key in ("train_mask", "val_mask"):
+            mask = getattr(graph, key)
+            if mask is not None and bool(self.y[mask].isnan().all()):
+                raise InputError(f"{key}: of its nodes no target is known, all are NaN.")
+        if check_finite:
+            data.check_finite()
+        self.data, self.batch_size, self.has_val = data, batch_size, graph.val_mask is not None
+        self.num_known = len(data.train_ids) // 2 if data.label_hops else 0  # labels that an epoch reads and learns not
+        self.num_batches = -(-(len(data.train_ids) - self.num_known) // batch_size)
+        self.objective = _Objective.of(loss, self.y, graph.num_classes, class_weight)
+        self._val_labels: list[Tensor] | None = None
+
+    def batches(self, split: str, model: nn.Module) -> Iterable[_Batch]:
+        data = self.data
+        if split == "train":
+            order = data.train_ids[torch.randperm(len(data.train_ids))]
+            labels, ids = data.labels(order[: self.num_known]), order[self.num_known :]
+            parts = ids.tensor_split(self.num_batches)  # of one size or nearly: a batch norm takes no single row
+        else:
+            if self._val_labels is None:
+                self._val_labels = data.labels(data.train_ids)
+            assert data.graph.val_mask is not None
+            labels, parts = self._val_labels, data.graph.val_mask.nonzero().squeeze(1).split(EVALUATION_ROWS)
+        return (_Batch((data.inputs(part, labels),), None, self.y[part.to(self.y.device)]) for part in parts)
+
+    def fingerprint(self) -> dict[str, Any]:
+        data, graph = self.data, self.data.graph
+        tensors = [self.y, graph.train_mask, graph.val_mask, self.objective.class_weight]
+        if data.operator is not None:
+            tensors += [data.operator.rowptr, data.operator.col]
+        return {
+            **self.objective.fingerprint(),
+            "shapes of the features": [f.shape for f in data.features],
+            "label hops": data.label_hops,
+            "batch size": self.batch_size,
+            "sha256 of labels, masks, class weights and operator": ckpt.sha256_of_tensors(tensors),
+        }
+
+
 def _train(
     models: list[nn.Module],
     seeds: list[int],
-    data: _NodeData | _GraphData | _SignalData,
+    data: _NodeData | _GraphData | _SignalData | _RowData,
     bar: Any,
     *,
     epochs: int,
@@ -1176,7 +1237,7 @@ def _is_in(name: str, part: str) -> bool:
 def _settings(
     model: nn.Module,
     seeds: list[int],
-    data: _NodeData | _GraphData | _SignalData,
+    data: _NodeData | _GraphData | _SignalData | _RowData,
     select: str,
     average: float,
     precision: str,
@@ -1298,7 +1359,7 @@ def _check_finite(epoch: int, seeds: list[int], active: Tensor, tensors: Mapping
 
 def predict(
     model: nn.Module,
-    data: Graph | GraphCollection | Signals,
+    data: Graph | GraphCollection | Signals | NodeRows,
     nodes: Tensor | None = None,
     operator: Any = None,
     batch_size: int | None = None,
@@ -1307,14 +1368,14 @@ def predict(
 
     Args:
         model: called as `fit` calls it.
-        data: one graph: [num_nodes, num_classes]; a batch or a collection of graphs: [num_graphs, num_classes];
+        data: one graph or NodeRows: [num_nodes, num_classes]; a batch or a collection of graphs: [num_graphs, num_classes];
             images: [num_images, num_classes].
-        nodes: of one graph, a mask or ids: only their rows.
+        nodes: of one graph or NodeRows, a mask or ids: only their rows.
         operator: of one graph, the matrix that the model is called with; by default `graph.a_hat`.
         batch_size: of one graph, compute so many nodes at a time, each with all of its neighbours, layer by layer: for
             graphs that do not fit in memory, whose `a_hat` is then never made. The model must be layerwise, as `GCN` is.
     """
-    if batch_size is not None and not (isinstance(data, Graph) and _num_operators(model)):
+    if batch_size is not None and not (isinstance(data, Graph) and (_num_operators(model) or hasattr(model, "layer"))):
         raise InputError("batch_size: goes with one Graph and a layerwise model, such as GCN.")
     was_training = model.training
     model.eval()
@@ -1326,6 +1387,8 @@ def predict(
             logits = torch.cat([model(*arguments) for arguments, _ in data.batches(EVALUATION_BATCH)])
         elif isinstance(data, GraphBatch):
             logits = model(data.x, data.a_hat, data.p)
+        elif isinstance(data, NodeRows):
+            logits = _predict_rows(model, data, nodes)
         else:
             logits = _predict_nodes(model, data, nodes, operator, batch_size)
     model.train(was_training)
@@ -1346,6 +1409,17 @@ def _predict_nodes(
         return model(part.x, part.a_hat)
     logits = model(graph.x, operator)
     return logits if nodes is None else logits[nodes]
+
+
+def _predict_rows(model: nn.Module, data: NodeRows, nodes: Tensor | None) -> Tensor:
+    every = torch.arange(data.graph.num_nodes)
+    asked = every if nodes is None else every[nodes.cpu()]
+    guess = None
+    for ids in (*[every] * data.reuse, asked):
+        labels = data.labels(data.train_ids, guess)
+        logits = torch.cat([model(data.inputs(part, labels)) for part in ids.split(EVALUATION_ROWS)])
+        guess = logits.softmax(-1)
+    return logits
 
 
 def _operator_of(graph: Graph, operator: Any) -> Any:

@@ -33,7 +33,7 @@ def run_python(code, *arguments, **options):
 # -- the container ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", files._DTYPES.values(), ids=str)
+@pytest.mark.parametrize("dtype", files.DTYPES.values(), ids=str)
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (7,), (5, 3, 2)], ids=str)
 def test_round_trip_of_every_dtype_and_shape(tmp_path, dtype, shape):
     generator = torch.Generator().manual_seed(0)

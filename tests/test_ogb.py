@@ -1,6 +1,9 @@
 """Sets in the file form of the Open Graph Benchmark, against graphs made by hand; what is malformed names file and line."""
 
+import dataclasses
 import gzip
+import io
+import json
 import random
 import re
 import sys
@@ -10,10 +13,14 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from test_recipes import check_contract
 
-from gcnlab import GcnlabError, Graph, GraphCollection, data
+from gcnlab import GcnlabError, Graph, GraphCollection, data, metrics, recipes
+from gcnlab.cli import main
 from gcnlab.data import catalog, load, ogb, ogb_evaluator, ogb_split, verify
 from gcnlab.errors import DatasetFormatError, DatasetNotFoundError, InputError
+from gcnlab.models import load_model
+from gcnlab.recipes import RECIPES, run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -87,6 +94,7 @@ def check_graph(graph):
     assert not graph.is_directed
     assert graph.num_duplicates == 1
     assert torch.equal(graph.x, torch.tensor(X))
+    assert graph.x.is_contiguous()
     assert graph.y.tolist() == Y
     masks = graph.train_mask, graph.val_mask, graph.test_mask
     assert [mask.nonzero()[:, 0].tolist() for mask in masks] == [sorted(rows) for rows in SPLIT.values()]
@@ -266,6 +274,144 @@ def test_entries_are_complete():
         assert counts["train"] + counts["val"] + counts["test"] == rows
         assert all(file["sha256"] is None and file["url"] is None for file in entry["files"])
         assert f"`{name}`" in data.readme_table()
+
+
+# -- the recipes ------------------------------------------------------------------------------------------------------
+
+
+def blocks_files(num_nodes=120, num_classes=3):
+    """Nodes of three classes that cite mostly their own, each edge once; features that say little by themselves."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, num_classes, num_nodes)
+    pairs = rng.integers(0, num_nodes, (6 * num_nodes, 2))
+    pairs = pairs[(pairs[:, 0] != pairs[:, 1]) & ((y[pairs[:, 0]] == y[pairs[:, 1]]) | (rng.random(len(pairs)) < 0.05))]
+    x = np.eye(num_classes)[y] + 1.5 * rng.standard_normal((num_nodes, num_classes))
+    order = rng.permutation(num_nodes)
+    parts = {"train": order[:60], "valid": order[60:90], "test": order[90:]}
+    return {
+        "raw/num-node-list": column([num_nodes]),
+        "raw/num-edge-list": column([len(pairs)]),
+        "raw/edge": csv(pairs),
+        "raw/node-feat": csv(x.round(4)),
+        "raw/node-label": column(y),
+        **{f"split/time/{part}": column(rows) for part, rows in parts.items()},
+    }
+
+
+SMALL_RECIPE = {"hidden_channels": 8, "batch_size": 16, "lr": 0.01}
+
+
+@pytest.fixture
+def blocks(tmp_path, monkeypatch):
+    """A folder in OGB's form, and the recipes as small as it is."""
+    for name in ("arxiv-gcn", "arxiv-diffusion"):
+        monkeypatch.setitem(RECIPES, name, dataclasses.replace(RECIPES[name], **SMALL_RECIPE))
+    return write(tmp_path / "blocks", blocks_files())
+
+
+@pytest.mark.parametrize("name", ["arxiv-gcn", "arxiv-diffusion"])
+def test_a_recipe_on_a_folder(name, blocks, tmp_path, capsys):
+    out, file = tmp_path / "out", tmp_path / "result.json"
+    arguments = ["run", name, "--dataset", str(blocks), "--seeds", "2", "--epochs", "25", "--json", str(file)]
+    assert main([*arguments, "--out", str(out)]) == 0
+    result = json.loads(file.read_text())
+    check_contract(result, 2)
+    assert (result["recipe"], result["dataset"], result["protocol"]) == (name, str(blocks), "ogb")
+    assert result["published"] is None  # it is of another set
+    assert result["epochs"] == 25
+    assert result["test_accuracy"]["mean"] > 0.7  # of three classes
+    assert all(30 * value == pytest.approx(round(30 * value)) for value in result["test_accuracy"]["per_seed"])
+    names = {"curves.png", "model.gcnlab", "result.json", *(["hops"] if name == "arxiv-diffusion" else [])}
+    assert {path.name for path in out.iterdir()} == names
+    said = capsys.readouterr().out
+    assert "protocol ogb: the set's own split and OGB's accuracy" in said
+
+    per_seed = result["val_accuracy"]["per_seed"]
+    _, header = load_model(out / "model.gcnlab")
+    assert header["seeds"] == [per_seed.index(max(per_seed))]
+    assert main(["predict", str(out / "model.gcnlab"), "--out", str(tmp_path / "labels.csv")]) == 0
+    rows = [line.split(",") for line in (tmp_path / "labels.csv").read_text().splitlines()[1:]]
+    graph = load(blocks)
+    right = torch.tensor([int(label) for _, label, _ in rows]) == graph.y
+    assert float(right[graph.test_mask].double().mean()) == result["test_accuracy"]["per_seed"][header["seeds"][0]]
+    assert all(0 < float(probability) <= 1 for *_, probability in rows)
+
+    if name == "arxiv-diffusion":  # again, from the hops that are there, and from memory
+        for options in (["--out", str(out)], []):
+            assert main([*arguments, *options]) == 0
+            again = json.loads(file.read_text())
+            assert again["test_accuracy"] == result["test_accuracy"]
+            assert again["val_accuracy"] == result["val_accuracy"]
+
+
+def test_labels_of_the_test_nodes_are_not_read(blocks, tmp_path):
+    """Whatever stands there, the model and its predictions are the same."""
+    files = blocks_files()
+    y, test = (np.loadtxt(io.BytesIO(files[name]), dtype=int) for name in ("raw/node-label", "split/time/test"))
+    y[test] = (y[test] + 1) % 3
+    other = write(tmp_path / "other", {**files, "raw/node-label": column(y)})
+    one, two = (
+        run("arxiv-diffusion", dataset=str(folder), seeds=1, epochs=5, out=tmp_path / f"out {folder.name}")
+        for folder in (blocks, other)
+    )
+    assert one["val_accuracy"] == two["val_accuracy"]
+    assert one["test_accuracy"] != two["test_accuracy"]
+    states = [load_model(tmp_path / f"out {name}" / "model.gcnlab")[0].state_dict() for name in ("blocks", "other")]
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+
+
+def test_a_named_set_is_scored_by_ogb(data_root, blocks, monkeypatch):
+    files = blocks_files()
+    counts = {"nodes": 120, "listed_edges": int(files["raw/num-edge-list"]), "features": 3, "classes": 3}
+    counts |= {"train": 60, "val": 30, "test": 30}
+    monkeypatch.setitem(catalog(), "ogbn-arxiv", {**catalog()["ogbn-arxiv"], "counts": counts})
+    write(data_root / "ogbn-arxiv", files)
+    asked = []
+
+    def evaluator(name):
+        return lambda outputs, y: asked.append((name, len(y))) or metrics.accuracy(outputs, y)
+
+    monkeypatch.setattr(recipes, "ogb_evaluator", evaluator)
+    monkeypatch.setattr(recipes.importlib.util, "find_spec", lambda name: name)
+    result = run("arxiv-diffusion", seeds=1, epochs=3)
+    assert asked == [("ogbn-arxiv", 30), ("ogbn-arxiv", 30)]
+    assert result["published"]["value"] == 0.7312
+    monkeypatch.setattr(recipes.importlib.util, "find_spec", lambda name: None)
+    assert run("arxiv-diffusion", seeds=1, epochs=3)["test_accuracy"] == result["test_accuracy"]
+    assert len(asked) == 2
+
+
+def test_summary_and_plan(data_root, monkeypatch, capsys):
+    times = []
+    monkeypatch.setattr("gcnlab.precompute._seconds", lambda call: times.append(call) or 0.001)
+    assert main(["summary", "arxiv-diffusion", "--plan", "--dataset", "ogbn-products"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("arxiv-diffusion on ogbn-products, one seed, 1 threads\n")
+    assert f"hops on disk                   {5 * 4 * 2449029 * 100 / 2**30:9.2f} GiB" in said
+    assert len(times) == 5
+    assert main(["summary", "arxiv-gcn", "--plan"]) == 2
+    assert "plan: arxiv-gcn propagates no features beforehand" in capsys.readouterr().err
+    assert main(["summary", "arxiv-diffusion", "--plan", "--dataset", "cora"]) == 2
+    assert "dataset: 'cora' has no counts to plan with; these have: ogbn-arxiv" in capsys.readouterr().err
+    files = blocks_files()
+    counts = {"nodes": 120, "listed_edges": int(files["raw/num-edge-list"]), "features": 3, "classes": 3}
+    counts |= {"train": 60, "val": 30, "test": 30}
+    monkeypatch.setitem(catalog(), "ogbn-arxiv", {**catalog()["ogbn-arxiv"], "counts": counts})
+    write(data_root / "ogbn-arxiv", files)
+    assert main(["summary", "arxiv-diffusion"]) == 0
+    said = capsys.readouterr().out
+    assert "a batch of 4,096 rows of features and labels" in said
+    assert "layers.1 (Linear)" in said
+
+
+def test_what_the_recipes_do_not_run_on(tmp_path):
+    folder = write(tmp_path, graph_files())
+    for dataset, message in (
+        ("ogbg-molhiv", r"dataset: arxiv-gcn does not run on 'ogbg-molhiv'; it runs on ogbn-arxiv, ogbn-products\."),
+        (str(folder), r"is not one graph, of which arxiv-gcn classifies the nodes"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run("arxiv-gcn", dataset=dataset, seeds=1, epochs=1)
 
 
 # -- malformed files --------------------------------------------------------------------------------------------------

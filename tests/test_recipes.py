@@ -284,6 +284,7 @@ def test_published_figures_name_their_source():
                     "Errica et al. 2020",
                     "Feng et al. 202",
                     "tutorials",
+                    "OGB's leaderboard",
                 )
             )
         known = {**recipes.PROTOCOLS, **recipes.GRAPH_PROTOCOLS, **recipes.image_recipes.PROTOCOLS}
