@@ -9,7 +9,7 @@ import os
 # turns it off.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-from . import image, metrics
+from . import image, metrics, scale
 from .collection import GraphBatch, GraphCollection, GraphLoader, batch
 from .data import load
 from .errors import GcnlabError
@@ -66,4 +66,5 @@ __all__ = [
     "load",
     "metrics",
     "predict",
+    "scale",
 ]
