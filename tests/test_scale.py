@@ -212,6 +212,12 @@ def test_random_nodes_are_right_on_average():
     assert bool((((sums / 2000 - exact).abs() <= 5 * exact * 3**0.5 / 2000**0.5 + 1e-6) | ~off).all())
 
 
+def test_two_of_four_nodes_meet_every_third_time():
+    graph = Graph.from_dense(torch.ones(4, 4) - torch.eye(4))  # Â is 1/4 throughout
+    for batch in RandomNodeSampler(graph, 2):
+        torch.testing.assert_close(batch.a_hat.to_dense(), torch.tensor([[0.25, 0.75], [0.75, 0.25]]))
+
+
 def test_clusters_are_subgraphs_with_an_a_hat_of_their_own(graph):
     parts = torch.arange(40) % 5
     for batch in ClusterSampler(graph, parts, parts_per_batch=2):
@@ -335,6 +341,12 @@ def test_the_estimate_is_above_what_a_step_takes(graph):
     assert estimate_full_batch(graph, model) >= graph.estimate_memory(model)
 
 
+def test_validation_draws_the_same_at_each_epoch(graph):
+    history = fit(GCN(5, 8, 3), graph, epochs=4, lr=0.0, batching=NeighborSampler(graph, [1, 1], batch_size=4))
+    assert len(set(history.metrics["val_loss"].flatten().tolist())) == 1
+    assert len(set(history.metrics["train_loss"].flatten().tolist())) == 4
+
+
 def test_bad_batching(graph):
     model = GCN(5, 8, 3)
     with pytest.raises(InputError, match=r"batching: got 'some'"):
@@ -360,6 +372,19 @@ def test_prediction_in_batches_is_that_of_the_whole_graph(graph, model, batch_si
     torch.testing.assert_close(
         predict(model, graph, operator=operator, batch_size=batch_size), predict(model, graph, operator=operator)
     )
+
+
+def test_prediction_with_batch_norm_in_batches(graph):
+    model = GCN(5, 8, 3, norm=True)
+    fit(model, graph, epochs=3)
+    torch.testing.assert_close(predict(model, graph, batch_size=7), predict(model, graph))
+    history = fit(model, graph, epochs=2, batching=NeighborSampler(graph, [3, 3], batch_size=8))
+    assert bool(history.metrics["train_loss"].isfinite().all())
+
+
+def test_no_layer_reads_the_nodes_themselves(graph):
+    nodes = torch.randperm(40)
+    assert torch.equal(graph.receptive_field(nodes, 0).x, graph.x[nodes])
 
 
 def test_sparse_features_in_batches(graph):
