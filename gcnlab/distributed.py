@@ -18,6 +18,7 @@ before it goes. A rank whose collective fails then looks who left a traceback, o
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import threading
@@ -141,6 +142,11 @@ def ranks() -> Ranks | None:
     return Ranks(dist.get_rank(), dist.get_world_size(), torch.device(device))
 
 
+def was_started() -> bool:
+    """Whether torchrun started this process."""
+    return dist.is_available() and dist.is_torchelastic_launched()
+
+
 def is_first() -> bool:
     """Whether this process writes files and speaks: rank 0, or the only one."""
     here = ranks()
@@ -193,7 +199,7 @@ def processes(device: str | None = None, timeout: float | None = None) -> Iterat
         InputError: torchrun did not start this process, or the machine has fewer GPUs than processes.
         DistributedError: another rank failed; names it, with its traceback first.
     """
-    if not dist.is_available() or not dist.is_torchelastic_launched():
+    if not was_started():
         raise InputError("processes: this process was not started by torchrun; expected `torchrun ... script.py`.")
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -212,9 +218,15 @@ def processes(device: str | None = None, timeout: float | None = None) -> Iterat
             "gcnlab: torchrun may hang when it restarts; set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before it starts.",
             file=sys.stderr,
         )
-    with watch(timeout):
-        yield here
-        here.meet()
+    try:
+        with watch(timeout):
+            yield here
+            here.meet()
+    except GcnlabError:
+        raise
+    except Exception:
+        print(f"gcnlab: rank {here.rank} failed:", file=sys.stderr, flush=True)
+        raise
     dist.destroy_process_group()
 
 
@@ -227,6 +239,54 @@ def _timeout_of_environment() -> float:
     if not 0 < timeout < 1e9:
         raise InputError(f"{TIMEOUT_VARIABLE}: got {text!r}, expected seconds above 0.")
     return timeout
+
+
+def launch(arguments: Sequence[str], nproc: int, restarts: int = 0, device: str | None = None) -> int:
+    """Run `python ARGUMENTS` in several processes of this machine, as torchrun does, and wait for them.
+
+    Args:
+        arguments: of the Python interpreter.
+        nproc: processes; each gets its part of the CPU threads.
+        restarts: how often all of them are started again when one fails.
+        device: what they will train on; of "cuda" each needs a GPU.
+
+    Returns:
+        the exit status: 0; 2 where a process says that its input is wrong; else 1.
+
+    Raises:
+        InputError: fewer processes than one, more than GPUs, or restarts below 0.
+    """
+    if nproc < 1:
+        raise InputError(f"nproc: got {nproc}, expected at least 1 process.")
+    if restarts < 0:
+        raise InputError(f"restarts: got {restarts}, expected at least 0.")
+    if device == "cuda" or (device is None and torch.cuda.is_available()):
+        check_num_gpus("nproc", nproc)
+    # torchrun keeps the address of each process in a store of its own, where restarted ones may read those of the dead.
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    os.environ["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // nproc))
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings of closed connections say less than we do
+
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    for module in ("agent.server.api", "multiprocessing.api"):  # which say that a process failed, and not why
+        logging.getLogger(f"torch.distributed.elastic.{module}").setLevel(logging.CRITICAL)
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=nproc, run_id=f"gcnlab-{os.getpid()}", rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0", max_restarts=restarts, monitor_interval=0.1,
+    )  # fmt: skip
+    try:
+        elastic_launch(config, sys.executable)(*arguments)
+    except ChildFailedError as problem:
+        rank, first = problem.get_first_failure()
+        if first.exitcode < 0:
+            print(f"gcnlab: rank {rank} was killed by {first.signal_name()}.", file=sys.stderr)
+        return 2 if first.exitcode == 2 else 1
+    except SignalException:  # which they were sent as well
+        return 1
+    return 0
 
 
 def check_num_gpus(argument: str, nproc: int) -> None:
@@ -255,11 +315,11 @@ def watch(timeout: float | None = None) -> Iterator[None]:
     except BaseException as error:
         known = error if isinstance(error, DistributedError) else heart.explain(error)
         if known is not None:
-            known.is_told = heart.has_store and heart.store.add(f"survivors {_num_failures}", 1) > 1
+            known.is_told = heart.is_told()
         else:
-            is_told = heart.tell(error)
+            heart.tell(error)
             if isinstance(error, GcnlabError):
-                error.is_told = is_told
+                error.is_told = heart.is_told()
         _num_failures += 1
         if known is None or known is error:
             raise
@@ -322,19 +382,26 @@ class _Heart(threading.Thread):
         key = f"beat {rank}"
         return self.store.get(key) if self.store.check([key]) else b""
 
-    def tell(self, error: BaseException) -> bool:
-        """Leave this rank's traceback for the others and wait until they have it; whether another rank's is there."""
+    def tell(self, error: BaseException) -> None:
+        """Leave this rank's traceback for the others, and wait until they have it."""
         if not self.has_store:
-            return False
+            return
         text = "".join(traceback.format_exception(error))
         said = {"rank": self.rank, "error": f"{type(error).__name__}: {error}", "traceback": text}
-        is_first = json.loads(self.store.compare_set(self.failure_key, "", json.dumps(said))) == said
+        self.store.compare_set(self.failure_key, "", json.dumps(said))
         until = time.monotonic() + self.patience
         while time.monotonic() < until and self.store.add(f"{self.failure_key} read", 0) < self.size:
             time.sleep(self.interval / 5)
-        if not is_first:  # the one that speaks shall go first: torchrun ends the others when one is gone
+
+    def is_told(self) -> bool:
+        """Whether another rank of this machine has reported the failure."""
+        if not self.has_store:
+            return False
+        machine = os.environ.get("GROUP_RANK", "0")
+        is_told = self.store.add(f"{self.failure_key} told on {machine}", 1) > 1
+        if is_told:  # the one that speaks shall go first: torchrun ends the others when one is gone
             time.sleep(self.interval)
-        return not is_first
+        return is_told
 
     def explain(self, error: BaseException) -> DistributedError | None:
         """Which rank made a collective of this one fail; None where it was no collective that failed."""

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from . import __version__, image_recipes, metrics, plot
+from . import __version__, distributed, image_recipes, metrics, plot
 from .checkpoint import describe, read_checkpoint, write_checkpoint
 from .collection import GraphCollection
 from .data import ImageSet, catalog, load
@@ -28,7 +28,7 @@ from .propagate import diffusion, ppr_coefficients
 from .protocols import PROTOCOLS as GRAPH_PROTOCOLS
 from .protocols import Job, Settings, best_common_epoch, run_jobs
 from .sparse import SparseMatrix
-from .train import Consistency, EarlyStopping, History, fit
+from .train import Checkpoint, Consistency, EarlyStopping, History, fit
 
 PROTOCOLS = {
     "public": "the fixed Planetoid split (20 labelled nodes a class, 500 validation, 1,000 test)",
@@ -350,6 +350,7 @@ def find(name: str) -> Recipe | GraphRecipe | ImageRecipe:
     return RECIPES[name]
 
 
+@distributed.watch()
 def run(
     name: str,
     *,
@@ -365,6 +366,11 @@ def run(
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Train a recipe on `seeds` seeds (0, 1, ...) and score the kept weights on the test set, once.
+
+    In a process group (`distributed`) all of its processes call this, rank 0 alone writes, and all have the result. The
+    seeds of node recipes and the folds of gin and nested are spread over the processes; images and holdout are trained by
+    all together, one seed after the other, and where there is `out` go on from its last epochs when torchrun starts the
+    processes again.
 
     Args:
         name: a key of `RECIPES`.
@@ -418,7 +424,7 @@ def run(
         raise InputError(f"device: got {device!r}, expected 'cpu' or 'cuda'.")
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("device: 'cuda' was asked for, but torch sees no CUDA device; use --device cpu.")
-    if out is not None:
+    if out is not None and distributed.is_first():
         check_target("out", out, is_folder=True)
     if pretrained and not isinstance(recipe, ImageRecipe):
         raise InputError(f"pretrained: no weights of {name} come with gcnlab; those of fashion-mnist-grid do.")
@@ -438,7 +444,7 @@ def run(
     finally:
         torch.set_num_threads(threads_before)
     result["seconds"] = time.perf_counter() - start
-    if out is not None:
+    if out is not None and distributed.is_first():
         write_json(Path(out) / "result.json", result)
         say(f"wrote {out}/result.json, {files}")
     return result
@@ -460,15 +466,23 @@ def _run_nodes(
     if device == "cuda":
         say("on a GPU a seed repeats to the bit only in a script of your own, with fit(..., deterministic=True)")
     is_random = protocol.startswith("random")
-    seed_groups = [[seed] for seed in range(num_seeds)] if is_random else [list(range(num_seeds))]
+    ranks = distributed.ranks()
+    seeds = list(range(num_seeds))
+    if ranks is not None:  # in this order, so that what is gathered is in the order of the seeds
+        seeds = seeds[ranks.rank * num_seeds // ranks.size : (ranks.rank + 1) * num_seeds // ranks.size]
     parts: list[History] = []
     test: list[dict[str, Any]] = []
     operator = None  # one for all splits of the same edges
-    for group in seed_groups:
-        graph = recipe.graph(dataset, protocol, root, seed=group[0]).to(device)
+    for group in [[seed] for seed in seeds] if is_random and seeds else [seeds]:
+        graph = recipe.graph(dataset, protocol, root, seed=group[0] if group else 0).to(device)
         operator = recipe.operator(graph) if operator is None else operator
-        parts.append(_fit(recipe, graph, operator, group, epochs))
-        test += _test_scores(recipe, graph, operator, parts[-1])
+        if group:
+            parts.append(_fit(recipe, graph, operator, group, epochs))
+            test += _test_scores(recipe, graph, operator, parts[-1])
+    if ranks is not None:
+        ranks.meet()
+        gathered = ranks.gather_objects(([part.cpu() for part in parts], test))
+        parts, test = ([item for items in lists for item in items] for lists in zip(*gathered, strict=True))
 
     history = History.join(parts)
     val_accuracy = history.best("val_accuracy")
@@ -485,7 +499,7 @@ def _run_nodes(
         epoch_seconds=history.epoch_seconds,
         device=device,
     )
-    if folder is not None:
+    if folder is not None and distributed.is_first():
         header = {
             "recipe": recipe.name, "dataset": dataset, "protocol": protocol, "model": describe(recipe.model(graph)),
             "class_names": list(graph.class_names or ()),
@@ -518,8 +532,12 @@ def _run_images(
         seeds, epochs, tests, vals, epoch_seconds = [about["seed"]], 0, [score], [about["val_accuracy"]], [0.0]
     else:
         seeds, tests, parts = list(range(num_seeds)), [], []
-        for seed in seeds:
-            model, history = image_recipes.train(recipe, images, seed, epochs, device)
+        shared = folder is not None and distributed.ranks() is not None
+        checkpoints = [
+            Checkpoint(f"{folder}/seed-{seed}.training", 1, resume=True) if shared else None for seed in seeds
+        ]
+        for seed, checkpoint in zip(seeds, checkpoints, strict=True):
+            model, history = image_recipes.train(recipe, images, seed, epochs, device, checkpoint=checkpoint)
             tests.append(image_recipes.scores(recipe, model, images, device))
             parts.append(history)
             say(f"seed {seed}: test accuracy {100 * tests[-1]['accuracy']:.2f} %")
@@ -538,7 +556,7 @@ def _run_images(
         epoch_seconds=epoch_seconds,
         device=device,
     )
-    if folder is None or pretrained:
+    if folder is None or pretrained or not distributed.is_first():
         return result, "no weights"
     best = max(range(len(vals)), key=vals.__getitem__)
     about = {
@@ -547,6 +565,8 @@ def _run_images(
     }  # fmt: skip
     image_recipes.write_weights(folder / "weights.npz", history.state(best), about)
     history.plot(folder / "curves.png", _title(about))
+    for checkpoint in filter(None, checkpoints):
+        Path(checkpoint.path).unlink()
     return result, "weights.npz, curves.png"
 
 
@@ -618,7 +638,7 @@ def _run_graphs(
         epoch_seconds=[seconds for result in results for seconds in result["epoch_seconds"]],
         device=device,
     )
-    if folder is None:
+    if folder is None or not distributed.is_first():
         return result, ""
     header: dict[str, Any] = {"recipe": recipe.name, "dataset": recipe.dataset, "protocol": protocol}
     if protocol != "holdout":

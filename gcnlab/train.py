@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -158,6 +158,10 @@ class History:
     def best(self, metric: str) -> Tensor:
         """[num_seeds]: the metric at the epoch whose weights were kept."""
         return self.metrics[metric].gather(0, self.best_epoch.unsqueeze(0) - 1).squeeze(0)
+
+    def cpu(self) -> History:
+        """The same with its weights in the memory of the CPU."""
+        return replace(self, states={name: value.cpu() for name, value in self.states.items()})
 
     def frame(self) -> pandas.DataFrame:
         """One row an epoch and seed."""
