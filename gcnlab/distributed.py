@@ -37,6 +37,7 @@ from .errors import DistributedError, GcnlabError, InputError
 
 TIMEOUT = 300.0  # seconds
 TIMEOUT_VARIABLE = "GCNLAB_TIMEOUT"
+SILENT = "gives no sign of life: stopped, killed, or on a machine that is away."
 
 Item = TypeVar("Item")
 
@@ -118,8 +119,13 @@ class Replica:
 
     def __init__(self, model: nn.Module) -> None:
         self.own: list[Tensor] = []
-        self.model = nn.parallel.DistributedDataParallel(model)
+        self.model = nn.parallel.DistributedDataParallel(_Callable(model))
         self.model.register_comm_hook(None, lambda state, bucket: self._average(bucket))
+        # After its first step DistributedDataParallel lays out its buckets anew, and sums over three or more ranks then
+        # round otherwise. A step on nothing does it before the first true one, in a resumed training too.
+        self.model().backward()
+        for p in model.parameters():
+            p.grad = None
 
     def _average(self, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
         from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
@@ -131,6 +137,19 @@ class Replica:
     def __call__(self, *arguments: Any) -> Any:
         self.own.clear()
         return self.model(*arguments)
+
+
+class _Callable(nn.Module):
+    """A model, which without arguments gives the sum of its trained parameters."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *arguments: Any) -> Any:
+        if arguments:
+            return self.model(*arguments)
+        return sum(p.sum() for p in self.model.parameters() if p.requires_grad)
 
 
 def ranks() -> Ranks | None:
@@ -313,17 +332,15 @@ def watch(timeout: float | None = None) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        known = error if isinstance(error, DistributedError) else heart.explain(error)
-        if known is not None:
-            known.is_told = heart.is_told()
-        else:
-            heart.tell(error)
-            if isinstance(error, GcnlabError):
-                error.is_told = heart.is_told()
+        known = None if isinstance(error, DistributedError) else heart.explain(error)
+        is_told = heart.tell(error if known is None else known)
         _num_failures += 1
-        if known is None or known is error:
-            raise
-        raise known from known.__cause__ or error
+        if known is not None:
+            known.is_told = is_told
+            raise known from known.__cause__ or error
+        if isinstance(error, GcnlabError):
+            error.is_told = is_told
+        raise
     finally:
         heart.left.set()
         heart.join(heart.patience)
@@ -370,7 +387,7 @@ class _Heart(threading.Thread):
                 if (beat := self.beat_of(next_rank)) != seen:
                     seen, seen_at = beat, now
                 elif now - seen_at > self.timeout:
-                    self.store.compare_set(self.failure_key, "", json.dumps({"rank": next_rank}))
+                    self.leave({"ranks": [next_rank], "problem": SILENT})
                 self.left.wait(self.interval)
         except RuntimeError:  # the store is gone, and so is the process that kept it
             self.is_lost = True
@@ -382,26 +399,31 @@ class _Heart(threading.Thread):
         key = f"beat {rank}"
         return self.store.get(key) if self.store.check([key]) else b""
 
-    def tell(self, error: BaseException) -> None:
-        """Leave this rank's traceback for the others, and wait until they have it."""
-        if not self.has_store:
-            return
-        text = "".join(traceback.format_exception(error))
-        said = {"rank": self.rank, "error": f"{type(error).__name__}: {error}", "traceback": text}
-        self.store.compare_set(self.failure_key, "", json.dumps(said))
-        until = time.monotonic() + self.patience
-        while time.monotonic() < until and self.store.add(f"{self.failure_key} read", 0) < self.size:
-            time.sleep(self.interval / 5)
+    def tell(self, error: BaseException) -> bool:
+        """Leave this rank's traceback, unless a failure is known; wait until the others have read what there is.
 
-    def is_told(self) -> bool:
-        """Whether another rank of this machine has reported the failure."""
+        Returns whether another rank of this machine tells of it.
+        """
         if not self.has_store:
             return False
+        text = "".join(traceback.format_exception(error))
+        said = {"ranks": [self.rank], "problem": f"failed: {type(error).__name__}: {error}", "traceback": text}
         machine = os.environ.get("GROUP_RANK", "0")
-        is_told = self.store.add(f"{self.failure_key} told on {machine}", 1) > 1
+        try:
+            self.leave(said)
+            until = time.monotonic() + self.patience  # rank 0 may keep the store, which ends with it
+            while time.monotonic() < until and self.store.add(f"{self.failure_key} read", 0) < self.size:
+                time.sleep(self.interval / 5)
+            is_told = self.store.add(f"{self.failure_key} told on {machine}", 1) > 1
+        except RuntimeError:
+            return False
         if is_told:  # the one that speaks shall go first: torchrun ends the others when one is gone
             time.sleep(self.interval)
         return is_told
+
+    def leave(self, failure: dict[str, Any]) -> None:
+        """Make a failure known, if none is."""
+        self.store.compare_set(self.failure_key, "", json.dumps(failure))
 
     def explain(self, error: BaseException) -> DistributedError | None:
         """Which rank made a collective of this one fail; None where it was no collective that failed."""
@@ -412,20 +434,17 @@ class _Heart(threading.Thread):
             try:
                 before = [self.beat_of(rank) for rank in others]
                 if not self.failed.wait(self.patience):
-                    others = [rank for rank, beat in zip(others, before, strict=True) if self.beat_of(rank) == beat]
+                    still = [rank for rank, beat in zip(others, before, strict=True) if self.beat_of(rank) == beat]
+                    if not still:
+                        return DistributedError(
+                            f"rank {self.rank} waited for {self.timeout:g} s, and the others are alive but elsewhere: one "
+                            "of them does other work, or takes more or fewer steps."
+                        )
+                    self.leave({"ranks": still, "problem": SILENT})
+                    self.failed.wait(self.patience)
             except RuntimeError:
                 self.is_lost = True
-        if self.failed.is_set() or not self.has_store:
-            return self.known_failure()
-        if others:
-            return DistributedError(
-                f"{_named(others)} no sign of life: stopped, killed, or on a machine that is away. This rank, "
-                f"{self.rank}, waited for it."
-            )
-        return DistributedError(
-            f"rank {self.rank} waited for {self.timeout:g} s, and the others are alive but elsewhere: one of them does "
-            "other work, or takes more or fewer steps."
-        )
+        return self.known_failure()
 
     def known_failure(self) -> DistributedError:
         if not self.failed.is_set():
@@ -433,11 +452,12 @@ class _Heart(threading.Thread):
                 "rank 0 is gone or stands still, and with it the store of the process group, unless torchrun keeps it: "
                 "killed, stopped, or on a machine that is away."
             )
-        rank = self.failure["rank"]
-        if "traceback" not in self.failure:
-            return DistributedError(f"rank {rank} has given no sign of life for {self.timeout:g} s: stopped or killed.")
-        problem = DistributedError(f"rank {rank} failed: {self.failure['error']}")
-        problem.__cause__ = RankTraceback(self.failure["traceback"])
+        ranks = self.failure["ranks"]
+        problem = DistributedError(
+            f"rank{'s' * (len(ranks) > 1)} {', '.join(map(str, ranks))} {self.failure['problem']}"
+        )
+        if "traceback" in self.failure:
+            problem.__cause__ = RankTraceback(self.failure["traceback"])
         return problem
 
     def meet(self) -> None:
@@ -449,7 +469,3 @@ class _Heart(threading.Thread):
             if self.failed.wait(pause) or not self.has_store:
                 raise self.known_failure()
             pause = min(2 * pause, self.interval)
-
-
-def _named(ranks: Sequence[int]) -> str:
-    return f"rank {ranks[0]} gives" if len(ranks) == 1 else f"ranks {', '.join(map(str, ranks))} give"
