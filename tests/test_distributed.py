@@ -1,5 +1,6 @@
 """Several processes: forked ranks of one test, or processes that torchrun's agent starts."""
 
+import importlib.util
 import json
 import os
 import pickle
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 from test_data import PARTS, server, truth
+from test_protocols import job, tu_folder
 from test_recipes import check_contract
 from torch import nn
 
@@ -29,9 +31,10 @@ from gcnlab.errors import (
     NonFiniteError,
 )
 from gcnlab.image import grid_graph
+from gcnlab.protocols import run_jobs
 from gcnlab.train import Callback, Checkpoint, EarlyStopping
 
-__all__ = ["server", "truth"]  # fixtures
+__all__ = ["server", "truth", "tu_folder"]  # fixtures
 CHECKOUT = Path(__file__).resolve().parents[1]
 TIMEOUT = 8.0  # seconds, of a collective
 LIMIT = 60.0  # seconds, of all ranks together
@@ -175,16 +178,15 @@ def assert_close(found, expected, tolerance=1e-12):
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("size", "options"),
     [
-        {},
-        {"class_weight": torch.tensor([0.2, 1.7], dtype=torch.float64)},
-        {"class_weight": torch.tensor([0.0, 1.0], dtype=torch.float64), "clip_norm": 0.1, "average": 0.9},
-        {"scheduler": "one-cycle", "label_smoothing": 0.1, "callbacks": [EarlyStopping(2)]},
+        (3, {}),
+        (2, {"class_weight": torch.tensor([0.2, 1.7], dtype=torch.float64)}),
+        (2, {"class_weight": torch.tensor([0.0, 1.0], dtype=torch.float64), "clip_norm": 0.1, "average": 0.9}),
+        (2, {"scheduler": "one-cycle", "label_smoothing": 0.1, "callbacks": [EarlyStopping(2)]}),
     ],
-    ids=["plain", "weighted", "weight zero", "cycle"],
+    ids=["three", "weighted", "weight zero", "cycle"],
 )
-@pytest.mark.parametrize("size", [2, 3])
 def test_processes_are_one_process(run_ranks, options, size):
     graphs, val = collection(33), collection(19, seed=1)  # 33: a last batch of one graph, and so of empty shares
     expected = train(graphs, val, **options)
@@ -299,8 +301,7 @@ def test_a_rank_that_raises(run_ranks, culprit):
     assert other.text.index("in boom") < other.text.index(f"DistributedError: rank {culprit} failed: ValueError: boom")
 
 
-@pytest.mark.parametrize("size", [2, 3])
-@pytest.mark.parametrize("culprit", [0, 1])
+@pytest.mark.parametrize(("culprit", "size"), [(0, 2), (1, 2), (1, 3)])
 def test_a_rank_that_is_killed(run_ranks, culprit, size):
     start = time.monotonic()
     outcomes = run_ranks(fail_at(culprit, kill), size)
@@ -518,18 +519,19 @@ def launched(tmp_path, restarts, **values):
     return python("-c", launcher)
 
 
-def python(*arguments, **options):
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "2"}
+def python(*arguments, limit=LIMIT):
+    path = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "2"}
     process = subprocess.Popen(
         [sys.executable, *map(str, arguments)], env=environment, text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
-        said, wrong = process.communicate(timeout=LIMIT)
+        said, wrong = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         said, wrong = process.communicate()
-        pytest.fail(f"still ran after {LIMIT} s: {wrong}")
+        pytest.fail(f"still ran after {limit} s: {wrong}")
     return process.returncode, said, wrong
 
 
@@ -601,3 +603,51 @@ def test_wrong_timeout(run_ranks, monkeypatch, text):
     for outcome in run_ranks(lambda rank: None, timeout=None):
         assert outcome.error is InputError
         assert f"GCNLAB_TIMEOUT: got '{text}'" in outcome.text
+
+
+def test_folds_are_spread(run_ranks, tu_folder, tmp_path):
+    """Two processes train the folds that one trains, to the bit, and rank 0 keeps what is done."""
+    jobs = [job(tu_folder, "gin", fold) for fold in range(3)]
+    expected, told = [result["curve"] for result in run_jobs(jobs, workers=1)], []
+    file = tmp_path / "folds.jsonl"
+
+    def work(rank):
+        results = run_jobs(jobs, file if rank == 0 else tmp_path / "of another", say=told.append)
+        return [result["curve"] for result in results], len(told)
+
+    assert values(run_ranks(work)) == [(expected, 3)] * 2
+    assert len(file.read_text().splitlines()) == 3
+    assert values(run_ranks(work)) == [(expected, 0)] * 2  # all is done
+
+
+def test_holdout_is_trained_together(run_ranks, tu_folder, tmp_path):
+    def work(rank):
+        path = tmp_path / ("model" if rank == 0 else "of another")
+        (result,) = run_jobs([job(tu_folder, "holdout", model_file=str(path))])
+        return result["curve"], result["test_accuracy"]
+
+    first, second = values(run_ranks(work))
+    assert first == second
+    assert (tmp_path / "model").exists()
+    assert not list(tmp_path.glob("*.training"))
+
+
+# -- the guide ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_tables_on_paper_are_those_of_the_benchmark():
+    status, table, wrong = python(CHECKOUT / "benchmarks/distributed.py", "--paper")
+    assert (status, wrong) == (0, "")
+    assert f"<!-- paper -->\n{table}<!-- end -->" in (CHECKOUT / "docs/distributed.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.parametrize(("package", "example"), [("lightning", "with_lightning.py"), ("ray", "with_ray.py")])
+def test_examples_of_other_launchers(package, example):
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    status, said, wrong = python(CHECKOUT / "examples" / example, limit=120)
+    assert status == 0, wrong
+    accuracy = float(re.search(r"validation accuracy (0\.\d+)", said)[1])
+    assert accuracy > 0.75
