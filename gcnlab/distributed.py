@@ -63,9 +63,9 @@ class Ranks(NamedTuple):
 
     def gather(self, values: Tensor) -> Tensor:
         """[size, ...]: the values of every rank, of one shape, in float64."""
-        mine = values.to(self.device, torch.float64)
-        rows = [torch.empty_like(mine) for _ in range(self.size)]
-        dist.all_gather(rows, mine)
+        own = values.to(self.device, torch.float64)
+        rows = [torch.empty_like(own) for _ in range(self.size)]
+        dist.all_gather(rows, own)
         return torch.stack(rows).cpu()
 
     def gather_objects(self, value: Any) -> list[Any]:
@@ -104,7 +104,7 @@ class Ranks(NamedTuple):
             raise DistributedError(f"The ranks do not train the same: {'; '.join(problems)}.")
 
     def not_finite(self, tensors: Sequence[Tensor]) -> str:
-        """ " on rank 1": the ranks where one of `tensors` is not finite; called by all of them together."""
+        """Names the ranks where one of `tensors` is not finite, for a message; all ranks call it together."""
         bad = not all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
         named = [rank for rank, is_bad in enumerate(self.gather(torch.tensor([float(bad)]))) if is_bad]
         return f" on rank{'s' * (len(named) > 1)} {', '.join(map(str, named))}" if named else ""
@@ -228,7 +228,11 @@ def processes(device: str | None = None, timeout: float | None = None) -> Iterat
         check_num_gpus("LOCAL_WORLD_SIZE", int(os.environ["LOCAL_WORLD_SIZE"]))
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+    try:
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+    except dist.DistError as problem:
+        who = f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}"
+        raise DistributedError(f"{who} did not find the others within {timeout:g} s: {problem}") from problem
     here = ranks()
     assert here is not None
     can_hang = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
@@ -284,6 +288,7 @@ def launch(arguments: Sequence[str], nproc: int, restarts: int = 0, device: str 
     # torchrun keeps the address of each process in a store of its own, where restarted ones may read those of the dead.
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     os.environ["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // nproc))
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "5")  # seconds, then a process that stands still is killed
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings of closed connections say less than we do
 
     from torch.distributed.elastic.multiprocessing.api import SignalException

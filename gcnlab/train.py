@@ -1190,7 +1190,8 @@ def _settings(
 def _facts(model: nn.Module, data: _NodeData | _GraphData | _SignalData, epochs: int) -> dict[str, Any]:
     """What, beside `_settings`, the ranks of one training must have in common."""
     parts = (data.train, data.val) if isinstance(data, _GraphData) else ()  # the images are in the settings
-    x = [tensor for part in parts if part is not None for tensor in tree_iter(part.whole.x)]
+    x: list[Any] = [part.whole.x for part in parts if part is not None]
+    x = [t for m in x for t in ((m.rowptr, m.col, m.value) if isinstance(m, SparseMatrix) else (m,))]
     return {
         "epochs": epochs, "batches in an epoch": data.num_batches, "sha256 of x": ckpt.sha256_of_tensors(x),
         **{f"the shape of {name}": tuple(p.shape) for name, p in model.named_parameters()},
@@ -1234,21 +1235,20 @@ def _over_ranks(
 
     And first the factor of this rank's loss, so that the mean of the gradients over the ranks is that of the batch.
     """
-    over = (
-        float(count) if class_weight is None else float(class_weight.double()[batch.y].sum())
-    )  # what is averaged over
-    counts = {name: over if name == "loss" else float(count) for name in scored}
-    row = [float(count), *counts.values()] if batch.counts else [0.0] * (1 + len(scored))
-    table = ranks.gather(
-        torch.tensor([*row, *(float(value.detach()) for value in scored.values())], dtype=torch.float64)
+    sizes = {name: float(count) for name in scored}  # what each mean is a mean over
+    if class_weight is not None:
+        sizes["loss"] = float(class_weight.double()[batch.y].sum())
+    if not batch.counts:
+        sizes = dict.fromkeys(scored, 0.0)
+    own = torch.tensor(
+        [list(sizes.values()), [float(value.detach()) for value in scored.values()]], dtype=torch.float64
     )
-    counts_of, values = table[:, 1 : 1 + len(scored)], table[:, 1 + len(scored) :]  # [num_ranks, num_scores]
-    totals = counts_of.sum(0)
-    means = (counts_of * values).sum(0) / torch.where(totals == 0, 1, totals)
-    at = list(scored).index("loss")
-    factor = row[1 + at] * ranks.size / float(totals[at]) if totals[at] else 0.0
+    sizes_of, values = ranks.gather(own).unbind(1)  # [num_ranks, num_scores]; the loss comes first
+    totals = sizes_of.sum(0)
+    means = (sizes_of * values).sum(0) / torch.where(totals == 0, 1, totals)
+    factor = ranks.size * sizes["loss"] / (float(totals[0]) or 1.0)
     whole = {name: mean.to(scored[name]).view(1) for name, mean in zip(scored, means, strict=True)}
-    return factor, int(table[:, 0].sum()), whole
+    return factor, int(totals[-1]), whole  # of the last: only the loss has weights, and an accuracy follows it then
 
 
 def _score_samples(

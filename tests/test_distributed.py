@@ -322,7 +322,7 @@ def test_a_rank_that_stands_still(run_ranks, culprit):
 
 
 def test_a_rank_that_is_elsewhere(run_ranks):
-    outcomes = run_ranks(fail_at(1, lambda: time.sleep(7)), timeout=2)
+    outcomes = run_ranks(fail_at(1, lambda: time.sleep(5)), timeout=2)
     assert [outcome.status for outcome in outcomes] == [1, 1]
     assert outcomes[0].error is DistributedError
     assert "alive but elsewhere" in outcomes[0].text
@@ -331,7 +331,7 @@ def test_a_rank_that_is_elsewhere(run_ranks):
 def test_waiting_for_a_rank_that_works_has_no_timeout(run_ranks):
     def work(rank):
         if rank:
-            time.sleep(4)  # reads, or trains a fold alone
+            time.sleep(3)  # reads, or trains a fold alone
         graphs = collection()
         return train(graphs, graphs, epochs=1)[2]
 
