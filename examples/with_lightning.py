@@ -4,7 +4,7 @@
     python examples/with_lightning.py --processes 2
 
 Each process takes its share of every batch, Lightning averages the gradients. On MUTAG expect a validation accuracy
-around 0.85 after 40 epochs.
+between 0.7 and 0.9: it is the last epoch's, on 37 graphs.
 """
 
 import argparse

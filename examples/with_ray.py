@@ -3,7 +3,7 @@
     pip install 'ray[train]'
     python examples/with_ray.py --processes 2
 
-On MUTAG expect a validation accuracy around 0.85.
+On MUTAG expect a validation accuracy around 0.85: it is the best epoch's, on 37 graphs.
 """
 
 import argparse

@@ -371,6 +371,7 @@ class _Heart(threading.Thread):
         self.failure: dict[str, Any] = {}
         self.failed, self.left = threading.Event(), threading.Event()
         self.is_lost = False  # the store
+        self.has_met = False  # the other ranks: until then each may do what it likes
         self.last_beat = time.monotonic()
 
     @property
@@ -389,7 +390,7 @@ class _Heart(threading.Thread):
                     self.store.add(f"{self.failure_key} read", 1)
                 if self.failed.is_set() and self.must_exit and now - failed_at > self.patience:
                     break
-                if (beat := self.beat_of(next_rank)) != seen:
+                if (beat := self.beat_of(next_rank)) != seen or not self.has_met:
                     seen, seen_at = beat, now
                 elif now - seen_at > self.timeout:
                     self.leave({"ranks": [next_rank], "problem": SILENT})
@@ -431,7 +432,7 @@ class _Heart(threading.Thread):
         self.store.compare_set(self.failure_key, "", json.dumps(failure))
 
     def explain(self, error: BaseException) -> DistributedError | None:
-        """Which rank made a collective of this one fail; None where it was no collective that failed."""
+        """The error that names the rank which made a collective of this one fail; None where none has failed."""
         if not (isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))):
             return None
         others = [rank for rank in range(self.size) if rank != self.rank]
@@ -468,6 +469,7 @@ class _Heart(threading.Thread):
     def meet(self) -> None:
         global _num_meetings
         _num_meetings += 1
+        self.has_met = True
         key, pause = f"meeting {_num_meetings}", 0.005
         self.store.add(key, 1)
         while self.store.add(key, 0) < self.size:
