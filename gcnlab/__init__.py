@@ -9,7 +9,7 @@ import os
 # turns it off.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-from . import image, metrics, scale
+from . import distributed, image, metrics, scale
 from .collection import GraphBatch, GraphCollection, GraphLoader, batch
 from .data import load
 from .errors import GcnlabError
@@ -59,6 +59,7 @@ __all__ = [
     "StopAt",
     "TopKPool",
     "batch",
+    "distributed",
     "dropout",
     "fit",
     "image",

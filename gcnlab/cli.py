@@ -14,24 +14,31 @@ from typing import Any, NoReturn
 
 import torch
 
-from . import __version__, data, recipes
-from .errors import GcnlabError, InputError, NonFiniteError
+from . import __version__, data, distributed, recipes
+from .errors import DistributedError, GcnlabError, InputError, NonFiniteError
 from .files import atomic_write, check_target, write_json
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    args = _parser().parse_args(arguments)
+    args.arguments = arguments
     try:
-        args.command(args)
+        status = args.command(args)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output left, as `head` does; the flush at exit must not meet it again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except GcnlabError as error:
-        return _fail(str(error), 1 if isinstance(error, NonFiniteError) else 2)
+        status = 1 if isinstance(error, NonFiniteError | DistributedError) else 2
+        if error.is_told:  # by another rank
+            return status
+        if isinstance(error.__cause__, distributed.RankTraceback):
+            print(error.__cause__.args[0], file=sys.stderr)
+        return _fail(str(error), status)
     except OSError as error:
         wrong_path = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
         return _fail(f"{error.filename}: {error.strerror}", 2 if isinstance(error, wrong_path) else 1)
-    return 0
+    return status or 0
 
 
 def _fail(message: str, status: int) -> int:
@@ -67,6 +74,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--threads", type=int, metavar="N", help="CPU threads, of folds one each (default: torch's; a fold a core)"
+    )
+    run.add_argument(
+        "--nproc",
+        type=int,
+        metavar="N",
+        help="processes on this machine, one a GPU on cuda: images and holdout are trained by all of them together; the "
+        "seeds of node recipes and the folds of gin and nested are spread over them (for several machines: torchrun)",
+    )
+    run.add_argument(
+        "--restarts",
+        type=int,
+        default=0,
+        metavar="N",
+        help="with --nproc: how often to start all processes again when one fails; with --out they go on from what is "
+        "there (default: 0)",
     )
     run.add_argument(
         "--pretrained", action="store_true", help="score the weights that come with gcnlab, without training"
@@ -140,18 +162,33 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(args: argparse.Namespace) -> None:
+def _run(args: argparse.Namespace) -> int:
     if args.list:
-        return _print_recipes()
+        _print_recipes()
+        return 0
     if args.recipe is None:
         raise InputError("recipe: none given; `gcnlab run --list` shows them.")
-    if args.json:
+    if distributed.was_started():
+        with distributed.processes(args.device):
+            _run_recipe(args)
+        return 0
+    if args.nproc is not None:
+        return distributed.launch(["-m", "gcnlab", *args.arguments], args.nproc, args.restarts, args.device)
+    _run_recipe(args)
+    return 0
+
+
+def _run_recipe(args: argparse.Namespace) -> None:
+    is_first = distributed.is_first()
+    if args.json and is_first:
         check_target("json", args.json)
     result = recipes.run(
         args.recipe, seeds=args.seeds, device=args.device, epochs=args.epochs, root=args.data_root,
         dataset=args.dataset, protocol=args.protocol, threads=args.threads, pretrained=args.pretrained, out=args.out,
-        say=(lambda line: None) if args.markdown else print,
+        say=(lambda line: None) if args.markdown or not is_first else print,
     )  # fmt: skip
+    if not is_first:
+        return None
     if args.json:
         write_json(args.json, result)
     if args.markdown:

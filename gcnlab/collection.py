@@ -17,6 +17,7 @@ from .readout import consecutive
 from .sparse import SparseMatrix
 
 if TYPE_CHECKING:
+    from torch.utils.data import BatchSampler
     from torch_geometric.data import Data
 
 
@@ -453,6 +454,8 @@ class GraphLoader:
         shuffle: draw a new order for each pass.
         bucket: put graphs of like size into one batch (within windows of 16 batches of the shuffled order), so that
             batches differ less in memory.
+        batch_sampler: the graphs of each batch, in place of the arguments above: tensors or lists of indices, one a
+            batch; such as torch's `BatchSampler(DistributedSampler(graphs), 128, drop_last=False)`.
 
     >>> pair = GraphCollection(Graph.from_edges([[0, 1, 2, 3, 3, 4], [1, 0, 3, 2, 4, 3]]), [0, 2, 5], [0, 1])
     >>> [batch.num_nodes for batch in GraphLoader(pair, batch_size=1)]
@@ -462,17 +465,25 @@ class GraphLoader:
     SHELF = 2**22  # nodes and stored edges that are put in order at once
 
     def __init__(
-        self, graphs: GraphCollection, batch_size: int = 128, shuffle: bool = False, bucket: bool = False
+        self,
+        graphs: GraphCollection,
+        batch_size: int = 128,
+        shuffle: bool = False,
+        bucket: bool = False,
+        batch_sampler: Sequence[Tensor | Sequence[int]] | BatchSampler | None = None,
     ) -> None:
         if batch_size < 1:
             raise InputError(f"batch_size: got {batch_size}, expected at least 1.")
         self.graphs, self.batch_size, self.shuffle, self.bucket = graphs, batch_size, shuffle, bucket
+        self.batch_sampler = batch_sampler
         graphs.whole.a_hat.T  # noqa: B018 (both made once here, and cut out with each batch)
 
     def __len__(self) -> int:
-        return -(-len(self.graphs) // self.batch_size)
+        return -(-len(self.graphs) // self.batch_size) if self.batch_sampler is None else len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[GraphBatch]:
+        if self.batch_sampler is not None:
+            return self._cut([torch.as_tensor(chunk) for chunk in self.batch_sampler])
         order = torch.randperm(len(self.graphs)) if self.shuffle else torch.arange(len(self.graphs))
         chunks = list(order.split(self.batch_size))
         if self.bucket:

@@ -19,7 +19,12 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 
 
 class GcnlabError(Exception):
-    """Base of every error that gcnlab raises on purpose."""
+    """Base of every error that gcnlab raises on purpose.
+
+    `is_told`: whether another rank of a process group reports the same failure, so that one message is enough.
+    """
+
+    is_told = False
 
 
 class InputError(GcnlabError, ValueError):
@@ -104,3 +109,10 @@ class CheckpointMismatchError(GcnlabError, ValueError):
 
 class NonFiniteError(GcnlabError, ValueError):
     """Training met a NaN or an infinity and stopped; no accuracy is reported."""
+
+
+class DistributedError(GcnlabError, RuntimeError):
+    """Of several processes one failed, stands still or differs; the message names its rank.
+
+    Where that rank raised, its traceback is the cause of this error, which Python shows first.
+    """

@@ -28,7 +28,7 @@ from .files import atomic_write
 from .image import grid_graph
 from .models import GridGCN
 from .signals import Signals
-from .train import History, fit, predict
+from .train import Checkpoint, History, fit, predict
 
 HOLDOUT = 5000  # training images that are held out for selection; a twelfth of smaller sets
 # The tutorials' models of 4 and 5 million parameters train in 16 bits, in a third of the time or so.
@@ -81,7 +81,13 @@ PROTOCOLS = {
 
 
 def train(
-    recipe: ImageRecipe, images: ImageSet, seed: int, epochs: int, device: str = "cpu", progress: bool | None = None
+    recipe: ImageRecipe,
+    images: ImageSet,
+    seed: int,
+    epochs: int,
+    device: str = "cpu",
+    progress: bool | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[nn.Module, History]:
     """A model of one seed, trained by its recipe."""
     torch.manual_seed(seed)
@@ -111,7 +117,7 @@ def train(
         }
     history = fit(
         model, signals, val, seed=seed, epochs=epochs, select="last", precision=recipe.precision, progress=progress,
-        **options,
+        checkpoint=checkpoint, **options,
     )  # fmt: skip
     return model, history
 

@@ -8,6 +8,9 @@
     holdout  one stratified split into 80 % training, 10 % validation and 10 % test.
 
 A fold is a job: its result is one line of a file, and what is in the file is not trained again.
+
+In a process group (`distributed`) the folds of gin and nested are spread over the processes, one a process at a time;
+each training of holdout is shared by all of them.
 """
 
 from __future__ import annotations
@@ -25,13 +28,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import metrics
+from . import distributed, metrics
 from .checkpoint import describe, read_checkpoint, write_checkpoint
 from .collection import GraphCollection
 from .data import folds, load
 from .errors import DatasetNotFoundError, InputError
 from .models import GraphClassifier, NoStructure
-from .train import EarlyStopping, History, fit, predict
+from .train import Checkpoint, EarlyStopping, History, fit, predict
 
 PROTOCOLS = {
     "gin": "10 folds, best common epoch on the left-out fold: no held-out test (Xu et al. 2019)",
@@ -73,7 +76,13 @@ class Settings:
         )  # fmt: skip
 
     def train(
-        self, train: GraphCollection, val: GraphCollection, seed: int, *, stop: bool
+        self,
+        train: GraphCollection,
+        val: GraphCollection,
+        seed: int,
+        *,
+        stop: bool,
+        checkpoint: Checkpoint | None = None,
     ) -> tuple[nn.Module, History]:
         torch.manual_seed(seed)
         model = self.build(train).to(train.device)
@@ -88,6 +97,7 @@ class Settings:
             select="val_loss" if stop else "last",  # smoother than the accuracy of a hundred graphs
             callbacks=[EarlyStopping(self.patience)] if stop else [],
             batch_size=self.batch_size,
+            checkpoint=checkpoint,
             progress=False,
         )
         return model, history
@@ -111,6 +121,12 @@ class Job:
         """What a result must have been made with to stand for this job."""
         plain = {name: value for name, value in asdict(self).items() if name not in ("root", "device", "model_file")}
         return json.dumps(plain, sort_keys=True)
+
+    def checkpoint(self) -> Checkpoint | None:
+        """Where a training that several processes share goes on when torchrun starts them again."""
+        if self.model_file is None or distributed.ranks() is None:
+            return None
+        return Checkpoint(f"{self.model_file}.training", resume=True)
 
 
 def run_job(job: Job) -> dict[str, Any]:
@@ -137,17 +153,21 @@ def run_job(job: Job) -> dict[str, Any]:
     chosen = job.grid[max(range(len(tried)), key=tried.__getitem__) if tried else 0]
     tests, histories = [], []
     for run in range(3 if job.protocol == "nested" else 1):
-        model, history = chosen.train(graphs[inner], graphs[val], job.seed + 1 + run, stop=True)
+        model, history = chosen.train(
+            graphs[inner], graphs[val], job.seed + 1 + run, stop=True, checkpoint=job.checkpoint()
+        )
         logits = predict(model, graphs[test])
         tests.append(metrics.accuracy(logits, graphs[test].y))
         histories.append(history)
-    if job.model_file is not None:
+    if job.model_file is not None and distributed.is_first():
         header = {
             "job": job.key(), "seeds": [job.seed], "epoch": int(history.best_epoch[0]), "model": describe(model),
             "metrics": {name: values[:, 0].tolist() for name, values in history.metrics.items()},
             "confusion_matrix": metrics.confusion_matrix(logits, graphs[test].y, graphs.num_classes).tolist(),
         }  # fmt: skip
         write_checkpoint(job.model_file, header, history.states)
+        if (checkpoint := job.checkpoint()) is not None:
+            Path(checkpoint.path).unlink()
     vals = [float(history.best("val_accuracy")[0]) for history in histories]
     return {
         "curve": _curve(histories[0]),
@@ -215,7 +235,8 @@ def run_jobs(
     """
     _graphs.cache_clear()  # the files may have changed since the last run
     done: dict[str, dict[str, Any]] = {}
-    path = None if results is None else Path(results)
+    ranks = distributed.ranks()
+    path = None if results is None or not distributed.is_first() else Path(results)
     if path is not None and path.exists():
         for number, line in enumerate(path.read_text().splitlines(), 1):
             try:
@@ -226,8 +247,12 @@ def run_jobs(
             except (ValueError, KeyError, TypeError):
                 raise InputError(f"{path}, line {number}: is no result of a fold; delete the line.") from None
     missing = [job for job in jobs if job.key() not in done or not _has_model(job)]
+    if ranks is not None:  # rank 0 alone reads and writes
+        ranks.meet()
+        done, missing = ranks.of_first((done, missing))
     first = 1 + len(jobs) - len(missing)
-    for number, (job, result) in enumerate(_run_all(missing, workers or os.cpu_count() or 1), first):
+    finished = _run_all(missing, workers or os.cpu_count() or 1) if ranks is None else _run_over(ranks, missing)
+    for number, (job, result) in enumerate(finished, first):
         done[job.key()] = result
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -259,6 +284,21 @@ def _run_all(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, dict[str,
         futures = {pool.submit(_run_alone, job): job for job in jobs}
         for future in as_completed(futures):
             yield futures[future], future.result()
+
+
+def _run_over(ranks: distributed.Ranks, jobs: Sequence[Job]) -> Iterator[tuple[Job, dict[str, Any]]]:
+    """Folds one a rank at a time, each trained by its rank alone; others one after the other, by all ranks together."""
+    for start in range(0, len(jobs), ranks.size):
+        together = jobs[start : start + ranks.size]
+        if together[0].protocol == "holdout":
+            yield from ((job, run_job(job)) for job in together)
+            continue
+        result = None
+        if ranks.rank < len(together):
+            with distributed.alone():
+                result = run_job(together[ranks.rank])
+        ranks.meet()
+        yield from zip(together, ranks.gather_objects(result), strict=False)  # in the last round some may have none
 
 
 def best_common_epoch(results: Sequence[dict[str, Any]]) -> tuple[int, list[float]]:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import __version__, image_recipes, metrics, plot
+from . import __version__, distributed, image_recipes, metrics, plot
 from .checkpoint import describe, read_checkpoint, write_checkpoint
 from .collection import GraphCollection
 from .data import ImageSet, catalog, load, ogb_evaluator
@@ -31,7 +31,7 @@ from .protocols import PROTOCOLS as GRAPH_PROTOCOLS
 from .protocols import Job, Settings, best_common_epoch, run_jobs
 from .scale import NeighborSampler
 from .sparse import SparseMatrix
-from .train import Consistency, EarlyStopping, History, fit, predict
+from .train import Checkpoint, Consistency, EarlyStopping, History, fit, predict
 
 PROTOCOLS = {
     "public": "the fixed Planetoid split (20 labelled nodes a class, 500 validation, 1,000 test)",
@@ -277,8 +277,8 @@ RECIPES: dict[str, Recipe | GraphRecipe | ImageRecipe] = {
         # Of these three the hyperparameters were chosen on the validation nodes of random splits and of the fixed one.
         DiffusionRecipe(
             "cora-best", "cora", ("public", "random"), {("cora", "public"): (0.858, _GRAND_PLUS)}, num_seeds=20,
-            hidden_channels=64, epochs=800, weight_decay=5e-4, patience=None, drop_node=0.5, average=0.99, alpha=None,
-            num_hops=10, top_k=512, consistency=Consistency(4, weight=3.0, temperature=0.2, confidence=0.3, warmup=500, num_nodes=500),
+            hidden_channels=32, epochs=800, weight_decay=5e-4, patience=None, drop_node=0.5, average=0.99, alpha=None,
+            top_k=128, consistency=Consistency(4, weight=3.0, temperature=0.2, confidence=0.3, warmup=500, num_nodes=500),
         ),
         DiffusionRecipe(
             "citeseer-best", "citeseer", ("public", "random"), {("citeseer", "public"): (0.756, _GRAND_PLUS)},
@@ -449,6 +449,7 @@ def find(name: str) -> Recipe | GraphRecipe | ImageRecipe:
     return RECIPES[name]
 
 
+@distributed.watch()
 def run(
     name: str,
     *,
@@ -464,6 +465,11 @@ def run(
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Train a recipe on `seeds` seeds (0, 1, ...) and score the kept weights on the test set, once.
+
+    In a process group (`distributed`) all of its processes call this, rank 0 alone writes, and all have the result. The
+    seeds of node recipes and the folds of gin and nested are spread over the processes; images and holdout are trained by
+    all together, one seed after the other, and where there is `out` go on from its last epochs when torchrun starts the
+    processes again.
 
     Args:
         name: a key of `RECIPES`.
@@ -518,7 +524,7 @@ def run(
         raise InputError(f"device: got {device!r}, expected 'cpu' or 'cuda'.")
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("device: 'cuda' was asked for, but torch sees no CUDA device; use --device cpu.")
-    if out is not None:
+    if out is not None and distributed.is_first():
         check_target("out", out, is_folder=True)
     if pretrained and not isinstance(recipe, ImageRecipe):
         raise InputError(f"pretrained: no weights of {name} come with gcnlab; those of fashion-mnist-grid do.")
@@ -538,7 +544,7 @@ def run(
     finally:
         torch.set_num_threads(threads_before)
     result["seconds"] = time.perf_counter() - start
-    if out is not None:
+    if out is not None and distributed.is_first():
         write_json(Path(out) / "result.json", result)
         say(f"wrote {out}/result.json, {files}")
     return result
@@ -560,16 +566,26 @@ def _run_nodes(
     if device == "cuda":
         say("on a GPU a seed repeats to the bit only in a script of your own, with fit(..., deterministic=True)")
     is_random = protocol.startswith("random")
-    seed_groups = [[seed] for seed in range(num_seeds)] if is_random else [list(range(num_seeds))]
+    ranks = distributed.ranks() if recipe.fan_outs is None else None  # on samples all ranks train each seed together
+    shared = folder is not None and recipe.fan_outs is not None and distributed.ranks() is not None
+    seeds = list(range(num_seeds))
+    if ranks is not None:  # in this order, so that what is gathered is in the order of the seeds
+        seeds = seeds[ranks.rank * num_seeds // ranks.size : (ranks.rank + 1) * num_seeds // ranks.size]
     parts: list[History] = []
     test: list[dict[str, Any]] = []
     operator = None  # one for all splits of the same edges
-    for group in seed_groups:
-        graph = recipe.graph(dataset, protocol, root, seed=group[0]).to(device)
+    for group in [[seed] for seed in seeds] if seeds and (is_random or recipe.fan_outs) else [seeds]:
+        graph = recipe.graph(dataset, protocol, root, seed=group[0] if group else 0).to(device)
         operator = recipe.operator(graph) if operator is None else operator
         inputs = recipe.inputs(graph, operator, folder)
-        parts.append(_fit(recipe, graph, inputs, group, epochs))
-        test += _test_scores(recipe, graph, inputs, parts[-1], _accuracy(dataset))
+        if group:
+            checkpoint = Checkpoint(f"{folder}/seed-{group[0]}.training", 1, resume=True) if shared else None
+            parts.append(_fit(recipe, graph, inputs, group, epochs, checkpoint))
+            test += _test_scores(recipe, graph, inputs, parts[-1], _accuracy(dataset))
+    if ranks is not None:
+        ranks.meet()
+        gathered = ranks.gather_objects(([part.cpu() for part in parts], test))
+        parts, test = ([item for items in lists for item in items] for lists in zip(*gathered, strict=True))
 
     history = History.join(parts)
     val_accuracy = [score["val_accuracy"] for score in test]
@@ -586,12 +602,14 @@ def _run_nodes(
         epoch_seconds=history.epoch_seconds,
         device=device,
     )
-    if folder is not None:
+    if folder is not None and distributed.is_first():
         header = {
             "recipe": recipe.name, "dataset": dataset, "protocol": protocol, "model": describe(recipe.model(graph)),
             "class_names": list(graph.class_names or ()),
         }  # fmt: skip
         _write_model(folder, header, history, val_accuracy, [score["confusion_matrix"] for score in test])
+        for seed in seeds if shared else ():
+            (folder / f"seed-{seed}.training").unlink()
     return result, "curves.png, model.gcnlab" + ", hops" * isinstance(recipe, HopRecipe)
 
 
@@ -619,8 +637,12 @@ def _run_images(
         seeds, epochs, tests, vals, epoch_seconds = [about["seed"]], 0, [score], [about["val_accuracy"]], [0.0]
     else:
         seeds, tests, parts = list(range(num_seeds)), [], []
-        for seed in seeds:
-            model, history = image_recipes.train(recipe, images, seed, epochs, device)
+        shared = folder is not None and distributed.ranks() is not None
+        checkpoints = [
+            Checkpoint(f"{folder}/seed-{seed}.training", 1, resume=True) if shared else None for seed in seeds
+        ]
+        for seed, checkpoint in zip(seeds, checkpoints, strict=True):
+            model, history = image_recipes.train(recipe, images, seed, epochs, device, checkpoint=checkpoint)
             tests.append(image_recipes.scores(recipe, model, images, device))
             parts.append(history)
             say(f"seed {seed}: test accuracy {100 * tests[-1]['accuracy']:.2f} %")
@@ -639,7 +661,7 @@ def _run_images(
         epoch_seconds=epoch_seconds,
         device=device,
     )
-    if folder is None or pretrained:
+    if folder is None or pretrained or not distributed.is_first():
         return result, "no weights"
     best = max(range(len(vals)), key=vals.__getitem__)
     about = {
@@ -648,6 +670,8 @@ def _run_images(
     }  # fmt: skip
     image_recipes.write_weights(folder / "weights.npz", history.state(best), about)
     history.plot(folder / "curves.png", _title(about))
+    for checkpoint in filter(None, checkpoints):
+        Path(checkpoint.path).unlink()
     return result, "weights.npz, curves.png"
 
 
@@ -721,7 +745,7 @@ def _run_graphs(
         epoch_seconds=[seconds for result in results for seconds in result["epoch_seconds"]],
         device=device,
     )
-    if folder is None:
+    if folder is None or not distributed.is_first():
         return result, ""
     header: dict[str, Any] = {"recipe": recipe.name, "dataset": recipe.dataset, "protocol": protocol}
     if protocol != "holdout":
@@ -774,7 +798,14 @@ def _result(
     }
 
 
-def _fit(recipe: Recipe, graph: Graph, inputs: dict[str, Any], seeds: Sequence[int], epochs: int) -> History:
+def _fit(
+    recipe: Recipe,
+    graph: Graph,
+    inputs: dict[str, Any],
+    seeds: Sequence[int],
+    epochs: int,
+    checkpoint: Checkpoint | None = None,
+) -> History:
     return fit(
         lambda: recipe.model(graph).to(graph.device),
         **inputs,
@@ -787,6 +818,7 @@ def _fit(recipe: Recipe, graph: Graph, inputs: dict[str, Any], seeds: Sequence[i
         average=recipe.average,
         clip_norm=recipe.clip_norm,
         batch_size=recipe.batch_size,
+        checkpoint=checkpoint,
         select="last" if recipe.patience is None else "val_accuracy",
         callbacks=[] if recipe.patience is None else [EarlyStopping(recipe.patience, "val_loss")],
         seeds_at_once=20 if recipe.consistency is None else 1,  # samples are drawn for each seed, nothing is shared

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from torch.utils._pytree import tree_iter
 
 from . import checkpoint as ckpt
+from . import distributed
 from .collection import GraphBatch, GraphCollection, GraphLoader
 from .errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
 from .files import check_target, remove_stale_temporaries
@@ -161,6 +162,10 @@ class History:
     def best(self, metric: str) -> Tensor:
         """[num_seeds]: the metric at the epoch whose weights were kept."""
         return self.metrics[metric].gather(0, self.best_epoch.unsqueeze(0) - 1).squeeze(0)
+
+    def cpu(self) -> History:
+        """The same with its weights in the memory of the CPU."""
+        return replace(self, states={name: value.cpu() for name, value in self.states.items()})
 
     def frame(self) -> pandas.DataFrame:
         """One row an epoch and seed."""
@@ -349,6 +354,7 @@ class Consistency:
         return weight * (distance * counts).sum(-1) / counts.sum(-1).clamp(min=1)
 
 
+@distributed.watch()
 def fit(
     model: nn.Module | Callable[[], nn.Module],
     data: Graph | GraphCollection | Signals | NodeRows,
@@ -389,6 +395,12 @@ def fit(
 
     With the same seeds, versions and number of threads, a training on a CPU repeats to the bit; on a GPU with
     deterministic=True alone.
+
+    In a process group (`distributed`) all its processes call `fit` with the same data, and train together on batches
+    of many graphs or images: each takes its share of every batch, all end with the same weights and metrics, and seeds
+    are trained one after the other. Every parameter must then take part in the loss. BatchNorm takes its statistics of
+    each share, and keeps rank 0's. So do batches of a `NeighborSampler`; with other batches of one Graph, or NodeRows,
+    each process trains for itself.
 
     Args:
         model: a module called as `model(x, a_hat)`, for many graphs as `model(x, a_hat, batch)`, for images as
@@ -452,6 +464,7 @@ def fit(
             the last checkpoint stays as it is.
         InputError: the data lack what training needs, or the loss does not go with their labels.
         CheckpointMismatchError: the checkpoint to resume is of another training; says in what they differ.
+        DistributedError: another process failed, or trains something else; names its rank.
     """
     if not callable(loss) and loss not in LOSSES:
         raise InputError(f"loss: got {loss!r}, expected one of {', '.join(LOSSES)}, or a function.")
@@ -488,7 +501,7 @@ def fit(
     if isinstance(scheduler, str) and scheduler != "one-cycle":
         raise InputError(f'scheduler: got {scheduler!r}, expected "one-cycle" or a function of the optimizer.')
     source: _NodeData | _GraphData | _SignalData | _RowData
-    why = ""
+    sampler, why = None, ""
     if isinstance(data, GraphCollection):
         source = _GraphData(data, val, loss, class_weight, check_finite, needs_val, batch_size)
     elif isinstance(data, Signals):
@@ -509,16 +522,18 @@ def fit(
     if consistency is not None and loss != "cross-entropy":
         raise InputError(f"consistency: goes with the loss cross-entropy, got {loss!r}.")
     source.objective = source.objective._replace(smoothing=label_smoothing)
+    is_shared = isinstance(source, (_GraphData, _SignalData)) or isinstance(sampler, NeighborSampler)
+    ranks = distributed.ranks() if is_shared else None
     graph = data.graph if isinstance(data, NodeRows) else data
     is_large = isinstance(graph, Graph) and graph.num_nodes >= LARGE_GRAPH
     keep = nullcontext if is_large else keep_freed_memory  # a sixth of the time is not worth half of the memory
-    if checkpoint is not None:
+    if checkpoint is not None and (ranks is None or ranks.rank == 0):
         check_target("checkpoint", checkpoint.path)
         remove_stale_temporaries(Path(checkpoint.path).parent)
     options: dict[str, Any] = {
         "epochs": epochs, "lr": lr, "weight_decay": weight_decay, "optimizer": optimizer, "scheduler": scheduler,
         "select": select, "callbacks": callbacks, "checkpoint": checkpoint, "average": average,
-        "precision": precision, "cuda_graph": cuda_graph, "clip_norm": clip_norm,
+        "precision": precision, "cuda_graph": cuda_graph, "clip_norm": clip_norm, "ranks": ranks,
     }  # fmt: skip
     if seeds is None:
         if not isinstance(model, nn.Module):
@@ -543,7 +558,7 @@ def fit(
     first = model()
     # vmap runs one module with the parameters of each seed: it can have no other state, and no name twice for one.
     can_stack = not any(True for _ in first.buffers()) and len(first.state_dict()) == len(list(first.parameters()))
-    size = seeds_at_once if can_stack else 1
+    size = seeds_at_once if can_stack and ranks is None else 1
     groups = [seeds[start : start + size] for start in range(0, len(seeds), size)]
     if checkpoint is not None and len(groups) > 1:
         raise InputError(
@@ -581,13 +596,14 @@ def _determinism(wanted: bool) -> Iterator[None]:
 class _Batch(NamedTuple):
     """What one step reads: the model's arguments, the rows of its output that have labels (None: all), and those.
 
-    And the rows that shall be consistent, where any shall.
+    And the rows that shall be consistent, where any shall; and whether it counts, or stands for an empty share.
     """
 
     arguments: tuple[Any, ...]
     rows: Tensor | None
     y: Tensor
     unlabelled: Tensor | None = None
+    counts: bool = True
 
 
 class _Objective(NamedTuple):
@@ -746,11 +762,9 @@ class _NodeData:
         key = (split, _num_operators(model))
         if key in self._parts:
             return self._parts[key]
-        if self.sampler is not None:
-            mask = getattr(self.graph, f"{split}_mask")
-            same_draws = torch.Generator().manual_seed(0) if split == "val" else None
-            return (self._sampled(part, model) for part in self.sampler.batches(mask, same_draws))
         rows = getattr(self.graph, f"{split}_mask").nonzero().squeeze(1)
+        if self.sampler is not None:
+            return self._sampled(self.sampler, split, rows, model)
         if split == "train" and self.is_sampled:
             assert self.consistency is not None
             if self.consistency.num_labelled is not None:
@@ -759,19 +773,34 @@ class _NodeData:
         self._parts[key] = [self._batch(split, rows, model)]
         return self._parts[key]
 
-    def _sampled(self, part: Subgraph, model: nn.Module) -> _Batch:
+    def _sampled(self, sampler: Sampler, split: str, rows: Tensor, model: nn.Module) -> Iterator[_Batch]:
         num_layers = _num_operators(model)
+        if isinstance(sampler, NeighborSampler):
+            if num_layers is not None and num_layers > len(sampler.fan_outs):
+                raise InputError(
+                    f"batching: {sampler!r} has {len(sampler.fan_outs)} fan-outs, but the model {num_layers} layers; "
+                    "give one for each."
+                )
+            if split == "train":
+                for share, counts in distributed.shares(len(rows), sampler.batch_size):
+                    yield self._of_part(sampler.sample(rows[share]), num_layers, counts)
+                return
+            for i, part in distributed.mine(list(enumerate(rows.split(sampler.batch_size)))):
+                same_draws = torch.Generator().manual_seed(i)
+                yield self._of_part(sampler.sample(part, same_draws), num_layers)
+            return
+        same = torch.Generator().manual_seed(0) if split == "val" else None
+        for subgraph in sampler.batches(rows, same):
+            yield self._of_part(subgraph, num_layers)
+
+    @staticmethod
+    def _of_part(part: Subgraph, num_layers: int | None, counts: bool = True) -> _Batch:
         assert part.y is not None
         y = part.y[part.targets]
         if num_layers is None:
-            return _Batch((part.x, part.a_hat), part.targets, y)
-        if isinstance(self.sampler, NeighborSampler) and num_layers > len(self.sampler.fan_outs):
-            raise InputError(
-                f"batching: {self.sampler!r} has {len(self.sampler.fan_outs)} fan-outs, but the model {num_layers} layers; "
-                "give one for each."
-            )
+            return _Batch((part.x, part.a_hat), part.targets, y, counts=counts)
         field = part.receptive_field(part.targets, num_layers)
-        return _Batch((field.x, field.a_hat), None, y)
+        return _Batch((field.x, field.a_hat), None, y, counts=counts)
 
     def _batch(self, split: str, rows: Tensor, model: nn.Module) -> _Batch:
         graph, num_layers, unlabelled = self.graph, _num_operators(model), None
@@ -860,16 +889,18 @@ class _GraphData:
         merges = getattr(model, "merges_nodes", False)
         if split == "train":
             train = self.train.merged() if merges else self.train
-            return map(self._arguments, GraphLoader(train, self.batch_size, shuffle=True))
+            shares, counts = zip(*distributed.shares(len(train), self.batch_size), strict=True)
+            return map(self._arguments, GraphLoader(train, batch_sampler=shares), counts)
         if not self._val and self.val is not None:
             val = self.val.merged() if merges else self.val
-            self._val = [self._arguments(graphs) for graphs in GraphLoader(val, self.batch_size)]
+            batches = distributed.mine(torch.arange(len(val)).split(self.batch_size))
+            self._val = [self._arguments(graphs) for graphs in GraphLoader(val, batch_sampler=batches)]
         return self._val
 
     @staticmethod
-    def _arguments(graphs: GraphBatch) -> _Batch:
+    def _arguments(graphs: GraphBatch, counts: bool = True) -> _Batch:
         assert graphs.y is not None
-        return _Batch((graphs.x, graphs.a_hat, graphs.p), None, graphs.y)
+        return _Batch((graphs.x, graphs.a_hat, graphs.p), None, graphs.y, counts=counts)
 
     def fingerprint(self) -> dict[str, Any]:
         whole = self.train.whole
@@ -914,9 +945,14 @@ class _SignalData:
 
     def batches(self, split: str, model: nn.Module) -> Iterable[_Batch]:
         if split == "train":
-            return (_Batch(x, None, y) for x, y in self.train.batches(self.batch_size, shuffle=True))
-        assert self.val is not None
-        return (_Batch(x, None, y) for x, y in self.val.batches(EVALUATION_BATCH))
+            return (self._batch(self.train, *share) for share in distributed.shares(len(self.train), self.batch_size))
+        val = self.val
+        assert val is not None
+        return (self._batch(val, ids) for ids in distributed.mine(torch.arange(len(val)).split(EVALUATION_BATCH)))
+
+    def _batch(self, signals: Signals, ids: Tensor, counts: bool = True) -> _Batch:
+        ids = ids.to(signals.y.device)
+        return _Batch(signals.inputs(ids, signals is self.train), None, signals.y[ids], counts=counts)
 
     def fingerprint(self) -> dict[str, Any]:
         tensors = [part for signals in (self.train, self.val) if signals is not None for part in (signals.x, signals.y)]
@@ -1003,6 +1039,7 @@ def _train(
     precision: str,
     cuda_graph: bool,
     clip_norm: float | None,
+    ranks: distributed.Ranks | None,
 ) -> History:
     model, num_seeds, stacked = models[0], len(seeds), len(models) > 1
     consistency = data.consistency if isinstance(data, _NodeData) else None
@@ -1024,7 +1061,8 @@ def _train(
 
         with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
             if not stacked:
-                return objective.check_logits(model(*arguments)).unsqueeze(0)
+                called = model if replica is None or not model.training else replica
+                return objective.check_logits(called(*arguments)).unsqueeze(0)
             return torch.func.vmap(one, randomness="different")(params)
 
     def current() -> dict[str, Tensor]:  # the weights, and where there are any the buffers, [num_seeds, ...]
@@ -1042,6 +1080,16 @@ def _train(
         )
         if isinstance(scheduler, str) else scheduler(opt) if scheduler is not None else None
     )  # fmt: skip
+    if checkpoint is not None or ranks is not None:
+        settings = _settings(model, seeds, data, select, average, precision, clip_norm, opt, schedule, callbacks)
+    replica, num_processes = None, 1
+    if ranks is not None:
+        num_processes = ranks.size
+        ranks.meet()
+        ranks.check_same(settings | _facts(model, data, epochs))
+        replica = distributed.Replica(model)
+        if ranks.rank:  # masks and augmentation of its own; rank 0 draws as one process does
+            torch.manual_seed((torch.initial_seed() + ranks.rank * 0x9E3779B97F4A7C15) % 2**63)
     averaged = {name: v.clone() for name, v in current().items() if v.is_floating_point()} if average else {}
     num_steps = 0
 
@@ -1059,7 +1107,12 @@ def _train(
     def step(batch: _Batch) -> tuple[int, dict[str, Tensor]]:  # gradients, and what _score says
         opt.zero_grad()
         count, scored = _score_samples(forward, batch, objective, consistency, num_steps)
-        scored["loss"].sum().backward()
+        loss = scored["loss"].sum()
+        if ranks is not None and replica is not None:
+            factor, count, scored = _over_ranks(ranks, batch, objective.class_weight, count, scored)
+            replica.own.append(loss.detach())
+            loss = loss * factor
+        loss.backward()
         return count, scored
 
     if cuda_graph:
@@ -1074,32 +1127,45 @@ def _train(
     rows: list[dict[str, Tensor]] = []
     epoch_seconds: list[float] = []
     first_epoch = 1
-    if checkpoint is not None:
-        settings = _settings(model, seeds, data, select, average, precision, clip_norm, opt, schedule, callbacks)
 
     def save(epoch: int) -> None:
         assert checkpoint is not None
         _check_finite(epoch, seeds, active, {f"the weight {name}": value for name, value in current().items()})
+        rng, *others = [ckpt.rng_state()] if ranks is None else ranks.gather_objects(ckpt.rng_state())
         header = {
-            **checkpoint.header, "model": settings["model"], "seeds": seeds, "epoch": epoch, "settings": settings
+            **checkpoint.header, "model": settings["model"], "seeds": seeds, "epoch": epoch, "settings": settings,
+            "processes": num_processes,
         }  # fmt: skip
         training = {
             "current": current(),
             "optimizer": opt.state_dict(),
             "scheduler": None if schedule is None else schedule.state_dict(),
             "callbacks": [callback.state_dict() for callback in callbacks],
-            "rng": ckpt.rng_state(),
+            "rng": rng, "rng of other ranks": others,
             "averaged": averaged, "num_steps": num_steps,
             "active": active, "best_epoch": best_epoch, "best_value": best_value,
             "rows": {name: torch.stack([row[name] for row in rows]) for name in rows[0]},
             "epoch_seconds": epoch_seconds,
         }  # fmt: skip
-        ckpt.write_checkpoint(checkpoint.path, header, kept, training)
+        if ranks is None or ranks.rank == 0:
+            ckpt.write_checkpoint(checkpoint.path, header, kept, training)
+        if ranks is not None:
+            ranks.meet()
 
-    if checkpoint is not None and checkpoint.resume and Path(checkpoint.path).exists():
-        header, weights, training = ckpt.read_checkpoint(checkpoint.path)
+    saved = None
+    if checkpoint is not None and checkpoint.resume:
+        is_there = Path(checkpoint.path).exists() and (ranks is None or ranks.rank == 0)
+        saved = ckpt.read_checkpoint(checkpoint.path) if is_there else None
+        saved = saved if ranks is None else ranks.of_first(saved)
+    if saved is not None and checkpoint is not None:
+        header, weights, training = saved
         if training is None or "settings" not in header:
             raise CheckpointMismatchError(f"{checkpoint.path}: holds a trained model, not a training to resume.")
+        if header.get("processes", 1) != num_processes:
+            raise CheckpointMismatchError(
+                f"{checkpoint.path}: is of {header.get('processes', 1)} processes, here are {num_processes}. Resume with "
+                "as many, or start anew."
+            )
         ckpt.check_settings(checkpoint.path, header["settings"], settings)
         if header["epoch"] > epochs:
             raise CheckpointMismatchError(
@@ -1114,7 +1180,8 @@ def _train(
             schedule.load_state_dict(training["scheduler"])
         for callback, state in zip(callbacks, training["callbacks"], strict=True):
             callback.load_state_dict(state)
-        ckpt.set_rng_state(training["rng"])
+        rngs = [training["rng"], *training.get("rng of other ranks", [])]
+        ckpt.set_rng_state(rngs[0 if ranks is None else ranks.rank])
         for name, value in averaged.items():  # in place: they stay on the device
             value.copy_(training["averaged"][name])
         num_steps = training["num_steps"]
@@ -1140,7 +1207,10 @@ def _train(
             grads = {f"the gradient of {name}": grad for name, grad in used.items()}
             if not stacked:
                 grads = {name: grad.unsqueeze(0) for name, grad in grads.items()}
-            _check_finite(epoch, seeds, active, {"the training loss": scored["loss"], **grads})
+            _check_finite(
+                epoch, seeds, active, {"the training loss": scored["loss"], **grads},
+                ranks, () if replica is None else replica.own,
+            )  # fmt: skip
             if clip_norm is not None:
                 _clip(list(grads.values()), clip_norm)
             opt.step()
@@ -1153,14 +1223,19 @@ def _train(
         if schedule is not None and not per_batch:
             schedule.step()
         metrics = {f"train_{name}": value for name, value in scores.value().items()}
+        if ranks is not None:  # each rank has the statistics of its shares
+            buffers = dict(model.named_buffers())
+            ranks.share_tensors([*buffers.values(), *(v[0] for name, v in averaged.items() if name in buffers)])
         with torch.no_grad(), shown():
             if data.has_val:
                 model.eval()
                 scores = _Mean()
                 for batch in data.batches("val", model):
                     scores.add(*_score(forward(batch.arguments), batch, objective._replace(smoothing=0.0)))
+                own = tuple(scores.sums.values())
+                scores = scores if ranks is None else _Mean.of(ranks.gather_objects(scores.cpu()))
                 metrics.update({f"val_{name}": value for name, value in scores.value().items()})
-                _check_finite(epoch, seeds, active, {"the validation loss": metrics["val_loss"]})
+                _check_finite(epoch, seeds, active, {"the validation loss": metrics["val_loss"]}, ranks, own)
             metrics = {name: value.cpu() for name, value in metrics.items()}
             last = select == "last"
             value = -torch.full((num_seeds,), float(epoch)) if last else _lower_is_better(select, metrics[select])
@@ -1175,6 +1250,7 @@ def _train(
             stop = callback.after_epoch(epoch, metrics)
             if stop is not None:
                 active = active & ~stop.cpu()
+        active = active if ranks is None else ranks.of_first(active)  # a callback may read a clock
         epoch_seconds.append(time.perf_counter() - start)
         bar.update()
         if checkpoint is not None and (epoch % checkpoint.every == 0 or epoch == epochs or not bool(active.any())):
@@ -1261,12 +1337,24 @@ def _settings(
     return json.loads(json.dumps(settings, default=str))
 
 
+def _facts(model: nn.Module, data: _NodeData | _GraphData | _SignalData | _RowData, epochs: int) -> dict[str, Any]:
+    """What, beside `_settings`, the ranks of one training must have in common."""
+    parts = (data.train, data.val) if isinstance(data, _GraphData) else ()  # the images are in the settings
+    x: list[Any] = [part.whole.x for part in parts if part is not None]
+    x += [data.graph.x] if isinstance(data, _NodeData) else []
+    x = [t for m in x for t in ((m.rowptr, m.col, m.value) if isinstance(m, SparseMatrix) else (m,))]
+    return {
+        "epochs": epochs, "batches in an epoch": data.num_batches, "sha256 of x": ckpt.sha256_of_tensors(x),
+        **{f"the shape of {name}": tuple(p.shape) for name, p in model.named_parameters()},
+    }  # fmt: skip
+
+
 class _Mean:
     """The mean over batches of values [num_seeds], weighted by what each batch counts."""
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.sums: dict[str, Tensor] = {}
+    def __init__(self, count: int = 0, sums: dict[str, Tensor] | None = None) -> None:
+        self.count = count
+        self.sums = {} if sums is None else sums
 
     def add(self, count: int, values: Mapping[str, Tensor]) -> None:
         weighted = {name: value.detach() * count for name, value in values.items()}
@@ -1275,6 +1363,43 @@ class _Mean:
 
     def value(self) -> dict[str, Tensor]:
         return {name: total / self.count for name, total in self.sums.items()}
+
+    def cpu(self) -> _Mean:
+        return _Mean(self.count, {name: total.cpu() for name, total in self.sums.items()})
+
+    @staticmethod
+    def of(parts: Sequence[_Mean]) -> _Mean:
+        """The mean over the batches of all parts, of which some may be empty."""
+        names = next(part.sums for part in parts if part.sums)
+        sums = {name: torch.stack([part.sums[name] for part in parts if part.sums]).sum(0) for name in names}
+        return _Mean(sum(part.count for part in parts), sums)
+
+
+def _over_ranks(
+    ranks: distributed.Ranks,
+    batch: _Batch,
+    class_weight: Tensor | None,
+    count: int,
+    scored: Mapping[str, Tensor],
+) -> tuple[float, int, dict[str, Tensor]]:
+    """What `_score` says of a whole batch, from what it says of each rank's share; of one seed.
+
+    And first the factor of this rank's loss, so that the mean of the gradients over the ranks is that of the batch.
+    """
+    sizes = {name: float(count) for name in scored}  # what each mean is a mean over
+    if class_weight is not None:
+        sizes["loss"] = float(class_weight.double()[batch.y].sum())
+    if not batch.counts:
+        sizes = dict.fromkeys(scored, 0.0)
+    own = torch.tensor(
+        [list(sizes.values()), [float(value.detach()) for value in scored.values()]], dtype=torch.float64
+    )
+    sizes_of, values = ranks.gather(own).unbind(1)  # [num_ranks, num_scores]; the loss comes first
+    totals = sizes_of.sum(0)
+    means = (sizes_of * values).sum(0) / torch.where(totals == 0, 1, totals)
+    factor = ranks.size * sizes["loss"] / (float(totals[0]) or 1.0)
+    whole = {name: mean.to(scored[name]).view(1) for name, mean in zip(scored, means, strict=True)}
+    return factor, int(totals[-1]), whole  # of the last: only the loss has weights, and an accuracy follows it then
 
 
 def _score_samples(
@@ -1322,7 +1447,8 @@ def _score(logits: Tensor, batch: _Batch, objective: _Objective) -> tuple[int, d
         losses = nll.mean(-1)
     else:
         w = weight.to(nll)[y]
-        losses = (nll * w).sum(-1) / w.sum()
+        # A share of a batch may have classes without weight alone; it does not count.
+        losses = (nll * w).sum(-1) / w.sum().clamp(min=torch.finfo(w.dtype).tiny)
     return len(y), {"loss": losses, "accuracy": (logits.detach().argmax(-1) == y).double().mean(-1)}
 
 
@@ -1340,8 +1466,19 @@ def _score_targets(out: Tensor, y: Tensor, loss: str) -> tuple[int, dict[str, Te
     return len(target), {name: score.sum(-1) / max(len(target), 1) for name, score in scores.items()}
 
 
-def _check_finite(epoch: int, seeds: list[int], active: Tensor, tensors: Mapping[str, Tensor]) -> None:
-    """Raise NonFiniteError with the first of `tensors` [num_seeds, ...] that is not finite for a seed in training."""
+def _check_finite(
+    epoch: int,
+    seeds: list[int],
+    active: Tensor,
+    tensors: Mapping[str, Tensor],
+    ranks: distributed.Ranks | None = None,
+    own: Sequence[Tensor] = (),
+) -> None:
+    """Raise NonFiniteError with the first of `tensors` [num_seeds, ...] that is not finite for a seed in training.
+
+    Of several ranks, `tensors` are the same on all, and `own` what each of them had before: says on which it is not
+    finite.
+    """
     # One norm of all is the fastest look at them; where it overflows, the exact one below finds nothing.
     floats = [tensor.detach() for tensor in tensors.values() if tensor.is_floating_point()]
     if bool(torch.isfinite(torch.nn.utils.get_total_norm(floats))):
@@ -1351,6 +1488,7 @@ def _check_finite(epoch: int, seeds: list[int], active: Tensor, tensors: Mapping
         if bool(bad.any()):
             seed = torch.tensor(seeds)[active][bad.nonzero()[0, 0]]
             which = f" of seed {int(seed)}" if len(seeds) > 1 else ""
+            which += "" if ranks is None else ranks.not_finite(own)
             raise NonFiniteError(
                 f"epoch {epoch}: {name}{which} is not finite ({int(bad.sum())} of {bad.numel()} values). "
                 "Training stopped; a smaller lr or normalised features may help."

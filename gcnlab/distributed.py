@@ -1,0 +1,478 @@
+"""Several processes, on one machine or many: torchrun starts them, DistributedDataParallel averages their gradients.
+
+Every rank holds the whole data set. A batch is drawn once for all of them; rank r of W takes its items r, r + W, ...,
+and its loss is weighted so that the mean over ranks, which DistributedDataParallel takes, is the mean over the batch:
+
+    L = sum_r n_r L_r / N = mean_r (W n_r / N) L_r,   n_r items of rank r (of weighted classes: their weights), N of all
+
+`fit` does this by itself once there is a process group. A script that torchrun starts says
+
+    with gcnlab.distributed.processes():
+        gcnlab.fit(model, graphs, val)
+
+Why a rank failed is lost between processes: the others see a closed connection or a timeout. So each rank has a thread,
+its heart, that writes a sign of life to the store of the process group; a rank that raises leaves its traceback there
+before it goes. A rank whose collective fails then looks who left a traceback, or whose heart stands still.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from .errors import DistributedError, GcnlabError, InputError
+
+TIMEOUT = 300.0  # seconds
+TIMEOUT_VARIABLE = "GCNLAB_TIMEOUT"
+SILENT = "gives no sign of life: stopped, killed, or on a machine that is away."
+
+Item = TypeVar("Item")
+
+_heart: _Heart | None = None
+_is_alone = False
+_num_failures = 0  # of this process group, which each rank counts
+_num_meetings = 0
+
+
+class RankTraceback(Exception):
+    """The traceback of another rank, as text."""
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.args[0]}"""'
+
+
+class Ranks(NamedTuple):
+    """This process among those of the process group: `rank` of `size`, and the device of what they tell each other."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    def gather(self, values: Tensor) -> Tensor:
+        """[size, ...]: the values of every rank, of one shape, in float64."""
+        own = values.to(self.device, torch.float64)
+        rows = [torch.empty_like(own) for _ in range(self.size)]
+        dist.all_gather(rows, own)
+        return torch.stack(rows).cpu()
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        """What each rank gives, in the order of the ranks."""
+        values = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def of_first(self, value: Any) -> Any:
+        """What rank 0 gives."""
+        values = [value]
+        dist.broadcast_object_list(values, 0, device=self.device)
+        return values[0]
+
+    def share_tensors(self, tensors: Sequence[Tensor]) -> None:
+        """Make tensors those of rank 0, in place."""
+        for tensor in tensors:
+            dist.broadcast(tensor, 0)
+
+    def meet(self) -> None:
+        """Wait until every rank is here, however long it works: as long as all hearts beat there is no timeout."""
+        assert _heart is not None
+        _heart.meet()
+        self.gather(torch.zeros(1))  # none leaves, and takes the store along, before all have seen the others
+
+    def check_same(self, facts: dict[str, Any]) -> None:
+        """Raise DistributedError on all ranks where one has other facts than rank 0, naming both."""
+        first, *others = self.gather_objects(facts)
+        problems = [
+            f"rank {rank} has {key} {told.get(key)!r}, rank 0 has {first.get(key)!r}"
+            for rank, told in enumerate(others, 1)
+            for key in dict.fromkeys([*first, *told])
+            if told.get(key) != first.get(key)
+        ]
+        if problems:
+            raise DistributedError(f"The ranks do not train the same: {'; '.join(problems)}.")
+
+    def not_finite(self, tensors: Sequence[Tensor]) -> str:
+        """Names the ranks where one of `tensors` is not finite, for a message; all ranks call it together."""
+        bad = not all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+        named = [rank for rank, is_bad in enumerate(self.gather(torch.tensor([float(bad)]))) if is_bad]
+        return f" on rank{'s' * (len(named) > 1)} {', '.join(map(str, named))}" if named else ""
+
+
+class Replica:
+    """A model whose gradients, after `backward`, are the means over all ranks; it starts with rank 0's weights.
+
+    Attributes:
+        own: of the last step, a sum of each bucket of this rank's own gradients: not finite where a gradient was not.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.own: list[Tensor] = []
+        self.model = nn.parallel.DistributedDataParallel(_Callable(model))
+        self.model.register_comm_hook(None, lambda state, bucket: self._average(bucket))
+        # After its first step DistributedDataParallel lays out its buckets anew, and sums over three or more ranks then
+        # round otherwise. A step on nothing does it before the first true one, in a resumed training too.
+        self.model().backward()
+        for p in model.parameters():
+            p.grad = None
+
+    def _average(self, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+        from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+
+        self.own.append(bucket.buffer().sum())
+        assert dist.group.WORLD is not None
+        return allreduce_hook(dist.group.WORLD, bucket)
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.own.clear()
+        return self.model(*arguments)
+
+
+class _Callable(nn.Module):
+    """A model, which without arguments gives the sum of its trained parameters."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *arguments: Any) -> Any:
+        if arguments:
+            return self.model(*arguments)
+        return sum(p.sum() for p in self.model.parameters() if p.requires_grad)
+
+
+def ranks() -> Ranks | None:
+    """This process's place in the process group; None where there is none, or in `alone`."""
+    if _is_alone or not dist.is_available() or not dist.is_initialized():
+        return None
+    backends = dist.get_backend_config()
+    device = "cpu" if "gloo" in backends else "cuda"
+    return Ranks(dist.get_rank(), dist.get_world_size(), torch.device(device))
+
+
+def was_started() -> bool:
+    """Whether torchrun started this process."""
+    return dist.is_available() and dist.is_torchelastic_launched()
+
+
+def is_first() -> bool:
+    """Whether this process writes files and speaks: rank 0, or the only one."""
+    here = ranks()
+    return here is None or here.rank == 0
+
+
+def mine(items: Sequence[Item]) -> Sequence[Item]:
+    """This rank's of some items: number r, r + W, ...; all of them where there is one process."""
+    here = ranks()
+    return items if here is None else items[here.rank :: here.size]
+
+
+def shares(num_items: int, batch_size: int) -> list[tuple[Tensor, bool]]:
+    """(items, whether they count) of each batch of one pass in a new order: this rank's share of it.
+
+    The order is drawn by rank 0, from torch's generator as for one process. A batch of fewer items than ranks leaves some
+    without; they take its first item, which does not count, since every rank must take part in every step.
+    """
+    here, order = ranks(), torch.randperm(num_items)
+    if here is None:
+        return [(batch, True) for batch in order.split(batch_size)]
+    order = order.to(here.device)
+    dist.broadcast(order, 0)
+    parts = [(batch, batch[here.rank :: here.size]) for batch in order.cpu().split(batch_size)]
+    return [(part, True) if len(part) else (batch[:1], False) for batch, part in parts]
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within the block `fit` trains in this process only, whatever the other ranks do."""
+    global _is_alone
+    before, _is_alone = _is_alone, True
+    try:
+        yield
+    finally:
+        _is_alone = before
+
+
+@contextmanager
+def processes(device: str | None = None, timeout: float | None = None) -> Iterator[Ranks]:
+    """Join the processes that torchrun started, for the block.
+
+    Args:
+        device: "cpu" (backend gloo) or "cuda" (nccl; each process takes the GPU of its local rank); by default cuda where
+            there is one.
+        timeout: seconds after which a rank that does not take part has failed; by default those of the environment
+            variable GCNLAB_TIMEOUT, else 300.
+
+    Raises:
+        InputError: torchrun did not start this process, or the machine has fewer GPUs than processes.
+        DistributedError: another rank failed; names it, with its traceback first.
+    """
+    if not was_started():
+        raise InputError("processes: this process was not started by torchrun; expected `torchrun ... script.py`.")
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if timeout is None:
+        timeout = _timeout_of_environment()
+    if device == "cuda":
+        check_num_gpus("LOCAL_WORLD_SIZE", int(os.environ["LOCAL_WORLD_SIZE"]))
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
+    try:
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+    except dist.DistError as problem:
+        who = f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}"
+        raise DistributedError(f"{who} did not find the others within {timeout:g} s: {problem}") from problem
+    here = ranks()
+    assert here is not None
+    can_hang = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if here.rank == 0 and can_hang and os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0":
+        print(
+            "gcnlab: torchrun may hang when it restarts; set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before it starts.",
+            file=sys.stderr,
+        )
+    try:
+        with watch(timeout):
+            yield here
+            here.meet()
+    except GcnlabError:
+        raise
+    except Exception:
+        print(f"gcnlab: rank {here.rank} failed:", file=sys.stderr, flush=True)
+        raise
+    dist.destroy_process_group()
+
+
+def _timeout_of_environment() -> float:
+    text = os.environ.get(TIMEOUT_VARIABLE, str(TIMEOUT))
+    try:
+        timeout = float(text)
+    except ValueError:
+        timeout = 0.0
+    if not 0 < timeout < 1e9:
+        raise InputError(f"{TIMEOUT_VARIABLE}: got {text!r}, expected seconds above 0.")
+    return timeout
+
+
+def launch(arguments: Sequence[str], nproc: int, restarts: int = 0, device: str | None = None) -> int:
+    """Run `python ARGUMENTS` in several processes of this machine, as torchrun does, and wait for them.
+
+    Args:
+        arguments: of the Python interpreter.
+        nproc: processes; each gets its part of the CPU threads.
+        restarts: how often all of them are started again when one fails.
+        device: what they will train on; of "cuda" each needs a GPU.
+
+    Returns:
+        the exit status: 0; 2 where a process says that its input is wrong; else 1.
+
+    Raises:
+        InputError: fewer processes than one, more than GPUs, or restarts below 0.
+    """
+    if nproc < 1:
+        raise InputError(f"nproc: got {nproc}, expected at least 1 process.")
+    if restarts < 0:
+        raise InputError(f"restarts: got {restarts}, expected at least 0.")
+    if device == "cuda" or (device is None and torch.cuda.is_available()):
+        check_num_gpus("nproc", nproc)
+    # torchrun keeps the address of each process in a store of its own, where restarted ones may read those of the dead.
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    os.environ["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // nproc))
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "5")  # seconds, then a process that stands still is killed
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings of closed connections say less than we do
+
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    for module in ("agent.server.api", "multiprocessing.api"):  # which say that a process failed, and not why
+        logging.getLogger(f"torch.distributed.elastic.{module}").setLevel(logging.CRITICAL)
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=nproc, run_id=f"gcnlab-{os.getpid()}", rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0", max_restarts=restarts, monitor_interval=0.1,
+    )  # fmt: skip
+    try:
+        elastic_launch(config, sys.executable)(*arguments)
+    except ChildFailedError as problem:
+        rank, first = problem.get_first_failure()
+        if first.exitcode < 0:
+            print(f"gcnlab: rank {rank} was killed by {first.signal_name()}.", file=sys.stderr)
+        return 2 if first.exitcode == 2 else 1
+    except SignalException:  # which they were sent as well
+        return 1
+    return 0
+
+
+def check_num_gpus(argument: str, nproc: int) -> None:
+    """Raise InputError where a machine has fewer GPUs than it shall have processes."""
+    if nproc > torch.cuda.device_count():
+        raise InputError(
+            f"{argument}: got {nproc} processes, but torch sees {torch.cuda.device_count()} CUDA devices; one process "
+            "needs one of its own."
+        )
+
+
+@contextmanager
+def watch(timeout: float | None = None) -> Iterator[None]:
+    """Within the block, the failure of another rank raises DistributedError that names it.
+
+    And a failure of this one is made known to the others. Does nothing for one process, or within another `watch`.
+    """
+    global _heart, _num_failures
+    if _heart is not None or ranks() is None:
+        yield
+        return
+    heart = _heart = _Heart(_timeout_of_environment() if timeout is None else timeout)
+    heart.start()
+    try:
+        yield
+    except BaseException as error:
+        known = None if isinstance(error, DistributedError) else heart.explain(error)
+        is_told = heart.tell(error if known is None else known)
+        _num_failures += 1
+        if known is not None:
+            known.is_told = is_told
+            raise known from known.__cause__ or error
+        if isinstance(error, GcnlabError):
+            error.is_told = is_told
+        raise
+    finally:
+        heart.left.set()
+        heart.join(heart.patience)
+        _heart = None
+
+
+class _Heart(threading.Thread):
+    """Writes a sign of life to the store again and again, and reads there whether a rank has failed."""
+
+    def __init__(self, timeout: float) -> None:
+        super().__init__(name="gcnlab heart", daemon=True)
+        here = ranks()
+        assert here is not None
+        self.rank, self.size, self.timeout = here.rank, here.size, timeout
+        self.interval = 0.25 + here.size / 100  # seconds
+        self.patience = max(2.0, 4 * self.interval)  # without a beat; then a heart stands still
+        # A kernel of nccl waits for the others where no exception reaches it.
+        self.must_exit = "nccl" in dist.get_backend_config()
+        life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun's store may outlive the processes
+        # A connection of its own: torch waits in the other one, and lets nothing else through.
+        self.store = dist.PrefixStore(f"gcnlab {life}", dist.distributed_c10d._get_default_store().clone())  # type: ignore[attr-defined]
+        self.failure_key = f"failure {_num_failures}"
+        self.failure: dict[str, Any] = {}
+        self.failed, self.left = threading.Event(), threading.Event()
+        self.is_lost = False  # the store
+        self.has_met = False  # the other ranks: until then each may do what it likes
+        self.last_beat = time.monotonic()
+
+    @property
+    def has_store(self) -> bool:
+        return not self.is_lost and time.monotonic() - self.last_beat < self.patience
+
+    def run(self) -> None:
+        next_rank, seen, seen_at, failed_at = (self.rank + 1) % self.size, b"", time.monotonic(), 0.0
+        try:
+            while not self.left.is_set():
+                now = self.last_beat = time.monotonic()
+                self.store.set(f"beat {self.rank}", str(now))
+                if not self.failed.is_set() and self.store.check([self.failure_key]):
+                    self.failure, failed_at = json.loads(self.store.get(self.failure_key)), now
+                    self.failed.set()
+                    self.store.add(f"{self.failure_key} read", 1)
+                if self.failed.is_set() and self.must_exit and now - failed_at > self.patience:
+                    break
+                if (beat := self.beat_of(next_rank)) != seen or not self.has_met:
+                    seen, seen_at = beat, now
+                elif now - seen_at > self.timeout:
+                    self.leave({"ranks": [next_rank], "problem": SILENT})
+                self.left.wait(self.interval)
+        except RuntimeError:  # the store is gone, and so is the process that kept it
+            self.is_lost = True
+        if self.must_exit and not self.left.wait(self.patience):
+            print(f"gcnlab: {self.known_failure()}", file=sys.stderr, flush=True)
+            os._exit(1)
+
+    def beat_of(self, rank: int) -> bytes:
+        key = f"beat {rank}"
+        return self.store.get(key) if self.store.check([key]) else b""
+
+    def tell(self, error: BaseException) -> bool:
+        """Leave this rank's traceback, unless a failure is known; wait until the others have read what there is.
+
+        Returns whether another rank of this machine tells of it.
+        """
+        if not self.has_store:
+            return False
+        text = "".join(traceback.format_exception(error))
+        said = {"ranks": [self.rank], "problem": f"failed: {type(error).__name__}: {error}", "traceback": text}
+        machine = os.environ.get("GROUP_RANK", "0")
+        try:
+            self.leave(said)
+            until = time.monotonic() + self.patience  # rank 0 may keep the store, which ends with it
+            while time.monotonic() < until and self.store.add(f"{self.failure_key} read", 0) < self.size:
+                time.sleep(self.interval / 5)
+            is_told = self.store.add(f"{self.failure_key} told on {machine}", 1) > 1
+        except RuntimeError:
+            return False
+        if is_told:  # the one that speaks shall go first: torchrun ends the others when one is gone
+            time.sleep(self.interval)
+        return is_told
+
+    def leave(self, failure: dict[str, Any]) -> None:
+        """Make a failure known, if none is."""
+        self.store.compare_set(self.failure_key, "", json.dumps(failure))
+
+    def explain(self, error: BaseException) -> DistributedError | None:
+        """The error that names the rank which made a collective of this one fail; None where none has failed."""
+        if not (isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))):
+            return None
+        others = [rank for rank in range(self.size) if rank != self.rank]
+        if self.has_store and not self.failed.is_set():
+            try:
+                before = [self.beat_of(rank) for rank in others]
+                if not self.failed.wait(self.patience):
+                    still = [rank for rank, beat in zip(others, before, strict=True) if self.beat_of(rank) == beat]
+                    if not still:
+                        return DistributedError(
+                            f"rank {self.rank} waited for {self.timeout:g} s, and the others are alive but elsewhere: one "
+                            "of them does other work, or takes more or fewer steps."
+                        )
+                    self.leave({"ranks": still, "problem": SILENT})
+                    self.failed.wait(self.patience)
+            except RuntimeError:
+                self.is_lost = True
+        return self.known_failure()
+
+    def known_failure(self) -> DistributedError:
+        if not self.failed.is_set():
+            return DistributedError(
+                "rank 0 is gone or stands still, and with it the store of the process group, unless torchrun keeps it: "
+                "killed, stopped, or on a machine that is away."
+            )
+        ranks = self.failure["ranks"]
+        problem = DistributedError(
+            f"rank{'s' * (len(ranks) > 1)} {', '.join(map(str, ranks))} {self.failure['problem']}"
+        )
+        if "traceback" in self.failure:
+            problem.__cause__ = RankTraceback(self.failure["traceback"])
+        return problem
+
+    def meet(self) -> None:
+        global _num_meetings
+        _num_meetings += 1
+        self.has_met = True
+        key, pause = f"meeting {_num_meetings}", 0.005
+        self.store.add(key, 1)
+        while self.store.add(key, 0) < self.size:
+            if self.failed.wait(pause) or not self.has_store:
+                raise self.known_failure()
+            pause = min(2 * pause, self.interval)
