@@ -17,6 +17,7 @@ before it goes. A rank whose collective fails then looks who left a traceback, o
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
@@ -119,7 +120,11 @@ class Replica:
 
     def __init__(self, model: nn.Module) -> None:
         self.own: list[Tensor] = []
-        self.model = nn.parallel.DistributedDataParallel(_Callable(model))
+        # Buffers (statistics of BatchNorm) are each rank's own until an epoch ends: `fit` takes rank 0's then.
+        parallel: Any = nn.parallel.DistributedDataParallel
+        names = inspect.signature(parallel).parameters
+        name = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"  # torch before 2.13
+        self.model = parallel(_Callable(model), **{name: False})
         self.model.register_comm_hook(None, lambda state, bucket: self._average(bucket))
         # After its first step DistributedDataParallel lays out its buckets anew, and sums over three or more ranks then
         # round otherwise. A step on nothing does it before the first true one, in a resumed training too.
