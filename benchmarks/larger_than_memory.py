@@ -74,20 +74,20 @@ def main() -> None:
     start = time.perf_counter()
     history = gcnlab.fit(model, graph, batching=sampler, epochs=args.epochs, select="last")
     seconds["train"] = time.perf_counter() - start
+    num_steps = args.epochs * sampler.num_batches(int(graph.train_mask.sum()))
+    del sampler  # some numbers a node
 
     start = time.perf_counter()
     logits = gcnlab.predict(model, graph, batch_size=10_000)
     seconds["predict all nodes"] = time.perf_counter() - start
-    accuracy = gcnlab.metrics.accuracy(logits[graph.test_mask], graph.y[graph.test_mask])
-
-    num_steps = args.epochs * sampler.num_batches(int(graph.train_mask.sum()))
+    is_right = (logits.argmax(1) == graph.y)[graph.test_mask]  # a class a node, where the logits are a file as well
     result = {
         "nodes": graph.num_nodes, "stored edges": graph.num_edges, "features": graph.num_features, "bytes on disk": size,
         "limit of data, bytes": int(args.limit * 2**30), "peak anonymous resident bytes": memory.peak,
         "seconds": seconds, "training steps of 1,024 nodes, fan-out 10 x 10": num_steps,
         "seconds a training step": sum(history.epoch_seconds) / num_steps,
         "nanoseconds an edge and layer of the prediction": 1e9 * seconds["predict all nodes"] / (2 * graph.num_edges),
-        "test accuracy": accuracy, "threads": args.threads, "cores": os.cpu_count(),
+        "test accuracy": float(is_right.float().mean()), "threads": args.threads, "cores": os.cpu_count(),
         "versions": {"torch": torch.__version__, "python": platform.python_version()}, "date": time.strftime("%Y-%m-%d"),
     }  # fmt: skip
     for name, value in result.items():

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .errors import InputError, InputIndexError, InputTypeError
 from .graph import Features, Graph, check_targets
+from .memory import check_large
 from .merging import alike, merge
 from .readout import consecutive
 from .sparse import SparseMatrix
@@ -285,6 +286,10 @@ class GraphCollection(Sequence[Graph]):
         node = torch.arange(batch.shape[0], device=ids.device).add_(shift.index_select(0, batch))
         rows = _Rows(first, size, batch, node, shift)
         whole, x = self.whole, self.whole.x
+        parts = [whole.adjacency.value, *((x.value,) if isinstance(x, SparseMatrix) else () if x is None else (x,))]
+        what, size_of_whole = f"a batch of {len(ids):,} graphs", sum(part.nbytes for part in parts)
+        share = size_of_whole * len(node) // max(whole.num_nodes, 1)
+        check_large("index", what, share, ids.device, "take fewer graphs at a time, such as batch_size says.")
         multiplicity = getattr(whole, "multiplicity", None)
         values = {
             **whole.__dict__,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import InputError, InputTypeError
-from .memory import estimate_step
+from .memory import check_large, estimate_step
 from .sparse import SparseMatrix, as_tensor, check_count
 
 if TYPE_CHECKING:
@@ -773,6 +773,9 @@ class Graph:
 
 def select_rows(x: Features, rows: Tensor) -> Features:
     """The given rows of X, int64 ids."""
+    size = sum(t.nbytes for t in ((x.col, x.value) if isinstance(x, SparseMatrix) else (x,)))  # of X; as a view, of it
+    part = size * len(rows) // max(x.shape[0], 1)
+    check_large("nodes", f"the features of {len(rows):,} nodes", part, rows.device, "take fewer at a time, or sample.")
     return x.select_rows(rows) if isinstance(x, SparseMatrix) else x.index_select(0, rows)
 
 

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_iter, tree_map
 
 from .errors import MemoryLimitError
 
+_LARGE = 1 << 28  # bytes
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # options of mallopt(3)
 
 
@@ -80,6 +81,12 @@ def check_fits(argument: str, what: str, num_bytes: int, share: float, remedy: s
             f"{argument}: {what} needs {num_bytes / 2**30:,.2f} GiB, and {free / 2**30:,.2f} GiB are free, of which it "
             f"may take {100 * share:.0f} %; {remedy}"
         )
+
+
+def check_large(argument: str, what: str, num_bytes: int, device: torch.device, remedy: str) -> None:
+    """`check_fits` in half of what is free, of arrays on the CPU so large that asking the system takes no time beside."""
+    if num_bytes >= _LARGE and device.type == "cpu":
+        check_fits(argument, what, num_bytes, 0.5, remedy)
 
 
 def large_empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:

@@ -432,7 +432,7 @@ class _Rows:
             raise InputError(f"operator: got shape {operator.shape}, expected {graph.adjacency.shape}.")
         self.graph, self.matrix = graph, graph.adjacency if operator is None else operator
         n, device = graph.num_nodes, graph.device
-        self.place = torch.empty(n, dtype=torch.int64, device=device)  # in a row, of the diagonal or where it would be
+        self.place = torch.empty(n, dtype=torch.int32, device=device)  # in a row, of the diagonal or where it would be
         self.has_loop = torch.empty(n, dtype=torch.bool, device=device)
         self.diagonal = torch.zeros(n, dtype=self.matrix.dtype, device=device)
         self.scale: Tensor | None = None
@@ -455,7 +455,7 @@ class _Rows:
             middle = (low + high) // 2
             is_before = (low < high) & (self.matrix.col[middle.clamp(max=last)] < rows)
             low, high = torch.where(is_before, middle + 1, low), torch.where(is_before, high, middle)
-        self.place[rows] = low - start
+        self.place[rows] = (low - start).int()
         has_loop = low < end
         if self.matrix.nnz:
             has_loop &= self.matrix.col[low.clamp(max=last)] == rows
@@ -473,7 +473,7 @@ class _Rows:
             return torch.repeat_interleave(value, count, output_size=len(which))
 
         # Beyond the diagonal an entry stands one place later; in rows without one nothing is beyond.
-        place = torch.where(self.has_loop[rows], self.place[rows], torch.iinfo(torch.int64).max)
+        place = torch.where(self.has_loop[rows], self.place[rows], torch.iinfo(torch.int32).max)
         entries = which + of_each(self.matrix.rowptr[rows].long()) + (which >= of_each(place))
         factor = torch.ones(len(rows), device=rows.device) if factor is None else factor
         col = self.matrix.col.index_select(0, entries).long()

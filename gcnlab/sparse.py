@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError, InputTypeError
-from .memory import check_fits
+from .memory import check_large
 
 if TYPE_CHECKING:
     import numpy
@@ -703,9 +703,8 @@ class SparseMatrix:
         Raises MemoryLimitError where it would take more than half of the memory that is free.
         """
         num_bytes = self.shape[0] * self.shape[1] * self.value.element_size()
-        if num_bytes >= 1 << 28 and self.device.type == "cpu":
-            what = f"a dense matrix of {self.shape[0]:,} x {self.shape[1]:,}"
-            check_fits("to_dense", what, num_bytes, 0.5, "the SparseMatrix itself multiplies: S @ x.")
+        what = f"a dense matrix of {self.shape[0]:,} x {self.shape[1]:,}"
+        check_large("to_dense", what, num_bytes, self.device, "the SparseMatrix itself multiplies: S @ x.")
         out = torch.zeros(self.shape, dtype=self.dtype, device=self.device)
         return out.index_put((self.row, self.col.long()), self.value)
 

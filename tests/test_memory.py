@@ -9,9 +9,21 @@ import pytest
 import torch
 from torch import nn
 
-from gcnlab import GCN, ChebConv, GATConv, Graph, SAGEConv, SparseMatrix, fit, keep_freed_memory, memory
+from gcnlab import (
+    GCN,
+    ChebConv,
+    GATConv,
+    Graph,
+    GraphCollection,
+    SAGEConv,
+    SparseMatrix,
+    fit,
+    keep_freed_memory,
+    memory,
+)
 from gcnlab.data.synthetic import power_law_edges
 from gcnlab.errors import GcnlabError, InputError, MemoryLimitError
+from gcnlab.scale import NeighborSampler
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -109,6 +121,23 @@ def test_a_dense_adjacency_that_cannot_fit_is_refused_at_once():
     assert time.perf_counter() - start < 0.1
     assert issubclass(MemoryLimitError, GcnlabError)
     assert issubclass(MemoryLimitError, MemoryError)
+
+
+def test_batches_that_cannot_fit_are_refused(monkeypatch):
+    graph = Graph.from_edges([[0, 1], [1, 0]], 1000, x=torch.ones(1000, 100))
+    many = GraphCollection.from_graphs([graph.replace(y=0)] * 3)
+    batch = NeighborSampler(graph, [2]).sample(torch.arange(100))
+    monkeypatch.setattr(memory, "_LARGE", 1000)
+    monkeypatch.setattr(memory, "available_memory", lambda: 100_000)
+    for make, message in (
+        (lambda: NeighborSampler(graph, [2]).sample(torch.arange(500)), "nodes: the features of 500 nodes needs"),
+        (lambda: graph.subgraph(torch.arange(500)), "nodes: the features of 500 nodes needs"),
+        (lambda: many[:2].batch(), "index: a batch of 2 graphs needs"),
+        (lambda: graph.with_features("identity").receptive_field(torch.arange(999), 0).x.to_dense(), "to_dense"),
+    ):
+        with pytest.raises(MemoryLimitError, match=rf"{message}.* GiB are free, of which it may take 50 %"):
+            make()
+    assert torch.equal(NeighborSampler(graph, [2]).sample(torch.arange(100)).x, batch.x)  # a tenth fits
 
 
 def test_fit_refuses_a_step_that_cannot_fit(monkeypatch):
