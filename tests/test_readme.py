@@ -74,3 +74,27 @@ def test_images_are_as_recorded():
     gcn, pyg = steps["GCNConv on grid.operator"], steps["PyG, GCNConv on a batch of 64 graphs"]
     assert f"takes {gcn:.1f} ms, Conv2d {steps['Conv2d, channels_last']:.1f} ms" in README
     assert f"{pyg:.0f} ms ({pyg / gcn:.1f} x)" in README
+
+
+def test_large_graphs_are_as_recorded():
+    large, sampling = recorded("larger-than-memory"), recorded("sampling")["seconds_median"]
+    text = " ".join(README.split())
+    for part in (
+        f"{large['nodes'] // 10**6} million nodes, {large['stored edges'] / 1e6:.1f} million directed edges and "
+        f"{large['features']} features are {large['bytes on disk'] / 1e9:.2f} GB",
+        f"{large['limit of data, bytes'] >> 30} GiB (`RLIMIT_DATA`), of which it took "
+        f"{large['peak anonymous resident bytes'] / 2**20:.0f} MiB",
+        f"took {large['seconds']['train']:.0f} s, and predicting all nodes, exactly, "
+        f"{large['seconds']['predict all nodes']:.0f} s",
+        f"is made in {1000 * sampling['gcnlab, structure']:.1f} ms by torch alone; DGL's sampler, in C++, takes "
+        f"{1000 * sampling['DGL, structure']:.1f} ms",
+    ):
+        assert part in text, part
+
+
+def test_two_processes_are_as_recorded():
+    page = (ROOT / "docs" / "distributed.md").read_text(encoding="utf-8")
+    for row in recorded("distributed")["results"]:
+        each = row["items_per_second"]
+        cells = f"| {each['1 process']:,.0f} | {each['2 processes']:,.0f} ({row['speedup']:.2f} x) | "
+        assert cells + f"{each['2 trainings apart']:,.0f} ({row['speedup of trainings apart']:.2f} x) |" in page
