@@ -11,7 +11,9 @@ None of them makes the Â of the whole graph, nor any other array as long as its
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -173,17 +175,16 @@ class NeighborSampler(Sampler):
             generator: what the draws come from; by default torch's own.
         """
         targets = check_nodes(targets, self.graph.num_nodes).to(self.graph.device)
-        is_known = self._is_target(targets)
-        if int(is_known.sum()) < len(targets):
+        if len(targets.unique()) < len(targets):
             raise InputError("targets: a node is given twice, expected distinct ids.")
-        frontier, hops = targets, []
-        for k in self.fan_outs:
-            hops.append(self._draw(frontier, k, generator))
-            is_reached = torch.zeros_like(is_known)
-            is_reached[hops[-1].cols] = True
-            frontier = (is_reached & ~is_known).nonzero().squeeze(1)
-            is_known |= is_reached
-        return self._rows.subgraph(is_known.nonzero().squeeze(1), targets, _Picks.join(hops))
+        with self._rows.marks() as marks:
+            marks.add(targets)
+            frontier = targets
+            hops: list[_Picks] = []
+            for k in self.fan_outs:
+                hops.append(self._draw(frontier.sort().values if hops else frontier, k, generator))
+                frontier = marks.add(hops[-1].cols)
+            return self._rows.subgraph(marks.nodes(), targets, _Picks.join(hops))
 
     def _draw(self, rows: Tensor, k: int | None, generator: torch.Generator | None) -> _Picks:
         degree = self._rows.degree(rows)
@@ -223,7 +224,7 @@ class RandomNodeSampler(Sampler):
     def batches(self, nodes: Tensor | None = None, generator: torch.Generator | None = None) -> Iterator[Subgraph]:
         n, is_target = self.graph.num_nodes, self._is_target(nodes)
         order = torch.randperm(n, generator=generator).to(self.graph.device)
-        # Parts of one size but for 1, so that each is as large as the others and none has a single node.
+        # Parts of one size but for 1: a last one of a few nodes would have next to no edges.
         for part in order.tensor_split(self.num_batches(n)):
             drawn = part.sort().values
             targets = drawn[is_target[drawn]]
@@ -231,8 +232,10 @@ class RandomNodeSampler(Sampler):
                 degree = self._rows.degree(drawn)
                 factor = torch.full((len(drawn),), (n - 1) / max(len(drawn) - 1, 1), device=drawn.device)
                 picks = self._rows.picks(drawn, degree, _ranges(degree), factor)
-                is_in = torch.zeros_like(is_target).index_fill(0, drawn, True)
-                yield self._rows.subgraph(drawn, targets, picks.where(is_in[picks.cols]))
+                with self._rows.marks() as marks:
+                    marks.add(drawn)
+                    batch = self._rows.subgraph(drawn, targets, picks.where(marks.has(picks.cols)))
+                yield batch
 
 
 class ClusterSampler(Sampler):
@@ -421,6 +424,35 @@ class _Picks(NamedTuple):
         return picks._replace(factor=picks.factor * times)
 
 
+class _Marks:
+    """The nodes of a batch while it is made, in time and memory of their number, not of the graph's.
+
+    place: int32 [num_nodes], -1 but for those that are marked.
+    """
+
+    def __init__(self, place: Tensor) -> None:
+        self.place, self.marked = place, [place.new_empty(0, dtype=torch.int64)]
+
+    def has(self, nodes: Tensor) -> Tensor:
+        return self.place.index_select(0, nodes) >= 0
+
+    def add(self, nodes: Tensor) -> Tensor:
+        """Mark them, and return those that were not, each once, in any order."""
+        new = nodes[~self.has(nodes)]
+        order = torch.arange(len(new), dtype=torch.int32, device=new.device)
+        self.place[new] = order
+        fresh = new[self.place.index_select(0, new) == order]  # of a node given twice one place stays
+        self.marked.append(fresh)
+        return fresh
+
+    def nodes(self) -> Tensor:
+        """In the order of their ids."""
+        return torch.cat(self.marked).int().sort().values.long()  # half the time
+
+    def clear(self) -> None:
+        self.place[torch.cat(self.marked)] = -1
+
+
 class _Rows:
     """The rows of Â, or of another matrix, that are asked for; their values are made when they are.
 
@@ -436,7 +468,8 @@ class _Rows:
         self.has_loop = torch.empty(n, dtype=torch.bool, device=device)
         self.diagonal = torch.zeros(n, dtype=self.matrix.dtype, device=device)
         self.scale: Tensor | None = None
-        self.new_id = torch.empty(n, dtype=torch.int32, device=device)  # in a batch; of its nodes alone
+        self.new_id = torch.full((n,), -1, dtype=torch.int32, device=device)  # in the batch that is made
+        self._lock = threading.Lock()
         for rows in torch.arange(n, device=device).split(_ROWS):
             self._find_diagonal(rows)
         if operator is None:
@@ -462,6 +495,16 @@ class _Rows:
             self.diagonal[rows] = torch.where(has_loop, self.matrix.value[low.clamp(max=last)], 0)
         self.has_loop[rows] = has_loop
 
+    @contextmanager
+    def marks(self) -> Iterator[_Marks]:
+        """Of one batch, by one thread at a time; cleared whatever happens."""
+        with self._lock:
+            marks = _Marks(self.new_id)
+            try:
+                yield marks
+            finally:
+                marks.clear()
+
     def degree(self, rows: Tensor) -> Tensor:
         """Entries off the diagonal."""
         return self.matrix.rowptr[rows + 1].long() - self.matrix.rowptr[rows].long() - self.has_loop[rows].long()
@@ -480,7 +523,7 @@ class _Rows:
         return _Picks(rows, count, which, entries, col, of_each(factor.to(self.matrix.dtype)))
 
     def subgraph(self, nodes: Tensor, targets: Tensor, picks: _Picks) -> Subgraph:
-        """The graph of `nodes`, increasing ids, with the picked entries and the diagonal."""
+        """The graph of `nodes`, the marked ones in increasing order, with the picked entries and the diagonal."""
         n, device = len(nodes), nodes.device
         self.new_id[nodes] = torch.arange(n, dtype=torch.int32, device=device)
         new_rows, has_loop = self.new_id.index_select(0, picks.rows).long(), self.has_loop.index_select(0, nodes)
