@@ -172,6 +172,8 @@ def _run(args: argparse.Namespace) -> int:
         with distributed.processes(args.device):
             _run_recipe(args)
         return 0
+    if args.restarts and args.nproc is None:
+        raise InputError(f"restarts: got {args.restarts} without --nproc; a single process is not started again.")
     if args.nproc is not None:
         return distributed.launch(["-m", "gcnlab", *args.arguments], args.nproc, args.restarts, args.device)
     _run_recipe(args)

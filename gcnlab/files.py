@@ -203,7 +203,7 @@ def lock(folder: str | os.PathLike[str]) -> Iterator[None]:
 def bytes_of(tensor: torch.Tensor) -> memoryview:
     """A dense tensor's elements in row-major order, from any device."""
     flat = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().data
+    return flat.view(torch.uint8).numpy().data if flat.numel() else memoryview(b"")  # which may have any strides
 
 
 def _aligned(position: int) -> int:
@@ -336,7 +336,7 @@ def map_array(path: str | os.PathLike[str], dtype: torch.dtype) -> torch.Tensor:
 
     try:
         array = numpy.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise CorruptFileError(path, f"cannot be read ({error})") from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch says that the array cannot be written to

@@ -588,10 +588,12 @@ class Graph:
         values: dict[str, Any] = {"class_names": self.class_names, "name": self.name}
         if self.x is not None:
             values["x"] = select_rows(self.x, nodes)
-        for key in ("y", "train_mask", "val_mask", "test_mask"):
-            value = getattr(self, key)
-            of_graph = key == "y" and value is not None and value.shape[:1] != (self.num_nodes,)
-            values[key] = value if value is None or of_graph else value[nodes]
+        if self.y is not None:
+            values["y"] = self.y[nodes] if self.y.shape[:1] == (self.num_nodes,) else self.y
+        for key in ("train_mask", "val_mask", "test_mask"):
+            mask = getattr(self, key)
+            part = None if mask is None else mask[nodes]
+            values[key] = part if part is not None and bool(part.any()) else None  # as a Graph has it of an empty split
         if self.node_names is not None:
             values["node_names"] = tuple(self.node_names[i] for i in nodes.tolist())
         return values
@@ -652,7 +654,8 @@ class Graph:
     def open(folder: str | PathLike[str], check: bool = True) -> Graph:
         """A saved graph whose arrays are mapped from their files: what is not read takes no memory.
 
-        Its tensors must not be written to. Larger than memory, it is trained on in batches (`scale.NeighborSampler`);
+        Its tensors must not be written to: the files are read-only, and the system ends a process that writes into the
+        map of one (a copy may be written to: `graph.x.clone()`). Larger than memory, it is trained on in batches (`scale.NeighborSampler`);
         `a_hat` and what else is derived from all of A at once is made in memory.
 
         Args:
@@ -897,6 +900,11 @@ def check_nodes(nodes: Any, num_nodes: int) -> Tensor:
         if nodes.shape != (num_nodes,):
             raise InputError(f"nodes: got a mask of shape {tuple(nodes.shape)}, expected [{num_nodes}].")
         return nodes.nonzero().squeeze(1)
+    is_mask = nodes.dtype == torch.uint8 or (
+        len(nodes.shape) == 1 and len(nodes) == num_nodes > 2 and _is_binary(nodes)
+    )
+    if is_mask:
+        raise InputError(f"nodes: got zeros and ones of {nodes.dtype}, expected ids, or a mask of bools: nodes.bool().")
     if nodes.dim() != 1 or nodes.is_floating_point() or nodes.is_complex():
         raise InputError(
             f"nodes: got {nodes.dtype} of shape {tuple(nodes.shape)}, expected a bool mask or integer ids."
@@ -906,6 +914,10 @@ def check_nodes(nodes: Any, num_nodes: int) -> Tensor:
         at = int(bad.nonzero()[0])
         raise InputError(f"nodes: id {int(nodes[at])} at {at}, but ids must be at least 0 and below {num_nodes}.")
     return nodes.long()
+
+
+def _is_binary(nodes: Tensor) -> bool:
+    return bool(((nodes == 0) | (nodes == 1)).all())
 
 
 def unordered_pairs(first: Tensor, second: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:

@@ -210,6 +210,10 @@ class NodeRows:
                 "features: got no list of matrices; expected one or more [num_nodes, C], such as hops(...)."
             )
         for k, f in enumerate(features):
+            if not isinstance(f, Tensor):
+                raise InputTypeError(
+                    f"features: number {k} is a {type(f).__name__}, expected a dense tensor, such as hops(graph.x, ...) gives."
+                )
             if f.dim() != 2 or len(f) != graph.num_nodes or f.dtype != features[0].dtype:
                 raise InputError(
                     f"features: number {k} is {f.dtype} of shape {tuple(f.shape)}, expected {features[0].dtype} "
@@ -226,6 +230,9 @@ class NodeRows:
                 raise InputError("label_hops: take one class a node, and 2 training nodes at least.")
         elif reuse:
             raise InputError(f"reuse: got {reuse}, but with label_hops=0 no label is an input.")
+
+    def __repr__(self) -> str:
+        return f"NodeRows({self.graph.num_nodes} nodes, inputs of {', '.join(map(str, self.widths))} columns)"
 
     @property
     def widths(self) -> list[int]:

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from .errors import InputError
 from .graph import Graph, check_nodes, select_rows, warn_if_directed
 from .memory import estimate_step, large_empty
-from .sparse import SparseMatrix, check_count
+from .sparse import SparseMatrix, as_tensor, check_count
 
 _ROWS = 1 << 20  # rows that are looked at together
 _BYTES_TO_NORMALIZE = 60  # for each entry, at the peak of `Graph.normalize`
@@ -41,6 +41,12 @@ class Subgraph(Graph):
     nodes: Tensor
     targets: Tensor
     operator: SparseMatrix | None
+    classes_of_whole: int
+
+    @property
+    def num_classes(self) -> int:
+        """C of the whole graph: a batch need not have a node of each class."""
+        return self.classes_of_whole
 
     def _derive(self, key: tuple[str | None, str | None]) -> SparseMatrix:
         if self.operator is None:
@@ -53,7 +59,7 @@ class Subgraph(Graph):
         graph = super().replace(**changes)
         if "adjacency" in changes:
             return graph
-        own = {key: self.__dict__[key] for key in ("nodes", "targets", "operator")}
+        own = {key: self.__dict__[key] for key in ("nodes", "targets", "operator", "classes_of_whole")}
         return Subgraph._of_checked(**{**graph.__dict__, **own})
 
     def to(self, device: torch.device | torch.dtype | str) -> Subgraph:
@@ -61,7 +67,7 @@ class Subgraph(Graph):
         operator = None if self.operator is None else self.operator.to(device)
         own = {key: value if isinstance(device, torch.dtype) else value.to(device) for key, value in
                (("nodes", self.nodes), ("targets", self.targets))}  # fmt: skip
-        return Subgraph._of_checked(**{**moved, **own, "operator": operator})
+        return Subgraph._of_checked(**{**moved, **own, "operator": operator, "classes_of_whole": self.num_classes})
 
 
 class Sampler:
@@ -77,9 +83,7 @@ class Sampler:
     def __init__(self, graph: Graph, batch_size: int) -> None:
         if not isinstance(graph, Graph):
             raise InputError(f"graph: got a {type(graph).__name__}, expected a Graph.")
-        if check_count("batch_size", batch_size) < 1:
-            raise InputError(f"batch_size: got {batch_size}, expected at least 1.")
-        self.graph, self.batch_size = graph, batch_size
+        self.graph, self.batch_size = graph, check_count("batch_size", batch_size, 1)
 
     def batches(self, nodes: Tensor | None = None, generator: torch.Generator | None = None) -> Iterator[Subgraph]:
         """Batches in which each of the nodes is a target once; none of the batches is without a target.
@@ -106,8 +110,14 @@ class Sampler:
         return {"batch_size": self.batch_size}
 
     def _is_target(self, nodes: Tensor | None) -> Tensor:
-        is_target = torch.zeros(self.graph.num_nodes, dtype=torch.bool, device=self.graph.device)
-        is_target[slice(None) if nodes is None else check_nodes(nodes, self.graph.num_nodes)] = True
+        if nodes is None:
+            return torch.ones(self.graph.num_nodes, dtype=torch.bool, device=self.graph.device)
+        ids = check_nodes(nodes, self.graph.num_nodes).to(self.graph.device)
+        is_target = torch.zeros(self.graph.num_nodes, dtype=torch.bool, device=self.graph.device).index_fill(
+            0, ids, True
+        )
+        if int(is_target.sum()) < len(ids):
+            raise InputError("nodes: an id is given twice, expected each once.")
         return is_target
 
 
@@ -149,11 +159,13 @@ class NeighborSampler(Sampler):
         operator: SparseMatrix | None = None,
     ) -> None:
         super().__init__(graph, batch_size)
-        if isinstance(fan_outs, int) or not len(fan_outs):
+        if not isinstance(fan_outs, Sequence) or not len(fan_outs):
             raise InputError(f"fan_outs: got {fan_outs!r}, expected one for each product with Â, such as (10, 10).")
         for k in fan_outs:
-            if k is not None and check_count("fan_outs", k) < 1:
-                raise InputError(f"fan_outs: got {k}, expected at least 1, or None for all neighbours.")
+            if k is not None:  # which takes all neighbours
+                check_count("fan_outs", k, 1)
+        if not isinstance(replace, bool):
+            raise InputError(f"replace: got {replace!r}, expected True or False.")
         self.fan_outs, self.replace = tuple(fan_outs), replace
         self._rows = _Rows(graph, operator)
 
@@ -164,7 +176,7 @@ class NeighborSampler(Sampler):
     def batches(self, nodes: Tensor | None = None, generator: torch.Generator | None = None) -> Iterator[Subgraph]:
         ids = self._is_target(nodes).nonzero().squeeze(1)
         order = torch.randperm(len(ids), generator=generator).to(ids.device)
-        for targets in ids[order].split(self.batch_size):
+        for targets in ids[order].split(self.batch_size) if len(ids) else ():
             yield self.sample(targets, generator)
 
     def sample(self, targets: Tensor, generator: torch.Generator | None = None) -> Subgraph:
@@ -190,11 +202,16 @@ class NeighborSampler(Sampler):
         degree = self._rows.degree(rows)
         if k is None:
             return self._rows.picks(rows, degree, _ranges(degree))
-        random = torch.rand(len(rows), k, dtype=torch.float64, generator=generator).to(rows.device)
+        # Rows with k neighbours or fewer take all of them; the others have k places, to be filled with what is drawn.
         count = torch.where(degree > 0, k, 0) if self.replace else degree.clamp(max=k)
-        drawn = (random * degree.unsqueeze(1)).long() if self.replace else _distinct(random, degree)
-        is_drawn = torch.arange(k, device=rows.device) < count.unsqueeze(1)
-        which = drawn.masked_fill(~is_drawn, torch.iinfo(torch.int64).max).sort(1).values[is_drawn]
+        drawn_from = (count if self.replace else degree > k).nonzero().squeeze(1)
+        random = torch.rand(len(drawn_from), k, dtype=torch.float64, generator=generator).to(rows.device)
+        choices = degree.index_select(0, drawn_from)
+        drawn = (random * choices.unsqueeze(1)).long() if self.replace else _distinct(random, choices)
+        start = (count.cumsum(0) - count).index_select(0, drawn_from)
+        places = start.unsqueeze(1) + torch.arange(k if len(drawn_from) else 0, device=rows.device)
+        which = _ranges(count)
+        which[places] = drawn.sort(1).values[:, : places.shape[1]]
         picks = self._rows.picks(rows, count, which, degree / count.clamp(min=1))
         return picks.merged() if self.replace else picks
 
@@ -214,8 +231,7 @@ class RandomNodeSampler(Sampler):
 
     def __init__(self, graph: Graph, batch_size: int = 10_000, operator: SparseMatrix | None = None) -> None:
         super().__init__(graph, batch_size)
-        if batch_size < 2:
-            raise InputError(f"batch_size: got {batch_size}, expected at least 2 nodes, which may have an edge.")
+        check_count("batch_size", batch_size, 2)
         self._rows = _Rows(graph, operator)
 
     def num_batches(self, num_targets: int) -> int:
@@ -252,15 +268,14 @@ class ClusterSampler(Sampler):
 
     def __init__(self, graph: Graph, parts: Tensor, parts_per_batch: int = 1) -> None:
         super().__init__(graph, 1)
+        parts = as_tensor("parts", parts, "the part of each node")
         if parts.shape != (graph.num_nodes,) or parts.dtype != torch.int64 or bool((parts < 0).any()):
             raise InputError(
                 f"parts: got {parts.dtype} of shape {tuple(parts.shape)}, expected [{graph.num_nodes}] int64, the part of "
                 "each node, from 0."
             )
-        if check_count("parts_per_batch", parts_per_batch) < 1:
-            raise InputError(f"parts_per_batch: got {parts_per_batch}, expected at least 1.")
-        self.parts_per_batch = parts_per_batch
-        self._order = parts.sort(stable=True).indices.to(graph.device)
+        self.parts_per_batch = check_count("parts_per_batch", parts_per_batch, 1)
+        self._order, self._num_classes = parts.sort(stable=True).indices.to(graph.device), graph.num_classes
         self._sizes = torch.bincount(parts).tolist()
         self.batch_size = -(-graph.num_nodes // self.num_batches(0))
 
@@ -277,7 +292,7 @@ class ClusterSampler(Sampler):
             ids = torch.cat([members[part] for part in drawn.tolist()]).sort().values
             targets = is_target[ids].nonzero().squeeze(1)
             if len(targets):
-                own = {"nodes": ids, "targets": targets, "operator": None}
+                own = {"nodes": ids, "targets": targets, "operator": None, "classes_of_whole": self._num_classes}
                 yield Subgraph._of_checked(**{**self.graph.subgraph(ids).__dict__, **own})
 
 
@@ -290,7 +305,10 @@ def predict_in_batches(
     A model with a method `layer(i, h, a_hat)` computes one layer for all nodes before the next, each node once; what a
     layer gives goes to a temporary file where memory is short. Of another, each batch computes all that it depends on.
     """
-    ids = torch.arange(graph.num_nodes, device=graph.device) if nodes is None else check_nodes(nodes, graph.num_nodes)
+    ids = torch.arange(graph.num_nodes, device=graph.device)
+    if nodes is not None:
+        ids, places = check_nodes(nodes, graph.num_nodes).to(graph.device).unique(return_inverse=True)
+    check_count("batch_size", batch_size, 1)
     bare = Graph._of_checked(graph.adjacency, _derived=graph._derived)
     by_layer = hasattr(model, "layer")
     sampler = NeighborSampler(bare, [None] if by_layer else [None] * model.num_layers, batch_size, operator=operator)
@@ -299,7 +317,7 @@ def predict_in_batches(
         is_last = not by_layer or i == model.num_layers - 1
         targets = ids if is_last else torch.arange(graph.num_nodes, device=graph.device)
         out = None
-        for start in range(0, len(targets), batch_size):
+        for start in range(0, max(len(targets), 1), batch_size):
             part = sampler.sample(targets[start : start + batch_size])
             own = select_rows(h, part.nodes)
             if by_layer:
@@ -313,7 +331,7 @@ def predict_in_batches(
                 out = large_empty(shape, result.dtype) if is_here else result.new_empty(shape)
             out[start : start + batch_size] = result
         h = out
-    return h
+    return h if nodes is None else h[places]
 
 
 def estimate_full_batch(graph: Graph, model: nn.Module) -> int:
@@ -346,12 +364,13 @@ def partition(graph: Graph, num_parts: int, num_passes: int = 5, slack: float = 
         slack: how much larger than the mean a part may be.
         seed: of the order.
     """
-    if check_count("num_parts", num_parts) < 1:
-        raise InputError(f"num_parts: got {num_parts}, expected at least 1.")
-    if check_count("num_passes", num_passes) < 1 or not slack >= 0:
-        raise InputError(
-            f"num_passes, slack: got {num_passes}, {slack}, expected at least 1 pass and a slack of 0 or more."
-        )
+    if not isinstance(graph, Graph):
+        raise InputError(f"graph: got a {type(graph).__name__}, expected a Graph.")
+    if check_count("num_parts", num_parts, 1) > max(graph.num_nodes, 1):
+        raise InputError(f"num_parts: got {num_parts}, expected at most one for each of the {graph.num_nodes} nodes.")
+    check_count("num_passes", num_passes, 1)
+    if not slack >= 0:
+        raise InputError(f"slack: got {slack}, expected 0 or more.")
     n, matrix = graph.num_nodes, graph.adjacency
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).to(graph.device)
     parts = torch.full((n,), -1, dtype=torch.int64, device=graph.device)
@@ -460,8 +479,10 @@ class _Rows:
     """
 
     def __init__(self, graph: Graph, operator: SparseMatrix | None) -> None:
-        if operator is not None and operator.shape != graph.adjacency.shape:
-            raise InputError(f"operator: got shape {operator.shape}, expected {graph.adjacency.shape}.")
+        if operator is not None and (not isinstance(operator, SparseMatrix) or operator.shape != graph.adjacency.shape):
+            found = f"shape {tuple(operator.shape)}" if isinstance(operator, SparseMatrix) else type(operator).__name__
+            raise InputError(f"operator: got {found}, expected a SparseMatrix {graph.adjacency.shape}.")
+        self.num_classes = graph.num_classes
         self.graph, self.matrix = graph, graph.adjacency if operator is None else operator
         n, device = graph.num_nodes, graph.device
         self.place = torch.empty(n, dtype=torch.int32, device=device)  # in a row, of the diagonal or where it would be
@@ -554,7 +575,10 @@ class _Rows:
         all_true = torch.ones_like(has_loop)
         operator = matrix(all_true, (weight * picks.factor).to(adjacency.dtype), self.diagonal.index_select(0, nodes))
         operator._is_brief = True
-        own = {"nodes": nodes, "targets": self.new_id[targets].long(), "operator": operator}
+        own = {
+            "nodes": nodes, "targets": self.new_id[targets].long(), "operator": operator,
+            "classes_of_whole": self.num_classes,
+        }  # fmt: skip
         return Subgraph._of_checked(adjacency, **self.graph.rows_of(nodes), **own)
 
 
@@ -566,12 +590,11 @@ def _ranges(count: Tensor) -> Tensor:
 
 
 def _distinct(random: Tensor, degree: Tensor) -> Tensor:
-    """k distinct numbers below the degree for each row of [num_rows, k] random ones, or all of them (Floyd 1987)."""
+    """k distinct numbers below each degree, which is above k, made of [num_rows, k] random ones from 0 to 1 (Floyd 1987)."""
     k = random.shape[1]
-    large = (degree > k).nonzero().squeeze(1)
-    last = degree.index_select(0, large) - k  # of the first draw
-    drawn = (random.index_select(0, large) * (last.unsqueeze(1) + torch.arange(1, k + 1, device=last.device))).long()
-    for s in range(1, k):
+    last = degree - k  # of the first draw
+    drawn = (random * (last.unsqueeze(1) + torch.arange(1, k + 1, device=last.device))).long()
+    for s in range(1, k if len(drawn) else 1):
         is_twice = (drawn[:, :s] == drawn[:, s : s + 1]).any(1)
         drawn[:, s] = torch.where(is_twice, last + s, drawn[:, s])
-    return torch.arange(k, device=degree.device).repeat(len(degree), 1).index_copy(0, large, drawn)
+    return drawn

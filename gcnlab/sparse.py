@@ -756,12 +756,12 @@ torch.utils._pytree.register_pytree_node(
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def check_count(name: str, count: Any) -> int:
-    """`count` as an int if it is an integer of at least 0."""
+def check_count(name: str, count: Any, least: int = 0) -> int:
+    """`count` as an int if it is an integer of at least so many."""
     if isinstance(count, bool) or not hasattr(count, "__index__"):
         raise InputTypeError(f"{name}: got {count!r}, expected an integer.")
-    if int(count) < 0:
-        raise InputError(f"{name}: got {int(count)}, expected at least 0.")
+    if int(count) < least:
+        raise InputError(f"{name}: got {int(count)}, expected at least {least}.")
     return int(count)
 
 

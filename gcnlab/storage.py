@@ -25,7 +25,11 @@ from .graph import Graph
 from .sparse import SparseMatrix
 
 FORMAT = "gcnlab graph 1"
-_HEADER, _CHUNK = "graph.json", 1 << 22  # values
+_HEADER, _UNFINISHED, _CHUNK = "graph.json", ".unfinished", 1 << 22  # the last in values
+_FIELDS: dict[str, tuple[type, ...]] = {
+    "directed": (bool,), "num_duplicates": (int,), "num_features": (int,), "name": (str, type(None)),
+    "class_names": (list, type(None)), "node_names": (list, type(None)),
+}  # fmt: skip
 _MASKS = ("train_mask", "val_mask", "test_mask")
 
 
@@ -65,9 +69,10 @@ class GraphWriter:
         self.folder = Path(folder)
         check_target("folder", folder, is_folder=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        others = [file.name for file in self.folder.iterdir() if file.suffix != ".npy"]
-        if others:
-            raise InputError(f"folder: {folder} holds {sorted(others)[0]}, expected a new folder, or an empty one.")
+        others = sorted(file.name for file in self.folder.iterdir())
+        if others and (_UNFINISHED not in others or _HEADER in others):
+            raise InputError(f"folder: {folder} holds {others[-1]}, expected a new folder, or an empty one.")
+        (self.folder / _UNFINISHED).touch()
         self.arrays: dict[str, dict[str, Any]] = {}
 
     def write(self, name: str, dtype: torch.dtype, shape: Iterable[int], parts: Iterable[Tensor]) -> None:
@@ -79,6 +84,7 @@ class GraphWriter:
     def finish(self, **header: Any) -> None:
         """Write graph.json, which makes the folder a graph."""
         write_json(self.folder / _HEADER, {"format": FORMAT, **header, "arrays": self.arrays})
+        (self.folder / _UNFINISHED).unlink()
 
 
 def open_graph(folder: str | PathLike[str], check: bool = True) -> Graph:
@@ -93,6 +99,11 @@ def open_graph(folder: str | PathLike[str], check: bool = True) -> Graph:
     for name, part in (("x", x), *((key, arrays.get(key)) for key in _MASKS)):
         if part is not None and part.shape[0] != num_nodes:
             raise CorruptFileError(folder / f"{name}.npy", f"has {part.shape[0]} rows, expected {num_nodes}.")
+    y, names = arrays.get("y"), header["class_names"]
+    if names is not None and y is not None and y.numel() and int(y.max()) >= len(names):
+        raise CorruptFileError(folder / _HEADER, f"has {len(names)} class_names, but y a label {int(y.max())}.")
+    if header["node_names"] is not None and len(header["node_names"]) != num_nodes:
+        raise CorruptFileError(folder / _HEADER, f"has {len(header['node_names'])} node_names for {num_nodes} nodes.")
     if not header["directed"]:
         adjacency._mark_symmetric()
     names = {key: None if header[key] is None else tuple(header[key]) for key in ("class_names", "node_names")}
@@ -111,8 +122,9 @@ def _read_header(folder: Path) -> dict[str, Any]:
         header = json.loads(path.read_bytes())
         if header["format"] != FORMAT:
             raise ValueError(f"format {header['format']!r}, expected {FORMAT!r}")
-        for key in ("directed", "name", "class_names", "node_names", "num_duplicates", "num_features"):
-            header[key]
+        for key, kinds in _FIELDS.items():
+            if type(header[key]) not in kinds or (isinstance(header[key], int) and header[key] < 0):
+                raise ValueError(f"{key} is {header[key]!r}")
         for name in ("rowptr", "col", "value"):
             header["arrays"][name]
         for about in header["arrays"].values():

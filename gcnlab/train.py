@@ -675,8 +675,8 @@ def _choose_batching(
         return None, "full batch, as asked for"
     one = model if isinstance(model, nn.Module) else model()
     free, needed = available_memory(), estimate_full_batch(graph, one)
-    compared = f"a step on all of the graph needs {needed / 2**30:,.2f} GiB"
-    compared += ", and what is free is unknown" if free is None else f" of {free / 2**30:,.2f} GiB free"
+    compared = f"a step on all of the graph needs {needed / 2**20:,.0f} MiB"
+    compared += ", and what is free is unknown" if free is None else f" of {free / 2**20:,.0f} MiB free"
     sampler, why = None, f"full batch: {compared}"
     if free is not None and needed > 0.5 * free:
         num_layers: Any = one.num_layers if hasattr(one, "layer") else _num_operators(one)
@@ -728,8 +728,12 @@ class _NodeData:
         if sampler is not None:
             if sampler.graph is not graph:
                 raise InputError("batching: the sampler is of another graph than data; make it of this one.")
-            if operator is not None or consistency is not None:
-                raise InputError("batching: a sampler takes the operator itself, and goes with no consistency.")
+            if operator is not None:
+                raise InputError(
+                    "operator: with a sampler as batching give it to the sampler, which draws from its rows."
+                )
+            if consistency is not None:
+                raise InputError('consistency: goes with batching="full", not with a sampler.')
         self.operator = None if sampler is not None else _operator_of(graph, operator)
         self.consistency = consistency
         assert graph.train_mask is not None
@@ -1514,7 +1518,10 @@ def predict(
             graphs that do not fit in memory, whose `a_hat` is then never made. The model must be layerwise, as `GCN` is.
     """
     if batch_size is not None and not (isinstance(data, Graph) and (_num_operators(model) or hasattr(model, "layer"))):
-        raise InputError("batch_size: goes with one Graph and a layerwise model, such as GCN.")
+        raise InputError(
+            f"batch_size: got {batch_size} with {type(data).__name__} and {type(model).__name__}; it goes with one Graph and "
+            "a layerwise model, such as GCN. Other data are read in batches anyway."
+        )
     was_training = model.training
     model.eval()
     with torch.no_grad():

@@ -685,6 +685,7 @@ def test_the_command_says_once_what_is_wrong():
     [
         (("--nproc", "0"), "nproc: got 0, expected at least 1 process."),
         (("--nproc", "2", "--restarts", "-1"), "restarts: got -1, expected at least 0."),
+        (("--restarts", "2"), "restarts: got 2 without --nproc"),
         pytest.param(
             ("--nproc", "99", "--device", "cuda"), "nproc: got 99 processes, but torch sees",
         ),

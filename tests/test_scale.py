@@ -155,6 +155,43 @@ def test_each_node_is_a_target_once(graph, make):
         assert all(len(b.targets) for b in batches)
 
 
+def test_fan_outs_beyond_any_degree_cost_no_more_than_all_neighbours(graph):
+    batch = NeighborSampler(graph, [10**9, 10**9]).sample(torch.tensor([0]))
+    exact = NeighborSampler(graph, [None, None]).sample(torch.tensor([0]))
+    assert torch.equal(batch.a_hat.value, exact.a_hat.value)
+
+
+def test_a_batch_has_the_classes_of_the_whole(graph):
+    for sampler in (
+        NeighborSampler(graph, [1], 2),
+        RandomNodeSampler(graph, 2),
+        ClusterSampler(graph, torch.arange(40)),
+    ):
+        for batch in sampler:
+            assert batch.num_classes == batch.to(torch.float64).num_classes == batch.replace(name="a").num_classes == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_masks_that_are_no_bools_are_not_taken_for_ids(graph, dtype):
+    for use in (
+        lambda nodes: list(NeighborSampler(graph).batches(nodes)), lambda nodes: predict(GCN(5, 8, 3), graph, nodes),
+        lambda nodes: graph.subgraph(nodes), lambda nodes: predict(GCN(5, 8, 3), graph, nodes, batch_size=3),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=r"nodes: got zeros and ones.*nodes\.bool\(\)"):
+            use(graph.test_mask.to(dtype))
+
+
+def test_nodes_given_twice_and_none(graph):
+    with pytest.raises(InputError, match="nodes: an id is given twice"):
+        list(NeighborSampler(graph).batches(torch.tensor([3, 1, 3])))
+    none = torch.empty(0, dtype=torch.int64)
+    for sampler in (NeighborSampler(graph), RandomNodeSampler(graph, 9), ClusterSampler(graph, torch.arange(40))):
+        assert list(sampler.batches(none)) == []
+    model = GCN(5, 8, 3)
+    for nodes in (torch.tensor([3, 1, 3]), none):
+        torch.testing.assert_close(predict(model, graph, nodes, batch_size=2), predict(model, graph, nodes))
+
+
 def test_another_matrix_in_the_place_of_a_hat(graph):
     operator = graph.normalize(norm="rw")
     batch = NeighborSampler(graph, [None], operator=operator).sample(torch.tensor([5]))
@@ -259,12 +296,19 @@ def test_partition_finds_communities(tmp_path):
     (lambda g: NeighborSampler(g, [2], operator=SparseMatrix.eye(3)), "operator: got shape"),
     (lambda g: NeighborSampler(g, [2]).sample(torch.tensor([1, 1])), "given twice"),
     (lambda g: NeighborSampler(g, [2]).sample(torch.tensor([40])), "id 40 at 0"),
+    (lambda g: NeighborSampler(g, None), "fan_outs: got None"),
+    (lambda g: NeighborSampler(g, {2, 3}), "fan_outs: got {2, 3}"),
+    (lambda g: NeighborSampler(g, [2], replace="no"), "replace: got 'no'"),
+    (lambda g: NeighborSampler(g, [2], operator="rw"), "operator: got str"),
+    (lambda g: NeighborSampler(g, [-1]), "fan_outs: got -1, expected at least 1"),
+    (lambda g: partition(None, 2), "graph: got a NoneType"),
+    (lambda g: partition(g, 41), "num_parts: got 41"),
     (lambda g: NeighborSampler("cora", [2]), "graph: got a str"),
     (lambda g: RandomNodeSampler(g, 1), "batch_size: got 1"),
     (lambda g: ClusterSampler(g, torch.zeros(3, dtype=torch.int64)), "parts: got"),
     (lambda g: ClusterSampler(g, torch.zeros(40, dtype=torch.int64), 0), "parts_per_batch: got 0"),
     (lambda g: partition(g, 0), "num_parts: got 0"),
-    (lambda g: partition(g, 2, num_passes=0), "num_passes"),
+    (lambda g: partition(g, 2, num_passes=0), "num_passes: got 0"),
 ])  # fmt: skip
 def test_bad_arguments(graph, make, message):
     with pytest.raises(InputError, match=message):
@@ -319,7 +363,7 @@ def test_training_repeats_and_resumes_to_the_bit(graph, make, tmp_path):
 
 def test_auto_takes_the_whole_graph_where_it_fits(graph, monkeypatch, capsys):
     history = fit(GCN(5, 8, 3), graph, epochs=1, batching="auto")
-    assert history.batching.startswith("full batch: a step on all of the graph needs 0.00 GiB of ")
+    assert history.batching.startswith("full batch: a step on all of the graph needs 0 MiB of ")
     assert capsys.readouterr().err == f"gcnlab: {history.batching}\n"
     monkeypatch.setattr("gcnlab.train.available_memory", lambda: estimate_full_batch(graph, GCN(5, 8, 3)))
     history = fit(GCN(5, 8, 3), graph, epochs=1, batching="auto", progress=False)
@@ -353,7 +397,7 @@ def test_bad_batching(graph):
         fit(model, graph, batching="some")
     with pytest.raises(InputError, match="another graph"):
         fit(model, graph, batching=NeighborSampler(random_graph(seed=1)))
-    with pytest.raises(InputError, match="takes the operator itself"):
+    with pytest.raises(InputError, match="give it to the sampler"):
         fit(model, graph, batching=NeighborSampler(graph), operator=graph.a_hat)
     with pytest.raises(InputError, match="2 fan-outs, but the model 3 layers"):
         fit(GCN(5, 8, 3, num_layers=3), graph, batching=NeighborSampler(graph))

@@ -86,12 +86,24 @@ def test_damage_is_seen(saved, name, damage):
 @pytest.mark.parametrize("change", [
     lambda h: h.pop("arrays"), lambda h: h.update(format="other"), lambda h: h["arrays"].pop("col"),
     lambda h: h["arrays"]["col"].pop("sha256"), lambda h: h.pop("directed"), lambda h: h["arrays"].update(y=3),
+    lambda h: h.update(directed="x"), lambda h: h.update(num_features=-1), lambda h: h.update(num_duplicates=None),
+    lambda h: h.update(name=-1), lambda h: h.update(class_names="x"), lambda h: h.update(node_names=-1),
 ])  # fmt: skip
 def test_a_changed_head_is_seen(saved, change):
     header = json.loads((saved / "graph.json").read_text())
     change(header)
     (saved / "graph.json").write_text(json.dumps(header))
     with pytest.raises(CorruptFileError, match=r"graph\.json: is not the head of a saved graph"):
+        Graph.open(saved)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"class_names": ["a"]}, "has 1 class_names, but y a label 1"), ({"node_names": []}, "has 0 node_names for 3 nodes"),
+])  # fmt: skip
+def test_names_that_do_not_fit_are_seen(saved, change, message):
+    header = json.loads((saved / "graph.json").read_text())
+    (saved / "graph.json").write_text(json.dumps({**header, **change}))
+    with pytest.raises(CorruptFileError, match=message):
         Graph.open(saved)
 
 
@@ -126,8 +138,13 @@ def test_pickles_are_not_opened(saved):
 
 
 def test_folders_that_hold_something_else(saved, tmp_path):
-    with pytest.raises(InputError, match=r"graph holds graph\.json"):
+    with pytest.raises(InputError, match=r"graph holds y\.npy, expected a new folder"):
         Graph.from_edges(EDGES).save(saved)
+    (tmp_path / "foreign").mkdir()
+    np.save(tmp_path / "foreign" / "x.npy", np.zeros(3))
+    with pytest.raises(InputError, match=r"foreign holds x\.npy"):
+        Graph.from_edges(EDGES).save(tmp_path / "foreign")
+    assert np.load(tmp_path / "foreign" / "x.npy").shape == (3,)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"holds no graph\.json"):
         Graph.open(tmp_path / "empty")
@@ -194,10 +211,14 @@ def test_edges_are_sorted_file_by_file(tmp_path, monkeypatch):
     assert 4000 < graph.num_edges < 6000
 
 
+def test_communities_without_edges(tmp_path):
+    assert write_communities(tmp_path / "graph", 10, 0).num_edges == 0
+
+
 @pytest.mark.parametrize(("options", "message"), [
     ({"num_nodes": 1}, "num_nodes: got 1"), ({"num_edges": 5}, "num_edges: got 5"),
     ({"num_classes": 0}, "num_classes: got 0"), ({"homophily": 1.5}, "homophily: got 1.5"),
-    ({"train_share": 0.0}, "train_share"), ({"exponent": 2.0}, "exponent: got 2.0"),
+    ({"signal": float("nan")}, "signal: got nan"), ({"train_share": 0.0}, "train_share"), ({"exponent": 2.0}, "exponent: got 2.0"),
 ])  # fmt: skip
 def test_bad_communities(tmp_path, options, message):
     with pytest.raises(InputError, match=message):

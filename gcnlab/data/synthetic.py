@@ -106,12 +106,14 @@ def write_communities(
 
     Returns the graph as `Graph.open` maps it.
     """
-    if check_count("num_nodes", num_nodes) < 2 or num_nodes > 2**31 - 1:
-        raise InputError(f"num_nodes: got {num_nodes}, expected at least 2 and below 2^31.")
+    if check_count("num_nodes", num_nodes, 2) > 2**31 - 1:
+        raise InputError(f"num_nodes: got {num_nodes}, expected below 2^31.")
     if check_count("num_edges", num_edges) % 2:
         raise InputError(f"num_edges: got {num_edges}, expected an even number.")
-    if check_count("num_classes", num_classes) < 1:
-        raise InputError(f"num_classes: got {num_classes}, expected at least 1.")
+    check_count("num_classes", num_classes, 1)
+    check_count("num_features", num_features)
+    if not 0 <= signal < float("inf"):
+        raise InputError(f"signal: got {signal}, expected a finite number, 0 at least.")
     if not 0 <= homophily <= 1:
         raise InputError(f"homophily: got {homophily}, expected a share, from 0 to 1.")
     if not (train_share > 0 and val_share > 0 and train_share + val_share < 1):
@@ -182,6 +184,8 @@ def _sorted_rows(
     num_files = max(-(-num_edges // (2 * _CHUNK)), 1)
     size = -(-num_nodes // num_files)
     files = [scratch / str(i) for i in range(num_files)]
+    for file in files:
+        file.touch()
     for ends in pairs:
         which = ends[0] // size
         by_file = which.sort(stable=True).indices
