@@ -309,7 +309,7 @@ def predict_in_batches(
     if nodes is not None:
         ids, places = check_nodes(nodes, graph.num_nodes).to(graph.device).unique(return_inverse=True)
     check_count("batch_size", batch_size, 1)
-    bare = Graph._of_checked(graph.adjacency, _derived=graph._derived)
+    bare = type(graph)._of_checked(**{**graph.__dict__, "x": None, "node_names": None})
     by_layer = hasattr(model, "layer")
     sampler = NeighborSampler(bare, [None] if by_layer else [None] * model.num_layers, batch_size, operator=operator)
     h: Any = graph.x
@@ -483,6 +483,8 @@ class _Rows:
             found = f"shape {tuple(operator.shape)}" if isinstance(operator, SparseMatrix) else type(operator).__name__
             raise InputError(f"operator: got {found}, expected a SparseMatrix {graph.adjacency.shape}.")
         self.num_classes = graph.num_classes
+        if operator is None and isinstance(graph, Subgraph):
+            operator = graph.operator  # of a batch of a batch: its own edges are a sample
         self.graph, self.matrix = graph, graph.adjacency if operator is None else operator
         n, device = graph.num_nodes, graph.device
         self.place = torch.empty(n, dtype=torch.int32, device=device)  # in a row, of the diagonal or where it would be

@@ -437,6 +437,15 @@ def test_sparse_features_in_batches(graph):
     torch.testing.assert_close(predict(model, sparse, batch_size=9), predict(model, sparse))
 
 
+def test_a_batch_of_a_batch_has_the_drawn_a_hat(graph):
+    batch = next(iter(NeighborSampler(graph, [2, 2], batch_size=8)))
+    model = GCN(5, 8, 3).eval()
+    torch.testing.assert_close(predict(model, batch, batch_size=3), predict(model, batch))
+    again = NeighborSampler(batch, [None, None]).sample(batch.targets)
+    out = model(again.x, again.a_hat)[again.targets]
+    torch.testing.assert_close(out, model(batch.x, batch.a_hat)[batch.targets])
+
+
 def test_prediction_in_batches_wants_a_layerwise_model(graph):
     with pytest.raises(InputError, match="layerwise model"):
         predict(torch.nn.Linear(5, 3), graph, batch_size=3)
