@@ -692,6 +692,14 @@ def _choose_batching(
     return sampler, why
 
 
+def _check_known(graph: Graph, y: Tensor) -> None:
+    """Raise InputError for a mask of whose nodes no target in y [num_nodes, ...] is known."""
+    for key in ("train_mask", "val_mask"):
+        mask = getattr(graph, key)
+        if mask is not None and bool(y[mask].isnan().all()):
+            raise InputError(f"{key}: of its nodes no target is known, all are NaN.")
+
+
 class _NodeData:
     """Training and validation on one graph: on all nodes that the model needs, or on batches of a sampler."""
 
@@ -718,10 +726,7 @@ class _NodeData:
                     if key == "val_mask"
                     else "graph: has no train_mask, which says on which nodes to train."
                 )
-        for key in ("train_mask", "val_mask"):
-            mask = getattr(graph, key)
-            if mask is not None and bool(y[mask].isnan().all()):
-                raise InputError(f"{key}: of its nodes no target is known, all are NaN.")
+        _check_known(graph, y)
         if check_finite:
             check_features_finite(graph.x)
         self.graph, self.y, self.sampler = graph, y, sampler
@@ -986,10 +991,7 @@ class _RowData:
         self.y = _check_targets("data", graph.y, "node", graph.num_nodes, loss)
         if needs_val and graph.val_mask is None:
             raise InputError('data: its graph has no val_mask; give one, or select="last" where nothing selects.')
-        for key in ("train_mask", "val_mask"):
-            mask = getattr(graph, key)
-            if mask is not None and bool(self.y[mask].isnan().all()):
-                raise InputError(f"{key}: of its nodes no target is known, all are NaN.")
+        _check_known(graph, self.y)
         if check_finite:
             data.check_finite()
         self.data, self.batch_size, self.has_val = data, batch_size, graph.val_mask is not None
