@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output left, as `head` does; the flush at exit must not meet it again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except GcnlabError as error:
         status = 1 if isinstance(error, NonFiniteError | DistributedError) else 2
         if error.is_told:  # by another rank
