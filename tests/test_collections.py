@@ -3,6 +3,7 @@ import math
 import os
 import pickle
 import random
+import sys
 import typing
 import zipfile
 from pathlib import Path
@@ -11,13 +12,21 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from test_data import load_under_kills
 
 import gcnlab.data as data
 from gcnlab import Graph, GraphCollection, SparseMatrix, load
 from gcnlab.data import archive, catalog, folds, gin_text, text, tu
 from gcnlab.data.archive import Source
 from gcnlab.data.text import Integers
-from gcnlab.errors import DatasetFormatError, DatasetNotFoundError, GcnlabError, InputError, InputTypeError
+from gcnlab.errors import (
+    ChecksumError,
+    DatasetFormatError,
+    DatasetNotFoundError,
+    GcnlabError,
+    InputError,
+    InputTypeError,
+)
 
 SIZES = (3, 1, 5, 2, 7, 4)  # the graph of 1 node and the last one have no edges
 CLASSES = (-1, 7, 7, -1, 3, 7)
@@ -956,9 +965,10 @@ def fuzz(path, files, rng):
     return outcomes
 
 
-def test_damaged_tu(truth, tmp_path):
+def test_damaged_tu(truth, tmp_path, trials):
     folder = write_tu(tmp_path / "toy", truth.tu())
     outcomes = fuzz(folder, sorted(folder.iterdir()), random.Random(0))
+    trials("damaged files, without a checksum", sum(outcomes.values()), sum(outcomes.values()))
     assert outcomes["refused"] > 100
     assert outcomes["read"] > 20
     path = write_zip(tmp_path / "toy.zip", {f"TOY//TOY_{part}.txt": content for part, content in truth.tu().items()})
@@ -1032,6 +1042,22 @@ def test_named_set_keeps_to_its_stated_size(named):
     named["max_unpacked_bytes"] -= 1
     with pytest.raises(DatasetFormatError, match=r"its members are larger than"):
         load("toy")
+
+
+def test_every_damage_of_a_named_set_is_found(named, data_root, trials):
+    path = data_root / "toy" / "raw" / "TOY.zip"
+    number = trials("damaged files, with a checksum", 300, 300)
+    for bad in damaged(path.read_bytes(), random.Random(0), number - 50, 50):
+        path.write_bytes(bad)
+        with pytest.raises(ChecksumError):
+            load("toy")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+def test_kill_while_unpacking(named, data_root, trials):
+    load("toy")
+    number = trials("kill -9 while unpacking", 3, 20)
+    assert load_under_kills(named, data_root, number, "processed") > 0
 
 
 def test_files_that_no_address_serves(named, data_root):

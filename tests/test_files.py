@@ -164,13 +164,13 @@ def test_a_write_that_raises_changes_nothing(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no resource limits")
-def test_a_full_disk_leaves_the_old_file(tmp_path):
+def test_a_full_disk_leaves_the_old_file(tmp_path, trials):
     code = """
 import resource, sys, torch
 from gcnlab.files import write_arrays
 path = sys.argv[1]
 write_arrays(path, {}, {"w": torch.zeros(10)})
-for size in (3_000, 30_000, 300_000, 3_000_000):
+for size in (3_000, 30_000, 300_000, 3_000_000, *range(600, 10_000, 1_600)):
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_500, resource.RLIM_INFINITY))
     try:
         write_arrays(path, {}, {"w": torch.ones(size)})
@@ -179,13 +179,14 @@ for size in (3_000, 30_000, 300_000, 3_000_000):
     else:
         raise SystemExit("no error")
 """
+    trials("full disk while writing", 10, 10)
     assert run_python(code, tmp_path / "a").wait(60) == 0
     assert names(tmp_path) == ["a"]
     assert torch.equal(read_arrays(tmp_path / "a")[1]["w"], torch.zeros(10))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-def test_kill_while_writing_leaves_the_old_or_the_new_file(tmp_path):
+def test_kill_while_writing_leaves_the_old_or_the_new_file(tmp_path, trials):
     code = """
 import sys, torch
 from gcnlab.files import write_arrays
@@ -194,7 +195,7 @@ for step in range(10**9):
     print(step, flush=True)
 """
     rng = random.Random(0)
-    for _ in range(4):
+    for _ in range(trials("kill -9 while writing arrays", 4, 20)):
         process = run_python(code, tmp_path / "a", stdout=subprocess.PIPE)
         process.stdout.readline()
         time.sleep(rng.uniform(0, 0.1))
