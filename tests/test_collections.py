@@ -14,6 +14,7 @@ import scipy.sparse as sp
 import torch
 from test_data import load_under_kills
 
+import gcnlab
 import gcnlab.data as data
 from gcnlab import Graph, GraphCollection, SparseMatrix, load
 from gcnlab.data import archive, catalog, folds, gin_text, text, tu
@@ -1211,3 +1212,51 @@ def test_real_mutag_is_that_of_pyg(real_root, tmp_path, pyg):
         a = torch.zeros(graph.num_nodes, graph.num_nodes)
         a[target, source] = 1
         assert torch.equal(dense(graph.adjacency), a)
+
+
+def test_a_batch_is_a_cut_of_its_collection(truth, tmp_path):
+    batch = load(write_tu(tmp_path / "toy", truth.tu()), attributes=True).batch()
+    assert batch.to("cpu") is batch
+    moved = batch.to("meta")
+    assert {str(part.device) for part in (moved.adjacency, moved.x, moved.y, moved.ptr)} == {"meta"}
+    assert moved.num_nodes == batch.num_nodes
+    with pytest.raises(InputError, match=r"to: a batch is cut out of its collection; change the dtype of its graphs"):
+        batch.to(torch.float64)
+    with pytest.raises(InputError, match=r"replace: a batch is cut out of its collection"):
+        batch.replace(x=None)
+
+
+def test_a_batch_of_graphs_with_labels():
+    graph = Graph.from_edges([[0, 1], [1, 0]], y=torch.tensor(1))
+    assert gcnlab.batch([graph, graph]).y.tolist() == [1, 1]
+
+
+def test_npz_that_do_not_fit_together(tmp_path):
+    _, _, parts = npz_parts()
+    path = tmp_path / "mine.npz"
+    for changes, message in (
+        ({"adj_shape": np.array([13, 14])}, r"key 'adj_shape': expected a square matrix \(found \(13, 14\)\)"),
+        ({"attr_shape": np.array([14, 29]), "attr_indptr": np.append(parts["attr_indptr"], parts["attr_indptr"][-1])},
+         r"key 'attr_shape': X has 14 rows, but A has 13"),
+    ):  # fmt: skip
+        np.savez(path, **{**parts, **changes})
+        with pytest.raises(DatasetFormatError, match=message):
+            load(path)
+    np.savez(tmp_path / "other.npz", **parts)
+    with pytest.raises(DatasetFormatError, match=r"expected one npz file \(found 'mine.npz, other.npz'\)"):
+        data.npz.read(tmp_path, "two")
+
+
+def test_counts_of_a_network():
+    graph_counts = data.node_sets.counts(
+        {"num_features": 5}, {"adjacency.rowptr": torch.tensor([0, 2, 3]), "adjacency.col": torch.tensor([0, 1, 0])}
+    )
+    assert (graph_counts["nodes"], graph_counts["edges"], graph_counts["self_loops"]) == (2, 1, 1)
+
+
+def test_two_tables_of_edges(tmp_path):
+    write_tables(tmp_path / "own", {"a_edges.csv": "node_1,node_2\n0,1\n", "b_edges.csv": "node_1,node_2\n0,1\n"})
+    with pytest.raises(DatasetFormatError, match=r"expected one file edges.csv \(found 'a_edges.csv, b_edges.csv'\)"):
+        load(tmp_path / "own")
+    with pytest.raises(DatasetNotFoundError, match=r"nowhere: no such file or folder"):
+        Source(tmp_path / "nowhere")

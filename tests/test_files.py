@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcnlab import files
-from gcnlab.errors import CheckpointCorruptError, CorruptFileError, InputTypeError
+from gcnlab.errors import CheckpointCorruptError, CorruptFileError, InputError, InputTypeError
 from gcnlab.files import atomic_write, is_writable, lock, read_arrays, remove_stale_temporaries, sha256_of, write_arrays
 
 
@@ -307,3 +308,45 @@ def test_a_read_only_folder_needs_no_lock(tmp_path):
         assert names(tmp_path) == []
     finally:
         os.chmod(tmp_path, 0o755)
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch):
+    """Writes are atomic all the same; any other failure of a lock is one."""
+
+    def fails_with(number):
+        def try_lock(file):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(files, "_try_lock", try_lock)
+
+    for number in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+        fails_with(number)
+        with lock(tmp_path), atomic_write(tmp_path / "a") as file:
+            file.write(b"%d" % number)
+        assert (tmp_path / "a").read_bytes() == b"%d" % number
+    fails_with(errno.EIO)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)), lock(tmp_path):
+        pass
+    assert names(tmp_path) == [".lock", "a"]
+
+
+def test_a_temporary_taken_for_a_stale_one_gets_a_new_name(tmp_path, monkeypatch):
+    real, calls = files._try_lock, []
+
+    def try_lock(file):
+        calls.append(file.name)
+        if len(calls) == 1:
+            os.unlink(file.name)  # as another writer does between open and lock
+        return real(file)
+
+    monkeypatch.setattr(files, "_try_lock", try_lock)
+    with atomic_write(tmp_path / "a") as file:
+        file.write(b"1")
+    assert len(set(calls)) == 2
+    assert names(tmp_path) == ["a"]
+
+
+def test_an_array_of_fewer_parts_than_its_shape(tmp_path):
+    with pytest.raises(InputError, match=r"a.npy: got 3 values, expected 4 for shape \(4,\)"):
+        files.write_array(tmp_path / "a.npy", torch.float32, (4,), [torch.ones(3)])
+    assert names(tmp_path) == []

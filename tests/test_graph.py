@@ -737,3 +737,17 @@ def test_from_pandas_puts_tables_into_the_order_of_the_names():
     assert graph.y.tolist() == [0, 1, 1]
     with pytest.raises(InputError, match="x: its index has no row for node 'a'"):
         Graph.from_pandas(edges, x=x.drop("a"))
+
+
+def test_to_another_device():
+    graph = Graph.from_edges(PATH, x=torch.ones(3, 2), y=[0, 1, 0], train_mask=[True, False, False])
+    assert graph.to("cpu") is graph
+    moved = graph.to("meta")
+    assert {str(part.device) for part in (moved.adjacency, moved.x, moved.y, moved.train_mask)} == {"meta"}
+    assert moved.val_mask is None
+
+
+def test_summary_of_labels_that_no_edge_joins():
+    text = Graph.from_edges(PATH, y=[0, -1, 1]).summary()
+    assert "classes            2, 1 nodes unlabelled" in text
+    assert "homophily" not in text

@@ -475,3 +475,9 @@ def test_a_batch_of_1024_takes_25_ms():
         sampler.sample(targets)
         seconds.append(time.perf_counter() - start)
     assert sorted(seconds)[10] < 0.025
+
+
+@pytest.mark.parametrize("slack", [-0.1, float("nan")])
+def test_parts_need_room(slack):
+    with pytest.raises(InputError, match=rf"slack: got {slack}, expected 0 or more"):
+        partition(Graph.from_edges([[0, 1], [1, 0]]), 2, slack=slack)
