@@ -48,7 +48,12 @@ FAULTS = [
     Fault("F10", "files.py", "os.replace(file.name, path)", "Path(path).write_bytes(Path(file.name).read_bytes())"),
     Fault("F11", "files.py", "while not _try_lock(file):", "while False:"),
     Fault("F12", "data/__init__.py", "if header.get(\"key\") == key:", "if True:"),
-    Fault("F13", "checkpoint.py", 'header.get("kind") != KIND', "False"),
+    Fault(
+        "F13",
+        "files.py",
+        'raise error(path, f"does not begin with {MAGIC!r}: not a file of gcnlab\'s arrays, or of another format version")',
+        "import pickle\n        return {}, pickle.loads(content)",
+    ),
     # -- about inputs
     Fault("I1", "sparse.py", "if tensor.dtype not in (torch.int64, torch.int32, torch.int16):", "if tensor.is_complex():"),
     Fault("I2", "sparse.py", "if tensor.dim() != 2 or tensor.shape[0] != 2:", "if tensor.dim() != 2:"),
