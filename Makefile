@@ -7,7 +7,7 @@ demo: $(VENV)/.installed  ## train Kipf & Welling's GCN on Cora
 	$(VENV)/bin/python examples/cora_gcn.py
 
 test: $(VENV)/.installed  ## run the tests
-	$(VENV)/bin/python -m pytest -q
+	$(VENV)/bin/python -m pytest -q -n logical
 
 reliability: $(VENV)/.installed  ## hold gcnlab to every promise of docs/reliability.md with all trials, and plant every fault
 	$(VENV)/bin/python -m pytest -q -m "promise and not gpu" --long --timeout 1800 --record benchmarks/results/reliability.json

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -170,6 +171,35 @@ def test_nothing_in_the_tree_opens_what_could_run_code():
 def test_the_search_finds(line):
     assert len(list(what_could_run_code(f"x = 1\n{line}\n"))) >= 1
     assert not list(what_could_run_code("model.eval()\nre.compile(text)\nnp.load(path, allow_pickle=False)\n"))
+
+
+# -- no network -------------------------------------------------------------------------------------------------------
+
+IMPORTS = """
+import importlib, pkgutil, socket
+
+def refuse(*arguments, **options):
+    raise SystemExit(f"reached for the network: {arguments}")
+
+socket.socket.connect = socket.socket.sendto = socket.getaddrinfo = refuse
+import gcnlab
+names = [module.name for module in pkgutil.walk_packages(gcnlab.__path__, "gcnlab.")]
+for name in names:
+    if name not in ("gcnlab.__main__", "gcnlab.triton_spmm"):  # the command; needs a GPU's package
+        importlib.import_module(name)
+print(len(names))
+"""
+
+
+def test_importing_reaches_no_network():
+    done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 40
+
+
+def test_tests_reach_no_network():
+    with pytest.raises(OSError, match=r"a test tried to reach \('192.0.2.1', 9\)"):
+        socket.create_connection(("192.0.2.1", 9), timeout=1)
 
 
 # -- data roots of others ---------------------------------------------------------------------------------------------
