@@ -65,7 +65,7 @@ FAULTS = [
     Fault("I8", "graph.py", "_check_features(x, n, check_finite)", "_check_features(x, n, False)"),
     Fault("I9", "layers.py", "    check_operands(x, a_hat, self.in_channels, self.weight)\n", "    pass\n"),
     Fault("I10", "graph.py", "torch.where(degree > 0, degree, 1).pow(-0.5 if norm == \"sym\" else -1.0) * (degree > 0)", 'degree.pow(-0.5 if norm == "sym" else -1.0)'),
-    Fault("I11", "sparse.py", "if not col.shape[0] or not x.shape[1]:", "if False:"),
+    Fault("I11", "more_layers.py", "index_add(0, row, weight) + (pattern.rowptr.diff() == 0)", "index_add(0, row, weight)"),
     Fault("I12", "sparse.py", 'if duplicates == "first":', "if True:"),
     Fault("I13", "sparse.py", 'value = self.value + loop if mode == "add" else', "value = self.value + loop if True else"),
     Fault("I14", "graph.py", "warn_if_directed(self)\n", "pass\n"),
