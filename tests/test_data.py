@@ -812,7 +812,7 @@ def load_under_kills(entry, root, number, forget):
     Gives the number of those that the kill met at work.
     """
     arguments = [sys.executable, "-W", "ignore", "-c", KILLS, json.dumps(entry), str(root), str(number), forget]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=250, check=False)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=1500, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     return int(done.stdout)
 
