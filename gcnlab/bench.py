@@ -92,8 +92,8 @@ def epoch_times(
         torch.set_num_threads(threads)
     graph = find_node_recipe(f"{dataset}-gcn").graph(root=root)
     sides = {
-        "gcnlab, receptive field": _gcnlab_epoch(graph, whole=False),
-        "gcnlab, whole graph": _gcnlab_epoch(graph, whole=True),
+        "gcnlab, receptive field": gcnlab_epoch(graph, whole=False),
+        "gcnlab, whole graph": gcnlab_epoch(graph, whole=True),
         "PyG, edge_index": _pyg_epoch(graph, csr=False),
         "PyG, CSR": _pyg_epoch(graph, csr=True),
     }
@@ -130,7 +130,7 @@ def epoch_times(
     }
 
 
-def _gcnlab_epoch(graph: Graph, whole: bool) -> Callable[[], None]:
+def gcnlab_epoch(graph: Graph, whole: bool) -> Callable[[], None]:
     assert graph.x is not None
     assert graph.y is not None
     assert graph.train_mask is not None

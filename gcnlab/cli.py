@@ -155,6 +155,17 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--json", metavar="FILE", help="write the figures there")
     bench.set_defaults(command=_bench)
 
+    doctor = _add(
+        commands,
+        "doctor",
+        "look at versions, devices, threads, memory, data and speed, and say how to mend what is wrong (then status 1)",
+        "gcnlab doctor --json doctor.json",
+    )
+    doctor.add_argument("--verify", action="store_true", help="also hash the data sets' files and import every package")
+    _add_data_root(doctor)
+    doctor.add_argument("--json", metavar="FILE", help="write what was found there")
+    doctor.set_defaults(command=_doctor)
+
     completion = _add(
         commands,
         "completion",
@@ -389,6 +400,17 @@ def _bench(args: argparse.Namespace) -> None:
     result = epoch_times(args.dataset, args.epochs, args.threads, args.data_root, say=print)
     if args.json:
         write_json(args.json, result)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from .doctor import diagnose
+
+    if args.json:
+        check_target("json", args.json)
+    found = diagnose(args.data_root, args.verify, say=print)
+    if args.json:
+        write_json(args.json, found)
+    return 1 if found["problems"] else 0
 
 
 def _completion(args: argparse.Namespace) -> None:
