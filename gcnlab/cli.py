@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import errno
 import io
 import json
 import os
@@ -24,6 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     args.arguments = arguments
     try:
+        for name, value in vars(args).items():
+            if value == "":  # an unset variable of a shell
+                raise InputError(f"{name}: got nothing, expected a value; leave it out for its default.")
         status = args.command(args)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output left, as `head` does; the flush at exit must not meet it again
@@ -37,11 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(error.__cause__.args[0], file=sys.stderr)
         return _fail(str(error), status)
     except KeyboardInterrupt:
-        return _fail("interrupted", 1)
+        return _fail("interrupted", 1) if distributed.is_first() else 1
     except OSError as error:
         wrong_path = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
+        is_wrong = isinstance(error, wrong_path) or error.errno in (errno.ENAMETOOLONG, errno.ELOOP)
         message = str(error) if error.filename is None else f"{error.filename}: {error.strerror}"
-        return _fail(message, 2 if isinstance(error, wrong_path) else 1)
+        return _fail(message, 2 if is_wrong else 1)
     return status or 0
 
 
@@ -148,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.set_defaults(command=_compare)
 
     bench = _add(commands, "bench", "time an epoch beside PyG's, both in this run", "gcnlab bench cora --threads 2")
-    bench.add_argument("dataset", help="cora, citeseer or pubmed")
+    bench.add_argument("dataset", help="such as cora, citeseer or pubmed")
     bench.add_argument("--epochs", type=int, default=50, metavar="N", help="timed epochs of each side (default: 50)")
     bench.add_argument("--threads", type=int, metavar="N", help="CPU threads of both sides (default: torch's)")
     _add_data_root(bench)
@@ -317,6 +322,8 @@ def _summary(args: argparse.Namespace) -> None:
     from .models import summary
 
     recipe = recipes.find(args.recipe)
+    if args.dataset and not args.plan:
+        raise InputError(f"dataset: got {args.dataset} without --plan; a summary is of the recipe's own data set.")
     if args.plan:
         if not isinstance(recipe, recipes.HopRecipe):
             raise InputError(f"plan: {recipe.name} propagates no features beforehand; arxiv-diffusion does.")

@@ -6,10 +6,11 @@ import argparse
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from .bench import datasets
 from .compare import contenders
 from .data import catalog
 from .errors import InputError
-from .recipes import RECIPES, Recipe
+from .recipes import RECIPES
 
 
 def script(parser: argparse.ArgumentParser, shell: str) -> str:
@@ -29,9 +30,7 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     choices: dict[str, Iterable[str]] = {
         "recipe": RECIPES,
         "dataset": catalog(),
-        "gcnlab bench dataset": [
-            r.dataset for name, r in RECIPES.items() if isinstance(r, Recipe) and name == f"{r.dataset}-gcn"
-        ],
+        "gcnlab bench dataset": datasets(),
         "name": catalog(),
         "protocol": dict.fromkeys(protocol for recipe in RECIPES.values() for protocol in recipe.protocols),
         "models": contenders(),
