@@ -842,3 +842,19 @@ def test_a_history_is_shown_in_one_line(graph):
 def test_arguments_of_another_kind_are_named(graph, options, match):
     with pytest.raises((InputError, InputTypeError), match=match):
         fit(make(), graph, **{"seeds": 2, "epochs": 2, **options})
+
+
+def test_a_history_moves_to_the_cpu(graph):
+    history = fit(make(), graph, seeds=2, epochs=2)
+    assert {str(value.device) for value in history.cpu().states.values()} == {"cpu"}
+
+
+def test_unchecked_features_train_where_no_labelled_node_sees_them():
+    graph = planted_partition()
+    far = Graph.from_edges(graph.edge_index, NUM_NODES + 1, x=torch.cat([graph.x, torch.full((1, NUM_FEATURES), math.nan)]),
+                           y=[*graph.y.tolist(), -1], train_mask=[*graph.train_mask.tolist(), False], check_finite=False)  # fmt: skip
+    with pytest.raises(InputError, match=r"x: 13 values are NaN"):
+        fit(make(), far, seeds=2, epochs=1, select="last")
+    assert math.isfinite(
+        float(fit(make(), far, seeds=2, epochs=1, select="last", check_finite=False).metrics["train_loss"][-1, 0])
+    )
