@@ -24,7 +24,7 @@ OF_DATA = {"graphs.md", "large-graphs.md", "precompute.md"}
 IN_THE_PLACE_OF = {  # what takes long, or is not at hand: the pages' own words but for these
     'load("ogbn-arxiv")': 'load("cora")',
     "batch_size=4096,": "batch_size=4096, epochs=5,",
-    "epochs=10,": "epochs=1,",
+    "(10, 10)), epochs=10,": "(10, 10)), epochs=1,",
 }
 PAGES = [
     page
@@ -87,6 +87,7 @@ def page_folder(tmp_path, monkeypatch, pyg, one_thread):
 def test_page(page, page_folder):
     if page.stem == "lightning":
         pytest.importorskip("lightning")
+        warnings.simplefilter("ignore")  # of Lightning's own
     run(page)
 
 
