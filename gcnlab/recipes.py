@@ -628,7 +628,7 @@ def _run_nodes(
         content = report.Content(
             {"protocol": f"{PROTOCOLS[protocol]}; {selection}", "data": graph.summary()},
             graph.class_names or list(map(str, range(graph.num_classes))), history,
-            confusion=test[best]["confusion_matrix"], chosen=_chosen(history.seeds[best]),
+            confusion=test[best]["confusion_matrix"], chosen=_chosen(history.seeds, best),
         )  # fmt: skip
         model = recipe.model(graph).to(device).eval()
         model.load_state_dict(history.state(best))
@@ -693,7 +693,7 @@ def _run_images(
     data = f"{len(images.train_images):,} training and {len(images.test_images):,} test images of {size}"
     content = report.Content(
         {"protocol": image_recipes.PROTOCOLS[protocol], "data": data}, images.class_names, history,
-        confusion=tests[best]["confusion_matrix"], chosen=_chosen(seeds[best]),
+        confusion=tests[best]["confusion_matrix"], chosen=_chosen(seeds, best),
     )  # fmt: skip
     if history is not None:
         model.load_state_dict(history.state(best))
@@ -738,8 +738,9 @@ def _write_model(
     return best
 
 
-def _chosen(seed: int) -> str:
-    return f"by the weights of seed {seed}, which has the best validation accuracy"
+def _chosen(seeds: Sequence[int], best: int) -> str:
+    """Whose predictions a report shows."""
+    return f"by the weights of seed {seeds[best]}" + ", which has the best validation accuracy" * (len(seeds) > 1)
 
 
 def _title(header: Mapping[str, Any]) -> str:
@@ -817,7 +818,7 @@ def _run_graphs(
     }  # fmt: skip
     confusion = [told["confusion_matrix"] for told, *_ in saved]
     best = _write_model(folder, header, history, val_per_fold, confusion)
-    content.history, content.confusion, content.chosen = history, confusion[best], _chosen(best)
+    content.history, content.confusion, content.chosen = history, confusion[best], _chosen(history.seeds, best)
     model = recipe.model(graphs).eval()
     model.load_state_dict(history.state(best))
     report.add_graphs(content, graphs, model, split(jobs[best], graphs)[1])

@@ -46,7 +46,7 @@ _NUM_DRAWINGS = 6
 _MAX_MEASURED = 50  # graphs or images in which the distances of nodes are measured
 _NUM_MAPS = 5  # images whose feature maps are shown
 _MAX_NUMBERED_CLASSES = 30  # up to here the cells of a confusion matrix hold their counts
-_COLOURS, _SHAPES = 7, 6  # of classes; 42 of the pairs differ
+_COLOURS, _SHAPES = 10, 7  # of classes; all 70 pairs differ
 
 
 @dataclass
@@ -444,9 +444,9 @@ class _Line(NamedTuple):
     band: tuple[Sequence[float], Sequence[float]] | None = None
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers from low to high, four to seven of them."""
-    raw = (high - low) / 5
+def _ticks(low: float, high: float, least: float = 0.0) -> list[float]:
+    """Round numbers from low to high, four to seven of them, or fewer that are no nearer than the least step."""
+    raw = max((high - low) / 5, least)
     unit = 10.0 ** math.floor(math.log10(raw))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= 0.999 * raw)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
@@ -478,19 +478,22 @@ class _Axes:
         x_text: Callable[[float], str] = _number,
         y_text: Callable[[float], str] = _number,
         log_x: bool = False,
+        whole_x: bool = False,
+        y_ticks: Sequence[float] | None = None,
+        scale: Callable[[float], float] = float,
         height: int = _HEIGHT,
     ) -> None:
-        self.log_x, self.height = log_x, height
-        x_ticks = _log_ticks(*x) if log_x else _ticks(*x)
+        self.log_x, self.height, self.scale = log_x, height, scale
+        x_ticks = _log_ticks(*x) if log_x else _ticks(*x, least=float(whole_x))
         self._x = (math.log10(x[0]), math.log10(x[1])) if log_x else x
-        self._y = y
+        self._y = scale(y[0]), scale(y[1])
         bottom = height - _BOTTOM
         parts = []
         for tick in x_ticks:
             at = self.x(tick)
             parts.append(f'<path class="g" d="M{at:.1f} {_TOP}V{bottom}"/>')
             parts.append(f'<text x="{at:.1f}" y="{bottom + 14}" text-anchor="middle">{x_text(tick)}</text>')
-        for tick in _ticks(*y) if y_label else ():
+        for tick in _ticks(*y) if y_ticks is None else y_ticks:
             at = self.y(tick)
             parts.append(f'<path class="g" d="M{_LEFT} {at:.1f}H{_WIDTH - _RIGHT}"/>')
             parts.append(f'<text x="{_LEFT - 5}" y="{at + 4:.1f}" text-anchor="end">{y_text(tick)}</text>')
@@ -509,7 +512,7 @@ class _Axes:
 
     def y(self, value: float) -> float:
         low, high = self._y
-        return self.height - _BOTTOM - (value - low) / (high - low) * (self.height - _TOP - _BOTTOM)
+        return self.height - _BOTTOM - (self.scale(value) - low) / (high - low) * (self.height - _TOP - _BOTTOM)
 
     def path(self, xs: Sequence[float], ys: Sequence[float]) -> str:
         return "M" + "L".join(f"{self.x(x):.1f} {self.y(y):.1f}" for x, y in zip(xs, ys, strict=True))
@@ -536,13 +539,16 @@ def _spread(values: Sequence[float], share: float = 0.08) -> tuple[float, float]
     return low - margin, high + margin
 
 
-def _curves(lines: Sequence[_Line], y_label: str, marked: float | None = None, is_share: bool = False) -> str:
+def _curves(
+    lines: Sequence[_Line], y_label: str, marked: float | None = None, is_share: bool = False, x_label: str = "epoch"
+) -> str:
     """Lines by epoch, of long ones some points; a dashed line at the marked epoch."""
     values = [value for line in lines for part in (line.y, *(line.band or ())) for value in part]
     low, high = _spread(values, 0.04)
     low, high = (max(low, 0.0), min(high, 1.0)) if is_share else (max(low, 0.0) if min(values) >= 0 else low, high)
     length = max(len(line.y) for line in lines)
-    axes = _Axes((1, max(length, 2)), (low, high), "epoch", y_label, y_text=_percent if is_share else _number)
+    text = _percent if is_share else _number
+    axes = _Axes((1, max(length, 2)), (low, high), x_label, y_label, y_text=text, whole_x=True)
     parts, legend = [axes.frame], []
     for line in lines:
         at = sorted({round(i * (len(line.y) - 1) / 299) for i in range(300)})
@@ -562,11 +568,11 @@ def _curves(lines: Sequence[_Line], y_label: str, marked: float | None = None, i
         for line in legend
         if line.name
     )
-    return _figure(_svg(_WIDTH, _HEIGHT, "".join(parts), f"{y_label} by epoch"), keys)
+    return _figure(_svg(_WIDTH, _HEIGHT, "".join(parts), f"{y_label} by {x_label}"), keys)
 
 
 def _shape(i: int, r: float) -> str:
-    """An outline around the origin: circle, square, triangles, diamond, cross."""
+    """An outline around the origin: circle, square, triangles, diamond, cross, upright bar."""
     if i == 0:
         return f"M{-r} 0a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0Z"
     a, b = round(0.9 * r, 2), round(0.45 * r, 2)
@@ -577,6 +583,7 @@ def _shape(i: int, r: float) -> str:
         4: [(0, 1.2 * r), (1.1 * r, -0.85 * r), (-1.1 * r, -0.85 * r)],
         5: [(-b, -1.2 * r), (b, -1.2 * r), (b, -b), (1.2 * r, -b), (1.2 * r, b), (b, b), (b, 1.2 * r), (-b, 1.2 * r),
             (-b, b), (-1.2 * r, b), (-1.2 * r, -b), (-b, -b)],
+        6: [(-b, -1.3 * r), (b, -1.3 * r), (b, 1.3 * r), (-b, 1.3 * r)],
     }[i]  # fmt: skip
     return "M" + "L".join(f"{x:.4g} {y:.4g}" for x, y in corners) + "Z"
 
@@ -640,7 +647,7 @@ def _graph(drawing: Drawing, first: int) -> str:
     (x_low, x_high), (y_low, y_high) = ((min(axis), max(axis)) for axis in zip(*places, strict=True))
     width, height = 340.0, 280.0
     at = [
-        (10 + (x - x_low) / ((x_high - x_low) or 1) * width, 10 + (y - y_low) / ((y_high - y_low) or 1) * height)
+        (13 + (x - x_low) / ((x_high - x_low) or 1) * width, 13 + (y - y_low) / ((y_high - y_low) or 1) * height)
         for x, y in places
     ]
     edges = "".join(f"M{at[i][0]:.1f} {at[i][1]:.1f}L{at[j][0]:.1f} {at[j][1]:.1f}" for i, j in drawing.edges)
@@ -654,14 +661,14 @@ def _graph(drawing: Drawing, first: int) -> str:
         is_wrong = label is not None and drawing.predicted is not None and drawing.predicted[i] != label >= 0
         marks.append(_mark("l", label, is_wrong, *place))
     content = f'<path class="edge" d="{edges}"/>{ring}<g data-points="drawn" data-first="{first}">{"".join(marks)}</g>'
-    return _figure(_svg(width + 20, height + 20, content, drawing.caption), escape(drawing.caption))
+    return _figure(_svg(width + 26, height + 26, content, drawing.caption), escape(drawing.caption))
 
 
 def _strip(values: Sequence[float], names: Sequence[str], mean: float, std: float, published: float | None) -> str:
     """A dot for each value, those that would touch one above the other; mean, spread, and the published value."""
     low, high = _spread([*values, mean - std, mean + std, *([] if published is None else [published])])
     height = 130
-    axes = _Axes((low, high), (0, 1), "accuracy", "", x_text=_percent, height=height)
+    axes = _Axes((low, high), (0, 1), "accuracy", "", x_text=_percent, y_ticks=(), height=height)
     bottom = height - _BOTTOM
     left, right = axes.x(mean - std), axes.x(mean + std)
     parts = [
@@ -684,6 +691,45 @@ def _strip(values: Sequence[float], names: Sequence[str], mean: float, std: floa
     return _svg(_WIDTH, height, "".join(parts), "accuracies")
 
 
+def _sizes(rows: Sequence[Mapping[str, Any]], key: str, x_label: str, families: Sequence[str]) -> str:
+    """Test accuracy against a number on a log scale: of the accuracy its errors, as `plot.comparison` has it.
+
+    A point has the number of its row beside it, at the first of four places that is free.
+    """
+    accuracies = [row["test_accuracy"] for row in rows]
+    low, high = min(accuracies), min(max(accuracies), 0.999)
+    low, high = 1 - min((1 - low) * 1.15, 1.0), 1 - (1 - high) / 1.15
+    ticks = [tick for tick in (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998) if low <= tick <= high]
+    sizes = [float(row[key]) for row in rows]
+    axes = _Axes(
+        (min(sizes) / 1.5, max(sizes) * 1.7), (low, high), x_label, "test accuracy, errors on a log scale",
+        y_text=_percent, log_x=True, height=300,
+        y_ticks=ticks if len(ticks) > 2 else _ticks(low, high), scale=lambda value: -math.log10(1 - value),
+    )  # fmt: skip
+    at = [(axes.x(size), axes.y(min(accuracy, 0.999))) for size, accuracy in zip(sizes, accuracies, strict=True)]
+    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in at]
+    marks, labels = [], []
+    for i, ((x, y), row) in enumerate(zip(at, rows, strict=True), 1):
+        width = 7 * len(str(i))
+        boxes = [
+            (x + dx, y + dy, x + dx + width, y + dy + 11)
+            for dx, dy in ((7, -5), (-7 - width, -5), (-width / 2, -18), (-width / 2, 8))
+        ]
+        free = [box for box in boxes if not any(_meet(box, other) for other in taken)]
+        box = (free or boxes)[0]
+        taken.append(box)
+        marks.append(_mark("l", families.index(row["family"]), False, x, y))
+        labels.append(f'<text x="{(box[0] + box[2]) / 2:.1f}" y="{box[3] - 1.5:.1f}" text-anchor="middle">{i}</text>')
+    group = f'<g data-points="models" data-first="0">{"".join(marks)}</g>'
+    label = f"test accuracy by {x_label}"
+    return _figure(_svg(_WIDTH, 300, axes.frame + group + "".join(labels), label), "")
+
+
+def _meet(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    """Whether two boxes (left, top, right, bottom) overlap."""
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
 def _bars(values: Mapping[str, float], label: str) -> str:
     """A bar for each entry, with its value."""
     high = max(*values.values(), 1e-9)
@@ -704,13 +750,13 @@ def _bars(values: Mapping[str, float], label: str) -> str:
 
 _STYLE = """
 :root{color-scheme:light dark;--bg:#fff;--card:#f5f6f8;--ink:#1b1f24;--muted:#57606a;--line:#d5dae0;--heat:#4a9fd0;
---c0:#0072b2;--c1:#d55e00;--c2:#00805f;--c3:#b5489a;--c4:#9a7200;--c5:#1f93b8;--c6:#59616b}
+--c0:#0072b2;--c1:#d55e00;--c2:#00805f;--c3:#b5489a;--c4:#9a7200;--c5:#1f93b8;--c6:#59616b;--c7:#7a4fbf;--c8:#5f8000;--c9:#8c3b1f}
 @media (prefers-color-scheme:dark){:root{--bg:#14171b;--card:#1e2329;--ink:#e6eaef;--muted:#a3adb8;--line:#3a424c;
---heat:#2b6ea6;--c0:#5aa9e6;--c1:#ff8a3d;--c2:#2cc295;--c3:#e58ac8;--c4:#e0b53a;--c5:#7fdcf0;--c6:#b3bac2}}
+--heat:#2b6ea6;--c0:#5aa9e6;--c1:#ff8a3d;--c2:#2cc295;--c3:#e58ac8;--c4:#e0b53a;--c5:#7fdcf0;--c6:#b3bac2;--c7:#b79cf0;--c8:#a9cf3f;--c9:#d99a7a}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:1200px;padding:16px;background:var(--bg);color:var(--ink);font:16px/1.5 system-ui,sans-serif;
 overflow-wrap:break-word}
-h1{font-size:1.5rem;margin:.2em 0}h2{font-size:1.15rem;margin:0 0 .6em}p{margin:.3em 0 .8em;max-width:75ch}
+h1{font-size:1.5rem;margin:.2em 0}h2{font-size:1.15rem;margin:0 0 .6em}h3{font-size:1rem;margin:1em 0 .3em}p{margin:.3em 0 .8em;max-width:75ch}
 section{background:var(--card);border-radius:8px;padding:16px;margin:16px 0}
 .note,figcaption,nav{color:var(--muted);font-size:.85rem}nav a{color:inherit;margin-right:1em;display:inline-block}
 .big{font-size:2rem;font-weight:600}
@@ -727,14 +773,14 @@ figure{margin:0;min-width:0}svg{width:100%;height:auto;display:block;font-size:1
 .spread{fill:var(--c0);opacity:.14}.dot{fill:var(--c0);fill-opacity:.75}.bar{fill:var(--c0)}
 .ring{fill:none;stroke:var(--ink);stroke-width:1.5}use{cursor:default}
 .k0{color:var(--c0)}.k1{color:var(--c1)}.k2{color:var(--c2)}.k3{color:var(--c3)}.k4{color:var(--c4)}.k5{color:var(--c5)}
-.k6{color:var(--c6)}.ku{color:var(--muted)}
+.k6{color:var(--c6)}.k7{color:var(--c7)}.k8{color:var(--c8)}.k9{color:var(--c9)}.ku{color:var(--muted)}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem}
 th,td{padding:3px 8px;text-align:right;font-variant-numeric:tabular-nums}th{font-weight:600}
-.rows tr>:first-child,.rows .text{text-align:left}.rows tr{border-bottom:1px solid var(--line)}
+.rows .text{text-align:left}.rows th,.rows td{white-space:nowrap}.rows tr{border-bottom:1px solid var(--line)}
 .confusion td{padding:2px;min-width:34px;height:28px;text-align:center;
 background:color-mix(in srgb,var(--heat) calc(var(--s,0)*80%),transparent)}
-.confusion.many td{min-width:12px;height:12px}.confusion th{font-weight:400}
-.confusion thead th{writing-mode:vertical-rl;transform:rotate(180deg);text-align:left;padding:6px 2px;vertical-align:top}
+.confusion.many td{min-width:12px;height:12px}.confusion th{font-weight:400;white-space:nowrap}
+.confusion thead th{text-align:center}.confusion .long th{writing-mode:vertical-rl;transform:rotate(180deg);text-align:left;padding:6px 2px;vertical-align:top}
 .confusion .hit{outline:1px solid var(--muted);outline-offset:-1px}
 dl{display:grid;grid-template-columns:minmax(7em,max-content) 1fr;gap:4px 16px;margin:0}dt{color:var(--muted)}dd{margin:0;min-width:0}
 details{margin-top:10px}summary{cursor:pointer}
@@ -779,12 +825,89 @@ def of_run(result: Mapping[str, Any], content: Content, with_tsne: bool = False)
         ("confusion", "Confusion matrix", _confusion(content.confusion, names, content.chosen)),
         ("embedding", "Embedding by layer", _embedding(content, names, with_tsne)),
         ("smoothing", "Over-smoothing by layer", _smoothing(content)),
-        ("graph", "Graph and predictions" if content.points else "Some of the graphs", _drawings(content, names)),
+        ("graph", _heading_of_drawings(content.points), _drawings(content, names)),
         ("maps", "Feature maps", _maps(content.maps)),
         ("environment", "Hardware and versions", _environment(result)),
     ]
     title = f"{result['recipe']} on {result['dataset']}"
     return _page(title, f"{result['model']}; protocol {result['protocol']}", sections)
+
+
+def of_comparison(
+    dataset: str,
+    facts: Mapping[str, str],
+    rows: Sequence[Mapping[str, Any]],
+    table: Sequence[Sequence[str]],
+    histories: Mapping[str, History],
+    versions: Mapping[str, str],
+) -> str:
+    """The report of a comparison of models.
+
+    Args:
+        dataset: its name.
+        facts: name -> text, of what was compared and how.
+        rows: one a model, as `compare.compare` returns them.
+        table: the head of the table of results, and a row of text for each model.
+        histories: model -> its training, where it had validation images.
+        versions: of packages.
+    """
+    families = list(dict.fromkeys(row["family"] for row in rows))
+    head, *lines = (("", *table[0]), *((str(i), *line) for i, line in enumerate(table[1:], 1)))
+    names = [
+        f"{row['model']}: {100 * row['test_accuracy']:.2f} %, {row['num_parameters']:,} parameters, {row['seconds']:.0f} s"
+        for row in rows
+    ]
+    charts = "".join(
+        _sizes(rows, key, label, families)
+        for key, label in (("num_parameters", "parameters"), ("seconds", "training, seconds"))
+    )
+    legend = _class_legend(range(len(families)), families, False)
+    picture = (
+        f'<p class="note">The numbers are those of the table.</p><div class="legend">{legend}</div>'
+        f'<div class="grid">{charts}</div>{_set("models", "model", names, None, None, ())}'
+    )
+    curves = "".join(f"<h3>{escape(name)}</h3>{_history(history)}" for name, history in histories.items())
+    matrices = "".join(
+        f"<details><summary>{escape(row['model'])}</summary>"
+        f"{_confusion(row['confusion_matrix'], row['class_names'], '')}</details>"
+        for row in rows
+        if "confusion_matrix" in row  # results of an older version have none
+    )
+    sections = [
+        ("result", "Result", _table(head, lines, 2)),
+        ("sizes", "Accuracy against size and time", picture),
+        ("protocol", "Protocol", _facts(facts)),
+        ("curves", "Training", curves),
+        ("confusion", "Confusion matrices", matrices),
+        ("environment", "Hardware and versions", _list({**_machine(), **{k: escape(v) for k, v in versions.items()}})),
+    ]
+    return _page(f"Models on {dataset}", "grid networks and CNNs on the same images", sections)
+
+
+def of_pair(a: Mapping[str, Any], b: Mapping[str, Any], finding: str) -> str:
+    """The report of two results on the same folds.
+
+    Args:
+        a, b: results of gin or nested.
+        finding: the difference, and whether it is one, in words.
+    """
+    values = [result["test_accuracy"]["per_fold"] for result in (a, b)]
+    body = [
+        (f"fold {i}", _points_of(first), _points_of(second), f"{100 * (first - second):+.2f}")
+        for i, (first, second) in enumerate(zip(*values, strict=True), 1)
+    ]
+    means = [f"{_points_of(x['test_accuracy']['mean'])} ± {_points_of(x['test_accuracy']['std'])}" for x in (a, b)]
+    body.append(("mean ± standard deviation", means[0], means[1], ""))
+    head = ("accuracy, %", a["recipe"], b["recipe"], "difference")
+    lines = [_Line(a["recipe"], values[0]), _Line(b["recipe"], values[1], "val")]
+    chart = _curves(lines, "accuracy", is_share=True, x_label="fold")
+    facts = {"data": a["dataset"], "protocol": a["protocol"]} | {x["recipe"]: x["model"] for x in (a, b)}
+    sections = [
+        ("result", "Result", f"<p>{escape(finding)}</p>{_facts(facts)}"),
+        ("folds", "Each fold", f'<div class="grid">{chart}</div>{_table(head, body, 1)}'),
+        ("environment", "Hardware and versions", _environment(a)),
+    ]
+    return _page(f"{a['recipe']} and {b['recipe']}", f"on the same folds of {a['dataset']}", sections)
 
 
 def write(path: str | PathLike[str], html: str) -> None:
@@ -848,7 +971,7 @@ def _result(result: Mapping[str, Any]) -> str:
         rows["epochs"] = f"up to {_data(result, 'epochs', str)}"
         rows["time"] = (
             f"{_data(result, 'seconds', lambda v: f'{v:.1f}')} s in all; an epoch, median: "
-            f"{_data(result, 'epoch_seconds_median', lambda v: f'{1000 * v:.3g}')} ms"
+            f"{_data(result, 'epoch_seconds_median', lambda v: f'{1000 * v:.3g} ms' if v < 1 else f'{v:.1f} s')}"
         )
     text = head + _list(rows)
     if len(values) == 1:
@@ -866,16 +989,24 @@ def _result(result: Mapping[str, Any]) -> str:
     columns = {"test_accuracy": "test accuracy, %" if has_test else "accuracy, %"} | {
         key: f"{name}, %" for key, name in others.items() if key in result and f"per_{many}" in result[key]
     }
-    head_row = "".join(f"<th>{name}</th>" for name in ("", *columns.values()))
-    body = "".join(
-        f"<tr><td>{name}</td>"
-        + "".join(f"<td>{_data(result, f'{key}.per_{many}.{i}', _points_of)}</td>" for key in columns)
-        + "</tr>"
-        for i, name in enumerate(names)
-    )
-    table = f'<div class="scroll"><table class="rows"><tr>{head_row}</tr>{body}</table></div>'
+    body = [
+        (name, *(_data(result, f"{key}.per_{many}.{i}", _points_of) for key in columns)) for i, name in enumerate(names)
+    ]
+    table = _table(("", *columns.values()), body, 1, is_html=True)
     strip = _figure(_strip(values, names, accuracy["mean"], accuracy["std"], published), note)
     return f'<div class="pair"><div>{text}</div>{strip}</div><details><summary>Each {many}</summary>{table}</details>'
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], num_text: int, is_html: bool = False) -> str:
+    """A table whose first columns are text, the others numbers."""
+
+    def line(cells: Sequence[str], tag: str, is_html: bool) -> str:
+        kinds = [" class=text" if i < num_text else "" for i in range(len(cells))]
+        texts = [cell if is_html else escape(cell) for cell in cells]
+        return "".join(f"<{tag}{kind}>{text}</{tag}>" for kind, text in zip(kinds, texts, strict=True))
+
+    body = "".join(f"<tr>{line(cells, 'td', is_html)}</tr>" for cells in rows)
+    return f'<div class="scroll"><table class="rows"><tr>{line(head, "th", False)}</tr>{body}</table></div>'
 
 
 def _list(rows: Mapping[str, str]) -> str:
@@ -931,6 +1062,7 @@ def _confusion(matrix: Sequence[Sequence[int]], names: Sequence[str], chosen: st
     total, right = sum(map(sum, matrix)), sum(row[i] for i, row in enumerate(matrix))
     is_numbered = len(matrix) <= _MAX_NUMBERED_CLASSES
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    turned = " class=long" if any(len(name) > 3 for name in names) else ""
     body = []
     for i, row in enumerate(matrix):
         cells = []
@@ -946,7 +1078,7 @@ def _confusion(matrix: Sequence[Sequence[int]], names: Sequence[str], chosen: st
     )
     kind = "confusion" if is_numbered else "confusion many"
     return (
-        f'<p class="note">{escape(note)}</p><div class="scroll"><table class="{kind}"><thead><tr><td></td>{head}</tr></thead>'
+        f'<p class="note">{escape(note)}</p><div class="scroll"><table class="{kind}"><thead><tr{turned}><td></td>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
     )
 
@@ -1019,6 +1151,12 @@ def _smoothing(content: Content) -> str:
     return f'<p class="note">{note}</p><div class="narrow">{_bars(content.distances, "distances")}</div>'
 
 
+def _heading_of_drawings(points: Points | None) -> str:
+    if points is None:
+        return "Some of the graphs"
+    return "Graph and predictions" if points.kind == "node" else "Graphs and predictions"
+
+
 def _drawings(content: Content, class_names: Sequence[str]) -> str:
     drawings = content.drawings
     if not drawings:
@@ -1053,12 +1191,12 @@ def _maps(png: bytes) -> str:
 
 
 def _environment(result: Mapping[str, Any]) -> str:
-    rows = {name: _data(result, f"versions.{name}", str) for name in result["versions"]}
-    rows = {"device": _data(result, "device", str), **_list_of_machine(), **rows}
-    return _list(rows)
+    versions = {name: _data(result, f"versions.{name}", str) for name in result["versions"]}
+    return _list({"device": _data(result, "device", str), **_machine(), **versions})
 
 
-def _list_of_machine() -> dict[str, str]:
+def _machine() -> dict[str, str]:
+    """Of the machine that writes the report."""
     found = {"processor": f"{_processor()}, {os.cpu_count()} cores", "system": platform.platform()}
     if torch.cuda.is_available():
         found["GPU"] = torch.cuda.get_device_name()
