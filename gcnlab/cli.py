@@ -96,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--out", metavar="DIR", help="write result.json, report.html, curves.png and model.gcnlab there")
     run.add_argument("--tsne", action="store_true", help="with --out: draw the report's embeddings by t-SNE, too")
+    run.add_argument("--tensorboard", metavar="DIR", help="log each epoch's losses, accuracies and learning rate there")
     run.add_argument("--json", metavar="FILE", help="write the result there")
     run.add_argument("--markdown", action="store_true", help="print nothing but the result as a row of a table")
     run.set_defaults(command=_run)
@@ -191,7 +192,7 @@ def _run_recipe(args: argparse.Namespace) -> None:
     result = recipes.run(
         args.recipe, seeds=args.seeds, device=args.device, epochs=args.epochs, root=args.data_root,
         dataset=args.dataset, protocol=args.protocol, threads=args.threads, pretrained=args.pretrained, out=args.out,
-        tsne=args.tsne, say=(lambda line: None) if args.markdown or not is_first else print,
+        tsne=args.tsne, tensorboard=args.tensorboard, say=(lambda line: None) if args.markdown or not is_first else print,
     )  # fmt: skip
     if not is_first:
         return None

@@ -34,7 +34,7 @@ from .protocols import Job, Settings, best_common_epoch, run_jobs, split
 from .scale import NeighborSampler
 from .signals import Signals
 from .sparse import SparseMatrix
-from .train import Checkpoint, Consistency, EarlyStopping, History, fit, predict
+from .train import Callback, Checkpoint, Consistency, EarlyStopping, History, TensorBoard, fit, predict
 
 PROTOCOLS = {
     "public": "the fixed Planetoid split (20 labelled nodes a class, 500 validation, 1,000 test)",
@@ -466,6 +466,7 @@ def run(
     pretrained: bool = False,
     out: str | PathLike[str] | None = None,
     tsne: bool = False,
+    tensorboard: str | PathLike[str] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Train a recipe on `seeds` seeds (0, 1, ...) and score the kept weights on the test set, once.
@@ -494,6 +495,8 @@ def run(
             writes weights.npz, plain arrays, in place of model.gcnlab. Features that are propagated beforehand are
             kept there in hops (`precompute.hops`), and not made again; without a folder they are in memory.
         tsne: draw the embeddings in report.html by t-SNE, too, which takes some seconds a layer.
+        tensorboard: a folder for event files of losses, accuracies and learning rate (`TensorBoard`): seed-0, ..., of gin
+            seed-0/fold-1, ..., of nested seed-0/fold-1/run-1, ...
         say: gets lines of text for people.
 
     Returns:
@@ -537,8 +540,14 @@ def run(
     if pretrained and not isinstance(recipe, ImageRecipe):
         raise InputError(f"pretrained: no weights of {name} come with gcnlab; those of fashion-mnist-grid do.")
 
+    if tensorboard is not None:
+        if pretrained:
+            raise InputError("tensorboard: got a folder with pretrained weights, of which there is no training to log.")
+        TensorBoard(tensorboard)  # whether it can write, before the work
+
     say(f"{name}: {recipe.model_name}, on {dataset}, {num_seeds} seed{'s' * (num_seeds > 1)}")
-    options = protocol, num_seeds, epochs, device, root, None if out is None else Path(out), say
+    board = None if tensorboard is None else str(tensorboard)
+    options = protocol, num_seeds, epochs, device, root, None if out is None else Path(out), board, say
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads or threads_before)
     try:
@@ -568,6 +577,7 @@ def _run_nodes(
     device: str,
     root: str | None,
     folder: Path | None,
+    board: str | None,
     say: Callable[[str], None],
 ) -> tuple[dict[str, Any], str, report.Content | None]:
     """The result, the names of the files written beside it, and what a report shows; None where none is written."""
@@ -590,7 +600,8 @@ def _run_nodes(
         inputs = recipe.inputs(graph, operator, folder)
         if group:
             checkpoint = Checkpoint(f"{folder}/seed-{group[0]}.training", 1, resume=True) if shared else None
-            parts.append(_fit(recipe, graph, inputs, group, epochs, checkpoint))
+            callbacks = [] if board is None else [TensorBoard(board)]
+            parts.append(_fit(recipe, graph, inputs, group, epochs, checkpoint, callbacks))
             test += _test_scores(recipe, graph, inputs, parts[-1], _accuracy(dataset))
     if ranks is not None:
         ranks.meet()
@@ -647,6 +658,7 @@ def _run_images(
     device: str,
     root: str | None,
     folder: Path | None,
+    board: str | None,
     say: Callable[[str], None],
 ) -> tuple[dict[str, Any], str, report.Content | None]:
     """The result, the names of the files written beside it, and what a report shows; None where none is written."""
@@ -667,7 +679,10 @@ def _run_images(
             Checkpoint(f"{folder}/seed-{seed}.training", 1, resume=True) if shared else None for seed in seeds
         ]
         for seed, checkpoint in zip(seeds, checkpoints, strict=True):
-            model, history = image_recipes.train(recipe, images, seed, epochs, device, checkpoint=checkpoint)
+            callbacks = [] if board is None else [TensorBoard(board)]
+            model, history = image_recipes.train(
+                recipe, images, seed, epochs, device, checkpoint=checkpoint, callbacks=callbacks
+            )
             tests.append(image_recipes.scores(recipe, model, images, device))
             parts.append(history)
             say(f"seed {seed}: test accuracy {100 * tests[-1]['accuracy']:.2f} %")
@@ -756,6 +771,7 @@ def _run_graphs(
     device: str,
     root: str | None,
     folder: Path | None,
+    board: str | None,
     say: Callable[[str], None],
 ) -> tuple[dict[str, Any], str, report.Content | None]:
     """The result, the names of the files written beside it, and what a report shows; None where none is written."""
@@ -763,7 +779,7 @@ def _run_graphs(
     graphs = recipe.graphs(root=root)
     grid = tuple(replace(settings, epochs=epochs) for settings in recipe.grid)[: None if protocol == "nested" else 1]
     jobs = [
-        Job(recipe.dataset, recipe.features, protocol, fold, grid, seed, root, device)
+        Job(recipe.dataset, recipe.features, protocol, fold, grid, seed, root, device, tensorboard=board)
         for seed in range(num_seeds)
         for fold in range(1 if protocol == "holdout" else 10)
     ]
@@ -868,7 +884,8 @@ def _fit(
     inputs: dict[str, Any],
     seeds: Sequence[int],
     epochs: int,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: Checkpoint | None,
+    callbacks: Sequence[Callback],
 ) -> History:
     return fit(
         lambda: recipe.model(graph).to(graph.device),
@@ -884,7 +901,7 @@ def _fit(
         batch_size=recipe.batch_size,
         checkpoint=checkpoint,
         select="last" if recipe.patience is None else "val_accuracy",
-        callbacks=[] if recipe.patience is None else [EarlyStopping(recipe.patience, "val_loss")],
+        callbacks=[*callbacks] if recipe.patience is None else [EarlyStopping(recipe.patience, "val_loss"), *callbacks],
         seeds_at_once=20 if recipe.consistency is None else 1,  # samples are drawn for each seed, nothing is shared
     )
 
