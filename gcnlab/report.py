@@ -138,7 +138,6 @@ def add_nodes(
     """
     graph = data.graph if isinstance(data, NodeRows) else data
     assert graph.y is not None
-    assert graph.x is not None
     chosen = _sample(graph.num_nodes, MAX_NODES)
     if isinstance(data, NodeRows):
         arguments: tuple[Any, ...] = (data.inputs(chosen, data.labels(data.train_ids)),)
@@ -147,6 +146,7 @@ def add_nodes(
         first += [f"labels, {k} hop{'s' * (k != 1)}" for k in range(1, data.label_hops + 1)]
         layers = {}
     else:
+        assert graph.x is not None
         arguments, first = (graph.x, graph.a_hat if operator is None else operator), []
         fits = len(chosen) * graph.num_features <= _MAX_WIDE and not _is_identity(graph.x)
         layers = {"features": _some(graph.x, chosen.to(graph.device))} if fits else {}
@@ -694,7 +694,7 @@ def _strip(values: Sequence[float], names: Sequence[str], mean: float, std: floa
 def _sizes(rows: Sequence[Mapping[str, Any]], key: str, x_label: str, families: Sequence[str]) -> str:
     """Test accuracy against a number on a log scale: of the accuracy its errors, as `plot.comparison` has it.
 
-    A point has the number of its row beside it, at the first of four places that is free.
+    A point has the number of its row beside it, at the first place around it that is free.
     """
     accuracies = [row["test_accuracy"] for row in rows]
     low, high = min(accuracies), min(max(accuracies), 0.999)
@@ -711,10 +711,12 @@ def _sizes(rows: Sequence[Mapping[str, Any]], key: str, x_label: str, families: 
     marks, labels = [], []
     for i, ((x, y), row) in enumerate(zip(at, rows, strict=True), 1):
         width = 7 * len(str(i))
-        boxes = [
-            (x + dx, y + dy, x + dx + width, y + dy + 11)
-            for dx, dy in ((7, -5), (-7 - width, -5), (-width / 2, -18), (-width / 2, 8))
+        places = [
+            (7, -5),
+            (-7 - width, -5),
+            *((dx, dy) for dy in (-18, 8, -28, 18) for dx in (-width / 2, 5, -5 - width)),
         ]
+        boxes = [(x + dx, y + dy, x + dx + width, y + dy + 11) for dx, dy in places]
         free = [box for box in boxes if not any(_meet(box, other) for other in taken)]
         box = (free or boxes)[0]
         taken.append(box)
@@ -874,7 +876,7 @@ def of_comparison(
         if "confusion_matrix" in row  # results of an older version have none
     )
     sections = [
-        ("result", "Result", _table(head, lines, 2)),
+        ("result", "Result", _table(head, lines, 3)),
         ("sizes", "Accuracy against size and time", picture),
         ("protocol", "Protocol", _facts(facts)),
         ("curves", "Training", curves),
@@ -902,10 +904,15 @@ def of_pair(a: Mapping[str, Any], b: Mapping[str, Any], finding: str) -> str:
     lines = [_Line(a["recipe"], values[0]), _Line(b["recipe"], values[1], "val")]
     chart = _curves(lines, "accuracy", is_share=True, x_label="fold")
     facts = {"data": a["dataset"], "protocol": a["protocol"]} | {x["recipe"]: x["model"] for x in (a, b)}
+    versions = {
+        x["recipe"]: ", ".join([x["device"], *(f"{name} {version}" for name, version in x["versions"].items())])
+        for x in (a, b)
+        if "versions" in x
+    }
     sections = [
         ("result", "Result", f"<p>{escape(finding)}</p>{_facts(facts)}"),
         ("folds", "Each fold", f'<div class="grid">{chart}</div>{_table(head, body, 1)}'),
-        ("environment", "Hardware and versions", _environment(a)),
+        ("environment", "Devices and versions", _facts(versions)),
     ]
     return _page(f"{a['recipe']} and {b['recipe']}", f"on the same folds of {a['dataset']}", sections)
 
@@ -1020,7 +1027,7 @@ def _facts(facts: Mapping[str, str]) -> str:
         first, *others = text.splitlines()
         rows[name] = escape(first)
         rows |= {line[2:20].strip(): escape(line[21:]) for line in others}
-    return _list(rows)
+    return _list(rows) if rows else ""
 
 
 def _training(content: Content) -> str:
