@@ -560,6 +560,17 @@ print(process.communicate(timeout=60)[1].decode(), process.returncode)
     assert python("-c", code).stdout == "gcnlab: interrupted\n 1\n"
 
 
+def test_an_output_that_cannot_hold_a_letter():
+    code = """
+import io, sys
+sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding="ascii")
+from gcnlab.cli import main
+print(main(["run", "--list"]), file=sys.stderr)
+"""
+    wrong = python("-c", code).stderr
+    assert wrong == "gcnlab: the output's encoding, ascii, lacks '\\xb1'; export PYTHONUTF8=1.\n1\n"
+
+
 OTHERS = {"scipy", "pandas", "matplotlib", "networkx", "torch_geometric", "ogb", "sklearn", "pooch", "requests", "tqdm"}
 
 
