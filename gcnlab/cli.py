@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from . import __version__, data, distributed, recipes
+from . import __version__, data, distributed, recipes, report
 from .errors import DistributedError, GcnlabError, InputError, NonFiniteError
 from .files import atomic_write, check_target, write_json
 
@@ -106,7 +106,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--pretrained", action="store_true", help="score the weights that come with gcnlab, without training"
     )
-    run.add_argument("--out", metavar="DIR", help="write result.json, curves.png and model.gcnlab there")
+    run.add_argument("--out", metavar="DIR", help="write result.json, report.html, curves.png and model.gcnlab there")
+    run.add_argument("--tsne", action="store_true", help="with --out: draw the report's embeddings by t-SNE, too")
+    run.add_argument("--tensorboard", metavar="DIR", help="log each epoch's losses, accuracies and learning rate there")
     run.add_argument("--json", metavar="FILE", help="write the result there")
     run.add_argument("--markdown", action="store_true", help="print nothing but the result as a row of a table")
     run.set_defaults(command=_run)
@@ -151,7 +153,9 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's)")
     _add_data_root(compare)
     compare.add_argument(
-        "--out", metavar="DIR", help="results.jsonl, comparison.md, .json and .png; goes on from there"
+        "--out",
+        metavar="DIR",
+        help="report.html; of models also results.jsonl, from which it goes on, and comparison.md, .json and .png",
     )
     compare.set_defaults(command=_compare)
 
@@ -238,7 +242,7 @@ def _run_recipe(args: argparse.Namespace) -> None:
     result = recipes.run(
         args.recipe, seeds=args.seeds, device=args.device, epochs=args.epochs, root=args.data_root,
         dataset=args.dataset, protocol=args.protocol, threads=args.threads, pretrained=args.pretrained, out=args.out,
-        say=(lambda line: None) if args.markdown or not is_first else print,
+        tsne=args.tsne, tensorboard=args.tensorboard, say=(lambda line: None) if args.markdown or not is_first else print,
     )  # fmt: skip
     if not is_first:
         return None
@@ -378,19 +382,23 @@ def _compare_results(args: argparse.Namespace) -> None:
 
     if len(args.what) != 2 or not all(Path(file).is_file() for file in args.what):
         raise InputError(f"compare: got {' '.join(args.what)}, expected two files that `gcnlab run --json` wrote.")
+    if args.out:
+        check_target("out", args.out, is_folder=True)
     a, b = (_read_result(file) for file in args.what)
     found = paired(a, b)
     difference, low, high = (100 * found[key] for key in ("difference", "low", "high"))
     p = f"p = {found['p']:.2g}" if found["p"] >= 0.001 else "p < 0.001"
     unclear = low <= 0 <= high
-    print(
+    finding = (
         f"On the 10 folds of {a['dataset']} (protocol {a['protocol']}), {a['recipe']} is {abs(difference):.2f} points "
         f"{'less' if difference < 0 else 'more'} accurate than {b['recipe']}. The 95 % confidence interval of the "
         f"difference goes from {low:+.2f} to {high:+.2f} points, {p} (corrected paired t-test, Nadeau & "
-        f"Bengio 2003): these folds {'do not ' if unclear else ''}tell the two apart.",
-        end="\n\n",
+        f"Bengio 2003): these folds {'do not ' if unclear else ''}tell the two apart."
     )
+    print(finding, end="\n\n")
     print(recipes.MARKDOWN_HEAD, recipes.markdown_row(a), recipes.markdown_row(b), sep="\n")
+    if args.out:
+        report.write(Path(args.out) / "report.html", report.of_pair(a, b, finding))
 
 
 def _read_result(file: str) -> dict[str, Any]:

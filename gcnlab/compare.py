@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import platform
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from typing import Any
 
 import torch
 
-from . import distributed, image_recipes, plot
+from . import __version__, distributed, image_recipes, plot, report
 from .baselines import BASELINES
 from .data import ImageSet, load
 from .errors import InputError, check_counts, did_you_mean
@@ -92,12 +93,13 @@ def run_job(job: Job) -> dict[str, Any]:
         *_, images.train_images, images.train_labels = images.holdout(job.num_images)
     model, history = image_recipes.train(recipe, images, job.seed, job.epochs, progress=False)
     seconds = statistics.median(history.epoch_seconds)
+    scores = image_recipes.scores(recipe, model, images)
     return {
         "model": job.model,
         "recipe": "tutorial" if recipe.tutorial is not None else "gcnlab",
         "family": "graph network" if recipe.on_grid else "CNN",
         "num_parameters": sum(p.numel() for p in model.parameters()),
-        "test_accuracy": image_recipes.scores(recipe, model, images)["accuracy"],
+        "test_accuracy": scores["accuracy"],
         "published": recipe.published.get((job.dataset, recipe.protocols[0]), (None,))[0],
         "epochs": job.epochs,
         "seconds": sum(history.epoch_seconds),
@@ -109,6 +111,8 @@ def run_job(job: Job) -> dict[str, Any]:
         "precision": recipe.precision,
         "threads": torch.get_num_threads(),
         "history": {name: values[:, 0].tolist() for name, values in history.metrics.items()},
+        "confusion_matrix": scores["confusion_matrix"],
+        "class_names": list(images.class_names),
     }
 
 
@@ -131,8 +135,8 @@ def compare(
         epochs: of every model; by default each one's own.
         quick: at most 10,000 training images, and 2 epochs: a look, not a figure.
         root: data root.
-        out: a folder for results.jsonl (read first, and added to); comparison.md, comparison.json, comparison.png of all
-            that is in it of these images, and the curves of each model that has validation images.
+        out: a folder for results.jsonl (read first, and added to); comparison.md, comparison.json, comparison.png and
+            report.html of all that is in it of these images, and the curves of each model that has validation images.
         threads: CPU threads of each.
         say: told of each finished model.
     """
@@ -181,10 +185,20 @@ def compare(
         file.write(markdown(rows).encode())
     subset = f", a subset of {rows[0]['training_images']:,} training images" if quick else ""
     plot.comparison(rows, Path(out) / "comparison.png", f"{dataset}{subset}")
-    for row in rows:
-        if "val_loss" in row.get("history", {}):  # results of an older version have none
-            name = row["model"]
-            plot.history(_history(row), Path(out) / f"curves-{name}.png", f"{name} on {dataset}{subset}")
+    histories = {
+        row["model"]: _history(row) for row in rows if "val_loss" in row.get("history", {})
+    }  # older ones lack it
+    for name, history in histories.items():
+        plot.history(history, Path(out) / f"curves-{name}.png", f"{name} on {dataset}{subset}")
+    facts = {
+        "training images": f"{rows[0]['training_images']:,}",
+        "recipe gcnlab": image_recipes.PROTOCOLS["holdout"],
+        "recipe tutorial": image_recipes.PROTOCOLS["tutorial"],
+        "seed": ", ".join(map(str, sorted({row["seed"] for row in rows}))),
+    }
+    versions = {"gcnlab": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    html = report.of_comparison(dataset, facts, rows, [_COLUMNS, *map(_cells, rows)], histories, versions)
+    report.write(Path(out) / "report.html", html)
     return rows
 
 

@@ -74,6 +74,17 @@ class DatasetNotFoundError(GcnlabError, OSError):
     """A data set is neither on disk nor reachable, or a name is unknown; the message says which file to put where."""
 
 
+class FileAccessError(_MessageOfParts, PermissionError):
+    """A file or folder of a data set belongs to another user, who has not opened it to this one."""
+
+    def __init__(self, file: str | PathLike[str]) -> None:
+        self.file = str(file)
+        super().__init__(
+            f"{file}: this user may not read it; ask its owner to open it (chmod -R a+rX on its folder), or set "
+            "GCNLAB_DATA to a folder of your own."
+        )
+
+
 class DatasetFormatError(_MessageOfParts, ValueError):
     """A file of a data set says something impossible.
 

@@ -65,9 +65,9 @@ def test_run(gcnlab, tmp_path):
     assert json.loads((out / "result.json").read_text()) == result
     mean, std = (f"{100 * result['test_accuracy'][key]:.2f}" for key in ("mean", "std"))
     assert f"test accuracy   {mean} % ± {std} over 3 seeds" in said
-    assert f"wrote {out}/result.json, curves.png, model.gcnlab" in said
+    assert f"wrote {out}/result.json, report.html, curves.png, model.gcnlab" in said
     assert "published" not in said
-    assert sorted(path.name for path in out.iterdir()) == ["curves.png", "model.gcnlab", "result.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["curves.png", "model.gcnlab", "report.html", "result.json"]
 
 
 def test_run_says_one_seed_and_the_published_figure(gcnlab, monkeypatch):

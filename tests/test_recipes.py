@@ -10,7 +10,7 @@ import torch
 from test_protocols import SMALL, tu_folder
 from test_train import one_thread
 
-from gcnlab import recipes
+from gcnlab import Graph, recipes
 from gcnlab.errors import DatasetNotFoundError, InputError, NonFiniteError
 from gcnlab.models import load_model
 from gcnlab.protocols import Job, split
@@ -92,7 +92,7 @@ def test_default_seeds_and_epochs():
 def test_what_out_holds(tmp_path):
     out = tmp_path / "runs" / "karate"
     result = run("karate-gcn", seeds=3, epochs=20, out=out)
-    assert sorted(path.name for path in out.iterdir()) == ["curves.png", "model.gcnlab", "result.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["curves.png", "model.gcnlab", "report.html", "result.json"]
     assert json.loads((out / "result.json").read_text()) == result
     model, header = load_model(out / "model.gcnlab")
     per_seed = result["val_accuracy"]["per_seed"]
@@ -147,7 +147,7 @@ def test_the_result_of_a_holdout(rings, tmp_path):
     assert list(result) == [name for name in FIELDS if name != "test_macro_f1"]
     assert list(result["test_accuracy"]) == ["mean", "std", "per_seed"]
     assert result["seeds"] == [0, 1, 2]
-    names = ["curves.png", "folds.jsonl", "model.gcnlab", "result.json", "seeds"]
+    names = ["curves.png", "folds.jsonl", "model.gcnlab", "report.html", "result.json", "seeds"]
     assert sorted(path.name for path in out.iterdir()) == names
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((out / "result.json").read_text()) == result
@@ -183,7 +183,7 @@ def test_the_models_of_folds_are_not_kept(rings, tmp_path, monkeypatch):
     monkeypatch.setattr(recipes.plot, "folds", lambda curves, path, title: drawn.append((len(curves), path, title)))
     result = run("rings", protocol="gin", device="cpu", threads=1, out=out)
     assert len(result["test_accuracy"]["per_fold"]) == 10
-    assert sorted(path.name for path in out.iterdir()) == ["folds.jsonl", "result.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["folds.jsonl", "report.html", "result.json"]
     assert drawn == [(10, out / "curves.png", f"rings on {rings.dataset}, protocol gin")]
     monkeypatch.setattr("gcnlab.protocols.run_job", lambda job: pytest.fail("trained again"))
     again = run("rings", protocol="gin", device="cpu", threads=1, out=out)
@@ -347,3 +347,14 @@ def test_published_accuracy_over_100_seeds(real_root, name, low, high):
     check_contract(result, 100)
     assert low <= 100 * result["test_accuracy"]["mean"] <= high
     assert not math.isnan(result["val_accuracy"]["mean"])
+
+
+def test_features_that_are_dense_are_scaled_by_rows(tmp_path, monkeypatch):
+    dense = Graph.from_edges([[0, 1], [1, 0]], x=[[1.0, 3.0], [0.0, 0.0]], y=[0, 1])
+    monkeypatch.setattr(recipes, "load", lambda name, **options: dense)
+    assert find("cora-gcn").graph("cora", "public", None, seed=0).x.tolist() == [[0.25, 0.75], [0.0, 0.0]]
+
+
+def test_a_recipe_of_another_kind():
+    with pytest.raises(InputError, match=r"recipe: mutag-gcn-mean does not classify nodes; .*such as cora-gcn"):
+        recipes.find_node_recipe("mutag-gcn-mean")

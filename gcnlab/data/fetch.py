@@ -11,14 +11,27 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ..errors import ChecksumError, DatasetNotFoundError, InputError, InputTypeError
+from ..errors import ChecksumError, DatasetNotFoundError, FileAccessError, InputError, InputTypeError
 from ..files import atomic_write, is_writable, lock, sha256_of
 
 _CONNECT_SECONDS = 4.0  # for a whole data set, a name server that never answers included
 _STALL_SECONDS = 30.0  # without a byte, once connected
+
+
+@contextmanager
+def closed_files_named() -> Iterator[None]:
+    """Around what reads a data root: the system's PermissionError becomes one that says what to do."""
+    try:
+        yield
+    except PermissionError as error:
+        if isinstance(error, FileAccessError) or error.filename is None:
+            raise
+        raise FileAccessError(error.filename) from error
 
 
 def data_roots(root: str | os.PathLike[str] | None = None) -> list[Path]:
