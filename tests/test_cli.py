@@ -519,7 +519,8 @@ def test_the_help_of_each_command_has_a_sentence_an_example_and_the_meaning_of_e
             _parser().parse_args(shlex.split(line)[1:])
         for action in command._actions:
             assert action.help, f"{command.prog} {action.dest}"
-            if action.option_strings and action.nargs != 0 and action.dest not in ("out", "json", "nproc"):
+            is_off_by_default = action.dest in ("out", "json", "tensorboard", "nproc")
+            if action.option_strings and action.nargs != 0 and not is_off_by_default:
                 assert "default" in action.help, f"{command.prog} {action.dest}"
 
 
