@@ -40,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error.__cause__, distributed.RankTraceback):
             print(error.__cause__.args[0], file=sys.stderr)
         return _fail(str(error), status)
+    except UnicodeEncodeError as error:
+        character = error.object[error.start]
+        return _fail(f"the output's encoding, {error.encoding}, lacks {character!a}; export PYTHONUTF8=1.", 1)
     except KeyboardInterrupt:
         return _fail("interrupted", 1) if distributed.is_first() else 1
     except OSError as error:

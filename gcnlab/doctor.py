@@ -451,20 +451,22 @@ def _speed() -> Found:
             torch.set_num_threads(threads)
         found.lines.append(f"the same with one thread: {1000 * alone:.1f} ms")
         found.facts["epoch seconds median, one thread"] = alone
+    causes = []
     if share < 0.7:
-        remedy = (
-            f"other processes (or a limit of CPU time) left it {100 * share:.0f} % of a core: end them, wait, or run "
-            "where cores are free"
+        causes.append(
+            f"other processes (or a limit of CPU time) left it {100 * share:.0f} % of a core: end them, wait, or run where "
+            "cores are free"
         )
-    elif alone < seconds / 2:
-        remedy = (
-            f"one thread takes {1000 * alone:.1f} ms: export OMP_NUM_THREADS=1, or more of them as far as they help"
+    if alone < seconds / 2:
+        causes.append(f"one thread takes {1000 * alone:.1f} ms: export OMP_NUM_THREADS=1, or more as far as they help")
+    if torch.backends.cpu.get_cpu_capability() == "DEFAULT":
+        causes.append(
+            "torch uses none of this processor's vector instructions: unset ATEN_CPU_CAPABILITY, if it is set"
         )
-    elif torch.backends.cpu.get_cpu_capability() == "DEFAULT":
-        remedy = "torch uses none of this processor's vector instructions: unset ATEN_CPU_CAPABILITY, if it is set"
-    else:
-        remedy = "see whether the machine saves power, is hot, or is emulated; `gcnlab bench cora` compares with PyG"
-    found.wrong(f"an epoch takes {seconds / RECORDED_SECONDS:.0f} times what was recorded", remedy)
+    otherwise = "see whether the machine saves power, is hot, or is emulated; `gcnlab bench cora` compares with PyG"
+    found.wrong(
+        f"an epoch takes {seconds / RECORDED_SECONDS:.0f} times what was recorded", "; ".join(causes) or otherwise
+    )
     return found
 
 

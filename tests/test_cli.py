@@ -519,7 +519,8 @@ def test_the_help_of_each_command_has_a_sentence_an_example_and_the_meaning_of_e
             _parser().parse_args(shlex.split(line)[1:])
         for action in command._actions:
             assert action.help, f"{command.prog} {action.dest}"
-            if action.option_strings and action.nargs != 0 and action.dest not in ("out", "json", "nproc"):
+            is_off_by_default = action.dest in ("out", "json", "tensorboard", "nproc")
+            if action.option_strings and action.nargs != 0 and not is_off_by_default:
                 assert "default" in action.help, f"{command.prog} {action.dest}"
 
 
@@ -558,6 +559,17 @@ os.killpg(process.pid, signal.SIGINT)
 print(process.communicate(timeout=60)[1].decode(), process.returncode)
 """
     assert python("-c", code).stdout == "gcnlab: interrupted\n 1\n"
+
+
+def test_an_output_that_cannot_hold_a_letter():
+    code = """
+import io, sys
+sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding="ascii")
+from gcnlab.cli import main
+print(main(["run", "--list"]), file=sys.stderr)
+"""
+    wrong = python("-c", code).stderr
+    assert wrong == "gcnlab: the output's encoding, ascii, lacks '\\xb1'; export PYTHONUTF8=1.\n1\n"
 
 
 OTHERS = {"scipy", "pandas", "matplotlib", "networkx", "torch_geometric", "ogb", "sklearn", "pooch", "requests", "tqdm"}

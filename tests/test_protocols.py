@@ -1,15 +1,16 @@
 """Graph classification: batches, loaders, models, fit on collections, and the protocols around it."""
 
 import json
+import time
 from dataclasses import replace
 
 import pytest
 import torch
 
 import gcnlab
-from gcnlab import GCNConv, Graph, GraphClassifier, GraphCollection, GraphLoader, NoStructure, fit
+from gcnlab import GCNConv, Graph, GraphClassifier, GraphCollection, GraphLoader, NoStructure, fit, protocols
 from gcnlab.checkpoint import describe, write_checkpoint
-from gcnlab.errors import InputError
+from gcnlab.errors import ChecksumError, InputError
 from gcnlab.models import load_model
 from gcnlab.protocols import Job, Settings, best_common_epoch, paired, run_job, run_jobs, split, stratified
 
@@ -411,3 +412,18 @@ def test_paired_refuses_a_protocol_without_folds():
     holdout = result_of([0.5], protocol="holdout")
     with pytest.raises(InputError, match="no folds"):
         paired(holdout, holdout)
+
+
+def sleep_or_fail(job):
+    """In the place of a fold."""
+    if job == "fails":
+        raise ChecksumError("a/b", "12", "34")
+    time.sleep(600)
+
+
+def test_a_fold_that_fails_ends_the_others(monkeypatch):
+    monkeypatch.setattr(protocols, "_run_alone", sleep_or_fail)
+    start = time.monotonic()
+    with pytest.raises(ChecksumError, match="a/b: sha256 is 34, expected 12"):
+        list(protocols._run_all(["sleeps", "fails", "sleeps", "sleeps"], workers=2))
+    assert time.monotonic() - start < 200
