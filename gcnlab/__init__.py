@@ -22,7 +22,7 @@ from .precompute import NodeRows
 from .readout import ClusterPool, Readout, TopKPool
 from .signals import Signals
 from .sparse import SparseMatrix
-from .train import Adam, Callback, Checkpoint, Consistency, EarlyStopping, History, StopAt, fit, predict
+from .train import Adam, Callback, Checkpoint, Consistency, EarlyStopping, History, StopAt, TensorBoard, fit, predict
 
 __all__ = [
     "APPNP",
@@ -57,6 +57,7 @@ __all__ = [
     "Signals",
     "SparseMatrix",
     "StopAt",
+    "TensorBoard",
     "TopKPool",
     "batch",
     "distributed",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import platform
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -18,10 +19,10 @@ from typing import Any
 
 import torch
 
-from . import image_recipes, plot
+from . import __version__, distributed, image_recipes, plot, report
 from .baselines import BASELINES
 from .data import ImageSet, load
-from .errors import InputError, did_you_mean
+from .errors import InputError, check_counts, did_you_mean
 from .files import atomic_write, check_target, write_json
 from .image_recipes import ImageRecipe, baseline_recipe, grid_recipe
 from .train import History
@@ -92,12 +93,13 @@ def run_job(job: Job) -> dict[str, Any]:
         *_, images.train_images, images.train_labels = images.holdout(job.num_images)
     model, history = image_recipes.train(recipe, images, job.seed, job.epochs, progress=False)
     seconds = statistics.median(history.epoch_seconds)
+    scores = image_recipes.scores(recipe, model, images)
     return {
         "model": job.model,
         "recipe": "tutorial" if recipe.tutorial is not None else "gcnlab",
         "family": "graph network" if recipe.on_grid else "CNN",
         "num_parameters": sum(p.numel() for p in model.parameters()),
-        "test_accuracy": image_recipes.scores(recipe, model, images)["accuracy"],
+        "test_accuracy": scores["accuracy"],
         "published": recipe.published.get((job.dataset, recipe.protocols[0]), (None,))[0],
         "epochs": job.epochs,
         "seconds": sum(history.epoch_seconds),
@@ -109,6 +111,8 @@ def run_job(job: Job) -> dict[str, Any]:
         "precision": recipe.precision,
         "threads": torch.get_num_threads(),
         "history": {name: values[:, 0].tolist() for name, values in history.metrics.items()},
+        "confusion_matrix": scores["confusion_matrix"],
+        "class_names": list(images.class_names),
     }
 
 
@@ -131,14 +135,12 @@ def compare(
         epochs: of every model; by default each one's own.
         quick: at most 10,000 training images, and 2 epochs: a look, not a figure.
         root: data root.
-        out: a folder for results.jsonl (read first, and added to); comparison.md, comparison.json, comparison.png of all
-            that is in it of these images, and the curves of each model that has validation images.
+        out: a folder for results.jsonl (read first, and added to); comparison.md, comparison.json, comparison.png and
+            report.html of all that is in it of these images, and the curves of each model that has validation images.
         threads: CPU threads of each.
         say: told of each finished model.
     """
-    for argument, value in (("epochs", epochs), ("threads", threads)):
-        if value is not None and value < 1:
-            raise InputError(f"{argument}: got {value}, expected at least 1.")
+    check_counts(epochs=epochs, threads=threads)
     known = contenders()
     models = [name for name, recipe in known.items() if recipe.epochs <= 10] if models is None else list(models)
     for name in models:
@@ -160,7 +162,9 @@ def compare(
     for job in jobs:
         if job.key() not in done:
             # A new process for each: the largest resident size is then its own.
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
+            with distributed.shielded():
+                pool = multiprocessing.get_context("spawn").Pool(1)
+            with pool:
                 done[job.key()] = pool.apply(run_job, (job,))
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -181,10 +185,20 @@ def compare(
         file.write(markdown(rows).encode())
     subset = f", a subset of {rows[0]['training_images']:,} training images" if quick else ""
     plot.comparison(rows, Path(out) / "comparison.png", f"{dataset}{subset}")
-    for row in rows:
-        if "val_loss" in row.get("history", {}):  # results of an older version have none
-            name = row["model"]
-            plot.history(_history(row), Path(out) / f"curves-{name}.png", f"{name} on {dataset}{subset}")
+    histories = {
+        row["model"]: _history(row) for row in rows if "val_loss" in row.get("history", {})
+    }  # older ones lack it
+    for name, history in histories.items():
+        plot.history(history, Path(out) / f"curves-{name}.png", f"{name} on {dataset}{subset}")
+    facts = {
+        "training images": f"{rows[0]['training_images']:,}",
+        "recipe gcnlab": image_recipes.PROTOCOLS["holdout"],
+        "recipe tutorial": image_recipes.PROTOCOLS["tutorial"],
+        "seed": ", ".join(map(str, sorted({row["seed"] for row in rows}))),
+    }
+    versions = {"gcnlab": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    html = report.of_comparison(dataset, facts, rows, [_COLUMNS, *map(_cells, rows)], histories, versions)
+    report.write(Path(out) / "report.html", html)
     return rows
 
 

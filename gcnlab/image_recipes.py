@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -28,7 +28,7 @@ from .files import atomic_write
 from .image import grid_graph
 from .models import GridGCN
 from .signals import Signals
-from .train import Checkpoint, History, fit, predict
+from .train import Callback, Checkpoint, History, fit, predict
 
 HOLDOUT = 5000  # training images that are held out for selection; a twelfth of smaller sets
 # The tutorials' models of 4 and 5 million parameters train in 16 bits, in a third of the time or so.
@@ -88,6 +88,7 @@ def train(
     device: str = "cpu",
     progress: bool | None = None,
     checkpoint: Checkpoint | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> tuple[nn.Module, History]:
     """A model of one seed, trained by its recipe."""
     torch.manual_seed(seed)
@@ -117,7 +118,7 @@ def train(
         }
     history = fit(
         model, signals, val, seed=seed, epochs=epochs, select="last", precision=recipe.precision, progress=progress,
-        checkpoint=checkpoint, **options,
+        checkpoint=checkpoint, callbacks=callbacks, **options,
     )  # fmt: skip
     return model, history
 

@@ -58,19 +58,14 @@ def history(history: History, path: _PathLike | None = None, title: str | None =
     Returns:
         the matplotlib figure.
     """
-    import numpy
-
     figure = _figure(9, 3.6, path)
     for axes, kind in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for split, colour in (("train", BLUE), ("val", VERMILION)):
             if f"{split}_{kind}" not in history.metrics:
                 continue
-            values = history.metrics[f"{split}_{kind}"].numpy()  # [num_epochs, num_seeds]
-            values = values[(~numpy.isnan(values)).mean(1) >= 0.5]
-            epochs = numpy.arange(1, len(values) + 1)
-            mean, std = numpy.nanmean(values, 1), numpy.nanstd(values, 1)
+            mean, low, high = mean_curve(history, f"{split}_{kind}")
+            epochs = range(1, len(mean) + 1)
             axes.plot(epochs, mean, color=colour, label={"train": "training", "val": "validation"}[split])
-            low, high = numpy.maximum(mean - std, 0), numpy.minimum(mean + std, 1 if kind == "accuracy" else numpy.inf)
             axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.axvline(float(history.best_epoch.float().median()), color="grey", linestyle="--", linewidth=1)
         axes.set(xlabel="epoch", ylabel=kind)
@@ -83,6 +78,19 @@ def history(history: History, path: _PathLike | None = None, title: str | None =
         else "dashed: the epoch whose weights were kept"
     )
     return _finish(figure, path, title, note)
+
+
+def mean_curve(history: History, metric: str) -> tuple[list[float], list[float], list[float]]:
+    """The mean over the seeds by epoch, and it less and plus one standard deviation, as far as a value can lie.
+
+    Ends where fewer than half of the seeds still train.
+    """
+    values = history.metrics[metric].double()  # [num_epochs, num_seeds]
+    values = values[(~values.isnan()).double().mean(1) >= 0.5]
+    mean = values.nanmean(1)
+    std = (values - mean.unsqueeze(1)).square().nanmean(1).sqrt()
+    high = (mean + std).clamp(max=1) if metric.endswith("accuracy") else mean + std
+    return mean.tolist(), (mean - std).clamp(min=0).tolist(), high.tolist()
 
 
 def folds(curves: Sequence[Sequence[float]], path: _PathLike | None = None, title: str | None = None) -> Any:
@@ -105,24 +113,28 @@ def folds(curves: Sequence[Sequence[float]], path: _PathLike | None = None, titl
         for epoch, value in enumerate(curve, 1):
             if not 0 <= value <= 1:  # NaN neither
                 raise InputError(f"curves: {float(value)} in curve {i}, epoch {epoch}; expected a fraction.")
-    length = min(len(curve) for curve in curves)
-    common = torch.tensor([[float(value) for value in curve[:length]] for curve in curves], dtype=torch.float64)
-    mean = common.mean(0)  # [length]
-    best = int(mean.argmax())
-    std = float(common[:, best].std(correction=0))
+    mean, std = mean_of_folds(curves)
+    best = max(range(len(mean)), key=mean.__getitem__)
 
     figure = _figure(7, 4, path)
     axes = figure.subplots()
     for i, curve in enumerate(curves):
         label = f"each of {len(curves)} folds" if not i else None
         axes.plot(range(1, len(curve) + 1), curve, color=GREY, alpha=0.45, linewidth=0.8, label=label)
-    axes.plot(range(1, length + 1), mean.tolist(), color=BLUE, linewidth=2.2, label="their mean")
-    chosen = f"highest mean: epoch {best + 1}, {100 * float(mean[best]):.1f} % ± {100 * std:.1f}"
+    axes.plot(range(1, len(mean) + 1), mean, color=BLUE, linewidth=2.2, label="their mean")
+    chosen = f"highest mean: epoch {best + 1}, {100 * mean[best]:.1f} % ± {100 * std[best]:.1f}"
     axes.axvline(best + 1, color=VERMILION, linestyle="--", linewidth=1.2, label=chosen)
     axes.set(xlabel="epoch", ylabel="validation accuracy")
     axes.grid(alpha=0.3)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, frameon=False, fontsize="small")
     return _finish(figure, path, title or f"Validation accuracy of {len(curves)} folds")
+
+
+def mean_of_folds(curves: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
+    """The mean over the folds by epoch, and their standard deviation, as far as every fold goes."""
+    length = min(len(curve) for curve in curves)
+    common = torch.tensor([[float(value) for value in curve[:length]] for curve in curves], dtype=torch.float64)
+    return common.mean(0).tolist(), common.std(0, correction=0).tolist()
 
 
 # --------------------------------------------------------------------------------------------------------------------

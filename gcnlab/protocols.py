@@ -34,7 +34,7 @@ from .collection import GraphCollection
 from .data import folds, load
 from .errors import DatasetNotFoundError, InputError
 from .models import GraphClassifier, NoStructure
-from .train import Checkpoint, EarlyStopping, History, fit, predict
+from .train import Callback, Checkpoint, EarlyStopping, History, TensorBoard, fit, predict
 
 PROTOCOLS = {
     "gin": "10 folds, best common epoch on the left-out fold: no held-out test (Xu et al. 2019)",
@@ -83,6 +83,7 @@ class Settings:
         *,
         stop: bool,
         checkpoint: Checkpoint | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> tuple[nn.Module, History]:
         torch.manual_seed(seed)
         model = self.build(train).to(train.device)
@@ -95,7 +96,7 @@ class Settings:
             lr=self.lr,
             scheduler=lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, self.halve_lr_every, 0.5),
             select="val_loss" if stop else "last",  # smoother than the accuracy of a hundred graphs
-            callbacks=[EarlyStopping(self.patience)] if stop else [],
+            callbacks=[EarlyStopping(self.patience), *callbacks] if stop else callbacks,
             batch_size=self.batch_size,
             checkpoint=checkpoint,
             progress=False,
@@ -116,10 +117,12 @@ class Job:
     root: str | None = None
     device: str = "cpu"
     model_file: str | None = None  # of holdout: where the model goes
+    tensorboard: str | None = None  # where `TensorBoard` writes
 
     def key(self) -> str:
         """What a result must have been made with to stand for this job."""
-        plain = {name: value for name, value in asdict(self).items() if name not in ("root", "device", "model_file")}
+        told = ("root", "device", "model_file", "tensorboard")
+        plain = {name: value for name, value in asdict(self).items() if name not in told}
         return json.dumps(plain, sort_keys=True)
 
     def checkpoint(self) -> Checkpoint | None:
@@ -127,6 +130,15 @@ class Job:
         if self.model_file is None or distributed.ranks() is None:
             return None
         return Checkpoint(f"{self.model_file}.training", resume=True)
+
+    def callbacks(self, run: int = 0) -> list[Callback]:
+        """Of a final training, the run-th."""
+        if self.tensorboard is None:
+            return []
+        place = f"seed-{self.seed}"
+        if self.protocol != "holdout":
+            place += f"/fold-{self.fold + 1}" + f"/run-{run + 1}" * (self.protocol == "nested")
+        return [TensorBoard(self.tensorboard, place)]
 
 
 def run_job(job: Job) -> dict[str, Any]:
@@ -138,7 +150,9 @@ def run_job(job: Job) -> dict[str, Any]:
     graphs = _graphs(job.dataset, tuple(sorted(job.features.items())), job.root, job.device)
     train, test = split(job, graphs)
     if job.protocol == "gin":
-        _, history = job.grid[0].train(graphs[train], graphs[test], job.seed + job.fold, stop=False)
+        _, history = job.grid[0].train(
+            graphs[train], graphs[test], job.seed + job.fold, stop=False, callbacks=job.callbacks()
+        )
         return {
             "curve": _curve(history),
             "epochs": len(history.epoch_seconds),
@@ -154,7 +168,12 @@ def run_job(job: Job) -> dict[str, Any]:
     tests, histories = [], []
     for run in range(3 if job.protocol == "nested" else 1):
         model, history = chosen.train(
-            graphs[inner], graphs[val], job.seed + 1 + run, stop=True, checkpoint=job.checkpoint()
+            graphs[inner],
+            graphs[val],
+            job.seed + 1 + run,
+            stop=True,
+            checkpoint=job.checkpoint(),
+            callbacks=job.callbacks(run),
         )
         logits = predict(model, graphs[test])
         tests.append(metrics.accuracy(logits, graphs[test].y))
@@ -280,10 +299,18 @@ def _run_all(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, dict[str,
         for job in jobs:
             yield job, run_job(job)
         return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = {pool.submit(_run_alone, job): job for job in jobs}
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        with distributed.shielded():
+            futures = {pool.submit(_run_alone, job): job for job in jobs}
         for future in as_completed(futures):
             yield futures[future], future.result()
+    except BaseException:  # an interrupt, or a fold that failed: nothing asks for the others any more
+        for process in list(pool._processes.values()):
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _run_over(ranks: distributed.Ranks, jobs: Sequence[Job]) -> Iterator[tuple[Job, dict[str, Any]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import platform
@@ -16,22 +17,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import __version__, distributed, image_recipes, metrics, plot
+from . import __version__, distributed, image_recipes, metrics, plot, report
 from .checkpoint import describe, read_checkpoint, write_checkpoint
 from .collection import GraphCollection
 from .data import ImageSet, catalog, load, ogb_evaluator
-from .errors import InputError, did_you_mean
+from .errors import InputError, check_counts, did_you_mean
 from .files import check_target, write_json
 from .graph import Graph
+from .image import grid_graph
 from .image_recipes import ImageRecipe
 from .models import GCN, GRAND, SIGN
 from .precompute import NodeRows, Plan, hops, plan
 from .propagate import correct_and_smooth, diffusion, ppr_coefficients
 from .protocols import PROTOCOLS as GRAPH_PROTOCOLS
-from .protocols import Job, Settings, best_common_epoch, run_jobs
+from .protocols import Job, Settings, best_common_epoch, run_jobs, split
 from .scale import NeighborSampler
+from .signals import Signals
 from .sparse import SparseMatrix
-from .train import Checkpoint, Consistency, EarlyStopping, History, fit, predict
+from .train import Callback, Checkpoint, Consistency, EarlyStopping, History, TensorBoard, fit, predict
 
 PROTOCOLS = {
     "public": "the fixed Planetoid split (20 labelled nodes a class, 500 validation, 1,000 test)",
@@ -462,6 +465,8 @@ def run(
     threads: int | None = None,
     pretrained: bool = False,
     out: str | PathLike[str] | None = None,
+    tsne: bool = False,
+    tensorboard: str | PathLike[str] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Train a recipe on `seeds` seeds (0, 1, ...) and score the kept weights on the test set, once.
@@ -483,11 +488,15 @@ def run(
         threads: CPU threads; folds train side by side, one thread each. By default torch's, and one fold a core.
         pretrained: of a recipe of images, score the weights that come with gcnlab instead of training; the seed is
             that of their training, and there are no epochs.
-        out: a folder for result.json, curves.png and model.gcnlab (the seed with the best validation accuracy). The
+        out: a folder for result.json, report.html (`report`), curves.png and model.gcnlab (the seed with the best
+            validation accuracy, whose predictions the report shows). The
             ten folds of gin and nested make ten models, none of which is the one that was measured: they have no
             model.gcnlab. Finished folds are kept there in folds.jsonl, and not trained again. A recipe of images
             writes weights.npz, plain arrays, in place of model.gcnlab. Features that are propagated beforehand are
             kept there in hops (`precompute.hops`), and not made again; without a folder they are in memory.
+        tsne: draw the embeddings in report.html by t-SNE, too, which takes some seconds a layer.
+        tensorboard: a folder for event files of losses, accuracies and learning rate (`TensorBoard`): seed-0, ..., of gin
+            seed-0/fold-1, ..., of nested seed-0/fold-1/run-1, ...
         say: gets lines of text for people.
 
     Returns:
@@ -516,9 +525,7 @@ def run(
         )
     num_seeds = recipe.num_seeds if seeds is None else seeds
     epochs = recipe.epochs if epochs is None else epochs
-    for argument, value in (("seeds", num_seeds), ("epochs", epochs), ("threads", threads)):
-        if value is not None and value < 1:
-            raise InputError(f"{argument}: got {value}, expected at least 1.")
+    check_counts(seeds=num_seeds, epochs=epochs, threads=threads)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device not in ("cpu", "cuda"):
         raise InputError(f"device: got {device!r}, expected 'cpu' or 'cuda'.")
@@ -526,15 +533,23 @@ def run(
         raise InputError("device: 'cuda' was asked for, but torch sees no CUDA device; use --device cpu.")
     if out is not None and distributed.is_first():
         check_target("out", out, is_folder=True)
+    if tsne and out is None:
+        raise InputError("tsne: is drawn into report.html, which goes into the folder out; give one (--out DIR).")
     if pretrained and not isinstance(recipe, ImageRecipe):
         raise InputError(f"pretrained: no weights of {name} come with gcnlab; those of fashion-mnist-grid do.")
 
+    if tensorboard is not None:
+        if pretrained:
+            raise InputError("tensorboard: got a folder with pretrained weights, of which there is no training to log.")
+        TensorBoard(tensorboard)  # whether it can write, before the work
+
     say(f"{name}: {recipe.model_name}, on {dataset}, {num_seeds} seed{'s' * (num_seeds > 1)}")
-    options = protocol, num_seeds, epochs, device, root, None if out is None else Path(out), say
+    board = None if tensorboard is None else str(tensorboard)
+    options = protocol, num_seeds, epochs, device, root, None if out is None else Path(out), board, say
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads or threads_before)
     try:
-        result, files = (
+        result, files, content = (
             _run_nodes(recipe, dataset, *options)
             if isinstance(recipe, Recipe)
             else _run_graphs(recipe, threads, *options)
@@ -544,9 +559,10 @@ def run(
     finally:
         torch.set_num_threads(threads_before)
     result["seconds"] = time.perf_counter() - start
-    if out is not None and distributed.is_first():
+    if out is not None and content is not None:
         write_json(Path(out) / "result.json", result)
-        say(f"wrote {out}/result.json, {files}")
+        report.write(Path(out) / "report.html", report.of_run(result, content, tsne))
+        say(f"wrote {out}/result.json, report.html, {files}")
     return result
 
 
@@ -559,10 +575,12 @@ def _run_nodes(
     device: str,
     root: str | None,
     folder: Path | None,
+    board: str | None,
     say: Callable[[str], None],
-) -> tuple[dict[str, Any], str]:
-    """The result, and the names of the files written beside it."""
-    say(f"protocol {protocol}: {PROTOCOLS[protocol]}; {replace(recipe, epochs=epochs).selection}")
+) -> tuple[dict[str, Any], str, report.Content | None]:
+    """The result, the names of the files written beside it, and what a report shows; None where none is written."""
+    selection = replace(recipe, epochs=epochs).selection
+    say(f"protocol {protocol}: {PROTOCOLS[protocol]}; {selection}")
     if device == "cuda":
         say("on a GPU a seed repeats to the bit only in a script of your own, with fit(..., deterministic=True)")
     is_random = protocol.startswith("random")
@@ -580,7 +598,8 @@ def _run_nodes(
         inputs = recipe.inputs(graph, operator, folder)
         if group:
             checkpoint = Checkpoint(f"{folder}/seed-{group[0]}.training", 1, resume=True) if shared else None
-            parts.append(_fit(recipe, graph, inputs, group, epochs, checkpoint))
+            callbacks = [] if board is None else [TensorBoard(board)]
+            parts.append(_fit(recipe, graph, inputs, group, epochs, checkpoint, callbacks))
             test += _test_scores(recipe, graph, inputs, parts[-1], _accuracy(dataset))
     if ranks is not None:
         ranks.meet()
@@ -602,15 +621,29 @@ def _run_nodes(
         epoch_seconds=history.epoch_seconds,
         device=device,
     )
+    content = None
     if folder is not None and distributed.is_first():
         header = {
             "recipe": recipe.name, "dataset": dataset, "protocol": protocol, "model": describe(recipe.model(graph)),
             "class_names": list(graph.class_names or ()),
         }  # fmt: skip
-        _write_model(folder, header, history, val_accuracy, [score["confusion_matrix"] for score in test])
+        best = _write_model(folder, header, history, val_accuracy, [score["confusion_matrix"] for score in test])
         for seed in seeds if shared else ():
             (folder / f"seed-{seed}.training").unlink()
-    return result, "curves.png, model.gcnlab" + ", hops" * isinstance(recipe, HopRecipe)
+        if is_random:  # the graph at hand has the split of another seed
+            assert operator is not None
+            graph = recipe.graph(dataset, protocol, root, seed=history.seeds[best]).to(device)
+            inputs = recipe.inputs(graph, operator, folder)
+        content = report.Content(
+            {"protocol": f"{PROTOCOLS[protocol]}; {selection}", "data": graph.summary()},
+            graph.class_names or list(map(str, range(graph.num_classes))), history,
+            confusion=test[best]["confusion_matrix"], chosen=_chosen(history.seeds, best),
+        )  # fmt: skip
+        model = recipe.model(graph).to(device).eval()
+        model.load_state_dict(history.state(best))
+        predicted = recipe.probabilities(model, inputs).argmax(1)
+        report.add_nodes(content, model, inputs["data"], inputs.get("operator"), predicted)
+    return result, "curves.png, model.gcnlab" + ", hops" * isinstance(recipe, HopRecipe), content
 
 
 def _run_images(
@@ -623,13 +656,15 @@ def _run_images(
     device: str,
     root: str | None,
     folder: Path | None,
+    board: str | None,
     say: Callable[[str], None],
-) -> tuple[dict[str, Any], str]:
-    """The result, and the names of the files written beside it."""
+) -> tuple[dict[str, Any], str, report.Content | None]:
+    """The result, the names of the files written beside it, and what a report shows; None where none is written."""
     say(f"protocol {protocol}: {image_recipes.PROTOCOLS[protocol]}")
     images = load(dataset, root=root)
     if not isinstance(images, ImageSet):
         raise InputError(f"dataset: {dataset} holds no images, which {recipe.name} classifies.")
+    history = None
     if pretrained:
         model, about = image_recipes.pretrained(recipe, images)
         score = image_recipes.scores(recipe, model.to(device), images, device)
@@ -642,7 +677,10 @@ def _run_images(
             Checkpoint(f"{folder}/seed-{seed}.training", 1, resume=True) if shared else None for seed in seeds
         ]
         for seed, checkpoint in zip(seeds, checkpoints, strict=True):
-            model, history = image_recipes.train(recipe, images, seed, epochs, device, checkpoint=checkpoint)
+            callbacks = [] if board is None else [TensorBoard(board)]
+            model, history = image_recipes.train(
+                recipe, images, seed, epochs, device, checkpoint=checkpoint, callbacks=callbacks
+            )
             tests.append(image_recipes.scores(recipe, model, images, device))
             parts.append(history)
             say(f"seed {seed}: test accuracy {100 * tests[-1]['accuracy']:.2f} %")
@@ -661,9 +699,31 @@ def _run_images(
         epoch_seconds=epoch_seconds,
         device=device,
     )
-    if folder is None or pretrained or not distributed.is_first():
-        return result, "no weights"
+    if folder is None or not distributed.is_first():
+        return result, "", None
     best = max(range(len(vals)), key=vals.__getitem__)
+    size = " x ".join(map(str, images.image_shape))
+    data = f"{len(images.train_images):,} training and {len(images.test_images):,} test images of {size}"
+    content = report.Content(
+        {"protocol": image_recipes.PROTOCOLS[protocol], "data": data}, images.class_names, history,
+        confusion=tests[best]["confusion_matrix"], chosen=_chosen(seeds, best),
+    )  # fmt: skip
+    if history is not None:
+        model.load_state_dict(history.state(best))
+    shown = copy.copy(images)
+    shown.test_images, shown.test_labels = (
+        part[: report.MAX_IMAGES] for part in (images.test_images, images.test_labels)
+    )
+    grid = grid_graph(*images.image_shape[:2]) if recipe.on_grid else None
+    report.add_images(
+        content,
+        model.cpu().eval(),
+        Signals(shown.test_images, shown.test_labels, grid),
+        len(images.test_labels),
+        image_recipes.predict_test(recipe, model, shown).argmax(1),
+    )
+    if history is None:
+        return result, "no weights", content
     about = {
         "recipe": recipe.name, "dataset": dataset, "protocol": protocol, "seed": seeds[best], "epochs": epochs,
         "val_accuracy": vals[best], "test_accuracy": tests[best]["accuracy"], "versions": result["versions"],
@@ -672,13 +732,13 @@ def _run_images(
     history.plot(folder / "curves.png", _title(about))
     for checkpoint in filter(None, checkpoints):
         Path(checkpoint.path).unlink()
-    return result, "weights.npz, curves.png"
+    return result, "weights.npz, curves.png", content
 
 
 def _write_model(
     folder: Path, header: dict[str, Any], history: History, val_accuracy: Sequence[float], confusion: Sequence[Any]
-) -> None:
-    """model.gcnlab, the seed with the best validation accuracy, and curves.png, of all seeds."""
+) -> int:
+    """model.gcnlab, the seed with the best validation accuracy, and curves.png, of all seeds; the seed's position."""
     best = max(range(len(val_accuracy)), key=val_accuracy.__getitem__)
     header = {
         **header, "epoch": int(history.best_epoch[best]), "seeds": [history.seeds[best]],
@@ -688,6 +748,12 @@ def _write_model(
         folder / "model.gcnlab", header, {key: value[best : best + 1] for key, value in history.states.items()}
     )
     history.plot(folder / "curves.png", _title(header))
+    return best
+
+
+def _chosen(seeds: Sequence[int], best: int) -> str:
+    """Whose predictions a report shows."""
+    return f"by the weights of seed {seeds[best]}" + ", which has the best validation accuracy" * (len(seeds) > 1)
 
 
 def _title(header: Mapping[str, Any]) -> str:
@@ -703,14 +769,15 @@ def _run_graphs(
     device: str,
     root: str | None,
     folder: Path | None,
+    board: str | None,
     say: Callable[[str], None],
-) -> tuple[dict[str, Any], str]:
-    """The result, and the names of the files written beside it."""
+) -> tuple[dict[str, Any], str, report.Content | None]:
+    """The result, the names of the files written beside it, and what a report shows; None where none is written."""
     say(f"protocol {protocol}: {GRAPH_PROTOCOLS[protocol]}")
     graphs = recipe.graphs(root=root)
     grid = tuple(replace(settings, epochs=epochs) for settings in recipe.grid)[: None if protocol == "nested" else 1]
     jobs = [
-        Job(recipe.dataset, recipe.features, protocol, fold, grid, seed, root, device)
+        Job(recipe.dataset, recipe.features, protocol, fold, grid, seed, root, device, tensorboard=board)
         for seed in range(num_seeds)
         for fold in range(1 if protocol == "holdout" else 10)
     ]
@@ -746,19 +813,30 @@ def _run_graphs(
         device=device,
     )
     if folder is None or not distributed.is_first():
-        return result, ""
+        return result, "", None
+    content = report.Content(
+        {"protocol": GRAPH_PROTOCOLS[protocol], "data": graphs.summary()},
+        graphs.class_names or list(map(str, range(graphs.num_classes))),
+    )  # fmt: skip
     header: dict[str, Any] = {"recipe": recipe.name, "dataset": recipe.dataset, "protocol": protocol}
     if protocol != "holdout":
-        plot.folds([result["curve"] for result in results], folder / "curves.png", _title(header))
-        return result, "curves.png, folds.jsonl"
+        content.folds = [result["curve"] for result in results]
+        plot.folds(content.folds, folder / "curves.png", _title(header))
+        report.add_graphs(content, graphs)
+        return result, "curves.png, folds.jsonl", content
     saved = [read_checkpoint(job.model_file) for job in jobs if job.model_file is not None]
     history = History.join([_history(told, states) for told, states, _ in saved])
     header |= {
         "model": saved[0][0]["model"], "features": _features(recipe, graphs),
         "class_names": list(graphs.class_names or ()),
     }  # fmt: skip
-    _write_model(folder, header, history, val_per_fold, [told["confusion_matrix"] for told, *_ in saved])
-    return result, "curves.png, model.gcnlab, folds.jsonl, seeds"
+    confusion = [told["confusion_matrix"] for told, *_ in saved]
+    best = _write_model(folder, header, history, val_per_fold, confusion)
+    content.history, content.confusion, content.chosen = history, confusion[best], _chosen(history.seeds, best)
+    model = recipe.model(graphs).eval()
+    model.load_state_dict(history.state(best))
+    report.add_graphs(content, graphs, model, split(jobs[best], graphs)[1])
+    return result, "curves.png, model.gcnlab, folds.jsonl, seeds", content
 
 
 def _history(header: Mapping[str, Any], states: dict[str, torch.Tensor]) -> History:
@@ -804,7 +882,8 @@ def _fit(
     inputs: dict[str, Any],
     seeds: Sequence[int],
     epochs: int,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: Checkpoint | None,
+    callbacks: Sequence[Callback],
 ) -> History:
     return fit(
         lambda: recipe.model(graph).to(graph.device),
@@ -820,7 +899,7 @@ def _fit(
         batch_size=recipe.batch_size,
         checkpoint=checkpoint,
         select="last" if recipe.patience is None else "val_accuracy",
-        callbacks=[] if recipe.patience is None else [EarlyStopping(recipe.patience, "val_loss")],
+        callbacks=[*callbacks] if recipe.patience is None else [EarlyStopping(recipe.patience, "val_loss"), *callbacks],
         seeds_at_once=20 if recipe.consistency is None else 1,  # samples are drawn for each seed, nothing is shared
     )
 

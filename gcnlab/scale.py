@@ -200,7 +200,7 @@ class NeighborSampler(Sampler):
 
     def _draw(self, rows: Tensor, k: int | None, generator: torch.Generator | None) -> _Picks:
         degree = self._rows.degree(rows)
-        if k is None:
+        if k is None or (not self.replace and bool((degree <= k).all())):
             return self._rows.picks(rows, degree, _ranges(degree))
         # Rows with k neighbours or fewer take all of them; the others have k places, to be filled with what is drawn.
         count = torch.where(degree > 0, k, 0) if self.replace else degree.clamp(max=k)
@@ -209,9 +209,9 @@ class NeighborSampler(Sampler):
         choices = degree.index_select(0, drawn_from)
         drawn = (random * choices.unsqueeze(1)).long() if self.replace else _distinct(random, choices)
         start = (count.cumsum(0) - count).index_select(0, drawn_from)
-        places = start.unsqueeze(1) + torch.arange(k if len(drawn_from) else 0, device=rows.device)
+        places = start.unsqueeze(1) + torch.arange(k, device=rows.device)
         which = _ranges(count)
-        which[places] = drawn.sort(1).values[:, : places.shape[1]]
+        which[places] = drawn.sort(1).values
         picks = self._rows.picks(rows, count, which, degree / count.clamp(min=1))
         return picks.merged() if self.replace else picks
 

@@ -201,7 +201,13 @@ class History:
 
 
 class Callback:
-    """Base of callbacks. `after_epoch` sees the newest metrics of all seeds, each [num_seeds]."""
+    """Base of callbacks. `after_epoch` sees the newest metrics of all seeds, each [num_seeds]; NaN once a seed stopped."""
+
+    def before_training(self, seeds: Sequence[int], optimizer: Any) -> None:
+        """Called before the first epoch of each stack of seeds; where processes share a training, by rank 0 alone."""
+
+    def after_training(self) -> None:
+        """Called once when `fit` ends, however it ends."""
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, Tensor]) -> Tensor | None:
         """Called after each epoch (from 1); may return bool [num_seeds]: which seeds shall stop."""
@@ -270,6 +276,53 @@ class StopAt(Callback):
     def after_epoch(self, epoch: int, metrics: Mapping[str, Tensor]) -> Tensor:
         reached = _measured("metric", self.metric, metrics)
         return reached <= self.value if self.metric.endswith("loss") else reached >= self.value
+
+
+class TensorBoard(Callback):
+    """Write each epoch's metrics and learning rate as event files, which `tensorboard --logdir FOLDER` shows.
+
+    The learning rate is that of the epoch's first step, of the first group of parameters. A resumed training adds a file.
+
+    Args:
+        folder: of all runs.
+        run: the folder of one run within it; {seed} stands for the seed.
+
+    Raises:
+        InputError: the package tensorboard is not installed, or the folder cannot be written.
+    """
+
+    def __init__(self, folder: str | PathLike[str], run: str = "seed-{seed}") -> None:
+        check_target("tensorboard", folder, is_folder=True)
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as problem:
+            raise InputError(
+                f"tensorboard: its package cannot be imported ({problem}); pip install tensorboard."
+            ) from problem
+        self._open = SummaryWriter
+        self.folder, self.run = Path(folder), run
+        self._writers: list[Any] = []
+        self._optimizer: Any = None
+        self._lr = 0.0
+
+    def before_training(self, seeds: Sequence[int], optimizer: Any) -> None:
+        self.after_training()
+        self._writers = [self._open(str(self.folder / self.run.format(seed=seed))) for seed in seeds]
+        self._optimizer, self._lr = optimizer, optimizer.param_groups[0]["lr"]
+
+    def after_epoch(self, epoch: int, metrics: Mapping[str, Tensor]) -> None:
+        for i, writer in enumerate(self._writers):
+            values = {name: float(value[i]) for name, value in metrics.items()}
+            if not math.isnan(values["train_loss"]):  # the seed has stopped
+                for name, value in {**values, "lr": self._lr}.items():
+                    writer.add_scalar(name, value, epoch)
+        if self._optimizer is not None:
+            self._lr = self._optimizer.param_groups[0]["lr"]  # a scheduler has set it for the next epoch
+
+    def after_training(self) -> None:
+        for writer in self._writers:
+            writer.close()
+        self._writers, self._optimizer = [], None
 
 
 @dataclass
@@ -439,7 +492,7 @@ def fit(
             (`torch.autocast`); two to three times as fast on CPUs and GPUs that know the format.
         select: the metric whose best epoch gives the kept weights, or "last". Training metrics are those before the
             epoch's step, validation metrics and weights those after it.
-        callbacks: `EarlyStopping(10)`, `StopAt("train_loss", 0.3)`, or your own.
+        callbacks: `EarlyStopping(10)`, `StopAt("train_loss", 0.3)`, `TensorBoard("runs")`, or your own.
         class_weight: [num_classes], weights of the cross-entropy (`metrics.class_weights`).
         batch_size: graphs, images or rows of a training batch.
         checkpoint: where to save and resume.
@@ -541,7 +594,7 @@ def fit(
                 f"model: got {type(model).__name__}, expected a module; pass seeds=n to train a function's."
             )
         torch.manual_seed(seed)
-        with keep(), _determinism(deterministic), _progress_bar(progress, epochs) as bar:
+        with keep(), _determinism(deterministic), _ended(callbacks), _progress_bar(progress, epochs) as bar:
             history = _train([model], [seed], source, bar, **options)
         model.load_state_dict(history.state(0))
         history.batching = why
@@ -565,7 +618,8 @@ def fit(
             f"checkpoint: got {len(seeds)} seeds, but one stack of at most {size} can be saved and resumed."
         )
     parts = []
-    with keep(), _determinism(deterministic), _progress_bar(progress, epochs * len(groups)) as bar:
+    total = epochs * len(groups)
+    with keep(), _determinism(deterministic), _ended(callbacks), _progress_bar(progress, total) as bar:
         for group in groups:
             models = []
             for s in group:
@@ -591,6 +645,15 @@ def _determinism(wanted: bool) -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+@contextmanager
+def _ended(callbacks: Sequence[Callback]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for callback in callbacks:
+            callback.after_training()
 
 
 class _Batch(NamedTuple):
@@ -1198,6 +1261,8 @@ def _train(
         first_epoch = header["epoch"] + 1
         bar.update(header["epoch"])
 
+    for callback in callbacks if ranks is None or ranks.rank == 0 else ():
+        callback.before_training(seeds, opt)
     for epoch in range(first_epoch, epochs + 1):
         if not bool(active.any()):
             bar.update(epochs + 1 - epoch)
@@ -1253,7 +1318,7 @@ def _train(
                     kept[name][better] = weight[better]
         rows.append({name: torch.where(active, value, float("nan")) for name, value in metrics.items()})
         for callback in callbacks:
-            stop = callback.after_epoch(epoch, metrics)
+            stop = callback.after_epoch(epoch, rows[-1])
             if stop is not None:
                 active = active & ~stop.cpu()
         active = active if ranks is None else ranks.of_first(active)  # a callback may read a clock

@@ -300,7 +300,9 @@ def test_a_recipe_on_samples_is_trained_together(run_ranks, tmp_path):
     first, second = values(run_ranks(work))
     assert first["test_accuracy"] == second["test_accuracy"]
     assert first["test_accuracy"]["mean"] > 0.8
-    assert sorted(file.name for file in (tmp_path / "run").iterdir()) == ["curves.png", "model.gcnlab", "result.json"]
+    assert sorted(file.name for file in (tmp_path / "run").iterdir()) == [
+        "curves.png", "model.gcnlab", "report.html", "result.json"
+    ]  # fmt: skip
 
 
 def test_missing_targets_differ_in_number_between_ranks(run_ranks):
@@ -680,7 +682,7 @@ def test_the_command_spreads_seeds(tmp_path):
     check_contract(result, 3)
     assert result["seeds"] == [0, 1, 2]
     assert len(result["test_accuracy"]["per_seed"]) == 3
-    assert {path.name for path in out.iterdir()} == {"result.json", "curves.png", "model.gcnlab"}
+    assert {path.name for path in out.iterdir()} == {"result.json", "report.html", "curves.png", "model.gcnlab"}
 
 
 def test_the_command_says_once_what_is_wrong():

@@ -26,6 +26,7 @@ def gcn_oracle(weights, x, operator):
 
 LAYERS = {
     "GCNConv": LayerCase(lambda: GCNConv(5, 3), gcn_oracle),
+    "GCNConv to more channels": LayerCase(lambda: GCNConv(5, 11), gcn_oracle),  # Â first, then W
     "GCNConv without bias": LayerCase(lambda: GCNConv(5, 3, bias=False), gcn_oracle),
     "GCNConv on the row-normalised operator": LayerCase(
         lambda: GCNConv(5, 3), gcn_oracle, operator=lambda graph: graph.normalize(norm="rw")

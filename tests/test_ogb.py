@@ -321,7 +321,13 @@ def test_a_recipe_on_a_folder(name, blocks, tmp_path, capsys):
     assert result["epochs"] == 25
     assert result["test_accuracy"]["mean"] > 0.7  # of three classes
     assert all(30 * value == pytest.approx(round(30 * value)) for value in result["test_accuracy"]["per_seed"])
-    names = {"curves.png", "model.gcnlab", "result.json", *(["hops"] if name == "arxiv-diffusion" else [])}
+    names = {
+        "curves.png",
+        "model.gcnlab",
+        "report.html",
+        "result.json",
+        *(["hops"] if name == "arxiv-diffusion" else []),
+    }
     assert {path.name for path in out.iterdir()} == names
     said = capsys.readouterr().out
     assert "protocol ogb: the set's own split and OGB's accuracy" in said

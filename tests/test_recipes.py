@@ -92,7 +92,7 @@ def test_default_seeds_and_epochs():
 def test_what_out_holds(tmp_path):
     out = tmp_path / "runs" / "karate"
     result = run("karate-gcn", seeds=3, epochs=20, out=out)
-    assert sorted(path.name for path in out.iterdir()) == ["curves.png", "model.gcnlab", "result.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["curves.png", "model.gcnlab", "report.html", "result.json"]
     assert json.loads((out / "result.json").read_text()) == result
     model, header = load_model(out / "model.gcnlab")
     per_seed = result["val_accuracy"]["per_seed"]
@@ -147,7 +147,7 @@ def test_the_result_of_a_holdout(rings, tmp_path):
     assert list(result) == [name for name in FIELDS if name != "test_macro_f1"]
     assert list(result["test_accuracy"]) == ["mean", "std", "per_seed"]
     assert result["seeds"] == [0, 1, 2]
-    names = ["curves.png", "folds.jsonl", "model.gcnlab", "result.json", "seeds"]
+    names = ["curves.png", "folds.jsonl", "model.gcnlab", "report.html", "result.json", "seeds"]
     assert sorted(path.name for path in out.iterdir()) == names
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((out / "result.json").read_text()) == result
@@ -183,7 +183,7 @@ def test_the_models_of_folds_are_not_kept(rings, tmp_path, monkeypatch):
     monkeypatch.setattr(recipes.plot, "folds", lambda curves, path, title: drawn.append((len(curves), path, title)))
     result = run("rings", protocol="gin", device="cpu", threads=1, out=out)
     assert len(result["test_accuracy"]["per_fold"]) == 10
-    assert sorted(path.name for path in out.iterdir()) == ["folds.jsonl", "result.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["folds.jsonl", "report.html", "result.json"]
     assert drawn == [(10, out / "curves.png", f"rings on {rings.dataset}, protocol gin")]
     monkeypatch.setattr("gcnlab.protocols.run_job", lambda job: pytest.fail("trained again"))
     again = run("rings", protocol="gin", device="cpu", threads=1, out=out)
