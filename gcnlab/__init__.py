@@ -1,6 +1,6 @@
 """gcnlab: graph convolutional networks that read like the paper."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 import os
 

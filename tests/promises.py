@@ -207,7 +207,7 @@ PROMISES = {
         "kill -9 or a full disk during a save",
         "the old or the new checkpoint loads; stale temporaries go at the next start",
         "checkpoint: kill_while_saving_leaves_the_old_or_the_new_checkpoint; "
-        "files: a_full_disk_leaves_the_old_file a_write_that_raises_changes_nothing; cli: a_full_disk_is_status_1",
+        "files: a_full_disk_leaves_the_old_file a_write_that_raises_changes_nothing; cli: what_the_system_says_is_one_line",
     ),
     "T3": Promise(
         "a checkpoint with changed or missing bytes",
