@@ -123,7 +123,7 @@ FAULTS = [
     Fault("GAT: not divided", "more_layers.py", "return (out / total.unsqueeze(1)).to(h.dtype)", "return out.to(h.dtype)", "layer_set"),
     Fault("the mean of a readout", "readout.py", "return ((p @ h) / torch.where(total == 0, 1, total).unsqueeze(1)).to(h.dtype)", "return p @ h", "readout"),
     Fault("the softmax of all graphs", "readout.py", "return shifted / total[p.row]", "return shifted / total.sum()", "readout"),
-    Fault("PageRank: α", "propagate.py", "alpha * (1 - alpha) ** k", "alpha**k * (1 - alpha)", "propagate"),
+    Fault("PageRank: α", "propagate.py", "alpha * (1 - alpha) ** k", "alpha**k * (1 - alpha)", "propagate consistency"),
     Fault("diffusion: S for S^T", "propagate.py", "power = s.T @ power", "power = s @ power", "propagate consistency"),
     Fault("label propagation: α", "propagate.py", "g = torch.lerp(start, s @ g, alpha)", "g = torch.lerp(s @ g, start, alpha)", "propagate"),
     Fault("accuracy of columns", "metrics.py", "return scores.argmax(1)", "return scores.argmin(1)", "metrics"),

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import gcnlab
+
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 NOTEBOOKS = ROOT / "examples" / "notebooks"
@@ -117,3 +119,10 @@ def test_protocols_are_as_recorded():
             accuracy = json.loads((ROOT / f"benchmarks/results/{name}-{result}.json").read_text())["test_accuracy"]
             row.append(f"{100 * accuracy['mean']:.2f} ± {100 * accuracy['std']:.2f}")
         assert " | ".join(row) in page
+
+
+def test_reference_has_every_public_name():
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*.md"))
+    for name in gcnlab.__all__:
+        module = getattr(getattr(gcnlab, name), "__module__", None)
+        assert f"::: gcnlab.{name}\n" in pages or f"::: {module}\n" in pages, name
