@@ -824,6 +824,10 @@ def _run_graphs(
     if protocol != "holdout":
         content.folds = [result["curve"] for result in results]
         plot.folds(content.folds, folder / "curves.png", _title(header))
+        tables = [result["confusion_matrix"] for result in results if "confusion_matrix" in result]
+        if len(tables) == len(results):  # folds of an older version have none
+            content.confusion = torch.tensor(tables).sum(0).tolist()
+            content.chosen = "in the final runs of all folds together"
         report.add_graphs(content, graphs)
         return result, "curves.png, folds.jsonl", content
     saved = [read_checkpoint(job.model_file) for job in jobs if job.model_file is not None]

@@ -383,8 +383,8 @@ def pca(h: Tensor) -> tuple[Tensor, Tensor]:
         places [num_points, 2], shares [2], fractions.
 
     >>> places, shares = pca(torch.tensor([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0]]))
-    >>> places[:, 0].tolist(), shares.tolist()
-    ([-2.0, 0.0, 2.0], [1.0, 0.0])
+    >>> places[:, 0].round().int().tolist(), f"{float(shares[0]):.2f}"
+    ([-2, 0, 2], '1.00')
     """
     centred = h.double() if h.shape[1] <= 64 else h.float()
     centred = centred - centred.mean(0)
