@@ -494,7 +494,7 @@ def run(
             model.gcnlab. Finished folds are kept there in folds.jsonl, and not trained again. A recipe of images
             writes weights.npz, plain arrays, in place of model.gcnlab. Features that are propagated beforehand are
             kept there in hops (`precompute.hops`), and not made again; without a folder they are in memory.
-        tsne: draw the embeddings in report.html by t-SNE, too, which takes some seconds a layer.
+        tsne: draw the embeddings in report.html by t-SNE, too: of 3,000 points about half a minute a layer.
         tensorboard: a folder for event files of losses, accuracies and learning rate (`TensorBoard`): seed-0, ..., of gin
             seed-0/fold-1, ..., of nested seed-0/fold-1/run-1, ...
         say: gets lines of text for people.
