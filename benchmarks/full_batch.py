@@ -201,7 +201,7 @@ def floor(path, threads):
     from gcnlab import bench
 
     torch.set_num_threads(threads)
-    with np.load(path) as arrays:
+    with np.load(path, allow_pickle=False) as arrays:
         graph = gcnlab.Graph.from_edges(arrays["edge_index"], NUM_NODES, x=arrays["x"])
     model = gcnlab.GCN(NUM_FEATURES, 256, NUM_CLASSES, num_layers=3)
     return bench.floor(model, graph.x, graph.a_hat)
@@ -211,7 +211,7 @@ def serve(task, side, path, threads):
     """One side: gives its value, then for each line that comes the seconds of a step and the memory so far."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    with np.load(path) as arrays:
+    with np.load(path, allow_pickle=False) as arrays:
         data = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
     step, value = TASKS[task][side](data)
     print(json.dumps({"value": float(value().detach()), "torch": torch.__version__}), flush=True)

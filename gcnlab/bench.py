@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .errors import InputError, check_counts, did_you_mean
 from .graph import Features, Graph
 from .models import GCN
-from .recipes import find_node_recipe
+from .recipes import RECIPES, Recipe, find_node_recipe
 from .sparse import SparseMatrix
 
 HIDDEN = 16
@@ -68,6 +69,11 @@ def _fastest(side: Callable[[], Any], repeats: int = 9) -> float:
     return min(times)
 
 
+def datasets() -> list[str]:
+    """The names of the sets whose epochs can be timed."""
+    return [r.dataset for name, r in RECIPES.items() if isinstance(r, Recipe) and name == f"{r.dataset}-gcn"]
+
+
 def epoch_times(
     dataset: str,
     epochs: int = 50,
@@ -82,18 +88,24 @@ def epoch_times(
     it. They take turns, epoch by epoch, so that a drift of the machine's speed meets all of them.
 
     Args:
-        dataset: "cora", "citeseer" or "pubmed".
+        dataset: one of `datasets()`, such as "cora".
         epochs: timed epochs a side, rounded up to whole blocks, the first block not counted.
         threads: CPU threads of every side; by default torch's.
         root: data root.
         say: gets lines of text for people.
     """
+    if dataset not in datasets():
+        raise InputError(
+            f"dataset: {dataset!r} is not one of {', '.join(datasets())}, of which gcnlab has a recipe NAME-gcn."
+            + did_you_mean(dataset, datasets())
+        )
+    check_counts(epochs=epochs, threads=threads)
     if threads is not None:
         torch.set_num_threads(threads)
     graph = find_node_recipe(f"{dataset}-gcn").graph(root=root)
     sides = {
-        "gcnlab, receptive field": _gcnlab_epoch(graph, whole=False),
-        "gcnlab, whole graph": _gcnlab_epoch(graph, whole=True),
+        "gcnlab, receptive field": gcnlab_epoch(graph, whole=False),
+        "gcnlab, whole graph": gcnlab_epoch(graph, whole=True),
         "PyG, edge_index": _pyg_epoch(graph, csr=False),
         "PyG, CSR": _pyg_epoch(graph, csr=True),
     }
@@ -130,7 +142,7 @@ def epoch_times(
     }
 
 
-def _gcnlab_epoch(graph: Graph, whole: bool) -> Callable[[], None]:
+def gcnlab_epoch(graph: Graph, whole: bool) -> Callable[[], None]:
     assert graph.x is not None
     assert graph.y is not None
     assert graph.train_mask is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import errno
 import io
 import json
 import os
@@ -24,6 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     args.arguments = arguments
     try:
+        for name, value in vars(args).items():
+            if value == "":  # an unset variable of a shell
+                raise InputError(f"{name}: got nothing, expected a value; leave it out for its default.")
         status = args.command(args)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output left, as `head` does; the flush at exit must not meet it again
@@ -36,9 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error.__cause__, distributed.RankTraceback):
             print(error.__cause__.args[0], file=sys.stderr)
         return _fail(str(error), status)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 1) if distributed.is_first() else 1
     except OSError as error:
         wrong_path = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
-        return _fail(f"{error.filename}: {error.strerror}", 2 if isinstance(error, wrong_path) else 1)
+        is_wrong = isinstance(error, wrong_path) or error.errno in (errno.ENAMETOOLONG, errno.ELOOP)
+        message = str(error) if error.filename is None else f"{error.filename}: {error.strerror}"
+        return _fail(message, 2 if is_wrong else 1)
     return status or 0
 
 
@@ -58,20 +66,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gcnlab {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    run = commands.add_parser(
-        "run", help="train a recipe and print its test accuracy", epilog="gcnlab run cora-gcn --seeds 10"
+    run = _add(
+        commands, "run", "train a recipe and print its test accuracy", "gcnlab run cora-gcn --seeds 10 --out runs/cora"
     )
     run.add_argument("recipe", nargs="?", help="a name that --list shows")
     run.add_argument("--list", action="store_true", help="show every recipe with its published figure")
     run.add_argument("--seeds", type=int, metavar="N", help="how many seeds (default: the recipe's)")
     run.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     run.add_argument("--epochs", type=int, metavar="N", help="the most epochs (default: the recipe's)")
-    run.add_argument("--data-root", metavar="DIR", help="where the data sets are (default: $GCNLAB_DATA, datasets/)")
-    run.add_argument("--dataset", metavar="NAME", help="another data set of the same kind")
+    _add_data_root(run)
+    run.add_argument("--dataset", metavar="NAME", help="another data set of the same kind (default: the recipe's)")
     run.add_argument(
         "--protocol",
         metavar="NAME",
-        help="public, random or full for citation sets; gin, nested or holdout for collections",
+        help="public, random or full for citation sets; gin, nested or holdout for collections (default: "
+        "the first that --list shows)",
     )
     run.add_argument(
         "--threads", type=int, metavar="N", help="CPU threads, of folds one each (default: torch's; a fold a core)"
@@ -101,30 +110,36 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--markdown", action="store_true", help="print nothing but the result as a row of a table")
     run.set_defaults(command=_run)
 
-    predict = commands.add_parser(
+    predict = _add(
+        commands,
         "predict",
-        help="label the nodes of a graph, or graphs, with a trained model",
-        epilog="gcnlab predict runs/cora/model.gcnlab --data cora",
+        "label the nodes of a graph, or graphs, with a trained model, as CSV",
+        "gcnlab predict runs/cora/model.gcnlab --data cora",
     )
     predict.add_argument("checkpoint", help="the model.gcnlab of `gcnlab run --out`")
     predict.add_argument("--data", metavar="NAME|PATH", help="default: the data set it was trained on")
-    predict.add_argument("--data-root", metavar="DIR")
+    _add_data_root(predict)
     predict.add_argument("--out", metavar="FILE", help="write the CSV there instead of to the screen")
     predict.set_defaults(command=_predict)
 
-    summary = commands.add_parser("summary", help="layers, shapes, parameters and memory of a recipe's model")
-    summary.add_argument("recipe")
-    summary.add_argument("--dataset", metavar="NAME", help="another data set of the same kind, with --plan")
+    summary = _add(
+        commands, "summary", "show layers, shapes, parameters and memory of a recipe's model", "gcnlab summary cora-gcn"
+    )
+    summary.add_argument("recipe", help="a name that `gcnlab run --list` shows")
+    summary.add_argument(
+        "--dataset", metavar="NAME", help="with --plan, another data set of the same kind (default: the recipe's)"
+    )
     summary.add_argument(
         "--plan", action="store_true", help="disk, memory and time that a recipe on propagated features takes, unread"
     )
-    summary.add_argument("--data-root", metavar="DIR")
+    _add_data_root(summary)
     summary.set_defaults(command=_summary)
 
-    compare = commands.add_parser(
+    compare = _add(
+        commands,
         "compare",
-        help="grid networks beside the tutorials' CNNs on a data set, or two results on the same folds",
-        epilog="gcnlab compare fashion-mnist --quick, or: gcnlab compare gcn.json mlp.json",
+        "train grid networks beside the tutorials' CNNs on a data set, or compare two results on the same folds",
+        "gcnlab compare fashion-mnist --quick, or: gcnlab compare gcn.json mlp.json",
     )
     compare.add_argument("what", nargs="+", metavar="DATASET|RESULT", help="an image set, or two files of `run --json`")
     compare.add_argument("--models", nargs="+", metavar="NAME", help="default: all of at most 10 epochs")
@@ -133,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
         "--quick", action="store_true", help="10,000 training images and 2 epochs: a look, not a figure"
     )
     compare.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's)")
-    compare.add_argument("--data-root", metavar="DIR")
+    _add_data_root(compare)
     compare.add_argument(
         "--out",
         metavar="DIR",
@@ -141,30 +156,62 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.set_defaults(command=_compare)
 
-    bench = commands.add_parser(
-        "bench", help="time an epoch beside PyG's, both in this run", epilog="gcnlab bench cora"
-    )
-    bench.add_argument("dataset", help="cora, citeseer or pubmed")
+    bench = _add(commands, "bench", "time an epoch beside PyG's, both in this run", "gcnlab bench cora --threads 2")
+    bench.add_argument("dataset", help="such as cora, citeseer or pubmed")
     bench.add_argument("--epochs", type=int, default=50, metavar="N", help="timed epochs of each side (default: 50)")
     bench.add_argument("--threads", type=int, metavar="N", help="CPU threads of both sides (default: torch's)")
-    bench.add_argument("--data-root", metavar="DIR")
+    _add_data_root(bench)
     bench.add_argument("--json", metavar="FILE", help="write the figures there")
     bench.set_defaults(command=_bench)
 
-    sets = commands.add_parser("data", help="list, fetch and verify data sets").add_subparsers(
-        required=True, metavar="ACTION"
+    doctor = _add(
+        commands,
+        "doctor",
+        "look at versions, devices, threads, memory, data and speed, and say how to mend what is wrong (then status 1)",
+        "gcnlab doctor --json doctor.json",
     )
-    listing = sets.add_parser("list", help="every data set, and whether its files are here")
+    doctor.add_argument("--verify", action="store_true", help="also hash the data sets' files and import every package")
+    _add_data_root(doctor)
+    doctor.add_argument("--json", metavar="FILE", help="write what was found there")
+    doctor.set_defaults(command=_doctor)
+
+    completion = _add(
+        commands,
+        "completion",
+        "print the script that completes this command in a shell",
+        "gcnlab completion bash > ~/.local/share/bash-completion/completions/gcnlab",
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="which shell")
+    completion.set_defaults(command=_completion)
+
+    sets = commands.add_parser(
+        "data", help="list, fetch and verify data sets", description="List, fetch and verify data sets."
+    ).add_subparsers(required=True, metavar="ACTION")
+    listing = _add(sets, "list", "show every data set, and whether its files are here", "gcnlab data list")
     listing.set_defaults(command=_data_list)
-    fetch = sets.add_parser("fetch", help="download what is missing and check it")
+    fetch = _add(sets, "fetch", "download what is missing and check it", "gcnlab data fetch cora citeseer")
     fetch.set_defaults(command=_data_fetch)
-    verify = sets.add_parser("verify", help="compare the files with their known sha256")
+    verify = _add(sets, "verify", "compare the files with their known sha256", "gcnlab data verify cora")
     verify.set_defaults(command=_data_verify)
     for action in (fetch, verify):
-        action.add_argument("name", nargs="+")
+        action.add_argument("name", nargs="+", help="a name that `gcnlab data list` shows")
     for action in (listing, fetch, verify):
-        action.add_argument("--data-root", metavar="DIR")
+        _add_data_root(action)
     return parser
+
+
+def _add(commands: Any, name: str, does: str, example: str) -> argparse.ArgumentParser:
+    """A subcommand whose help says in one sentence what it does, and shows an example."""
+    sentence = f"{does[0].upper()}{does[1:]}."
+    return commands.add_parser(name, help=does, description=sentence, epilog=f"example: {example}")
+
+
+def _add_data_root(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--data-root",
+        metavar="DIR",
+        help="where the data sets are (default: $GCNLAB_DATA, else datasets/ of a checkout, else the user's cache folder)",
+    )
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -279,6 +326,8 @@ def _summary(args: argparse.Namespace) -> None:
     from .models import summary
 
     recipe = recipes.find(args.recipe)
+    if args.dataset and not args.plan:
+        raise InputError(f"dataset: got {args.dataset} without --plan; a summary is of the recipe's own data set.")
     if args.plan:
         if not isinstance(recipe, recipes.HopRecipe):
             raise InputError(f"plan: {recipe.name} propagates no features beforehand; arxiv-diffusion does.")
@@ -366,6 +415,23 @@ def _bench(args: argparse.Namespace) -> None:
     result = epoch_times(args.dataset, args.epochs, args.threads, args.data_root, say=print)
     if args.json:
         write_json(args.json, result)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from .doctor import diagnose
+
+    if args.json:
+        check_target("json", args.json)
+    found = diagnose(args.data_root, args.verify, say=print)
+    if args.json:
+        write_json(args.json, found)
+    return 1 if found["problems"] else 0
+
+
+def _completion(args: argparse.Namespace) -> None:
+    from .completion import script
+
+    print(script(_parser(), args.shell))
 
 
 def _data_list(args: argparse.Namespace) -> None:

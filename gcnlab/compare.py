@@ -19,10 +19,10 @@ from typing import Any
 
 import torch
 
-from . import __version__, image_recipes, plot, report
+from . import __version__, distributed, image_recipes, plot, report
 from .baselines import BASELINES
 from .data import ImageSet, load
-from .errors import InputError, did_you_mean
+from .errors import InputError, check_counts, did_you_mean
 from .files import atomic_write, check_target, write_json
 from .image_recipes import ImageRecipe, baseline_recipe, grid_recipe
 from .train import History
@@ -140,9 +140,7 @@ def compare(
         threads: CPU threads of each.
         say: told of each finished model.
     """
-    for argument, value in (("epochs", epochs), ("threads", threads)):
-        if value is not None and value < 1:
-            raise InputError(f"{argument}: got {value}, expected at least 1.")
+    check_counts(epochs=epochs, threads=threads)
     known = contenders()
     models = [name for name, recipe in known.items() if recipe.epochs <= 10] if models is None else list(models)
     for name in models:
@@ -164,7 +162,9 @@ def compare(
     for job in jobs:
         if job.key() not in done:
             # A new process for each: the largest resident size is then its own.
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
+            with distributed.shielded():
+                pool = multiprocessing.get_context("spawn").Pool(1)
+            with pool:
                 done[job.key()] = pool.apply(run_job, (job,))
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ import inspect
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -207,6 +208,19 @@ def alone() -> Iterator[None]:
         yield
     finally:
         _is_alone = before
+
+
+@contextmanager
+def shielded() -> Iterator[None]:
+    """Processes started within the block do not get the interrupt of a terminal: who started them ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which they inherit
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

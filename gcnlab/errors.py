@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from os import PathLike
+from typing import Any
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
@@ -18,6 +19,18 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
+def check_counts(**counts: int | None) -> None:
+    """Raise InputError unless each count is None, or from 1 to a million.
+
+    >>> check_counts(seeds=3, epochs=None)
+    """
+    for argument, count in counts.items():
+        if count is not None and count < 1:
+            raise InputError(f"{argument}: got {count}, expected at least 1.")
+        if count is not None and count > 10**6:
+            raise InputError(f"{argument}: got {count}, expected at most 1,000,000.")
+
+
 class GcnlabError(Exception):
     """Base of every error that gcnlab raises on purpose.
 
@@ -25,6 +38,20 @@ class GcnlabError(Exception):
     """
 
     is_told = False
+
+
+class _MessageOfParts(GcnlabError):
+    """Its `__init__` takes other arguments than the message, so that another process must rebuild it without."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(kind: type[GcnlabError], args: tuple[Any, ...], attributes: dict[str, Any]) -> GcnlabError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
 
 
 class InputError(GcnlabError, ValueError):
@@ -47,7 +74,18 @@ class DatasetNotFoundError(GcnlabError, OSError):
     """A data set is neither on disk nor reachable, or a name is unknown; the message says which file to put where."""
 
 
-class DatasetFormatError(GcnlabError, ValueError):
+class FileAccessError(_MessageOfParts, PermissionError):
+    """A file or folder of a data set belongs to another user, who has not opened it to this one."""
+
+    def __init__(self, file: str | PathLike[str]) -> None:
+        self.file = str(file)
+        super().__init__(
+            f"{file}: this user may not read it; ask its owner to open it (chmod -R a+rX on its folder), or set "
+            "GCNLAB_DATA to a folder of your own."
+        )
+
+
+class DatasetFormatError(_MessageOfParts, ValueError):
     """A file of a data set says something impossible.
 
     `file`, and where they apply `key` (an entry of the file), `line` (from 1) and `value`, are attributes.
@@ -69,7 +107,7 @@ class DatasetFormatError(GcnlabError, ValueError):
         super().__init__(f"{where}: {problem}" + (f" (found {value!r})" if value is not None else ""))
 
 
-class UnsafeFileError(GcnlabError, ValueError):
+class UnsafeFileError(_MessageOfParts, ValueError):
     """A pickle names a global outside the few that plain arrays need. Its code was not run."""
 
     def __init__(self, file: str | PathLike[str], global_name: str) -> None:
@@ -80,7 +118,7 @@ class UnsafeFileError(GcnlabError, ValueError):
         )
 
 
-class ChecksumError(GcnlabError, OSError):
+class ChecksumError(_MessageOfParts, OSError):
     """A known file does not have the bytes it is known for."""
 
     def __init__(self, file: str | PathLike[str], expected: str, found: str) -> None:
@@ -91,7 +129,7 @@ class ChecksumError(GcnlabError, OSError):
         )
 
 
-class CorruptFileError(GcnlabError, OSError):
+class CorruptFileError(_MessageOfParts, OSError):
     """A file that gcnlab wrote (processed data, checkpoint) is cut short or changed."""
 
     def __init__(self, file: str | PathLike[str], problem: str) -> None:

@@ -109,13 +109,20 @@ def check_target(argument: str, path: str | os.PathLike[str], is_folder: bool = 
         raise InputError(f"{argument}: {path} cannot be written: {folder} is a file, or a folder without permission.")
 
 
-def remove_stale_temporaries(folder: str | os.PathLike[str]) -> None:
-    """Remove what killed writers left in `folder`. A living writer holds a lock on its temporary file."""
+def stale_temporaries(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """What killed writers left in `folder`. A living writer holds a lock on its temporary file."""
     for temporary in Path(folder).glob(f".*{_TEMPORARY_SUFFIX}"):
         # OSError: gone meanwhile, not ours, or a file system without locks, where nothing can be told and all is kept.
         with suppress(OSError), open(temporary, "r+b") as file:
             if _try_lock(file):
-                temporary.unlink()
+                yield temporary  # locked, so that no other process removes a name that was given anew
+
+
+def remove_stale_temporaries(folder: str | os.PathLike[str]) -> None:
+    """Remove what killed writers left in `folder`."""
+    for temporary in stale_temporaries(folder):
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _open_temporary(path: Path) -> IO[bytes]:

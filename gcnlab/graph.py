@@ -684,11 +684,12 @@ class Graph:
             return self.replace(adjacency=self.adjacency.to(device), x=None if self.x is None else self.x.to(device))
         if torch.device(device) == self.device:
             return self
-        moved = {
+        moved: dict[str, Any] = {
             key: None if (value := getattr(self, key)) is None else value.to(device)
             for key in ("adjacency", "x", "y", "train_mask", "val_mask", "test_mask")
         }
-        return self.replace(**moved)
+        names = {key: getattr(self, key) for key in ("node_names", "class_names", "name", "num_duplicates")}
+        return Graph._of_checked(**moved, **names)
 
     @property
     def edge_index(self) -> Tensor:

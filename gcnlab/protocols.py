@@ -302,10 +302,18 @@ def _run_all(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, dict[str,
         for job in jobs:
             yield job, run_job(job)
         return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = {pool.submit(_run_alone, job): job for job in jobs}
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        with distributed.shielded():
+            futures = {pool.submit(_run_alone, job): job for job in jobs}
         for future in as_completed(futures):
             yield futures[future], future.result()
+    except BaseException:  # an interrupt, or a fold that failed: nothing asks for the others any more
+        for process in list(pool._processes.values()):
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _run_over(ranks: distributed.Ranks, jobs: Sequence[Job]) -> Iterator[tuple[Job, dict[str, Any]]]:

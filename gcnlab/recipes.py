@@ -21,7 +21,7 @@ from . import __version__, distributed, image_recipes, metrics, plot, report
 from .checkpoint import describe, read_checkpoint, write_checkpoint
 from .collection import GraphCollection
 from .data import ImageSet, catalog, load, ogb_evaluator
-from .errors import InputError, did_you_mean
+from .errors import InputError, check_counts, did_you_mean
 from .files import check_target, write_json
 from .graph import Graph
 from .image import grid_graph
@@ -525,9 +525,7 @@ def run(
         )
     num_seeds = recipe.num_seeds if seeds is None else seeds
     epochs = recipe.epochs if epochs is None else epochs
-    for argument, value in (("seeds", num_seeds), ("epochs", epochs), ("threads", threads)):
-        if value is not None and value < 1:
-            raise InputError(f"{argument}: got {value}, expected at least 1.")
+    check_counts(seeds=num_seeds, epochs=epochs, threads=threads)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device not in ("cpu", "cuda"):
         raise InputError(f"device: got {device!r}, expected 'cpu' or 'cuda'.")

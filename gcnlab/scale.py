@@ -200,7 +200,7 @@ class NeighborSampler(Sampler):
 
     def _draw(self, rows: Tensor, k: int | None, generator: torch.Generator | None) -> _Picks:
         degree = self._rows.degree(rows)
-        if k is None:
+        if k is None or (not self.replace and bool((degree <= k).all())):
             return self._rows.picks(rows, degree, _ranges(degree))
         # Rows with k neighbours or fewer take all of them; the others have k places, to be filled with what is drawn.
         count = torch.where(degree > 0, k, 0) if self.replace else degree.clamp(max=k)
@@ -209,9 +209,9 @@ class NeighborSampler(Sampler):
         choices = degree.index_select(0, drawn_from)
         drawn = (random * choices.unsqueeze(1)).long() if self.replace else _distinct(random, choices)
         start = (count.cumsum(0) - count).index_select(0, drawn_from)
-        places = start.unsqueeze(1) + torch.arange(k if len(drawn_from) else 0, device=rows.device)
+        places = start.unsqueeze(1) + torch.arange(k, device=rows.device)
         which = _ranges(count)
-        which[places] = drawn.sort(1).values[:, : places.shape[1]]
+        which[places] = drawn.sort(1).values
         picks = self._rows.picks(rows, count, which, degree / count.clamp(min=1))
         return picks.merged() if self.replace else picks
 
@@ -302,24 +302,30 @@ def predict_in_batches(
 ) -> Tensor:
     """`predict`'s logits of a layerwise model, so many nodes at a time, each with all of its neighbours.
 
-    A model with a method `layer(i, h, a_hat)` computes one layer for all nodes before the next, each node once; what a
-    layer gives goes to a temporary file where memory is short. Of another, each batch computes all that it depends on.
+    A model with a method `layer(i, h, a_hat)` computes one layer for all nodes that the next one reads, each node once;
+    what a layer gives goes to a temporary file where memory is short. Of another, each batch computes all that it depends
+    on.
     """
-    ids = torch.arange(graph.num_nodes, device=graph.device)
+    place = ids = torch.arange(graph.num_nodes, device=graph.device)
     if nodes is not None:
         ids, places = check_nodes(nodes, graph.num_nodes).to(graph.device).unique(return_inverse=True)
     check_count("batch_size", batch_size, 1)
     bare = type(graph)._of_checked(**{**graph.__dict__, "x": None, "node_names": None})
     by_layer = hasattr(model, "layer")
     sampler = NeighborSampler(bare, [None] if by_layer else [None] * model.num_layers, batch_size, operator=operator)
+    wanted = [ids]  # the nodes of each layer's outputs
+    for _ in range(model.num_layers - 1 if by_layer else 0):
+        is_read = torch.zeros(graph.num_nodes, dtype=torch.bool, device=graph.device)
+        is_read[wanted[0]] = True
+        for rows in wanted[0].split(batch_size) if len(wanted[0]) < graph.num_nodes else ():
+            is_read[(graph.adjacency if operator is None else operator).select_rows(rows).col.long()] = True
+        wanted.insert(0, is_read.nonzero().squeeze(1))
     h: Any = graph.x
-    for i in range(model.num_layers if by_layer else 1):
-        is_last = not by_layer or i == model.num_layers - 1
-        targets = ids if is_last else torch.arange(graph.num_nodes, device=graph.device)
+    for i, targets in enumerate(wanted):
         out = None
         for start in range(0, max(len(targets), 1), batch_size):
             part = sampler.sample(targets[start : start + batch_size])
-            own = select_rows(h, part.nodes)
+            own = select_rows(h, place[part.nodes])
             if by_layer:
                 result = model.layer(i, own, part.a_hat.select_rows(part.targets))
             else:
@@ -330,7 +336,7 @@ def predict_in_batches(
                 is_here = result.device.type == "cpu"
                 out = large_empty(shape, result.dtype) if is_here else result.new_empty(shape)
             out[start : start + batch_size] = result
-        h = out
+        h, place = out, torch.zeros_like(place).index_copy(0, targets, torch.arange(len(targets), device=place.device))
     return h if nodes is None else h[places]
 
 

@@ -13,11 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import oracles
+import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from gcnlab import Graph, SparseMatrix
+from gcnlab import GcnlabError, Graph, SparseMatrix
 
 OUTPUT_TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.05}
 
@@ -114,6 +117,21 @@ def dense_copy(matrix: SparseMatrix) -> np.ndarray:
     return out
 
 
+@st.composite
+def edge_lists(draw):
+    """Any edge list: directed or not, loops, duplicates, isolated nodes; half of them with positive weights."""
+    num_nodes = draw(st.integers(0, 7))
+    node = st.integers(0, max(num_nodes - 1, 0))
+    pairs = draw(st.lists(st.tuples(node, node), max_size=17 if num_nodes else 0))
+    if draw(st.booleans()):
+        pairs = [edge for u, v in pairs for edge in ([(u, v), (v, u)] if u != v else [(u, v)])]
+    weights = None
+    if draw(st.booleans()):
+        weight = st.floats(0.0625, 16.0, width=32)
+        weights = torch.tensor(draw(st.lists(weight, min_size=len(pairs), max_size=len(pairs)))).double()
+    return Edges(torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T, num_nodes, weights)
+
+
 # -- layers -----------------------------------------------------------------------------------------------------------
 
 
@@ -190,6 +208,23 @@ def check_permutation(case: LayerCase) -> None:
         out = layer(x, case.operator(edges.graph()))
         renamed = layer(renamed_x, case.operator(edges.renamed(new_id).graph()))
         assert_close(renamed[new_id], out, what=name)
+
+
+def check_any_graph(case: LayerCase) -> None:
+    """The paper's formula and the equivariance again, on random graphs instead of chosen ones."""
+    layer = case.layer()
+
+    @given(edge_lists())
+    def holds(edges: Edges) -> None:
+        operator, x = case.operator(edges.graph()), case.x(edges)
+        out = layer(x, operator).detach()
+        assert_close(out, case.expected(layer, x, operator), 1e-10)
+        new_id = torch.randperm(edges.num_nodes, generator=torch.Generator().manual_seed(2))
+        renamed_x = torch.empty_like(x)
+        renamed_x[new_id] = x
+        assert_close(layer(renamed_x, case.operator(edges.renamed(new_id).graph()))[new_id], out, 1e-10)
+
+    holds()
 
 
 def check_gradients(case: LayerCase) -> None:
@@ -298,6 +333,24 @@ def check_state_dict(case: LayerCase) -> None:
     assert torch.equal(copy.deepcopy(layer)(x, operator), expected)
 
 
+def check_refusals(case: LayerCase) -> None:
+    """Operands that do not fit meet one of gcnlab's own errors, which names one of them."""
+    edges = ZOO["weighted"]
+    layer, operator, x = case.layer(), case.operator(edges.graph()), case.x(edges)
+    given = [
+        *((x[:-1], operator), (x, None), (x, edges.edge_index), (x, edges.graph())),
+        *((x, operator.to_scipy()), (x, operator.to_dense()[:, :-1]), (x, operator.to("meta"))),
+    ]
+    if type(layer).__module__.startswith("gcnlab"):  # it meets x itself
+        given += [
+            *((x[:, :-1], operator), (x[0], operator), (x.float(), operator), (x.long(), operator)),
+            *((x.numpy(), operator), (None, operator), (x[None, None], operator), (x.to("meta"), operator)),
+        ]
+    for wrong in given:
+        with pytest.raises(GcnlabError, match=r"^(x|a_hat|a_tilde|adjacency|operator|S|l_tilde|h|h_0|\w+): |S is "):
+            layer(*wrong)
+
+
 def check_empty(case: LayerCase) -> None:
     """No nodes, no edges: the right shape forward, zero or finite gradients backward."""
     for dtype in (torch.float32, torch.float64):
@@ -378,12 +431,14 @@ def _weight_grads(layer: nn.Module, out: Tensor) -> tuple[Tensor, ...]:
 LAYER_CHECKS = (
     check_oracle,
     check_permutation,
+    check_any_graph,
     check_gradients,
     check_batch,
     check_sparse_x,
     check_operators,
     check_purity,
     check_state_dict,
+    check_refusals,
     check_empty,
     check_vmap,
     check_compile,

@@ -298,14 +298,14 @@ def test_a_trained_model_is_no_training_to_resume(graph, tmp_path):
 # -- damage -----------------------------------------------------------------------------------------------------------
 
 
-def test_flips_and_truncations_are_found(graph, tmp_path):
+def test_flips_and_truncations_are_found(graph, tmp_path, trials):
     path = tmp_path / "a"
     options = {"model": make(0.5), "data": graph, "seeds": 2, "epochs": 6}
     fit(**options, checkpoint=Checkpoint(path))
     content = path.read_bytes()
     rng = random.Random(0)
-    for trial in range(130):
-        if trial < 100:
+    for trial in range(trials("damaged checkpoints", 132, 2200)):
+        if trial % 11:
             at = rng.randrange(len(content))
             damaged = content[:at] + bytes([content[at] ^ 1 << rng.randrange(8)]) + content[at + 1 :]
         else:
@@ -314,7 +314,7 @@ def test_flips_and_truncations_are_found(graph, tmp_path):
         with pytest.raises(CheckpointCorruptError) as raised:
             read_checkpoint(path)
         assert raised.value.file == str(path)
-        if trial % 26 == 0:
+        if trial % 27 == 0:
             with pytest.raises(CheckpointCorruptError):
                 load_model(path)
             with pytest.raises(CheckpointCorruptError):
@@ -435,7 +435,7 @@ from gcnlab.checkpoint import read_checkpoint, write_checkpoint
 folder, path = sys.argv[2], sys.argv[2] + "/a"
 
 def save(step):
-    value = torch.full((1_000_000,), float(step))
+    value = torch.full((int(sys.argv[4]),), float(step))
     write_checkpoint(path, {"step": step}, {"w": value}, {"state": value})
 
 start = time.perf_counter()
@@ -444,7 +444,7 @@ save(1)
 took = (time.perf_counter() - start) / 2
 rng = random.Random(0)
 stale = 0
-for trial in range(20):
+for trial in range(int(sys.argv[3])):
     begun, says = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -473,10 +473,13 @@ assert read["at start"] == ["a"] == os.listdir(folder), read
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork")
-def test_kill_while_saving_leaves_the_old_or_the_new_checkpoint(tmp_path):
+def test_kill_while_saving_leaves_the_old_or_the_new_checkpoint(tmp_path, trials):
     here = str(__file__).rpartition("test_checkpoint")[0]
+    kills = trials("kill -9 while saving a checkpoint", 20, 200)
+    size = 1_000_000 if kills < 200 else 7_500_000  # twice, float32: 8 or 60 MB
     done = subprocess.run(
-        [sys.executable, "-c", KILL, here, str(tmp_path)], capture_output=True, text=True, timeout=100, check=False
-    )
+        [sys.executable, "-c", KILL, here, str(tmp_path), str(kills), str(size)],
+        capture_output=True, text=True, timeout=1500, check=False,
+    )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) > 0  # some kills did meet a save

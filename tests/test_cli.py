@@ -1,3 +1,4 @@
+import argparse
 import csv
 import dataclasses
 import errno
@@ -5,6 +6,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +21,7 @@ from torch.profiler import profile
 
 from gcnlab import load, recipes
 from gcnlab.checkpoint import write_checkpoint
-from gcnlab.cli import main
+from gcnlab.cli import _parser, main
 from gcnlab.data import catalog
 from gcnlab.errors import DatasetNotFoundError
 from gcnlab.models import load_model, summary
@@ -370,6 +372,16 @@ WRONG_INPUT = {
     "seeds": (["run", "karate-gcn", "--seeds", "many"], r"argument --seeds: invalid int value: 'many'"),
     "device": (["run", "karate-gcn", "--device", "tpu"], r"argument --device: invalid choice: 'tpu'"),
     "epochs": (["run", "karate-gcn", "--epochs", -1], r"epochs: got -1, expected at least 1"),
+    "no epochs": (["run", "karate-gcn", "--epochs", 0], r"epochs: got 0, expected at least 1"),
+    "half an epoch": (["run", "karate-gcn", "--epochs", "0.5"], r"argument --epochs: invalid int value: '0.5'"),
+    "many seeds": (["run", "karate-gcn", "--seeds", 10**10], r"seeds: got 10000000000, expected at most 1,000,000"),
+    "many threads": (["run", "karate-gcn", "--threads", 10**10], r"threads: got 10000000000, expected at most"),
+    "no processes": (["run", "karate-gcn", "--nproc", 0], r"nproc: got 0, expected at least 1 process"),
+    "restarts": (["run", "karate-gcn", "--nproc", 2, "--restarts", -1], r"restarts: got -1, expected at least 0"),
+    "pretrained": (["run", "karate-gcn", "--pretrained"], r"pretrained: no weights of karate-gcn come with gcnlab"),
+    "extra": (["run", "karate-gcn", "cora-gcn"], r"unrecognized arguments: cora-gcn"),
+    "an empty path": (["run", "karate-gcn", "--json", ""], r"json: got nothing, expected a value; leave it out"),
+    "an empty name": (["run", ""], r"recipe: got nothing, expected a value"),
     "out is a file": (["run", "karate-gcn", "--out", "FILE"], r"out: .*afile cannot be written: .*afile is a file"),
     "out below a file": (["run", "karate-gcn", "--out", "FILE/x"], r"out: .*afile/x cannot be written"),
     "json is a folder": (["run", "karate-gcn", "--json", "FOLDER"], r"json: .*afolder is a folder, expected the path"),
@@ -385,6 +397,20 @@ WRONG_INPUT = {
     "unknown data": (["predict", "MODEL", "--data", "corra"], r"'corra' is neither a data set nor a path"),
     "data of another kind": (["predict", "MODEL", "--data", "digits"], r"dataset: digits is not one graph, of which"),
     "unknown data, near a name": (["predict", "MODEL", "--data", "karat"], r"Did you mean 'karate'\?"),
+    "a device as checkpoint": (["predict", "/dev/null"], r"/dev/null: does not begin with"),
+    "a long path": (["predict", "x" * 5000], r"xxx: File name too long"),
+    "compare unknown data": (["compare", "corra"], r"'corra' is neither a data set nor a path.*Did you mean 'cora'\?"),
+    "compare no images": (["compare", "karate"], r"karate holds no images"),
+    "compare no epochs": (["compare", "digits", "--epochs", 0], r"epochs: got 0, expected at least 1"),
+    "compare models": (["compare", "digits", "--models", "relation"], r"models: 'relation' is unknown.*Did you mean"),
+    "compare into a file": (["compare", "digits", "--out", "FILE"], r"out: .*afile cannot be written"),
+    "bench": (["bench", "corra"], r"dataset: 'corra' is not one of cora, .*Did you mean 'cora'\?"),
+    "bench no epochs": (["bench", "karate", "--epochs", 0], r"epochs: got 0, expected at least 1"),
+    "bench no threads": (["bench", "karate", "--threads", 0], r"threads: got 0, expected at least 1"),
+    "bench into a folder": (["bench", "karate", "--json", "FOLDER"], r"json: .*afolder is a folder"),
+    "summary of other data": (["summary", "cora-gcn", "--dataset", "pubmed"], r"dataset: got pubmed without --plan"),
+    "doctor into a folder": (["doctor", "--json", "FOLDER"], r"json: .*afolder is a folder"),
+    "shell": (["completion", "csh"], r"argument shell: invalid choice: 'csh'"),
     "compare nothing": (["compare"], r"the following arguments are required: DATASET\|RESULT"),
     "compare one": (["compare", "FILE"], r"compare: got .*afile, expected two files that `gcnlab run --json` wrote"),
     "compare a data set": (["compare", "cora", "FILE"], r"compare: got cora .*afile, expected two files"),
@@ -432,12 +458,31 @@ def test_a_training_that_diverges_is_status_1(gcnlab, monkeypatch, tmp_path):
     assert not (tmp_path / "result.json").exists()
 
 
-def test_a_full_disk_is_status_1(gcnlab, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "status", "says"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "a/b"), 1, "a/b: No space left on device"),
+        (OSError(errno.EACCES, "Permission denied", "a/b"), 2, "a/b: Permission denied"),
+        (OSError("no file of\nall"), 1, "no file of all"),
+        (KeyboardInterrupt(), 1, "interrupted"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_the_system_says_is_one_line(gcnlab, monkeypatch, error, status, says):
     def run(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device", "a/b")
+        raise error
 
     monkeypatch.setattr(recipes, "run", run)
-    assert gcnlab("run", "karate-gcn") == (1, "", "gcnlab: a/b: No space left on device\n")
+    assert gcnlab("run", "karate-gcn") == (status, "", f"gcnlab: {says}\n")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@pytest.mark.parametrize("arguments", [[], ["--nproc", 2]], ids=str)
+def test_no_cuda_is_status_2(gcnlab, arguments):
+    status, said, wrong = gcnlab("run", "karate-gcn", "--device", "cuda", *arguments)
+    assert (status, said) == (2, "")
+    assert re.search("torch sees (no|0) CUDA device", wrong)
+    assert wrong.count("\n") == 1
 
 
 def test_a_line_break_in_a_path_stays_one_line(gcnlab):
@@ -448,9 +493,34 @@ def test_a_line_break_in_a_path_stays_one_line(gcnlab):
 def test_help(gcnlab):
     status, said, wrong = gcnlab("--help")
     assert (status, wrong) == (0, "")
-    for command in ("run", "predict", "summary", "compare", "bench", "data"):
-        assert f"\n    {command} " in said
+    for command in ("run", "predict", "summary", "compare", "bench", "doctor", "completion", "data"):
+        assert re.search(rf"\n    {command}\s", said)
         assert gcnlab(command, "--help")[0] == 0
+
+
+def commands_of(parser):
+    """Each command that does something, and what its name is."""
+    subcommands = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not subcommands:
+        yield parser
+    for action in subcommands:
+        for command in action.choices.values():
+            yield from commands_of(command)
+
+
+def test_the_help_of_each_command_has_a_sentence_an_example_and_the_meaning_of_each_argument():
+    commands = list(commands_of(_parser()))
+    assert len(commands) == 10
+    for command in commands:
+        assert re.fullmatch(r"[A-Z].*\.", command.description), command.prog
+        for example in command.epilog.removeprefix("example: ").split(", or: "):
+            line, _, _ = example.partition(" > ")
+            assert f"{line} ".startswith(f"{command.prog} ")
+            _parser().parse_args(shlex.split(line)[1:])
+        for action in command._actions:
+            assert action.help, f"{command.prog} {action.dest}"
+            if action.option_strings and action.nargs != 0 and action.dest not in ("out", "json", "nproc"):
+                assert "default" in action.help, f"{command.prog} {action.dest}"
 
 
 # -- as a process -----------------------------------------------------------------------------------------------------
@@ -474,6 +544,20 @@ process.stdout.close()
 print(process.stderr.read().decode(), process.wait(60))
 """
     assert python("-c", code).stdout == " 0\n"
+
+
+def test_an_interrupt_is_one_line_though_other_processes_train():
+    # the terminal interrupts the whole group
+    code = """
+import os, signal, subprocess, sys, time
+command = [sys.executable, "-m", "gcnlab", "compare", "digits", "--models", "relational", "--epochs", "500"]
+process = subprocess.Popen(command, stdout=-1, stderr=-1, start_new_session=True)
+process.stdout.readline()
+time.sleep(2)
+os.killpg(process.pid, signal.SIGINT)
+print(process.communicate(timeout=60)[1].decode(), process.returncode)
+"""
+    assert python("-c", code).stdout == "gcnlab: interrupted\n 1\n"
 
 
 OTHERS = {"scipy", "pandas", "matplotlib", "networkx", "torch_geometric", "ogb", "sklearn", "pooch", "requests", "tqdm"}

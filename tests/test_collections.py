@@ -3,6 +3,7 @@ import math
 import os
 import pickle
 import random
+import sys
 import typing
 import zipfile
 from pathlib import Path
@@ -11,13 +12,22 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from test_data import load_under_kills
 
+import gcnlab
 import gcnlab.data as data
 from gcnlab import Graph, GraphCollection, SparseMatrix, load
 from gcnlab.data import archive, catalog, folds, gin_text, text, tu
 from gcnlab.data.archive import Source
 from gcnlab.data.text import Integers
-from gcnlab.errors import DatasetFormatError, DatasetNotFoundError, GcnlabError, InputError, InputTypeError
+from gcnlab.errors import (
+    ChecksumError,
+    DatasetFormatError,
+    DatasetNotFoundError,
+    GcnlabError,
+    InputError,
+    InputTypeError,
+)
 
 SIZES = (3, 1, 5, 2, 7, 4)  # the graph of 1 node and the last one have no edges
 CLASSES = (-1, 7, 7, -1, 3, 7)
@@ -956,9 +966,10 @@ def fuzz(path, files, rng):
     return outcomes
 
 
-def test_damaged_tu(truth, tmp_path):
+def test_damaged_tu(truth, tmp_path, trials):
     folder = write_tu(tmp_path / "toy", truth.tu())
     outcomes = fuzz(folder, sorted(folder.iterdir()), random.Random(0))
+    trials("damaged files, without a checksum", sum(outcomes.values()), sum(outcomes.values()))
     assert outcomes["refused"] > 100
     assert outcomes["read"] > 20
     path = write_zip(tmp_path / "toy.zip", {f"TOY//TOY_{part}.txt": content for part, content in truth.tu().items()})
@@ -1032,6 +1043,22 @@ def test_named_set_keeps_to_its_stated_size(named):
     named["max_unpacked_bytes"] -= 1
     with pytest.raises(DatasetFormatError, match=r"its members are larger than"):
         load("toy")
+
+
+def test_every_damage_of_a_named_set_is_found(named, data_root, trials):
+    path = data_root / "toy" / "raw" / "TOY.zip"
+    number = trials("damaged files, with a checksum", 300, 300)
+    for bad in damaged(path.read_bytes(), random.Random(0), number - 50, 50):
+        path.write_bytes(bad)
+        with pytest.raises(ChecksumError):
+            load("toy")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+def test_kill_while_unpacking(named, data_root, trials):
+    load("toy")
+    number = trials("kill -9 while unpacking", 3, 20)
+    assert load_under_kills(named, data_root, number, "processed") > 0
 
 
 def test_files_that_no_address_serves(named, data_root):
@@ -1185,3 +1212,51 @@ def test_real_mutag_is_that_of_pyg(real_root, tmp_path, pyg):
         a = torch.zeros(graph.num_nodes, graph.num_nodes)
         a[target, source] = 1
         assert torch.equal(dense(graph.adjacency), a)
+
+
+def test_a_batch_is_a_cut_of_its_collection(truth, tmp_path):
+    batch = load(write_tu(tmp_path / "toy", truth.tu()), attributes=True).batch()
+    assert batch.to("cpu") is batch
+    moved = batch.to("meta")
+    assert {str(part.device) for part in (moved.adjacency, moved.x, moved.y, moved.ptr)} == {"meta"}
+    assert moved.num_nodes == batch.num_nodes
+    with pytest.raises(InputError, match=r"to: a batch is cut out of its collection; change the dtype of its graphs"):
+        batch.to(torch.float64)
+    with pytest.raises(InputError, match=r"replace: a batch is cut out of its collection"):
+        batch.replace(x=None)
+
+
+def test_a_batch_of_graphs_with_labels():
+    graph = Graph.from_edges([[0, 1], [1, 0]], y=torch.tensor(1))
+    assert gcnlab.batch([graph, graph]).y.tolist() == [1, 1]
+
+
+def test_npz_that_do_not_fit_together(tmp_path):
+    _, _, parts = npz_parts()
+    path = tmp_path / "mine.npz"
+    for changes, message in (
+        ({"adj_shape": np.array([13, 14])}, r"key 'adj_shape': expected a square matrix \(found \(13, 14\)\)"),
+        ({"attr_shape": np.array([14, 29]), "attr_indptr": np.append(parts["attr_indptr"], parts["attr_indptr"][-1])},
+         r"key 'attr_shape': X has 14 rows, but A has 13"),
+    ):  # fmt: skip
+        np.savez(path, **{**parts, **changes})
+        with pytest.raises(DatasetFormatError, match=message):
+            load(path)
+    np.savez(tmp_path / "other.npz", **parts)
+    with pytest.raises(DatasetFormatError, match=r"expected one npz file \(found 'mine.npz, other.npz'\)"):
+        data.npz.read(tmp_path, "two")
+
+
+def test_counts_of_a_network():
+    graph_counts = data.node_sets.counts(
+        {"num_features": 5}, {"adjacency.rowptr": torch.tensor([0, 2, 3]), "adjacency.col": torch.tensor([0, 1, 0])}
+    )
+    assert (graph_counts["nodes"], graph_counts["edges"], graph_counts["self_loops"]) == (2, 1, 1)
+
+
+def test_two_tables_of_edges(tmp_path):
+    write_tables(tmp_path / "own", {"a_edges.csv": "node_1,node_2\n0,1\n", "b_edges.csv": "node_1,node_2\n0,1\n"})
+    with pytest.raises(DatasetFormatError, match=r"expected one file edges.csv \(found 'a_edges.csv, b_edges.csv'\)"):
+        load(tmp_path / "own")
+    with pytest.raises(DatasetNotFoundError, match=r"nowhere: no such file or folder"):
+        Source(tmp_path / "nowhere")

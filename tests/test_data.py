@@ -6,7 +6,9 @@ import json
 import os
 import pickle
 import random
+import shutil
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -586,7 +588,7 @@ def test_a_small_pickle_does_not_become_large_arrays(tmp_path):
 # -- changed bytes ----------------------------------------------------------------------------------------------------
 
 
-def damaged(content, rng, flips=20, cuts=10):
+def damaged(content, rng, flips=60, cuts=20):
     for _ in range(flips):
         at = rng.randrange(len(content))
         yield content[:at] + bytes([content[at] ^ 1 << rng.randrange(8)]) + content[at + 1 :]
@@ -595,12 +597,13 @@ def damaged(content, rng, flips=20, cuts=10):
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_damaged_file_of_a_named_set_is_refused_unread(toy, data_root, part, count_reads):
+def test_damaged_file_of_a_named_set_is_refused_unread(toy, data_root, part, count_reads, trials):
     path = data_root / "toy" / "raw" / f"ind.toy.{part}"
     content = path.read_bytes()
     expected = hashlib.sha256(content).hexdigest()
     load("toy")
     assert len(count_reads) == 1
+    trials("damaged files, with a checksum", 80, 80)
     for changed in damaged(content, random.Random(part)):
         path.write_bytes(changed)
         with pytest.raises(ChecksumError) as raised:
@@ -617,10 +620,11 @@ def test_damaged_file_of_a_named_set_is_refused_unread(toy, data_root, part, cou
 
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])
 @pytest.mark.parametrize("part", PARTS)
-def test_damaged_file_of_one_s_own_is_read_or_refused(tmp_path, truth, part, protocol):
+def test_damaged_file_of_one_s_own_is_read_or_refused(tmp_path, truth, part, protocol, trials):
     path = truth.write(tmp_path, protocol=protocol) / f"ind.toy.{part}"
     messages = []
-    for changed in damaged(path.read_bytes(), random.Random(f"{part}{protocol}")):
+    cuts = trials("damaged files, without a checksum", 40, 80) // 4
+    for changed in damaged(path.read_bytes(), random.Random(f"{part}{protocol}"), 3 * cuts, cuts):
         path.write_bytes(changed)
         try:
             load(tmp_path)
@@ -737,52 +741,87 @@ read = data.planetoid.read
 def slow_read(folder, name):
     print("read", flush=True)
     result = read(folder, name)
-    time.sleep(float(sys.argv[2]))
+    time.sleep(0.3)
     return result
 data.planetoid.read = slow_read
 print("ready", flush=True)
-sys.stdin.readline()
-while True:
+for line in sys.stdin:
     print(data.load("toy").num_edges, flush=True)
-    if sys.argv[3] == "once":
-        break
-    data.planetoid.FORMAT_VERSION += 1
 """
 
 
-def start_child(entry, seconds, mode):
-    arguments = [sys.executable, "-c", CHILD, json.dumps(entry), str(seconds), mode]
+def start_child(entry):
+    arguments = [sys.executable, "-c", CHILD, json.dumps(entry)]
     process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
     return process
 
 
-def test_two_processes_one_root(toy, truth, data_root):
-    children = [start_child(toy, 0.3, "once") for _ in range(2)]
-    for child in children:
-        child.stdin.write("\n")
-        child.stdin.flush()
-    outputs = [child.communicate(timeout=60)[0].split() for child in children]
-    assert [child.returncode for child in children] == [0, 0]
+@pytest.mark.parametrize("number", [2, 4])
+def test_processes_share_one_root(toy, truth, data_root, number, trials):
+    rng = random.Random(number)
     num_edges = str(int((truth.adjacency() != 0).sum()))
-    assert sorted(outputs, key=len) == [[num_edges], ["read", num_edges]]
+    children = [start_child(toy) for _ in range(number)]
+    for _ in range(trials("several processes on one data root", 2, {2: 40, 4: 20}[number])):
+        for child in children:
+            time.sleep(rng.uniform(0, 0.4 / number))
+            child.stdin.write("\n")
+            child.stdin.flush()
+        outputs = [[child.stdout.readline().strip()] for child in children]
+        for child, said in zip(children, outputs, strict=True):
+            if said == ["read"]:
+                said.append(child.stdout.readline().strip())
+        assert sorted(outputs, key=len) == [*[[num_edges]] * (number - 1), ["read", num_edges]]
+        shutil.rmtree(data_root / "toy" / "processed")
+    for child in children:
+        child.communicate(timeout=60)
+        assert child.returncode == 0
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-def test_kill_while_processing(toy, truth, data_root):
-    rng = random.Random(0)
-    for _ in range(4):
-        child = start_child(toy, 0, "for ever")
-        child.stdin.write("\n")
-        child.stdin.flush()
-        child.stdout.readline()
-        time.sleep(rng.uniform(0, 0.05))
-        child.kill()
-        child.communicate()
-        check_toy(load("toy"), truth)
-    (data_root / "toy" / "processed" / "graph.gcnlab").unlink()
+KILLS = """
+import json, os, random, shutil, signal, sys, time
+import pooch, requests
+import gcnlab.data as data
+
+root, number, forget = sys.argv[2], int(sys.argv[3]), sys.argv[4]
+data.catalog()["toy"] = json.loads(sys.argv[1])
+start = time.perf_counter()
+expected = repr(data.load("toy"))
+took = time.perf_counter() - start
+rng = random.Random(0)
+unfinished = 0
+for trial in range(number):
+    shutil.rmtree(os.path.join(root, "toy", forget))
+    pid = os.fork()
+    if pid == 0:
+        data.load("toy")
+        os._exit(0)
+    time.sleep(rng.uniform(0, 1.3 * took))
+    os.kill(pid, signal.SIGKILL)
+    unfinished += os.waitpid(pid, 0)[1] != 0
+    assert repr(data.load("toy")) == expected
+    left = [name for _, _, names in os.walk(root) for name in names if name.endswith("-tmp")]
+    assert not left, left
+print(unfinished)
+"""
+
+
+def load_under_kills(entry, root, number, forget):
+    """Load "toy" again and again without the folder `forget`, killed at any moment; the next load must be right.
+
+    Gives the number of those that the kill met at work.
+    """
+    arguments = [sys.executable, "-W", "ignore", "-c", KILLS, json.dumps(entry), str(root), str(number), forget]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=1500, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+def test_kill_while_processing(toy, data_root, trials):
     load("toy")
-    assert sorted(file.name for file in (data_root / "toy" / "processed").iterdir()) == ["graph.gcnlab"]
+    number = trials("kill -9 while processing a data set", 10, 60)
+    assert load_under_kills(toy, data_root, number, "processed") > 0
 
 
 # -- downloads --------------------------------------------------------------------------------------------------------
@@ -807,7 +846,9 @@ def server(tmp_path, monkeypatch, data_root, truth):
             for key, value in headers.items():
                 self.send_header(key, value)
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(body[: len(body) // 2])
+            time.sleep(server.pause)
+            self.wfile.write(body[len(body) // 2 :])
 
         def log_message(self, *arguments):
             pass
@@ -815,6 +856,7 @@ def server(tmp_path, monkeypatch, data_root, truth):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     server.asked = []
+    server.pause = 0
     server.answer = lambda name, content: (200, {"Content-Length": len(content)}, content)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     server.url = f"http://127.0.0.1:{server.server_address[1]}/"
@@ -892,6 +934,36 @@ def test_download_is_off_or_impossible(server, data_root, monkeypatch):
         load("toy")
     assert time.monotonic() - began < 4
     assert list(data_root.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+def test_kill_while_downloading(server, data_root, trials):
+    server.pause = 0.01
+    number = trials("kill -9 while downloading", 3, 20)
+    assert load_under_kills(catalog()["toy"], data_root, number, "raw") > 0
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_a_certificate_that_nobody_signed_is_refused(server, data_root, tmp_path, monkeypatch):
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1"),
+            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "key", "-out", tmp_path / "certificate"),
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    for file in catalog()["toy"]["files"]:
+        monkeypatch.setitem(file, "url", file["url"].replace("http:", "https:"))
+    monkeypatch.setattr(server, "handle_error", lambda *arguments: None)
+    with pytest.raises(DatasetNotFoundError, match=r"certificate verify failed.*Put into"):
+        load("toy")
+    assert server.asked == []
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "certificate"))  # which shows that the rest works
+    load("toy")
+    assert len(server.asked) == len(PARTS)
 
 
 def test_connection_gives_up_in_time(server, monkeypatch):

@@ -374,34 +374,38 @@ def kill():
 
 
 @pytest.mark.parametrize("culprit", [0, 1])
-def test_a_rank_that_raises(run_ranks, culprit):
-    outcomes = run_ranks(fail_at(culprit, boom))
-    assert [outcome.status for outcome in outcomes] == [1, 1]
-    assert outcomes[culprit].error is ValueError
-    other = outcomes[1 - culprit]
-    assert other.error is DistributedError
-    # The traceback of the rank that failed comes first.
-    assert other.text.index("in boom") < other.text.index(f"DistributedError: rank {culprit} failed: ValueError: boom")
+def test_a_rank_that_raises(run_ranks, culprit, trials):
+    for epoch in range(2, 2 + trials("ranks that raise", 1, 3)):
+        outcomes = run_ranks(fail_at(culprit, boom, epoch))
+        assert [outcome.status for outcome in outcomes] == [1, 1]
+        assert outcomes[culprit].error is ValueError
+        other = outcomes[1 - culprit]
+        assert other.error is DistributedError
+        # The traceback of the rank that failed comes first.
+        said = f"DistributedError: rank {culprit} failed: ValueError: boom"
+        assert other.text.index("in boom") < other.text.index(said)
 
 
 @pytest.mark.parametrize(("culprit", "size"), [(0, 2), (1, 2), (1, 3)])
-def test_a_rank_that_is_killed(run_ranks, culprit, size):
-    start = time.monotonic()
-    outcomes = run_ranks(fail_at(culprit, kill), size)
-    assert outcomes.pop(culprit).status == -signal.SIGKILL
-    assert time.monotonic() - start < 30
-    for outcome in outcomes:
-        assert (outcome.status, outcome.error) == (1, DistributedError)
-        assert f"rank {culprit} " in outcome.text.splitlines()[-1]
+def test_a_rank_that_is_killed(run_ranks, culprit, size, trials):
+    for epoch in range(2, 2 + trials("ranks killed", 1, 4)):
+        start = time.monotonic()
+        outcomes = run_ranks(fail_at(culprit, kill, epoch), size)
+        assert outcomes.pop(culprit).status == -signal.SIGKILL
+        assert time.monotonic() - start < 30
+        for outcome in outcomes:
+            assert (outcome.status, outcome.error) == (1, DistributedError)
+            assert f"rank {culprit} " in outcome.text.splitlines()[-1]
 
 
 @pytest.mark.parametrize("culprit", [0, 1])
-def test_a_rank_that_stands_still(run_ranks, culprit):
-    outcomes = run_ranks(fail_at(culprit, stop), timeout=3)
-    assert outcomes[culprit].status == -signal.SIGKILL  # which ended it when it had no one left
-    other = outcomes[1 - culprit]
-    assert (other.status, other.error) == (1, DistributedError)
-    assert f"rank {culprit} " in other.text.splitlines()[-1]
+def test_a_rank_that_stands_still(run_ranks, culprit, trials):
+    for epoch in range(2, 2 + trials("ranks that stand still", 1, 2)):
+        outcomes = run_ranks(fail_at(culprit, stop, epoch), timeout=3)
+        assert outcomes[culprit].status == -signal.SIGKILL  # which ended it when it had no one left
+        other = outcomes[1 - culprit]
+        assert (other.status, other.error) == (1, DistributedError)
+        assert f"rank {culprit} " in other.text.splitlines()[-1]
 
 
 def test_a_rank_that_stands_still_before_the_start(run_ranks):
@@ -649,7 +653,8 @@ def python(*arguments, limit=LIMIT):
     ("culprit", "epoch"),
     [(1, 5), *(pytest.param(*place, marks=pytest.mark.slow) for place in [(0, 5), (1, 1), (0, 3), (1, 7), (0, 8)])],
 )
-def test_torchrun_restarts(run_ranks, tmp_path, culprit, epoch):
+def test_torchrun_restarts(run_ranks, tmp_path, culprit, epoch, trials):
+    trials("restarts by torchrun", 1, 1)
     status, _, wrong = launched(tmp_path, 1, culprit=culprit, epoch=epoch, deaths=1)
     assert status == 0, wrong
     (whole, _) = values(run_ranks(lambda rank: dropped_out()))

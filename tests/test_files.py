@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gcnlab import files
-from gcnlab.errors import CheckpointCorruptError, CorruptFileError, InputTypeError
+from gcnlab.errors import CheckpointCorruptError, CorruptFileError, InputError, InputTypeError
 from gcnlab.files import atomic_write, is_writable, lock, read_arrays, remove_stale_temporaries, sha256_of, write_arrays
 
 
@@ -164,13 +165,13 @@ def test_a_write_that_raises_changes_nothing(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no resource limits")
-def test_a_full_disk_leaves_the_old_file(tmp_path):
+def test_a_full_disk_leaves_the_old_file(tmp_path, trials):
     code = """
 import resource, sys, torch
 from gcnlab.files import write_arrays
 path = sys.argv[1]
 write_arrays(path, {}, {"w": torch.zeros(10)})
-for size in (3_000, 30_000, 300_000, 3_000_000):
+for size in (3_000, 30_000, 300_000, 3_000_000, *range(600, 10_000, 1_600)):
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_500, resource.RLIM_INFINITY))
     try:
         write_arrays(path, {}, {"w": torch.ones(size)})
@@ -179,13 +180,14 @@ for size in (3_000, 30_000, 300_000, 3_000_000):
     else:
         raise SystemExit("no error")
 """
+    trials("full disk while writing", 10, 10)
     assert run_python(code, tmp_path / "a").wait(60) == 0
     assert names(tmp_path) == ["a"]
     assert torch.equal(read_arrays(tmp_path / "a")[1]["w"], torch.zeros(10))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-def test_kill_while_writing_leaves_the_old_or_the_new_file(tmp_path):
+def test_kill_while_writing_leaves_the_old_or_the_new_file(tmp_path, trials):
     code = """
 import sys, torch
 from gcnlab.files import write_arrays
@@ -194,7 +196,7 @@ for step in range(10**9):
     print(step, flush=True)
 """
     rng = random.Random(0)
-    for _ in range(4):
+    for _ in range(trials("kill -9 while writing arrays", 4, 20)):
         process = run_python(code, tmp_path / "a", stdout=subprocess.PIPE)
         process.stdout.readline()
         time.sleep(rng.uniform(0, 0.1))
@@ -306,3 +308,45 @@ def test_a_read_only_folder_needs_no_lock(tmp_path):
         assert names(tmp_path) == []
     finally:
         os.chmod(tmp_path, 0o755)
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch):
+    """Writes are atomic all the same; any other failure of a lock is one."""
+
+    def fails_with(number):
+        def try_lock(file):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(files, "_try_lock", try_lock)
+
+    for number in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+        fails_with(number)
+        with lock(tmp_path), atomic_write(tmp_path / "a") as file:
+            file.write(b"%d" % number)
+        assert (tmp_path / "a").read_bytes() == b"%d" % number
+    fails_with(errno.EIO)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)), lock(tmp_path):
+        pass
+    assert names(tmp_path) == [".lock", "a"]
+
+
+def test_a_temporary_taken_for_a_stale_one_gets_a_new_name(tmp_path, monkeypatch):
+    real, calls = files._try_lock, []
+
+    def try_lock(file):
+        calls.append(file.name)
+        if len(calls) == 1:
+            os.unlink(file.name)  # as another writer does between open and lock
+        return real(file)
+
+    monkeypatch.setattr(files, "_try_lock", try_lock)
+    with atomic_write(tmp_path / "a") as file:
+        file.write(b"1")
+    assert len(set(calls)) == 2
+    assert names(tmp_path) == ["a"]
+
+
+def test_an_array_of_fewer_parts_than_its_shape(tmp_path):
+    with pytest.raises(InputError, match=r"a.npy: got 3 values, expected 4 for shape \(4,\)"):
+        files.write_array(tmp_path / "a.npy", torch.float32, (4,), [torch.ones(3)])
+    assert names(tmp_path) == []

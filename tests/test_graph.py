@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import torch
-from checks import ZOO, Edges, a_hat, assert_close, dense_copy, ignoring_direction, undirected
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from checks import ZOO, Edges, a_hat, assert_close, dense_copy, edge_lists, ignoring_direction, undirected
+from hypothesis import given
 
 from gcnlab import GCN, Graph, SparseMatrix
 from gcnlab.errors import InputError
@@ -652,26 +651,7 @@ def test_summary():
 # -- properties -------------------------------------------------------------------------------------------------------
 
 
-@st.composite
-def edge_lists(draw):
-    """Any edge list: directed or not, loops, duplicates, isolated nodes; half of them with positive weights."""
-    num_nodes = draw(st.integers(0, 7))
-    node = st.integers(0, max(num_nodes - 1, 0))
-    pairs = draw(st.lists(st.tuples(node, node), max_size=17 if num_nodes else 0))
-    if draw(st.booleans()):
-        pairs = [edge for u, v in pairs for edge in ([(u, v), (v, u)] if u != v else [(u, v)])]
-    weights = None
-    if draw(st.booleans()):
-        weight = st.floats(0.0625, 16.0, width=32)
-        weights = torch.tensor(draw(st.lists(weight, min_size=len(pairs), max_size=len(pairs)))).double()
-    return Edges(torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T, num_nodes, weights)
-
-
-def each_example(test):
-    return settings(max_examples=100, derandomize=True, deadline=None, database=None)(given(edge_lists())(test))
-
-
-@each_example
+@given(edge_lists())
 def test_property_a_hat_is_the_dense_formula(edges):
     for self_loops in ("fill", "add", None):
         for norm, oracle in (("sym", oracles.a_hat), ("rw", oracles.a_hat_rw), (None, oracles.a_tilde)):
@@ -679,13 +659,13 @@ def test_property_a_hat_is_the_dense_formula(edges):
             np.testing.assert_allclose(dense_copy(found), oracle(edges.dense(), self_loops), atol=1e-12)
 
 
-@each_example
+@given(edge_lists())
 def test_property_laplacians_are_the_dense_formulas(edges):
     np.testing.assert_allclose(dense_copy(laplacian(edges.graph())), oracles.laplacian(edges.dense()), atol=1e-12)
     np.testing.assert_allclose(dense_copy(l_tilde(edges.graph())), oracles.l_tilde(edges.dense()), atol=1e-12)
 
 
-@each_example
+@given(edge_lists())
 def test_property_permuted_nodes_permute_a_hat(edges):
     torch.manual_seed(0)
     new_id = torch.randperm(edges.num_nodes)
@@ -693,14 +673,14 @@ def test_property_permuted_nodes_permute_a_hat(edges):
     assert_close(renamed[new_id][:, new_id], a_hat(edges.graph()).to_dense())
 
 
-@each_example
+@given(edge_lists())
 def test_property_every_door_is_one(edges):
     expected = a_hat(edges.graph()).to_dense()
     for door in ("edges as lists", "edges as int32", "scipy", "dense", "torch COO", "torch CSR", "torch CSC"):
         assert_close(a_hat(GRAPH_DOORS[door](edges)).to_dense(), expected, 1e-6, door)
 
 
-@each_example
+@given(edge_lists())
 def test_property_duplicates_are_sums(edges):
     weight = torch.ones(edges.edge_index.shape[1]) if edges.edge_weight is None else edges.edge_weight
     twice = Edges(edges.edge_index.repeat(1, 2), edges.num_nodes, weight.repeat(2) / 2)
@@ -708,7 +688,7 @@ def test_property_duplicates_are_sums(edges):
     assert twice.graph().num_duplicates == 2 * edges.edge_index.shape[1] - int((edges.dense() != 0).sum())
 
 
-@each_example
+@given(edge_lists())
 def test_property_filled_loops_are_filled_once(edges):
     once = edges.graph().a_tilde
     assert bool((once.diagonal() != 0).all())
@@ -717,7 +697,7 @@ def test_property_filled_loops_are_filled_once(edges):
     assert torch.equal(once.to_dense()[off], edges.graph().adjacency.to_dense()[off])
 
 
-@each_example
+@given(edge_lists())
 def test_property_direction_is_asymmetry(edges):
     graph = edges.graph()
     assert graph.is_directed == (edges.dense() != edges.dense().T).any()
@@ -728,7 +708,7 @@ def test_property_direction_is_asymmetry(edges):
     assert (operator.T is operator) == (not graph.is_directed)
 
 
-@each_example
+@given(edge_lists())
 def test_property_networkx_round_trip(edges):
     graph = edges.graph()
     assert_close(Graph.from_networkx(graph.to_networkx()).adjacency.to_dense(), graph.adjacency.to_dense(), 1e-6)
@@ -757,3 +737,17 @@ def test_from_pandas_puts_tables_into_the_order_of_the_names():
     assert graph.y.tolist() == [0, 1, 1]
     with pytest.raises(InputError, match="x: its index has no row for node 'a'"):
         Graph.from_pandas(edges, x=x.drop("a"))
+
+
+def test_to_another_device():
+    graph = Graph.from_edges(PATH, x=torch.ones(3, 2), y=[0, 1, 0], train_mask=[True, False, False])
+    assert graph.to("cpu") is graph
+    moved = graph.to("meta")
+    assert {str(part.device) for part in (moved.adjacency, moved.x, moved.y, moved.train_mask)} == {"meta"}
+    assert moved.val_mask is None
+
+
+def test_summary_of_labels_that_no_edge_joins():
+    text = Graph.from_edges(PATH, y=[0, -1, 1]).summary()
+    assert "classes            2, 1 nodes unlabelled" in text
+    assert "homophily" not in text

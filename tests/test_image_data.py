@@ -244,6 +244,19 @@ def test_bytes_of_a_named_set_are_compared(truth, toy):
         load("toy")
 
 
+def test_every_damage_of_a_named_set_is_found(toy, trials):
+    rng = random.Random(0)
+    for _ in range(trials("damaged files, with a checksum", 300, 300)):
+        path = rng.choice(sorted(toy.iterdir()))
+        content = path.read_bytes()
+        at = rng.randrange(len(content))
+        rest = rng.choice([b"", bytes([content[at] ^ 1 << rng.randrange(8)]) + content[at + 1 :]])
+        path.write_bytes(content[:at] + rest)
+        with pytest.raises(ChecksumError):
+            load("toy")
+        path.write_bytes(content)
+
+
 def test_missing_files_of_a_named_set(toy):
     (toy / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(
@@ -297,13 +310,13 @@ def test_small_file_that_unpacks_to_much(truth, tmp_path):
         tracemalloc.stop()
 
 
-def test_idx_damage(truth, tmp_path):
+def test_idx_damage(truth, tmp_path, trials):
     """Truncated and flipped files of one's own: read, or refused, and nothing else."""
     rng = random.Random(0)
     truth.write(tmp_path)
     paths = sorted(tmp_path.iterdir())
     refused = 0
-    for _ in range(300):
+    for _ in range(trials("damaged files, without a checksum", 300, 300)):
         path = rng.choice(paths)
         content = bytearray(path.read_bytes())
         right = bytes(content)

@@ -661,10 +661,10 @@ def is_well_formed(edge_index, num_nodes, weight):
     return weight.shape == array.shape[1:] and not weight.is_complex() and bool(torch.isfinite(weight).all())
 
 
-def test_three_hundred_generated_inputs():
+def test_generated_inputs(trials):
     """Each seed's input is accepted exactly if it is well-formed, and then A and Â are the reference's."""
     accepted = refused = undefined = 0
-    for seed in range(300):
+    for seed in range(trials("generated inputs", 300, 2000)):
         edge_index, num_nodes, weight = generated(seed)
         well_formed = is_well_formed(edge_index, num_nodes, weight)
         if not well_formed:

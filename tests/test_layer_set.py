@@ -359,3 +359,21 @@ def test_the_form_of_a_matrix_survives_json():
     """torch.export.save writes the structure of a program's inputs as JSON."""
     structure = tree_structure(GRAPH.a_hat)
     assert treespec_loads(treespec_dumps(structure)) == structure
+
+
+@pytest.mark.parametrize(
+    ("layer", "shown"),
+    [
+        (ChebConv(7, 3, num_terms=5, bias=False), "ChebConv(7, 3, num_terms=5)"),
+        (SGConv(7, 3, num_hops=5, bias=False), "SGConv(7, 3, num_hops=5)"),
+        (APPNP(num_iterations=5, alpha=0.3), "APPNP(num_iterations=5, alpha=0.3, dropout=0.0)"),
+        (GCN2Conv(3, layer=2, alpha=0.2, theta=0.5), "GCN2Conv(3, alpha=0.2, beta=0.2231)"),
+        (SAGEConv(7, 3, bias=False), "SAGEConv(7, 3, aggregate='mean')"),
+        (GINConv(7, 3, hidden_channels=11), "GINConv(\n  7, 3, hidden_channels=11"),
+        (GATConv(7, 3, num_heads=2), "GATConv(7, 3, num_heads=2, concat=True)"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_how_layers_are_shown(layer, shown):
+    assert repr(layer).startswith(shown)
+    assert getattr(layer, "bias", None) is None or "bias=False" not in shown

@@ -26,6 +26,7 @@ def gcn_oracle(weights, x, operator):
 
 LAYERS = {
     "GCNConv": LayerCase(lambda: GCNConv(5, 3), gcn_oracle),
+    "GCNConv to more channels": LayerCase(lambda: GCNConv(5, 11), gcn_oracle),  # Â first, then W
     "GCNConv without bias": LayerCase(lambda: GCNConv(5, 3, bias=False), gcn_oracle),
     "GCNConv on the row-normalised operator": LayerCase(
         lambda: GCNConv(5, 3), gcn_oracle, operator=lambda graph: graph.normalize(norm="rw")
@@ -95,6 +96,11 @@ FAULTS = {
         "permutation",
         lambda layer, x, a: right(layer, x, a) + torch.arange(a.shape[0], dtype=layer.weight.dtype)[:, None],
     ),
+    "one edge forgotten": (
+        "any_graph",
+        lambda layer, x, a: right(layer, x, a.with_value(a.value * (torch.arange(len(a.value)) < 5))),
+    ),
+    "anything taken": ("refusals", lambda layer, x, a: x),
     "a gradient cut off": ("gradients", lambda layer, x, a: right(layer, x.detach(), a) + 0 * x.sum()),
     "random numbers": ("gradients", lambda layer, x, a: right(layer, x, a) + torch.rand(()) * 1e-3),
     "a batch averaged": ("batch", averages_the_batch),
@@ -112,7 +118,7 @@ FAULTS = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_the_checks_refuse(name):
     check, fault = FAULTS[name]
-    with pytest.raises((AssertionError, RuntimeError, AttributeError)):
+    with pytest.raises((AssertionError, RuntimeError, AttributeError, pytest.fail.Exception)):
         getattr(checks, f"check_{check}")(LayerCase(lambda: Broken(fault), gcn_oracle))
 
 

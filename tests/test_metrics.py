@@ -90,3 +90,9 @@ def test_class_weight_errors():
         metrics.class_weights(torch.tensor([0, 3]), 3)
     with pytest.raises(InputError, match=r"y: label -1 in row 0"):
         metrics.class_weights(torch.tensor([-1, 1]), 2)
+
+
+@pytest.mark.parametrize("h", [torch.ones(3), torch.full((3, 2), math.nan), torch.full((3, 2), math.inf)], ids=str)
+def test_distances_of_what_is_no_matrix_of_numbers(h):
+    with pytest.raises(InputError, match=r"h: got shape .*, expected finite values \[num_nodes, C\]"):
+        metrics.mean_average_distance(h)

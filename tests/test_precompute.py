@@ -501,3 +501,10 @@ def test_products_of_a_plan_grow_with_entries_and_columns():
     )
     assert more > 2 * small
     assert wide > 2 * small
+
+
+def test_rows_say_what_they_hold():
+    graph = Graph.from_edges([[0, 1, 1, 2], [1, 0, 2, 1]], x=torch.rand(3, 7), y=[0, 1, 0], train_mask=[True] * 3)
+    assert repr(NodeRows(graph, hops(graph.x, graph.a_hat, 1))) == "NodeRows(3 nodes, inputs of 7, 7 columns)"
+    with pytest.raises(InputTypeError, match=r"features: number 0 is a SparseMatrix, expected a dense tensor"):
+        NodeRows(graph, [SparseMatrix.eye(3)])

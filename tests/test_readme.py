@@ -28,6 +28,15 @@ def test_accuracies_are_those_recorded():
     assert json.loads((ROOT / "gcnlab/recorded.json").read_text(encoding="utf-8")) == record.recorded(runs)
 
 
+def test_what_was_held_is_what_was_recorded():
+    for file, made in record.reliability().items():
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert record.with_tables(text, made) == text
+    assert recorded("reliability")["form"] == "long"
+    assert all(not row["failed"] for row in recorded("reliability")["rows"].values())
+    assert recorded("faults")["unseen"] == []
+
+
 def test_epochs_are_those_recorded():
     for side, row in (
         ("gcnlab, receptive field", "| **gcnlab**, as `fit` trains |"),

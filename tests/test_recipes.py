@@ -10,7 +10,7 @@ import torch
 from test_protocols import SMALL, tu_folder
 from test_train import one_thread
 
-from gcnlab import recipes
+from gcnlab import Graph, recipes
 from gcnlab.errors import DatasetNotFoundError, InputError, NonFiniteError
 from gcnlab.models import load_model
 from gcnlab.protocols import Job, split
@@ -347,3 +347,14 @@ def test_published_accuracy_over_100_seeds(real_root, name, low, high):
     check_contract(result, 100)
     assert low <= 100 * result["test_accuracy"]["mean"] <= high
     assert not math.isnan(result["val_accuracy"]["mean"])
+
+
+def test_features_that_are_dense_are_scaled_by_rows(tmp_path, monkeypatch):
+    dense = Graph.from_edges([[0, 1], [1, 0]], x=[[1.0, 3.0], [0.0, 0.0]], y=[0, 1])
+    monkeypatch.setattr(recipes, "load", lambda name, **options: dense)
+    assert find("cora-gcn").graph("cora", "public", None, seed=0).x.tolist() == [[0.25, 0.75], [0.0, 0.0]]
+
+
+def test_a_recipe_of_another_kind():
+    with pytest.raises(InputError, match=r"recipe: mutag-gcn-mean does not classify nodes; .*such as cora-gcn"):
+        recipes.find_node_recipe("mutag-gcn-mean")

@@ -1,5 +1,6 @@
 import copy
 import pickle
+import time
 
 import pytest
 import torch
@@ -156,8 +157,10 @@ def test_each_node_is_a_target_once(graph, make):
 
 
 def test_fan_outs_beyond_any_degree_cost_no_more_than_all_neighbours(graph):
-    batch = NeighborSampler(graph, [10**9, 10**9]).sample(torch.tensor([0]))
     exact = NeighborSampler(graph, [None, None]).sample(torch.tensor([0]))
+    start = time.perf_counter()
+    batch = NeighborSampler(graph, [10**9, 10**9]).sample(torch.tensor([0]))
+    assert time.perf_counter() - start < 1  # 10**9 numbers take 8 GB and several seconds
     assert torch.equal(batch.a_hat.value, exact.a_hat.value)
 
 
@@ -418,6 +421,21 @@ def test_prediction_in_batches_is_that_of_the_whole_graph(graph, model, batch_si
     )
 
 
+def test_prediction_of_few_nodes_computes_what_they_read(monkeypatch):
+    """On a path the two nodes at one end read three in the first of two layers."""
+    ends = torch.arange(49)
+    path = Graph.from_edges(
+        torch.stack([torch.cat([ends, ends + 1]), torch.cat([ends + 1, ends])]), x=torch.rand(50, 5)
+    )
+    model, rows = GCN(5, 8, 3), []
+    layer = model.layer
+    monkeypatch.setattr(model, "layer", lambda i, h, a_hat: rows.append((i, a_hat.shape[0])) or layer(i, h, a_hat))
+    found = predict(model, path, [1, 0, 1], batch_size=2)
+    assert rows == [(0, 2), (0, 1), (1, 2)]
+    torch.testing.assert_close(found, predict(model, path)[[1, 0, 1]])
+    assert predict(model, path, torch.arange(0), batch_size=2).shape == (0, 3)
+
+
 def test_prediction_with_batch_norm_in_batches(graph):
     model = GCN(5, 8, 3, norm=True)
     fit(model, graph, epochs=3)
@@ -475,3 +493,9 @@ def test_a_batch_of_1024_takes_25_ms():
         sampler.sample(targets)
         seconds.append(time.perf_counter() - start)
     assert sorted(seconds)[10] < 0.025
+
+
+@pytest.mark.parametrize("slack", [-0.1, float("nan")])
+def test_parts_need_room(slack):
+    with pytest.raises(InputError, match=rf"slack: got {slack}, expected 0 or more"):
+        partition(Graph.from_edges([[0, 1], [1, 0]]), 2, slack=slack)

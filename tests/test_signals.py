@@ -1,6 +1,7 @@
 """Training on images: Signals, GridGCN, what fit does for them, the recipes of images and their comparison."""
 
 import copy
+import dataclasses
 import json
 
 import numpy as np
@@ -19,7 +20,7 @@ from gcnlab.data import ImageSet
 from gcnlab.errors import CheckpointMismatchError, InputError, InputTypeError
 from gcnlab.image import grid_graph
 from gcnlab.models import load_model
-from gcnlab.recipes import run
+from gcnlab.recipes import find, run
 
 __all__ = ["one_thread"]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -506,3 +507,13 @@ def test_the_weights_that_come_with_gcnlab(name, most_parameters, accuracy):
     result = run(name, pretrained=True)
     assert result["num_parameters"] < most_parameters
     assert result["test_accuracy"]["mean"] == pytest.approx(accuracy, abs=3e-4)  # rounding differs between machines
+
+
+def test_what_signals_refuse():
+    images = torch.zeros(3, 4, 5, dtype=torch.uint8)
+    with pytest.raises(InputTypeError, match=r"y: got None, expected the class of each image"):
+        Signals(images, None)
+    with pytest.raises(InputError, match=r"batch_size: got 0, expected at least 1"):
+        next(Signals(images, [0, 1, 2]).batches(0))
+    with pytest.raises(InputError, match=r"pretrained: no weights of fashion-mnist-gcn come with gcnlab"):
+        image_recipes.pretrained(dataclasses.replace(find("fashion-mnist-grid"), name="fashion-mnist-gcn"), images)

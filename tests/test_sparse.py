@@ -775,3 +775,19 @@ def test_linear_takes_a_sparse_matrix_and_other_functions_say_what_does():
         torch.testing.assert_close(sparse_grad, linear.weight.grad)
     with pytest.raises(InputTypeError, match=r"relu does not take a SparseMatrix.*to_dense"):
         torch.relu(s)
+
+
+def test_values_of_each_seed_make_their_transposes():
+    """vmap over the values and x of a matrix that keeps no transpose, and its derivatives, against one by one."""
+    torch.manual_seed(0)
+    row, col = torch.tensor([[0, 2, 1], [1, 0, 2]])
+    values, x = torch.rand(4, 3, dtype=torch.float64), torch.rand(4, 3, 5, dtype=torch.float64)
+
+    def f(value, x):
+        matrix = SparseMatrix.from_coo(row, col, torch.ones(3, dtype=torch.float64), (3, 3)).with_value(value)
+        return (matrix @ x).square().sum()
+
+    together = vmap(grad(f, (0, 1)))(values, x)
+    for i in range(4):
+        for found, expected in zip(together, grad(f, (0, 1))(values[i], x[i]), strict=True):
+            assert_close(found[i], expected)

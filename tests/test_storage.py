@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import gcnlab
-from gcnlab import Graph, SparseMatrix
+from gcnlab import Graph, SparseMatrix, files
 from gcnlab.data.synthetic import write_communities
 from gcnlab.errors import CorruptFileError, InputError
 from gcnlab.storage import GraphWriter
@@ -253,3 +253,28 @@ except RuntimeError:
     accuracy, last = done.stdout.split("\n")[:2]
     assert float(accuracy) > 0.5  # ten classes
     assert last == "too large"
+
+
+def test_arrays_that_are_whole_and_do_not_fit_are_seen(saved):
+    """Another array under its name, with the head made to match."""
+    header = json.loads((saved / "graph.json").read_text())
+
+    def put(name, array, **about):
+        np.save(saved / f"{name}.npy", array)
+        header["arrays"][name] |= {"sha256": files.sha256_of(saved / f"{name}.npy"), **about}
+        (saved / "graph.json").write_text(json.dumps(header))
+
+    x = np.load(saved / "x.npy")
+    for array, about, message in (
+        (x[:2], {}, r"x.npy: has shape \[2, 2\], expected \[3, 2\]; save the graph again"),
+        (x[:2], {"shape": [2, 2]}, r"x.npy: has 2 rows, expected 3"),
+        (x.astype(np.float64), {"shape": [3, 2]}, r"x.npy: holds torch.float64, expected torch.float32"),
+    ):
+        put("x", array, **about)
+        with pytest.raises(CorruptFileError, match=message):
+            Graph.open(saved)
+
+
+def test_a_community_graph_has_a_largest_size(tmp_path):
+    with pytest.raises(InputError, match=r"num_nodes: got 2147483648, expected below 2\^31"):
+        write_communities(tmp_path / "graph", 2**31, 10, 3)

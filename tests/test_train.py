@@ -1,7 +1,6 @@
 import io
 import math
 import re
-import subprocess
 import sys
 
 import pytest
@@ -13,7 +12,6 @@ from gcnlab import GCN, Graph
 from gcnlab import train as train_module
 from gcnlab.data.synthetic import power_law_edges
 from gcnlab.errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
-from gcnlab.files import read_arrays
 from gcnlab.layers import GCNConv
 from gcnlab.train import METRICS, Adam, Callback, Checkpoint, EarlyStopping, History, StopAt, fit, predict
 
@@ -365,21 +363,6 @@ def test_seeds_at_once_changes_nothing_without_dropout(graph):
         assert len(other.epoch_seconds) == 8 * -(-5 // size)
 
 
-REPEAT = """
-import sys, torch
-sys.path.insert(0, sys.argv[1])
-from test_train import GCN, fit, planted_partition
-from gcnlab.files import write_arrays
-torch.set_num_threads(int(sys.argv[2]))
-graph = planted_partition(1009, 67)
-arrays = {}
-for seeds, name in (([3], "alone"), ([3, 8], "together")):
-    history = fit(lambda: GCN(67, 16, 3), graph, seeds=seeds, epochs=15)
-    arrays |= {f"{name} {key}": value for key, value in {**history.metrics, **history.states}.items()}
-write_arrays(sys.argv[3], {}, arrays)
-"""
-
-
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_large_graph_repeats_to_the_bit(threads):
     """Large enough for the dropout of large arrays, and for several threads in every product."""
@@ -421,21 +404,6 @@ def test_the_deterministic_mode_is_as_before_afterwards(before):
     finally:
         torch.use_deterministic_algorithms(False)
     assert modes == [before, (True, False)]
-
-
-def test_the_same_seed_repeats_to_the_bit_in_other_processes(tmp_path):
-    here = str(__file__).rpartition("test_train")[0]
-    processes = {
-        name: subprocess.Popen([sys.executable, "-c", REPEAT, here, threads, str(tmp_path / name)])
-        for name, threads in (("one", "1"), ("again", "1"), ("two", "2"), ("two again", "2"))
-    }
-    assert [process.wait(100) for process in processes.values()] == [0] * 4
-    content = {name: (tmp_path / name).read_bytes() for name in processes}
-    assert content["one"] == content["again"]
-    assert content["two"] == content["two again"]
-    one, two = (read_arrays(tmp_path / name)[1] for name in ("one", "two"))
-    for name, value in one.items():
-        assert_close(value, two[name], 1e-5)
 
 
 # -- stopping ---------------------------------------------------------------------------------------------------------
@@ -842,3 +810,19 @@ def test_a_history_is_shown_in_one_line(graph):
 def test_arguments_of_another_kind_are_named(graph, options, match):
     with pytest.raises((InputError, InputTypeError), match=match):
         fit(make(), graph, **{"seeds": 2, "epochs": 2, **options})
+
+
+def test_a_history_moves_to_the_cpu(graph):
+    history = fit(make(), graph, seeds=2, epochs=2)
+    assert {str(value.device) for value in history.cpu().states.values()} == {"cpu"}
+
+
+def test_unchecked_features_train_where_no_labelled_node_sees_them():
+    graph = planted_partition()
+    far = Graph.from_edges(graph.edge_index, NUM_NODES + 1, x=torch.cat([graph.x, torch.full((1, NUM_FEATURES), math.nan)]),
+                           y=[*graph.y.tolist(), -1], train_mask=[*graph.train_mask.tolist(), False], check_finite=False)  # fmt: skip
+    with pytest.raises(InputError, match=r"x: 13 values are NaN"):
+        fit(make(), far, seeds=2, epochs=1, select="last")
+    assert math.isfinite(
+        float(fit(make(), far, seeds=2, epochs=1, select="last", check_finite=False).metrics["train_loss"][-1, 0])
+    )

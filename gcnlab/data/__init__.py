@@ -30,7 +30,7 @@ from ..graph import Graph
 from ..sparse import SparseMatrix
 from . import cifar, gin_text, idx, image_folder, npz, ogb, planetoid, social, tables, tu
 from .archive import Source
-from .fetch import data_roots, fetch_raw, raw_folder, writable_folder
+from .fetch import closed_files_named, data_roots, fetch_raw, raw_folder, writable_folder
 from .image_sets import ImageSet, digits
 from .ogb import ogb_evaluator
 
@@ -80,6 +80,7 @@ def load(name: _GraphSet, root: _Path | None = None, download: bool = True, **op
 def load(name: _ImageSet, root: _Path | None = None, download: bool = True, **options: Any) -> ImageSet: ...
 @overload
 def load(name: _Path, root: _Path | None = None, download: bool = True, **options: Any) -> Any: ...
+@closed_files_named()
 def load(name: _Path, root: _Path | None = None, download: bool = True, **options: Any) -> Any:
     """A data set by its name in `catalog()`, or one's own files by the path of their folder, zip archive or npz file.
 
@@ -140,6 +141,7 @@ def catalog() -> dict[str, dict[str, Any]]:
     return json.loads(Path(__file__).with_name("manifest.json").read_text(encoding="utf-8"))
 
 
+@closed_files_named()
 def fetch(name: str, root: str | os.PathLike[str] | None = None) -> Path:
     """Download what is missing of a named set, check all of it, and return the folder of its raw files.
 
@@ -149,6 +151,7 @@ def fetch(name: str, root: str | os.PathLike[str] | None = None) -> Path:
     return _EMBEDDED if entry["embedded"] else fetch_raw(name, entry, data_roots(root))
 
 
+@closed_files_named()
 def folds(name: str, root: str | os.PathLike[str] | None = None, download: bool = True) -> gin_text.Folds:
     """The ten published (train, test) lists of a graph collection: graph numbers, [num_train] and [num_test] int64.
 
@@ -178,6 +181,7 @@ def folds(name: str, root: str | os.PathLike[str] | None = None, download: bool 
         return gin_text.read_folds(source, num_graphs)
 
 
+@closed_files_named()
 def ogb_split(
     name: str | os.PathLike[str], root: str | os.PathLike[str] | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -202,6 +206,7 @@ def ogb_split(
     return ogb.read_split(fetch_raw(name, entry, data_roots(root), download=False))
 
 
+@closed_files_named()
 def verify(name: str, root: str | os.PathLike[str] | None = None) -> dict[str, str]:
     """For each raw file of a named set "ok", "missing", "wrong sha256", or "unverified" where its source publishes none.
 
@@ -302,7 +307,7 @@ def _read_known(
             try:
                 header, arrays = read_arrays(path)
             except CorruptFileError as error:
-                warnings.warn(f"{error}; it is made again from the raw files.", stacklevel=4)
+                warnings.warn(f"{error}; it is made again from the raw files.", stacklevel=5)
                 continue
             except OSError:  # not made yet, or not ours to read
                 continue
@@ -330,7 +335,7 @@ def _read_known(
         try:
             write_arrays(folder / "processed" / _PROCESSED, header, arrays)
         except OSError as error:  # the data is read all the same
-            warnings.warn(f"the processed form of {name} is not kept: {error}", stacklevel=3)
+            warnings.warn(f"the processed form of {name} is not kept: {error}", stacklevel=4)
         return header, arrays
 
 

@@ -11,14 +11,27 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ..errors import ChecksumError, DatasetNotFoundError, InputError, InputTypeError
+from ..errors import ChecksumError, DatasetNotFoundError, FileAccessError, InputError, InputTypeError
 from ..files import atomic_write, is_writable, lock, sha256_of
 
 _CONNECT_SECONDS = 4.0  # for a whole data set, a name server that never answers included
 _STALL_SECONDS = 30.0  # without a byte, once connected
+
+
+@contextmanager
+def closed_files_named() -> Iterator[None]:
+    """Around what reads a data root: the system's PermissionError becomes one that says what to do."""
+    try:
+        yield
+    except PermissionError as error:
+        if isinstance(error, FileAccessError) or error.filename is None:
+            raise
+        raise FileAccessError(error.filename) from error
 
 
 def data_roots(root: str | os.PathLike[str] | None = None) -> list[Path]:
@@ -28,6 +41,15 @@ def data_roots(root: str | os.PathLike[str] | None = None) -> list[Path]:
         InputTypeError: `root` is not a path.
         InputError: one of them is a file.
     """
+    roots, said_by = named_roots(root)
+    for folder in roots:
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{said_by}: {folder} is a file, expected a folder that holds data sets.")
+    return roots
+
+
+def named_roots(root: str | os.PathLike[str] | None = None) -> tuple[list[Path], str]:
+    """The data roots, whatever they are, and what names them: "root", "GCNLAB_DATA" or "the default data root"."""
     if root is not None:
         if not isinstance(root, str | os.PathLike):
             raise InputTypeError(f"root: got {type(root).__name__}, expected the path of a folder.")
@@ -36,11 +58,7 @@ def data_roots(root: str | os.PathLike[str] | None = None) -> list[Path]:
         given, said_by = folders, "GCNLAB_DATA"
     else:
         given, said_by = [os.fspath(_default_root())], "the default data root"
-    roots = [Path(folder).expanduser() for folder in given]
-    for folder in roots:
-        if folder.exists() and not folder.is_dir():
-            raise InputError(f"{said_by}: {folder} is a file, expected a folder that holds data sets.")
-    return roots
+    return [Path(folder).expanduser() for folder in given], said_by
 
 
 def _default_root() -> Path:
@@ -86,11 +104,11 @@ def fetch_raw(name: str, entry: dict[str, Any], roots: list[Path], download: boo
     folder = raw_folder(name, entry, roots)
     if missing := _missing(folder, entry):
         if not download:
-            raise DatasetNotFoundError(f"{name} is not complete on this machine. {_by_hand(missing, folder)}.")
+            raise DatasetNotFoundError(f"{name} is not complete on this machine. {by_hand(missing, folder)}.")
         if not all(file["url"] for file in missing):
             is_known = all(file["sha256"] for file in missing)
             reason = "no address serves these bytes" if is_known else "its source publishes no sha256 to check them by"
-            raise DatasetNotFoundError(f"{name} cannot be downloaded: {reason}. {_by_hand(missing, folder)}.")
+            raise DatasetNotFoundError(f"{name} cannot be downloaded: {reason}. {by_hand(missing, folder)}.")
         if not is_writable(folder):
             raise DatasetNotFoundError(
                 f"{name} cannot be downloaded: no data root can be written ({', '.join(map(str, roots))}); "
@@ -116,7 +134,7 @@ def _missing(folder: Path, entry: dict[str, Any]) -> list[dict[str, Any]]:
     return [file for file in entry["files"] if not (folder / file["name"]).is_file()]
 
 
-def _by_hand(missing: list[dict[str, Any]], folder: Path) -> str:
+def by_hand(missing: list[dict[str, Any]], folder: Path) -> str:
     """What a user without a connection can do: the same in every message."""
     names = ", ".join(file["name"] for file in missing)
     origins = (file["url"].rpartition("/")[0] if file["url"] else file["origin"] for file in missing)
@@ -156,7 +174,7 @@ def _download(name: str, missing: list[dict[str, Any]], folder: Path) -> None:
                 reason = _reason(error, Path(temporary.name), file)
                 raise DatasetNotFoundError(
                     f"{name}: {file['url']} did not give {file['name']} ({reason}); "
-                    f"nothing of it was kept. {_by_hand(missing[index:], folder)}."
+                    f"nothing of it was kept. {by_hand(missing[index:], folder)}."
                 ) from error
 
 
@@ -191,4 +209,4 @@ def _check_connection(name: str, missing: list[dict[str, Any]], folder: Path) ->
     thread.start()
     thread.join(_CONNECT_SECONDS)
     if failure:
-        raise DatasetNotFoundError(f"{name}: cannot reach {url} ({failure[0]}). {_by_hand(missing, folder)}.")
+        raise DatasetNotFoundError(f"{name}: cannot reach {url} ({failure[0]}). {by_hand(missing, folder)}.")

@@ -37,15 +37,10 @@ from ..sparse import SparseMatrix
 from .archive import MAX_BYTES, Source
 from .node_sets import check_options, counts, pack, to_graph
 
-__all__ = ["FORMAT_VERSION", "check_options", "counts", "is_tables", "read", "to_graph"]
+__all__ = ["FORMAT_VERSION", "check_options", "counts", "read", "to_graph"]
 
 FORMAT_VERSION = 1  # of what `read` returns; a new number makes every processed file be made again
 _MAX_FEATURES = 2**31 - 1
-
-
-def is_tables(source: Source) -> bool:
-    """Whether these files are of one of the two forms."""
-    return bool(source.find("edges.csv"))
 
 
 def read(path: Path, name: str, max_bytes: int = MAX_BYTES) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -1,0 +1,195 @@
+"""Plants faults in a copy of gcnlab, one at a time, and sees that a test fails: for every promise, and in the formulas.
+
+    python tests/faults.py [--only NAME] [--jobs 2] [--json benchmarks/results/faults.json]
+
+A fault is a line of gcnlab written otherwise. Of a promise (a row of promises.py) one of its own tests must fail, of a
+formula one of the tests named beside it. About 8 seconds each; exit status 1 where a fault goes unseen.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from promises import TESTS
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+class Fault(NamedTuple):
+    of: str  # a row of promises.py, or a formula
+    file: str
+    line: str
+    instead: str
+    tests: str = ""  # files of tests, for a formula
+
+
+FAULTS = [
+    # -- promises about files
+    Fault("F1", "data/unpickle.py", "if full_name not in ADMITTED:", "if full_name not in ADMITTED and False:"),
+    Fault("F2", "data/fetch.py", 'if found != file["sha256"]:', 'if found == "":'),
+    Fault("F3", "data/fetch.py", "check_file(Path(temporary.name), file)", "pass"),
+    Fault("F4", "data/archive.py", "if total > max_bytes:", "if total > 2 * max_bytes:"),
+    Fault("F4", "data/archive.py", 'inside.is_absolute() or ".." in inside.parts', "inside.is_absolute()"),
+    Fault("F5", "data/planetoid.py", 'if lines[-1] == b"":', "if True:"),
+    Fault("F6", "data/planetoid.py", "if len(bad := np.flatnonzero(~one_hot)):", "if len(bad := np.flatnonzero(~one_hot)) > 9:"),
+    Fault("F7", "data/planetoid.py", "labels = np.full(num_nodes, -1, np.int64)", "labels = np.zeros(num_nodes, np.int64)"),
+    Fault("F8", "data/tu.py", "graphs[:, 0] != graphs[:, 1]", "graphs[:, 0] > graphs[:, 1] + 9"),
+    Fault("F9", "data/idx.py", "if header[:4] != expected:", "if header[:3] != expected[:3]:"),
+    Fault("F10", "files.py", "os.replace(file.name, path)", "Path(path).write_bytes(Path(file.name).read_bytes())"),
+    Fault("F11", "files.py", "while not _try_lock(file):", "while False:"),
+    Fault("F12", "data/__init__.py", "if header.get(\"key\") == key:", "if True:"),
+    Fault(
+        "F13",
+        "files.py",
+        'raise error(path, f"does not begin with {MAGIC!r}: not a file of gcnlab\'s arrays, or of another format version")',
+        "import pickle\n        return {}, pickle.loads(content)",
+    ),
+    # -- about inputs
+    Fault("I1", "sparse.py", "if tensor.dtype not in (torch.int64, torch.int32, torch.int16):", "if tensor.is_complex():"),
+    Fault("I2", "sparse.py", "if tensor.dim() != 2 or tensor.shape[0] != 2:", "if tensor.dim() != 2:"),
+    Fault("I3", "sparse.py", "bad = (ids < 0) | (ids >= limit)", "bad = ids >= limit"),
+    Fault("I4", "sparse.py", "return tensor.long()\n", "return tensor\n"),
+    Fault("I5", "sparse.py", "matrix.check_format(full_check=True)", "pass"),
+    Fault("I6", "sparse.py", "bad = ~torch.isfinite(tensor.detach())", "bad = torch.isinf(tensor.detach())"),
+    Fault("I7", "graph.py", "self.check_degree(matrix, degree)", "pass"),
+    Fault("I8", "graph.py", "_check_features(x, n, check_finite)", "_check_features(x, n, False)"),
+    Fault("I9", "layers.py", "    check_operands(x, a_hat, self.in_channels, self.weight)\n", "    pass\n"),
+    Fault("I10", "graph.py", "torch.where(degree > 0, degree, 1).pow(-0.5 if norm == \"sym\" else -1.0) * (degree > 0)", 'degree.pow(-0.5 if norm == "sym" else -1.0)'),
+    Fault("I11", "more_layers.py", "index_add(0, row, weight) + (pattern.rowptr.diff() == 0)", "index_add(0, row, weight)"),
+    Fault("I12", "sparse.py", 'if duplicates == "first":', "if True:"),
+    Fault("I13", "sparse.py", 'value = self.value + loop if mode == "add" else', "value = self.value + loop if True else"),
+    Fault("I14", "graph.py", "warn_if_directed(self)\n", "pass\n"),
+    Fault("I15", "graph.py", "if not matrix.value.requires_grad:  # learned", "if True:  # learned"),
+    Fault("I15", "graph.py", 'return {**self.__dict__, "_derived": {}}', "return dict(self.__dict__)"),
+    Fault("I16", "readout.py", "torch.where(total == 0, 1, total)", "total"),
+    Fault("I17", "graph.py", "_check_disjoint({", "(lambda masks: None)({"),
+    Fault("I18", "metrics.py", "raise InputError(f\"scores: {int(bad.sum())} are NaN", "print(f\"scores: {int(bad.sum())} are NaN"),
+    Fault("I19", "graph.py", 'options.setdefault("node_names", names)', "pass"),
+    Fault("I20", "image.py", "raise InputError(f\"shape: got {size!r}, expected integers", "print(f\"shape: got {size!r}, expected integers"),
+    # -- about training
+    Fault("T1", "train.py", "if bool(torch.isfinite(torch.nn.utils.get_total_norm(floats))):", "if True:"),
+    Fault("T2", "files.py", "    os.replace(file.name, path)", "    shutil.copyfile(file.name, path)"),
+    Fault("T3", "files.py", "if content[len(MAGIC) : start] != digest.encode() + b\"\\n\":", "if False:"),
+    Fault("T4", "checkpoint.py", 'torch.set_rng_state(state["torch"])', "pass"),
+    Fault("T4", "train.py", 'opt.load_state_dict(training["optimizer"])', "pass"),
+    Fault("T5", "checkpoint.py", "if a.shape != b.shape or a.dtype != b.dtype:", "if a.shape != b.shape:"),
+    Fault("T6", "train.py", "        torch.manual_seed(seed)\n", "        torch.seed()\n"),
+    Fault("T7", "memory.py", "if free is not None and num_bytes > share * free:", "if free is not None and num_bytes > 9 * share * free:"),
+    Fault("T8", "sparse.py", "dtype = torch.promote_types(self.dtype, torch.float32)\n        return self.to(dtype)", "dtype = self.dtype\n        return self.to(dtype)"),
+    # -- about several processes
+    Fault("D1", "distributed.py", "known = None if isinstance(error, DistributedError) else heart.explain(error)", "known = None"),
+    Fault("D2", "distributed.py", "return [(part, True) if len(part) else (batch[:1], False) for batch, part in parts]", "return [(part, True) for batch, part in parts if len(part)]"),
+    Fault("D3", "distributed.py", "return allreduce_hook(dist.group.WORLD, bucket)", "future = torch.futures.Future()\n        future.set_result(bucket.buffer())\n        return future"),
+    Fault("D4", "distributed.py", "return [(part, True) if len(part) else (batch[:1], False) for batch, part in parts]", "return [(part, True) if len(part) else (batch[:1], True) for batch, part in parts]"),
+    Fault("D5", "files.py", "while not _try_lock(file):", "while False:"),
+    Fault("D6", "distributed.py", "if told.get(key) != first.get(key)", "if False"),
+    Fault("D7", "distributed.py", 'os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"', "pass"),
+    Fault("D8", "train.py", "if header.get(\"processes\", 1) != num_processes:", "if False:"),
+    # -- formulas
+    Fault("Ã without the self-loop", "graph.py", 'def normalize(self, self_loops: str | None = "fill"', "def normalize(self, self_loops: str | None = None", "graph"),
+    Fault("a self-loop of 2", "sparse.py", "new_value = value.new_ones(nnz)", "new_value = value.new_full((nnz,), 2.0)", "sparse graph"),
+    Fault("Â: the exponent", "graph.py", "pow(-0.5 if norm", "pow(-0.6 if norm", "graph"),
+    Fault("Â: columns not scaled", "graph.py", 'cols=inverse if norm == "sym" else None', "cols=None", "graph"),
+    Fault("rw: columns instead of rows", "graph.py", 'matrix.scale(rows=inverse, cols=inverse if norm == "sym" else None)', 'matrix.scale(rows=inverse if norm == "sym" else None, cols=inverse)', "graph"),
+    Fault("A transposed", "sparse.py", "return cls.from_coo(target, source, value, shape, duplicates)", "return cls.from_coo(source, target, value, shape, duplicates)", "sparse graph"),
+    Fault("edges of one direction", "graph.py", "both = not graph.is_directed() and u != v", "both = False", "graph"),
+    Fault("L with a plus", "graph.py", "self._shifted_identity(self.normalize(None), -1.0)", "self._shifted_identity(self.normalize(None), 1.0)", "graph"),
+    Fault("L̃ without - I", "graph.py", "return _add(scaled, identity, -1.0,", "return _add(scaled, identity, 0.0,", "graph"),
+    Fault("a field of one hop less", "graph.py", "for _ in range(num_layers):\n            block", "for _ in range(num_layers - 1):\n            block", "graph"),
+    Fault("S^T without order", "sparse.py", "self.value.index_select(0, order)", "self.value", "sparse"),
+    Fault("the derivative of x by S", "sparse.py", "grad_x = _apply(_SpMM, t_rowptr, t_col, t_value, rowptr, col, value, g, False)", "grad_x = _apply(_SpMM, rowptr, col, value, t_rowptr, t_col, t_value, g, False)", "sparse"),
+    Fault("the derivative of the values", "sparse.py", "grad_value = _apply(_SDDMM, rowptr, col, g, x)", "grad_value = _apply(_SDDMM, rowptr, col, x, g)", "sparse"),
+    Fault("a batch on the wrong axis", "sparse.py", ".unflatten(1, columns.shape[1:]).movedim(0, 1)", ".unflatten(1, columns.shape[1:]).flip(1).movedim(0, 1)", "sparse layers"),
+    Fault("rows not normalised", "sparse.py", "torch.where(total == 0, torch.ones_like(total), 1 / total)", "torch.ones_like(total)", "sparse"),
+    Fault("dropout without its scale", "layers.py", ".mul_(levels / (levels - dropped))", "", "layers"),
+    Fault("dropout of 1 - p", "layers.py", "keep = coins[: x.numel()] >= dropped - levels // 2", "keep = coins[: x.numel()] < dropped - levels // 2", "layers"),
+    Fault("GCN without its bias", "layers.py", "return linear(a_hat @ x, self.weight, self.bias)", "return linear(a_hat @ x, self.weight, None)", "layers"),
+    Fault("ChebConv: the factor 2", "more_layers.py", "c = term + 2 * (l_tilde @ h)", "c = term + l_tilde @ h", "layer_set"),
+    Fault("ChebConv: C_{k+2}", "more_layers.py", "h = h if after is None else h - after\n        return h if", "h = h if after is None else h + after\n        return h if", "layer_set"),
+    Fault("APPNP: α and 1 - α", "more_layers.py", "a_hat) @ z, h, self.alpha)", "a_hat) @ z, h, 1 - self.alpha)", "layer_set"),
+    Fault("GCNII: β", "more_layers.py", "return _lerp(h, h @ self.weight, self.beta)", "return _lerp(h @ self.weight, h, self.beta)", "layer_set"),
+    Fault("GIN: 1 + ε", "more_layers.py", "h = (1 + self.eps) * xw + adjacency @ xw", "h = self.eps * xw + adjacency @ xw", "layer_set"),
+    Fault("GAT: source and target", "more_layers.py", "target.index_select(0, row) + source.index_select(0, col)", "source.index_select(0, row) + target.index_select(0, col)", "layer_set"),
+    Fault("GAT: not divided", "more_layers.py", "return (out / total.unsqueeze(1)).to(h.dtype)", "return out.to(h.dtype)", "layer_set"),
+    Fault("the mean of a readout", "readout.py", "return ((p @ h) / torch.where(total == 0, 1, total).unsqueeze(1)).to(h.dtype)", "return p @ h", "readout"),
+    Fault("the softmax of all graphs", "readout.py", "return shifted / total[p.row]", "return shifted / total.sum()", "readout"),
+    Fault("PageRank: α", "propagate.py", "alpha * (1 - alpha) ** k", "alpha**k * (1 - alpha)", "propagate"),
+    Fault("diffusion: S for S^T", "propagate.py", "power = s.T @ power", "power = s @ power", "propagate consistency"),
+    Fault("label propagation: α", "propagate.py", "g = torch.lerp(start, s @ g, alpha)", "g = torch.lerp(s @ g, start, alpha)", "propagate"),
+    Fault("accuracy of columns", "metrics.py", "return scores.argmax(1)", "return scores.argmin(1)", "metrics"),
+    Fault("Adam: its correction", "train.py", "value=-group[\"lr\"] / (1 - beta1**steps)", "value=-group[\"lr\"]", "train"),
+]  # fmt: skip
+
+
+def plant(fault: Fault) -> tuple[bool, str, float]:
+    """(whether a test failed, its name or what went wrong, seconds)."""
+    tests = TESTS[fault.of] if fault.of in TESTS else [f"test_{name}.py" for name in fault.tests.split()]
+    began = time.time()
+    with tempfile.TemporaryDirectory() as folder:
+        for part in ("gcnlab", "tests", "benchmarks", "examples", "pyproject.toml", "datasets"):
+            source = CHECKOUT / part
+            if source.is_dir():
+                shutil.copytree(
+                    source, Path(folder, part), ignore=shutil.ignore_patterns("__pycache__", "raw", "processed")
+                )
+            else:
+                shutil.copy(source, folder)
+        path = Path(folder, "gcnlab", fault.file)
+        content = path.read_text()
+        if not fault.line or content.count(fault.line) < 1:
+            return False, "the line is not there", 0.0
+        path.write_text(content.replace(fault.line, fault.instead, 1))
+        environment = {**os.environ, "PYTHONPATH": folder, "OMP_NUM_THREADS": "1"}
+        environment.pop("GCNLAB_REQUIRE_DATA", None)
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *(f"tests/{test}" for test in tests)],
+            cwd=folder, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    seen = done.returncode == 1 and bool(failed) and not failed[0].startswith("ERROR")
+    return seen, (failed or done.stdout.splitlines()[-1:] or ["?"])[0], time.time() - began
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", help="faults whose name starts so")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--json", metavar="FILE")
+    args = parser.parse_args()
+    faults = [fault for fault in FAULTS if fault.of.startswith(args.only or "")]
+    began, unseen = time.time(), []
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for fault, (seen, by, seconds) in zip(faults, pool.map(plant, faults), strict=True):
+            print(
+                f"{'seen' if seen else 'NOT SEEN'}  {fault.of}: {fault.instead[:60]!r}  {by[:110]} ({seconds:.0f} s)",
+                flush=True,
+            )
+            unseen += [] if seen else [fault.of]
+    print(f"{len(faults) - len(unseen)} of {len(faults)} faults seen")
+    if args.json:
+        record = {
+            "date": datetime.date.today().isoformat(),
+            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+            "promises": len({fault.of for fault in faults if fault.of in TESTS}),
+            "in_promises": sum(fault.of in TESTS for fault in faults),
+            "in_formulas": sum(fault.of not in TESTS for fault in faults),
+            "seen": len(faults) - len(unseen),
+            "unseen": unseen,
+            "seconds": round(time.time() - began),
+        }
+        Path(args.json).write_text(json.dumps(record, indent=2) + "\n")
+    return 1 if unseen else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
