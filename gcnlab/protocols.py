@@ -145,7 +145,7 @@ def run_job(job: Job) -> dict[str, Any]:
     """Train a fold, and return what happened in plain values.
 
     "curve" is the validation accuracy by epoch, of nested that of the first final run. For gin it is the result; the
-    others have test and validation accuracy too, and the choice from the grid.
+    others have test and validation accuracy too, the choice from the grid, and the confusion matrix, of all final runs.
     """
     graphs = _graphs(job.dataset, tuple(sorted(job.features.items())), job.root, job.device)
     train, test = split(job, graphs)
@@ -166,6 +166,7 @@ def run_job(job: Job) -> dict[str, Any]:
         tried.append(float(history.best("val_accuracy")[0]))
     chosen = job.grid[max(range(len(tried)), key=tried.__getitem__) if tried else 0]
     tests, histories = [], []
+    confusion = torch.zeros(graphs.num_classes, graphs.num_classes, dtype=torch.int64)
     for run in range(3 if job.protocol == "nested" else 1):
         model, history = chosen.train(
             graphs[inner],
@@ -177,12 +178,13 @@ def run_job(job: Job) -> dict[str, Any]:
         )
         logits = predict(model, graphs[test])
         tests.append(metrics.accuracy(logits, graphs[test].y))
+        confusion += metrics.confusion_matrix(logits, graphs[test].y, graphs.num_classes).cpu()
         histories.append(history)
     if job.model_file is not None and distributed.is_first():
         header = {
             "job": job.key(), "seeds": [job.seed], "epoch": int(history.best_epoch[0]), "model": describe(model),
             "metrics": {name: values[:, 0].tolist() for name, values in history.metrics.items()},
-            "confusion_matrix": metrics.confusion_matrix(logits, graphs[test].y, graphs.num_classes).tolist(),
+            "confusion_matrix": confusion.tolist(),
         }  # fmt: skip
         write_checkpoint(job.model_file, header, history.states)
         if (checkpoint := job.checkpoint()) is not None:
@@ -193,6 +195,7 @@ def run_job(job: Job) -> dict[str, Any]:
         "test_accuracy": sum(tests) / len(tests),
         "val_accuracy": sum(vals) / len(vals),
         "chosen": asdict(chosen),
+        "confusion_matrix": confusion.tolist(),
         "epochs": max(len(history.epoch_seconds) for history in histories),
         "epoch_seconds": [seconds for history in histories for seconds in history.epoch_seconds],
     }

@@ -494,7 +494,7 @@ def run(
             model.gcnlab. Finished folds are kept there in folds.jsonl, and not trained again. A recipe of images
             writes weights.npz, plain arrays, in place of model.gcnlab. Features that are propagated beforehand are
             kept there in hops (`precompute.hops`), and not made again; without a folder they are in memory.
-        tsne: draw the embeddings in report.html by t-SNE, too, which takes some seconds a layer.
+        tsne: draw the embeddings in report.html by t-SNE, too: of 3,000 points about half a minute a layer.
         tensorboard: a folder for event files of losses, accuracies and learning rate (`TensorBoard`): seed-0, ..., of gin
             seed-0/fold-1, ..., of nested seed-0/fold-1/run-1, ...
         say: gets lines of text for people.
@@ -822,6 +822,10 @@ def _run_graphs(
     if protocol != "holdout":
         content.folds = [result["curve"] for result in results]
         plot.folds(content.folds, folder / "curves.png", _title(header))
+        tables = [result["confusion_matrix"] for result in results if "confusion_matrix" in result]
+        if len(tables) == len(results):  # folds of an older version have none
+            content.confusion = torch.tensor(tables).sum(0).tolist()
+            content.chosen = "in the final runs of all folds together"
         report.add_graphs(content, graphs)
         return result, "curves.png, folds.jsonl", content
     saved = [read_checkpoint(job.model_file) for job in jobs if job.model_file is not None]

@@ -163,10 +163,10 @@ def rings(tu_folder, monkeypatch):
 @pytest.mark.parametrize("protocol", ["gin", "nested", "holdout"])
 def test_graphs(rings, protocol, tmp_path):
     result = recipes.run("rings", protocol=protocol, device="cpu", threads=1, out=tmp_path / "out")
-    of_one_model = ["confusion", "embedding", "smoothing"] if protocol == "holdout" else []
+    shown = {"gin": [], "nested": ["confusion"], "holdout": ["confusion", "embedding", "smoothing"]}[protocol]
     page = check(
         tmp_path / "out" / "report.html",
-        ["result", "protocol", "curves", *of_one_model, "graph", "environment"],
+        ["result", "protocol", "curves", *shown, "graph", "environment"],
         result,
     )
     drawn = points(page, "drawn")
@@ -176,6 +176,13 @@ def test_graphs(rings, protocol, tmp_path):
     else:
         assert "fold 10" in page.text
         assert ("no held-out test" in page.text) == (protocol == "gin")
+    if protocol == "nested":  # each graph three times
+        rows = [json.loads(line)["result"] for line in (tmp_path / "out" / "folds.jsonl").read_text().splitlines()]
+        tables = torch.tensor([row["confusion_matrix"] for row in rows])
+        assert int(tables.sum()) == 120
+        of_folds = tables.diagonal(dim1=1, dim2=2).sum(1) / tables.sum((1, 2))
+        torch.testing.assert_close(of_folds.double(), torch.tensor([row["test_accuracy"] for row in rows]).double())
+        assert f"{int(tables.diagonal(dim1=1, dim2=2).sum())} of 120 are right" in page.text
 
 
 def test_images(tmp_path, monkeypatch):
