@@ -312,7 +312,7 @@ def test_signals_are_a_convolution_s_channels_last_memory():
         (torch.tensor([[[0.0, math.nan]]]), {}, r"images: 1 values are NaN or infinite, the first nan at \(0, 0, 1\)"),
         (np.array([[[math.inf, 0.0]]]), {}, r"images: 1 values are NaN or infinite, the first inf at \(0, 0, 0\)"),
     ],
-    ids=str,
+    ids=lambda value: value[:40] if isinstance(value, str) else type(value).__name__,
 )
 def test_bad_images(images, options, message):
     with pytest.raises((InputError, InputTypeError), match=message):
@@ -347,7 +347,7 @@ def test_bad_signals():
 
 class TwoRelations(RelationalGCNConv):
     def forward(self, x, a_hat):
-        return super().forward(x, [a_hat, SparseMatrix.eye(a_hat.shape[0], self.weight.dtype)])
+        return super().forward(x, [a_hat, SparseMatrix.eye(x.shape[-2], self.weight.dtype)])
 
 
 def two_relations_oracle(weights, x, a_hat):
