@@ -294,7 +294,7 @@ MODELS = {
     "GCN": (lambda: GCN(64, 16, 3), graph, {}),
     "GAT": (GAT, graph, {}),
     "graphs": (lambda: GraphClassifier(16, 16, 2), graphs, {"batch_size": 16}),
-    "grid": (lambda: GridGCN(1, [8, 8], 10), signals, {"batch_size": 64}),
+    "grid": (lambda: GridGCN(1, [8, 8], 10), signals, {"batch_size": 64, "lr": 1e-3}),
 }
 for seed in range(int(sys.argv[3])):
     for name, (make, data, options) in MODELS.items():
