@@ -10,7 +10,7 @@ test: $(VENV)/.installed  ## run the tests
 	$(VENV)/bin/python -m pytest -q -n logical
 
 reliability: $(VENV)/.installed  ## hold gcnlab to every promise of docs/reliability.md with all trials, and plant every fault
-	$(VENV)/bin/python -m pytest -q -n logical -m "promise and not gpu" --long --timeout 1800 --record benchmarks/results/reliability.json
+	$(VENV)/bin/python -m pytest -q -n logical -m "promise and not gpu" --long --timeout 1800 --record=benchmarks/results/reliability.json
 	$(VENV)/bin/python tests/faults.py --json benchmarks/results/faults.json
 
 docs: $(VENV)/.installed  ## build the documentation into site/, open site/index.html
