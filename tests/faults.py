@@ -93,7 +93,7 @@ FAULTS = [
     Fault("D4", "distributed.py", "return [(part, True) if len(part) else (batch[:1], False) for batch, part in parts]", "return [(part, True) if len(part) else (batch[:1], True) for batch, part in parts]"),
     Fault("D5", "files.py", "while not _try_lock(file):", "while False:"),
     Fault("D6", "distributed.py", "if told.get(key) != first.get(key)", "if False"),
-    Fault("D7", "distributed.py", 'os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"', "pass"),
+    Fault("D7", "distributed.py", "max_restarts=restarts, monitor_interval", "max_restarts=0, monitor_interval"),
     Fault("D8", "train.py", "if header.get(\"processes\", 1) != num_processes:", "if False:"),
     # -- formulas
     Fault("Ã without the self-loop", "graph.py", 'def normalize(self, self_loops: str | None = "fill"', "def normalize(self, self_loops: str | None = None", "graph"),
