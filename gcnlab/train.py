@@ -12,6 +12,7 @@ import json
 import math
 import sys
 import time
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -1193,9 +1194,15 @@ def _train(
     best_epoch = torch.zeros(num_seeds, dtype=torch.int64)
     best_value = torch.full((num_seeds,), float("inf"))
     kept = {name: value.clone() for name, value in current().items()}
-    rows: list[dict[str, Tensor]] = []
+    # Of each metric the values of each seed, epoch by epoch: as bare numbers, since a tensor takes half a KiB.
+    columns: dict[str, array[float]] = {}
+    dtypes: dict[str, torch.dtype] = {}
     epoch_seconds: list[float] = []
     first_epoch = 1
+
+    def table() -> dict[str, Tensor]:
+        numbers = {name: torch.frombuffer(column, dtype=torch.float64) for name, column in columns.items()}
+        return {name: values.to(dtypes[name], copy=True).view(-1, num_seeds) for name, values in numbers.items()}
 
     def save(epoch: int) -> None:
         assert checkpoint is not None
@@ -1213,7 +1220,7 @@ def _train(
             "rng": rng, "rng of other ranks": others,
             "averaged": averaged, "num_steps": num_steps,
             "active": active, "best_epoch": best_epoch, "best_value": best_value,
-            "rows": {name: torch.stack([row[name] for row in rows]) for name in rows[0]},
+            "rows": table(),
             "epoch_seconds": epoch_seconds,
         }  # fmt: skip
         if ranks is None or ranks.rank == 0:
@@ -1256,8 +1263,8 @@ def _train(
         num_steps = training["num_steps"]
         active, best_epoch, best_value = training["active"], training["best_epoch"], training["best_value"]
         epoch_seconds = training["epoch_seconds"]
-        columns = training["rows"]
-        rows = [{name: columns[name][i] for name in columns} for i in range(len(epoch_seconds))]
+        columns |= {name: array("d", column.flatten().tolist()) for name, column in training["rows"].items()}
+        dtypes |= {name: column.dtype for name, column in training["rows"].items()}
         first_epoch = header["epoch"] + 1
         bar.update(header["epoch"])
 
@@ -1316,9 +1323,12 @@ def _train(
             if bool(better.any()):
                 for name, weight in current().items():
                     kept[name][better] = weight[better]
-        rows.append({name: torch.where(active, value, float("nan")) for name, value in metrics.items()})
+        row = {name: torch.where(active, value, float("nan")) for name, value in metrics.items()}
+        for name, value in row.items():
+            columns.setdefault(name, array("d")).extend(value.tolist())
+            dtypes[name] = value.dtype
         for callback in callbacks:
-            stop = callback.after_epoch(epoch, rows[-1])
+            stop = callback.after_epoch(epoch, row)
             if stop is not None:
                 active = active & ~stop.cpu()
         active = active if ranks is None else ranks.of_first(active)  # a callback may read a clock
@@ -1326,10 +1336,11 @@ def _train(
         bar.update()
         if checkpoint is not None and (epoch % checkpoint.every == 0 or epoch == epochs or not bool(active.any())):
             save(epoch)
-    _check_finite(len(rows), seeds, torch.ones_like(active), {f"the kept weight {k}": v for k, v in kept.items()})
+    _check_finite(
+        len(epoch_seconds), seeds, torch.ones_like(active), {f"the kept weight {k}": v for k, v in kept.items()}
+    )
     model.eval()
-    table = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-    return History(list(seeds), table, best_epoch, kept, epoch_seconds)
+    return History(list(seeds), table(), best_epoch, kept, epoch_seconds)
 
 
 def _clip(grads: Sequence[Tensor], most: float) -> None:

@@ -383,6 +383,7 @@ print(resident() - before, files() - open_before)
 """
 
 
+@pytest.mark.promise("long use")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc")
 def test_long_use_takes_no_more_memory_or_files(tmp_path, trials):
     epochs = trials("epochs of one training", 2_000, 10_000)
