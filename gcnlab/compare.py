@@ -7,7 +7,6 @@ is done: what is in the file is not trained again.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import platform
 import statistics
@@ -162,10 +161,10 @@ def compare(
     for job in jobs:
         if job.key() not in done:
             # A new process for each: the largest resident size is then its own.
-            with distributed.shielded():
-                pool = multiprocessing.get_context("spawn").Pool(1)
-            with pool:
-                done[job.key()] = pool.apply(run_job, (job,))
+            with distributed.workers(1) as pool:
+                with distributed.shielded():
+                    future = pool.submit(run_job, job)
+                done[job.key()] = future.result()
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with open(path, "a") as file:
