@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .errors import InputError, check_counts, did_you_mean
+from .errors import InputError, did_you_mean
 from .graph import Features, Graph
 from .models import GCN
 from .recipes import RECIPES, Recipe, find_node_recipe
-from .sparse import SparseMatrix
+from .sparse import SparseMatrix, check_counts
 
 HIDDEN = 16
 BLOCK = 10

@@ -21,9 +21,10 @@ import torch
 from . import __version__, distributed, image_recipes, plot, report
 from .baselines import BASELINES
 from .data import ImageSet, load
-from .errors import InputError, check_counts, did_you_mean
+from .errors import InputError, did_you_mean
 from .files import atomic_write, check_target, write_json
 from .image_recipes import ImageRecipe, baseline_recipe, grid_recipe
+from .sparse import check_counts
 from .train import History
 
 QUICK = (10_000, 2)  # training images and epochs
@@ -161,10 +162,7 @@ def compare(
     for job in jobs:
         if job.key() not in done:
             # A new process for each: the largest resident size is then its own.
-            with distributed.workers(1) as pool:
-                with distributed.shielded():
-                    future = pool.submit(run_job, job)
-                done[job.key()] = future.result()
+            ((_, done[job.key()]),) = distributed.in_processes(run_job, [job], 1)
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with open(path, "a") as file:

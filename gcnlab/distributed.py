@@ -27,19 +27,16 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from .errors import DistributedError, GcnlabError, InputError
-
-if TYPE_CHECKING:
-    from concurrent.futures import ProcessPoolExecutor
 
 TIMEOUT = 300.0  # seconds
 TIMEOUT_VARIABLE = "GCNLAB_TIMEOUT"
@@ -214,36 +211,41 @@ def alone() -> Iterator[None]:
         _is_alone = before
 
 
-@contextmanager
-def shielded() -> Iterator[None]:
-    """Processes started within the block do not get the interrupt of a terminal: who started them ends them."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    from multiprocessing import resource_tracker
+def in_processes(function: Callable[[Item], Any], items: Sequence[Item], count: int) -> Iterator[tuple[Item, Any]]:
+    """(item, function(item)) of each item as it is done, in `count` new processes.
 
-    resource_tracker.ensure_running()  # when it is started, by the first process, it lets interrupts through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which they inherit
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def workers(count: int) -> Iterator[ProcessPoolExecutor]:
-    """New processes for tasks; what leaves the block before its end, an interrupt or a task that failed, ends them."""
-    from concurrent.futures import ProcessPoolExecutor
+    They do not get the interrupt of a terminal: what ends the iteration early, an interrupt or an item that failed, ends
+    them.
+    """
+    from concurrent.futures import ProcessPoolExecutor, as_completed
 
     pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
     try:
-        yield pool
+        with _interrupts_held():  # which the processes inherit
+            futures = {pool.submit(function, item): item for item in items}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
     except BaseException:  # nothing asks for the others any more
         for process in list(pool._processes.values()):
             process.terminate()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # when it is started, by the first process, it lets interrupts through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

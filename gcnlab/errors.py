@@ -19,18 +19,6 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
-def check_counts(**counts: int | None) -> None:
-    """Raise InputError unless each count is None, or from 1 to a million.
-
-    >>> check_counts(seeds=3, epochs=None)
-    """
-    for argument, count in counts.items():
-        if count is not None and count < 1:
-            raise InputError(f"{argument}: got {count}, expected at least 1.")
-        if count is not None and count > 10**6:
-            raise InputError(f"{argument}: got {count}, expected at most 1,000,000.")
-
-
 class GcnlabError(Exception):
     """Base of every error that gcnlab raises on purpose.
 

@@ -19,7 +19,6 @@ import functools
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -301,11 +300,7 @@ def _run_all(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, dict[str,
         for job in jobs:
             yield job, run_job(job)
         return
-    with distributed.workers(workers) as pool:
-        with distributed.shielded():
-            futures = {pool.submit(_run_alone, job): job for job in jobs}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+    yield from distributed.in_processes(_run_alone, jobs, workers)
 
 
 def _run_over(ranks: distributed.Ranks, jobs: Sequence[Job]) -> Iterator[tuple[Job, dict[str, Any]]]:

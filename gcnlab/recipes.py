@@ -21,7 +21,7 @@ from . import __version__, distributed, image_recipes, metrics, plot, report
 from .checkpoint import describe, read_checkpoint, write_checkpoint
 from .collection import GraphCollection
 from .data import ImageSet, catalog, load, ogb_evaluator
-from .errors import InputError, check_counts, did_you_mean
+from .errors import InputError, did_you_mean
 from .files import check_target, write_json
 from .graph import Graph
 from .image import grid_graph
@@ -33,7 +33,7 @@ from .protocols import PROTOCOLS as GRAPH_PROTOCOLS
 from .protocols import Job, Settings, best_common_epoch, run_jobs, split
 from .scale import NeighborSampler
 from .signals import Signals
-from .sparse import SparseMatrix
+from .sparse import SparseMatrix, check_counts
 from .train import Callback, Checkpoint, Consistency, EarlyStopping, History, TensorBoard, fit, predict
 
 PROTOCOLS = {

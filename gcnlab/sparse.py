@@ -765,6 +765,16 @@ def check_count(name: str, count: Any, least: int = 0) -> int:
     return int(count)
 
 
+def check_counts(**counts: int | None) -> None:
+    """Raise InputError unless each count is None, or from 1 to a million.
+
+    >>> check_counts(seeds=3, epochs=None)
+    """
+    for argument, count in counts.items():
+        if count is not None and check_count(argument, count, 1) > 10**6:
+            raise InputError(f"{argument}: got {count}, expected at most 1,000,000.")
+
+
 def check_edge_index(edge_index: Any) -> Tensor:
     """`edge_index` as an int64 tensor [2, num_edges], or a clear error. Ids are not compared with a number of nodes."""
     if (

@@ -146,7 +146,7 @@ def plant(fault: Fault) -> tuple[bool, str, float]:
                 shutil.copy(source, folder)
         path = Path(folder, "gcnlab", fault.file)
         content = path.read_text()
-        if not fault.line or content.count(fault.line) < 1:
+        if fault.line not in content:
             return False, "the line is not there", 0.0
         path.write_text(content.replace(fault.line, fault.instead, 1))
         environment = {**os.environ, "PYTHONPATH": folder, "OMP_NUM_THREADS": "1"}
