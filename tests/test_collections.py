@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from test_data import load_under_kills
+from test_data import damaged, load_under_kills
 
 import gcnlab
 import gcnlab.data as data
@@ -939,20 +939,12 @@ def test_tables_that_name_no_nodes(tmp_path):
 # -- damaged files of one's own ---------------------------------------------------------------------------------------
 
 
-def damaged(content, rng, flips=100, cuts=10):
-    for _ in range(flips if content else 0):
-        at = rng.randrange(len(content))
-        yield content[:at] + bytes([content[at] ^ 1 << rng.randrange(8)]) + content[at + 1 :]
-    for _ in range(cuts):
-        yield content[: rng.randrange(len(content) + 1)]
-
-
 def fuzz(path, files, rng):
     """Load with each file of `path` (a folder, or itself the file) damaged: a graph, or one of gcnlab's own errors."""
     outcomes = {"read": 0, "refused": 0}
     for file in files:
         content = file.read_bytes()
-        for bad in damaged(content, rng):
+        for bad in damaged(content, rng, 100, 10):
             file.write_bytes(bad)
             try:
                 loaded = load(path)
@@ -995,7 +987,7 @@ def test_damaged_arrays_within_an_npz(tmp_path, key):
     with zipfile.ZipFile(path) as file:
         members = {name: file.read(name) for name in file.namelist()}
     refused = 0
-    for bad in damaged(members[f"{key}.npy"], random.Random(0)):
+    for bad in damaged(members[f"{key}.npy"], random.Random(0), 100, 10):
         write_zip(path, {**members, f"{key}.npy": bad})
         try:
             load(path)

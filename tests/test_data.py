@@ -589,11 +589,12 @@ def test_a_small_pickle_does_not_become_large_arrays(tmp_path):
 
 
 def damaged(content, rng, flips=60, cuts=20):
-    for _ in range(flips):
+    """The content with one bit flipped, so many times, and cut short, so many times."""
+    for _ in range(flips if content else 0):
         at = rng.randrange(len(content))
         yield content[:at] + bytes([content[at] ^ 1 << rng.randrange(8)]) + content[at + 1 :]
     for _ in range(cuts):
-        yield content[: rng.randrange(len(content))]
+        yield content[: rng.randrange(max(len(content), 1))]
 
 
 @pytest.mark.parametrize("part", PARTS)
