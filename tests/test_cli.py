@@ -551,6 +551,7 @@ def test_an_interrupt_is_one_line_though_other_processes_train():
     # the terminal interrupts the whole group
     code = """
 import os, signal, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # what a shell starts in the background inherits that it is ignored
 command = [sys.executable, "-m", "gcnlab", "compare", "digits", "--models", "relational", "--epochs", "500"]
 process = subprocess.Popen(command, stdout=-1, stderr=-1, start_new_session=True)
 process.stdout.readline()
