@@ -93,7 +93,10 @@ def pyg_accuracy(seed: int) -> float:
 
 
 ours = run(args.recipe, seeds=args.seeds)["test_accuracy"]
-theirs = [pyg_accuracy(seed) for seed in range(args.seeds)]
+theirs = []
+for seed in range(args.seeds):
+    theirs.append(pyg_accuracy(seed))
+    print(f"split {seed}: gcnlab {100 * ours['per_seed'][seed]:.2f}, PyG {100 * theirs[-1]:.2f} %", flush=True)
 for name, values in (("gcnlab", ours["per_seed"]), ("PyG", theirs)):
     print(f"{name:<7} {100 * statistics.mean(values):.2f} ± {100 * statistics.pstdev(values):.2f} %")
 if args.json:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from . import __version__, distributed, image_recipes, metrics, plot, report
 from .checkpoint import describe, read_checkpoint, write_checkpoint
 from .collection import GraphCollection
+from .content import MAX_IMAGES, Content, add_graphs, add_images, add_nodes
 from .data import ImageSet, catalog, load, ogb_evaluator
 from .errors import InputError, did_you_mean
 from .files import check_target, write_json
@@ -577,7 +578,7 @@ def _run_nodes(
     folder: Path | None,
     board: str | None,
     say: Callable[[str], None],
-) -> tuple[dict[str, Any], str, report.Content | None]:
+) -> tuple[dict[str, Any], str, Content | None]:
     """The result, the names of the files written beside it, and what a report shows; None where none is written."""
     selection = replace(recipe, epochs=epochs).selection
     say(f"protocol {protocol}: {PROTOCOLS[protocol]}; {selection}")
@@ -634,7 +635,7 @@ def _run_nodes(
             assert operator is not None
             graph = recipe.graph(dataset, protocol, root, seed=history.seeds[best]).to(device)
             inputs = recipe.inputs(graph, operator, folder)
-        content = report.Content(
+        content = Content(
             {"protocol": f"{PROTOCOLS[protocol]}; {selection}", "data": graph.summary()},
             graph.class_names or list(map(str, range(graph.num_classes))), history,
             confusion=test[best]["confusion_matrix"], chosen=_chosen(history.seeds, best),
@@ -642,7 +643,7 @@ def _run_nodes(
         model = recipe.model(graph).to(device).eval()
         model.load_state_dict(history.state(best))
         predicted = recipe.probabilities(model, inputs).argmax(1)
-        report.add_nodes(content, model, inputs["data"], inputs.get("operator"), predicted)
+        add_nodes(content, model, inputs["data"], inputs.get("operator"), predicted)
     return result, "curves.png, model.gcnlab" + ", hops" * isinstance(recipe, HopRecipe), content
 
 
@@ -658,7 +659,7 @@ def _run_images(
     folder: Path | None,
     board: str | None,
     say: Callable[[str], None],
-) -> tuple[dict[str, Any], str, report.Content | None]:
+) -> tuple[dict[str, Any], str, Content | None]:
     """The result, the names of the files written beside it, and what a report shows; None where none is written."""
     say(f"protocol {protocol}: {image_recipes.PROTOCOLS[protocol]}")
     images = load(dataset, root=root)
@@ -704,18 +705,16 @@ def _run_images(
     best = max(range(len(vals)), key=vals.__getitem__)
     size = " x ".join(map(str, images.image_shape))
     data = f"{len(images.train_images):,} training and {len(images.test_images):,} test images of {size}"
-    content = report.Content(
+    content = Content(
         {"protocol": image_recipes.PROTOCOLS[protocol], "data": data}, images.class_names, history,
         confusion=tests[best]["confusion_matrix"], chosen=_chosen(seeds, best),
     )  # fmt: skip
     if history is not None:
         model.load_state_dict(history.state(best))
     shown = copy.copy(images)
-    shown.test_images, shown.test_labels = (
-        part[: report.MAX_IMAGES] for part in (images.test_images, images.test_labels)
-    )
+    shown.test_images, shown.test_labels = (part[:MAX_IMAGES] for part in (images.test_images, images.test_labels))
     grid = grid_graph(*images.image_shape[:2]) if recipe.on_grid else None
-    report.add_images(
+    add_images(
         content,
         model.cpu().eval(),
         Signals(shown.test_images, shown.test_labels, grid),
@@ -771,7 +770,7 @@ def _run_graphs(
     folder: Path | None,
     board: str | None,
     say: Callable[[str], None],
-) -> tuple[dict[str, Any], str, report.Content | None]:
+) -> tuple[dict[str, Any], str, Content | None]:
     """The result, the names of the files written beside it, and what a report shows; None where none is written."""
     say(f"protocol {protocol}: {GRAPH_PROTOCOLS[protocol]}")
     graphs = recipe.graphs(root=root)
@@ -814,7 +813,7 @@ def _run_graphs(
     )
     if folder is None or not distributed.is_first():
         return result, "", None
-    content = report.Content(
+    content = Content(
         {"protocol": GRAPH_PROTOCOLS[protocol], "data": graphs.summary()},
         graphs.class_names or list(map(str, range(graphs.num_classes))),
     )  # fmt: skip
@@ -826,7 +825,7 @@ def _run_graphs(
         if len(tables) == len(results):  # folds of an older version have none
             content.confusion = torch.tensor(tables).sum(0).tolist()
             content.chosen = "in the final runs of all folds together"
-        report.add_graphs(content, graphs)
+        add_graphs(content, graphs)
         return result, "curves.png, folds.jsonl", content
     saved = [read_checkpoint(job.model_file) for job in jobs if job.model_file is not None]
     history = History.join([_history(told, states) for told, states, _ in saved])
@@ -839,7 +838,7 @@ def _run_graphs(
     content.history, content.confusion, content.chosen = history, confusion[best], _chosen(history.seeds, best)
     model = recipe.model(graphs).eval()
     model.load_state_dict(history.state(best))
-    report.add_graphs(content, graphs, model, split(jobs[best], graphs)[1])
+    add_graphs(content, graphs, model, split(jobs[best], graphs)[1])
     return result, "curves.png, model.gcnlab, folds.jsonl, seeds", content
 
 

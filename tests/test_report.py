@@ -18,10 +18,12 @@ from test_protocols import SMALL, tu_folder
 from test_signals import stripes
 
 from gcnlab import GCN, GRAND, SIGN, Graph, GraphClassifier, History, NodeRows, compare, load, metrics, recipes, report
+from gcnlab.content import Content, Drawing, add_graphs, add_nodes, layout, pca
 from gcnlab.data import ImageSet
 from gcnlab.errors import InputError
 from gcnlab.precompute import hops
 from gcnlab.recipes import RECIPES, GraphRecipe
+from gcnlab.svg import _mark, _ticks
 
 __all__ = ["gcnlab", "tu_folder"]  # fixtures
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -139,13 +141,12 @@ def test_a_new_split_for_each_seed_shows_that_of_the_seed(tmp_path, monkeypatch)
     recipe = dataclasses.replace(RECIPES["karate-gcn"], protocols=("random",))
     monkeypatch.setitem(RECIPES, "karate-gcn", recipe)
     monkeypatch.setattr(recipes.Recipe, "graph", split)
-    add_nodes = report.add_nodes
 
     def watch(content, model, data, operator, predicted):
         seen.update(mask=data.test_mask, right=predicted == data.y)
         add_nodes(content, model, data, operator, predicted)
 
-    monkeypatch.setattr(report, "add_nodes", watch)
+    monkeypatch.setattr(recipes, "add_nodes", watch)
     result = recipes.run("karate-gcn", seeds=4, epochs=30, device="cpu", out=tmp_path)
     best = int(np.argmax(result["val_accuracy"]["per_seed"]))
     assert best != 3
@@ -234,10 +235,8 @@ def test_names_are_only_text(tmp_path):
     )  # fmt: skip
     torch.manual_seed(0)
     model = GCN(3, 5, 2).eval()
-    content = report.Content(
-        {"protocol": "<u>", "data": graph.summary()}, graph.class_names, confusion=[[3, 1], [0, 3]]
-    )
-    report.add_nodes(content, model, graph, None, torch.tensor([0, 0, 0, 1, 1, 1, 1, 1]))
+    content = Content({"protocol": "<u>", "data": graph.summary()}, graph.class_names, confusion=[[3, 1], [0, 3]])
+    add_nodes(content, model, graph, None, torch.tensor([0, 0, 0, 1, 1, 1, 1, 1]))
     result = {
         "recipe": "<h6>", "dataset": evil, "protocol": "public", "model": "<h5>", "num_parameters": 1, "seeds": [0],
         "test_accuracy": {"mean": 0.5, "std": 0.0, "per_seed": [0.5]}, "epochs": 0, "device": "cpu",
@@ -260,7 +259,7 @@ def test_names_are_only_text(tmp_path):
 def test_components_are_those_of_scikit_learn(shape):
     h = torch.randn(shape, generator=torch.Generator().manual_seed(3)) * torch.arange(1, shape[1] + 1) ** -1.0 + 2
     h[:, 0] *= 9
-    places, shares = report.pca(h)
+    places, shares = pca(h)
     expected = PCA(min(2, *shape), svd_solver="full").fit(h.double().numpy())
     found = expected.transform(h.double().numpy())
     for k in range(min(2, *shape)):
@@ -272,7 +271,7 @@ def test_components_are_those_of_scikit_learn(shape):
 
 
 def test_points_all_alike_have_places():
-    places, shares = report.pca(torch.ones(7, 3))
+    places, shares = pca(torch.ones(7, 3))
     assert places.tolist() == [[0.0, 0.0]] * 7
     assert shares.tolist() == [0.0, 0.0]
 
@@ -280,10 +279,10 @@ def test_points_all_alike_have_places():
 def test_layers_of_a_gcn_are_its_embeddings():
     graph = load("karate").replace(x=torch.rand(34, 5))
     model = GCN(5, 7, 2, num_layers=4).eval()
-    content = report.Content({}, graph.class_names)
+    content = Content({}, graph.class_names)
     with torch.no_grad():
         logits, embeddings = model(graph.x, graph.a_hat, hidden=True)
-    report.add_nodes(content, model, graph, None, logits.argmax(1))
+    add_nodes(content, model, graph, None, logits.argmax(1))
     assert list(content.points.layers) == ["features", "layer 1", "layer 2", "layer 3", "output"]
     for found, expected in zip(content.points.layers.values(), [graph.x, *embeddings, logits], strict=True):
         torch.testing.assert_close(found, expected)
@@ -293,18 +292,18 @@ def test_layers_of_a_gcn_are_its_embeddings():
 @pytest.mark.parametrize(("hidden", "norm"), [(7, False), (7, True), (None, True)])
 def test_layers_of_grand(hidden, norm):
     graph = load("karate").replace(x=torch.rand(34, 5))
-    content = report.Content({}, graph.class_names)
-    report.add_nodes(content, GRAND(5, hidden, 2, norm=norm).eval(), graph, graph.a_hat, graph.y)
+    content = Content({}, graph.class_names)
+    add_nodes(content, GRAND(5, hidden, 2, norm=norm).eval(), graph, graph.a_hat, graph.y)
     assert list(content.points.layers) == ["features", *(["layer 1"] if hidden else []), "output"]
 
 
 def test_layers_of_rows(monkeypatch):
-    monkeypatch.setattr(report, "MAX_NODES", 20)
+    monkeypatch.setattr("gcnlab.content.MAX_NODES", 20)
     graph = load("karate")
     rows = NodeRows(graph, hops(torch.eye(34), graph.a_hat, 2), label_hops=1)
     model = SIGN(rows.widths, 4, 2).eval()
-    content = report.Content({}, graph.class_names)
-    report.add_nodes(content, model, rows, None, graph.y)
+    content = Content({}, graph.class_names)
+    add_nodes(content, model, rows, None, graph.y)
     layers = content.points.layers
     assert list(layers) == ["features", "features, 1 hop", "features, 2 hops", "labels, 1 hop", "layer 1", "output"]
     chosen = torch.tensor(content.points.names)
@@ -313,11 +312,11 @@ def test_layers_of_rows(monkeypatch):
 
 
 def test_a_sample_has_the_rows_of_its_nodes(monkeypatch):
-    monkeypatch.setattr(report, "MAX_NODES", 11)
+    monkeypatch.setattr("gcnlab.content.MAX_NODES", 11)
     graph = load("karate").replace(x=torch.rand(34, 5))
     model = GCN(5, 7, 2).eval()
-    content = report.Content({}, graph.class_names)
-    report.add_nodes(content, model, graph, None, graph.y)
+    content = Content({}, graph.class_names)
+    add_nodes(content, model, graph, None, graph.y)
     chosen = torch.tensor(content.points.names)
     with torch.no_grad():
         torch.testing.assert_close(content.points.layers["output"], model(graph.x, graph.a_hat)[chosen])
@@ -328,8 +327,8 @@ def test_a_sample_has_the_rows_of_its_nodes(monkeypatch):
 def test_readouts_of_graphs(tu_folder):
     graphs = load(tu_folder, features="degree")
     model = GraphClassifier(graphs.num_features, 5, 2, num_layers=3, jumping_knowledge="cat").eval()
-    content = report.Content({}, ("a", "b"))
-    report.add_graphs(content, graphs, model, torch.arange(10))
+    content = Content({}, ("a", "b"))
+    add_graphs(content, graphs, model, torch.arange(10))
     assert list(content.points.layers) == ["readout 1", "readout 2", "readout 3", "output"]
     assert list(content.distances) == ["features", "layer 1", "layer 2", "layer 3"]
     with torch.no_grad():
@@ -339,12 +338,12 @@ def test_readouts_of_graphs(tu_folder):
 
 
 def test_neighbourhoods_are_those_of_the_graph(monkeypatch):
-    monkeypatch.setattr(report, "_WHOLE_GRAPH", 20)
+    monkeypatch.setattr("gcnlab.content._WHOLE_GRAPH", 20)
     graph = load("karate").replace(x=torch.rand(34, 5))
-    content = report.Content({}, graph.class_names)
+    content = Content({}, graph.class_names)
     wrong = graph.y.clone()
     wrong[::3] = 1 - wrong[::3]
-    report.add_nodes(content, GCN(5, 7, 2).eval(), graph, None, wrong)
+    add_nodes(content, GCN(5, 7, 2).eval(), graph, None, wrong)
     whole = nx.karate_club_graph()
     assert len(content.drawings) == 6
     assert sum("✗" in drawing.caption for drawing in content.drawings) == 3
@@ -358,24 +357,24 @@ def test_neighbourhoods_are_those_of_the_graph(monkeypatch):
 
 
 def test_parts_without_a_path_are_drawn():
-    drawing = report.Drawing("two pairs and one", range(5), None, None, [(0, 1), (2, 3)])
-    places = np.array(report._layout(drawing))
+    drawing = Drawing("two pairs and one", range(5), None, None, [(0, 1), (2, 3)])
+    places = np.array(layout(drawing))
     assert np.isfinite(places).all()
     assert np.abs(places).max() <= 1.001
-    assert report._layout(report.Drawing("one", [0], None, None, [])) == [(0.0, 0.0)]
+    assert layout(Drawing("one", [0], None, None, [])) == [(0.0, 0.0)]
 
 
 def test_classes_look_different():
-    looks = {re.sub(r' x=".*', "", report._mark("l", label, False, 0, 0)) for label in range(70)}
+    looks = {re.sub(r' x=".*', "", _mark("l", label, False, 0, 0)) for label in range(70)}
     assert len(looks) == 70
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.797, 0.812), (1, 2), (1, 800), (-3, 4e6), (0.0, 1e-7)])
 def test_ticks(low, high):
-    ticks = report._ticks(low, high)
+    ticks = _ticks(low, high)
     assert 3 <= len(ticks) <= 7
     assert low - 1e-9 <= ticks[0] <= ticks[-1] <= high * (1 + 1e-9)
-    assert all(float(tick).is_integer() for tick in report._ticks(1, 3, least=1.0))
+    assert all(float(tick).is_integer() for tick in _ticks(1, 3, least=1.0))
 
 
 def test_curves_that_are_flat_or_short():
@@ -390,10 +389,10 @@ def test_curves_that_are_flat_or_short():
 def test_nothing_is_drawn_from_the_generators(tmp_path):
     """A report takes no random number from any generator that a training may use."""
     graph = load("karate").replace(x=torch.rand(34, 90))
-    content = report.Content({}, graph.class_names)
+    content = Content({}, graph.class_names)
     model = GCN(90, 70, 2).eval()
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
-    report.add_nodes(content, model, graph, None, graph.y)
+    add_nodes(content, model, graph, None, graph.y)
     assert report._embedding(content, graph.class_names, True)
     assert report._drawings(content, graph.class_names)
     after = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
