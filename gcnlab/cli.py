@@ -455,7 +455,7 @@ def _data_verify(args: argparse.Namespace) -> None:
         states = data.verify(name, args.data_root)
         for file, state in states.items():
             print(f"{name}/{file}: {state}")
-        if count := sum(state in ("missing", "wrong sha256") for state in states.values()):
+        if count := sum(state not in ("ok", "unverified") for state in states.values()):
             wrong[name] = count
     if wrong:
         raise InputError(

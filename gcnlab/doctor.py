@@ -26,8 +26,8 @@ import torch
 
 from . import __version__
 from .data import catalog
-from .data.fetch import by_hand, named_roots
-from .files import is_writable, sha256_of, stale_temporaries
+from .data.fetch import by_hand, file_states, named_roots
+from .files import is_writable, stale_temporaries
 from .graph import Graph
 from .memory import available_memory
 from .sparse import SparseMatrix
@@ -376,7 +376,8 @@ def _root(folder: Path, said_by: str, verify: bool, found: Found) -> dict[str, A
     if state in ("writable", "read-only"):
         for name, entry in catalog().items():
             raw = folder / name / entry.get("folder", "raw")
-            wrong = _wrong_files(raw, entry, verify)
+            states = file_states(raw, entry["files"], verify)
+            wrong = {file: what for file, what in states.items() if what not in ("ok", "unverified")}
             if len(wrong) < len(entry["files"]) or set(wrong.values()) - {"missing"}:
                 sets[name] = wrong
             if damaged := [f"{file} ({what})" for file, what in wrong.items() if what != "missing"]:
@@ -407,20 +408,6 @@ def _root_state(folder: Path, said_by: str, found: Found) -> str:
         return "not there yet, made when it is needed"
     found.wrong(f"{said_by}: {folder} does not exist", f"mkdir -p {folder}, or correct the path")
     return "missing"
-
-
-def _wrong_files(raw: Path, entry: dict[str, Any], verify: bool) -> dict[str, str]:
-    """file -> "missing", "wrong size" or "wrong sha256"."""
-    wrong = {}
-    for file in entry["files"]:
-        path = raw / file["name"]
-        if not path.is_file():
-            wrong[file["name"]] = "missing"
-        elif file["size"] is not None and path.stat().st_size != file["size"]:
-            wrong[file["name"]] = "wrong size"
-        elif verify and file["sha256"] and sha256_of(path) != file["sha256"]:
-            wrong[file["name"]] = "wrong sha256"
-    return wrong
 
 
 # -- speed ------------------------------------------------------------------------------------------------------------

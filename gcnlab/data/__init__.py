@@ -30,7 +30,7 @@ from ..graph import Graph
 from ..sparse import SparseMatrix
 from . import cifar, gin_text, idx, image_folder, npz, ogb, planetoid, social, tables, tu
 from .archive import Source
-from .fetch import closed_files_named, data_roots, fetch_raw, raw_folder, writable_folder
+from .fetch import closed_files_named, data_roots, fetch_raw, file_states, raw_folder, writable_folder
 from .image_sets import ImageSet, digits
 from .ogb import ogb_evaluator
 
@@ -208,7 +208,8 @@ def ogb_split(
 
 @closed_files_named()
 def verify(name: str, root: str | os.PathLike[str] | None = None) -> dict[str, str]:
-    """For each raw file of a named set "ok", "missing", "wrong sha256", or "unverified" where its source publishes none.
+    """The state of each raw file of a named set: "ok", "missing", "wrong sha256", or "unverified" or "wrong size" where
+    its source publishes no sha256.
 
     Downloads nothing.
 
@@ -216,17 +217,7 @@ def verify(name: str, root: str | os.PathLike[str] | None = None) -> dict[str, s
     {}
     """
     entry = _entry(name)
-    folder = raw_folder(name, entry, data_roots(root))
-
-    def state(file: dict[str, Any]) -> str:
-        path = folder / file["name"]
-        if not path.is_file():
-            return "missing"
-        if not file["sha256"]:
-            return "unverified"
-        return "ok" if sha256_of(path) == file["sha256"] else "wrong sha256"
-
-    return {file["name"]: state(file) for file in entry["files"]}
+    return file_states(raw_folder(name, entry, data_roots(root)), entry["files"])
 
 
 def _entry(name: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -32,6 +32,28 @@ def closed_files_named() -> Iterator[None]:
         if isinstance(error, FileAccessError) or error.filename is None:
             raise
         raise FileAccessError(error.filename) from error
+
+
+def file_states(folder: Path, files: Sequence[Mapping[str, Any]], by_sha256: bool = True) -> dict[str, str]:
+    """For each file "ok", "missing", "wrong size", "wrong sha256", or "unverified" where its source publishes none.
+
+    Args:
+        folder: where the files lie.
+        files: of the catalog, with name, size and sha256.
+        by_sha256: whether to read them; else only their sizes are compared.
+    """
+
+    def state(file: Mapping[str, Any]) -> str:
+        path = folder / file["name"]
+        if not path.is_file():
+            return "missing"
+        if by_sha256 and file["sha256"]:
+            return "ok" if sha256_of(path) == file["sha256"] else "wrong sha256"
+        if file["size"] is not None and path.stat().st_size != file["size"]:
+            return "wrong size"
+        return "unverified" if by_sha256 else "ok"
+
+    return {file["name"]: state(file) for file in files}
 
 
 def data_roots(root: str | os.PathLike[str] | None = None) -> list[Path]:
