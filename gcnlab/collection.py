@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from numbers import Integral
+from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import torch
@@ -56,9 +57,12 @@ class GraphBatch(Graph):
         return super()._derive(key)
 
     def to(self, device: torch.device | torch.dtype | str) -> GraphBatch:
-        """The batch on another device."""
+        """The batch on another device, or with A and X of another dtype."""
         if isinstance(device, torch.dtype):
-            raise InputError("to: a batch is cut out of its collection; change the dtype of its graphs there.")
+            if self.multiplicity is not None:
+                raise InputError("to: alike nodes are merged in this batch; change the dtype of its collection.")
+            cast = {"adjacency": self.adjacency.to(device), "x": None if self.x is None else self.x.to(device)}
+            return _batch_of({**self.__dict__, **cast}, {})
         if torch.device(device) == self.device:
             return self
         moved = {
@@ -66,6 +70,16 @@ class GraphBatch(Graph):
             for key, value in self.__dict__.items()
         }
         return _batch_of(moved, {})
+
+    def summary(self) -> str:
+        """As that of a Graph, and the number of graphs; the labels are theirs, not the nodes'."""
+        nodes = Graph._of_checked(
+            adjacency=self.adjacency, x=self.x, num_duplicates=self.num_duplicates, name=self.name or "GraphBatch"
+        )
+        return f"{nodes.summary()}\n  {'graphs':<18} {self.num_graphs:,}"
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        raise InputError("save: is of one graph, and would lose where those of a batch begin; save each by itself.")
 
     def to_pyg(self) -> Data:
         """A PyG `Data` with `batch` and `ptr` beside its graph, as PyG's pooling functions take them."""
@@ -175,6 +189,8 @@ class GraphCollection(Sequence[Graph]):
         ys: list[Tensor] = []
         for i, graph in enumerate(graphs):
             y = graph.y
+            if y is not None and y.dim() == 1 == graph.num_nodes:  # which may be the node's as well as the graph's
+                y = y.reshape(())
             if y is None or (y.dim() and (y.dim() != 2 or y.shape[0] != 1)):
                 raise InputError(
                     f"graphs: graph {i} has no label; pass y=, one integer (or targets: one float, or floats "
@@ -348,9 +364,11 @@ class GraphCollection(Sequence[Graph]):
         }
         return _batch_of(values, {("fill", "sym"): merge(whole.a_hat, node, alike_class)})
 
-    def to(self, device: torch.device | str) -> GraphCollection:
-        """The collection on another device: batches are then cut out there."""
+    def to(self, device: torch.device | torch.dtype | str) -> GraphCollection:
+        """The collection on another device: batches are then cut out there; or with A and X of another dtype."""
         whole = self.whole.to(device)
+        if isinstance(device, torch.dtype):
+            return self._trusted(whole, self._ptr, self._y, self._chosen, self.name)
         chosen = None if self._chosen is None else self._chosen.to(device)
         return self._trusted(whole, self._ptr.to(device), self._y.to(device), chosen, self.name)
 

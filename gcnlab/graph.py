@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import warnings
 from collections.abc import Sequence
@@ -220,8 +221,8 @@ class Graph:
             graph: directed or not, multigraphs too (parallel edges are summed).
             weight: edge attribute that holds the weight, 1 where an edge has none; None for an unweighted graph.
             features: node attribute or attributes that make up X: numbers, or lists of numbers.
-            label: node attribute that holds the class; numbers are taken as they are, names are numbered in sorted
-                order and kept as `class_names`.
+            label: node attribute that holds what y does: integers are classes, floats (or lists of numbers) are targets;
+                names are numbered in sorted order and kept as `class_names`. None is a node without a label, -1 or NaN.
             **options: as for `Graph`.
         """
         if not hasattr(graph, "nodes"):
@@ -246,11 +247,7 @@ class Graph:
             options["x"] = _stack_features(names, rows)
         if label is not None:
             values = [row[0] for row in _node_attributes(graph, [label])]
-            if not all(isinstance(value, numbers.Integral) for value in values):  # NumPy's integers too
-                class_names = sorted({str(value) for value in values})
-                options.setdefault("class_names", class_names)
-                values = [class_names.index(str(value)) for value in values]
-            options["y"] = torch.tensor(values, dtype=torch.int64)
+            options["y"], options["class_names"] = _labels(values, options.get("class_names"))
         options.setdefault("node_names", names)
         edge_index = torch.tensor([source, target], dtype=torch.int64).reshape(2, -1)
         return cls.from_edges(edge_index, len(names), weights or None, **options)
@@ -529,7 +526,9 @@ class Graph:
         """L = I - D^-1/2 A D^-1/2, the normalised Laplacian, without added loops. (Kipf & Welling 2017, section 2.)"""
         if "laplacian" in self._derived:
             return self._derived["laplacian"]
-        laplacian = self._shifted_identity(self.normalize(None), -1.0)
+        laplacian = SparseMatrix.eye(self.num_nodes, self.adjacency.dtype, self.device) - self.normalize(None)
+        if not self.is_directed:
+            laplacian._mark_symmetric()
         if not laplacian.value.requires_grad:
             self._derived["laplacian"] = laplacian
         return laplacian
@@ -539,19 +538,26 @@ class Graph:
 
         Args:
             lambda_max: the largest eigenvalue of L; 2 is its upper bound, which the paper takes (equation 6).
-                None computes it.
+                None computes it, of an undirected graph.
         """
         if lambda_max is None:
-            from scipy.sparse.linalg import eigsh
+            if self.is_directed:
+                raise InputError(
+                    "lambda_max: None computes it for a symmetric L, but the graph is directed; give a number, such as 2.0."
+                )
+            if self.num_nodes <= 32:  # the iteration below wants more rows than it finds eigenvalues
+                lambda_max = max(
+                    torch.linalg.eigvalsh(self.laplacian.to_dense().detach().double()).tolist(), default=2.0
+                )
+            else:
+                from scipy.sparse.linalg import eigsh
 
-            lambda_max = float(eigsh(self.laplacian.to_scipy().astype("float64"), k=1, which="LA", tol=1e-6)[0][0])
-        scaled = self.laplacian.with_value(self.laplacian.value * (2.0 / lambda_max))
-        identity = SparseMatrix.eye(self.num_nodes, self.adjacency.dtype, self.device)
-        return _add(scaled, identity, -1.0, symmetric=not self.is_directed)
-
-    def _shifted_identity(self, matrix: SparseMatrix, factor: float) -> SparseMatrix:
-        identity = SparseMatrix.eye(self.num_nodes, matrix.dtype, self.device)
-        return _add(identity, matrix, factor, symmetric=not self.is_directed)
+                lambda_max = float(eigsh(self.laplacian.to_scipy().astype("float64"), k=1, which="LA", tol=1e-6)[0][0])
+        if not 0 < lambda_max < math.inf:
+            raise InputError(f"lambda_max: got {lambda_max}, expected a finite number above 0.")
+        scaled = self.laplacian * (2.0 / lambda_max)
+        l_tilde = scaled - SparseMatrix.eye(self.num_nodes, self.adjacency.dtype, self.device)
+        return l_tilde if self.is_directed else l_tilde._mark_symmetric()
 
     def receptive_field(self, nodes: Tensor, num_layers: int, operator: SparseMatrix | None = None) -> ReceptiveField:
         """The part of the graph that `num_layers` GCN layers read to compute the outputs at `nodes`.
@@ -673,9 +679,7 @@ class Graph:
     def to_undirected(self) -> Graph:
         """The graph with every edge in both directions; where both are there with two weights, each gets their mean."""
         a, t = self.adjacency, self.adjacency.T
-        row, col = torch.cat([a.row, t.row]), torch.cat([a.col.long(), t.col.long()])
-        total = SparseMatrix.from_coo(row, col, torch.cat([a.value, t.value]), a.shape)
-        count = SparseMatrix.from_coo(row, col, torch.ones_like(torch.cat([a.value, t.value])), a.shape)
+        total, count = a + t, a.with_value(torch.ones_like(a.value)) + t.with_value(torch.ones_like(t.value))
         return self.replace(adjacency=total.with_value(total.value / count.value))
 
     def to(self, device: torch.device | torch.dtype | str) -> Graph:
@@ -791,13 +795,6 @@ def warn_if_directed(graph: Graph) -> None:
             'pass norm="rw" for the mean over in-neighbours, or make the graph undirected (graph.to_undirected()).',
             stacklevel=5,
         )
-
-
-def _add(a: SparseMatrix, b: SparseMatrix, factor: float, symmetric: bool) -> SparseMatrix:
-    """a + factor b."""
-    row, col = torch.cat([a.row, b.row]), torch.cat([a.col.long(), b.col.long()])
-    out = SparseMatrix.from_coo(row, col, torch.cat([a.value, factor * b.value]), a.shape)
-    return out._mark_symmetric() if symmetric else out
 
 
 def _check_features(x: Any, num_nodes: int, check_finite: bool) -> Features:
@@ -978,6 +975,28 @@ def _node_attributes(graph: networkx.Graph, keys: list[str]) -> list[list[Any]]:
             )
         rows.append([data[key] for key in keys])
     return rows
+
+
+def _labels(values: list[Any], class_names: Sequence[str] | None) -> tuple[Tensor, Sequence[str] | None]:
+    """y, and the names of the classes; where the values are names and those of the classes unknown, they are these."""
+    values = [value.item() if isinstance(value, Tensor) and not value.dim() else value for value in values]
+    known = [value for value in values if value is not None]
+    if all(isinstance(value, numbers.Integral) for value in known):  # NumPy's integers too
+        return torch.tensor([-1 if value is None else int(value) for value in values], dtype=torch.int64), class_names
+    if all(isinstance(value, numbers.Real) for value in known):
+        return torch.tensor([math.nan if value is None else float(value) for value in values]), class_names
+    if all(isinstance(value, str) for value in known):
+        class_names = sorted(set(known)) if class_names is None else list(class_names)
+        if unknown := set(known) - set(class_names):
+            raise InputError(f"label: {min(unknown)!r} is not among class_names, {', '.join(map(repr, class_names))}.")
+        return torch.tensor([-1 if value is None else class_names.index(value) for value in values]), class_names
+    try:
+        return torch.stack([torch.as_tensor(value, dtype=torch.get_default_dtype()) for value in values]), class_names
+    except (TypeError, ValueError, RuntimeError):
+        found = ", ".join(sorted({type(value).__name__ for value in values}))
+        raise InputTypeError(
+            f"label: got values of {found}, expected all integers, all numbers, all names, or lists of numbers of one length."
+        ) from None
 
 
 def _stack_features(names: list[Any], rows: list[list[Any]]) -> Tensor:

@@ -240,12 +240,16 @@ class GCNConv(nn.Module):
 
         Raises InputError for a conv whose propagation matrix is another one than `graph.a_hat`.
         """
-        for option, usual in (("normalize", True), ("add_self_loops", True), ("improved", False)):
-            if getattr(conv, option, None) is not usual:
+        for option, usual in (
+            ("normalize", True), ("add_self_loops", True), ("improved", False), ("flow", "source_to_target"), ("aggr", "add")
+        ):  # fmt: skip
+            if (found := getattr(conv, option, None)) != usual:
                 raise InputError(
-                    f"conv: has {option}={getattr(conv, option, None)}, expected PyG's GCNConv with {option}={usual}, "
+                    f"conv: has {option}={found}, expected PyG's GCNConv with {option}={usual}, "
                     "whose propagation matrix is graph.a_hat; for another, copy the weights and pass that matrix."
                 )
+        if conv.in_channels < 0:
+            raise InputError(f"conv: has in_channels={conv.in_channels}, so no weights yet; call it on its data once.")
         layer = cls(conv.in_channels, conv.out_channels, bias=conv.bias is not None)
         with torch.no_grad():
             layer.weight.copy_(conv.lin.weight.t())

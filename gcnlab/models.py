@@ -320,7 +320,8 @@ class GraphClassifier(nn.Module):
         hidden_channels: width of every layer.
         out_channels: classes; or targets, where the loss says so.
         num_layers: convolutions, at least 1.
-        conv: called as conv(in_channels, out_channels), then as conv(x, a_hat).
+        conv: called as conv(in_channels, out_channels), then as conv(x, a_hat). `fit` and `predict` give it Â; for
+            `GINConv`, which sums over A, pass them operator=lambda batch: batch.adjacency.
         readout: a kind of `Readout`, such as "mean" or "mean+max".
         norm: "batch" or None.
         jumping_knowledge: "last" or "cat".
@@ -452,6 +453,7 @@ class GridGCN(nn.Module):
         readout: as `Readout` takes it; "flatten" needs `num_nodes`.
         coordinates: append each pixel's place to its features (`image.with_coordinates`).
         num_nodes: of the coarsest grid, for a readout that keeps places.
+        num_relations: of a pixel to its neighbours and itself: 9 where `grid_graph` has connectivity 8, 5 where it has 4.
 
     >>> from gcnlab.image import grid_graph
     >>> GridGCN(1, [4, 8], 10)(torch.rand(2, 35, 1), grid_graph(5, 7)).shape
@@ -468,6 +470,7 @@ class GridGCN(nn.Module):
         readout: str = "mean+max",
         coordinates: bool = False,
         num_nodes: int | None = None,
+        num_relations: int = 9,
     ) -> None:
         super().__init__()
         if conv not in ("relational", "isotropic"):
@@ -477,7 +480,7 @@ class GridGCN(nn.Module):
             raise InputError(
                 f"num_layers: got {num_layers} for {len(channels)} levels of channels, expected at least 1 for each."
             )
-        self.coordinates, self.relational = coordinates, conv == "relational"
+        self.coordinates, self.num_relations = coordinates, num_relations if conv == "relational" else None
         self.levels: Any = nn.ModuleList()
         width = in_channels + 2 * coordinates
         for c, depth in zip(channels, depths, strict=True):
@@ -488,13 +491,18 @@ class GridGCN(nn.Module):
         self.config = {
             "in_channels": in_channels, "channels": list(channels), "num_classes": num_classes, "num_layers": depths,
             "conv": conv, "readout": readout, "coordinates": coordinates, "num_nodes": num_nodes,
+            "num_relations": num_relations,
         }  # fmt: skip
 
     def _layer(self, in_channels: int, out_channels: int) -> nn.ModuleDict:
-        relational = RelationalGCNConv(in_channels, out_channels, 9, bias=False) if self.relational else None
+        conv = (
+            GCNConv(in_channels, out_channels, bias=False)  # the norm has a bias
+            if self.num_relations is None
+            else RelationalGCNConv(in_channels, out_channels, self.num_relations, bias=False)
+        )
         return nn.ModuleDict(
             {
-                "conv": relational or GCNConv(in_channels, out_channels, bias=False),  # the norm has a bias
+                "conv": conv,
                 "norm": nn.BatchNorm1d(out_channels),
             }
         )
@@ -506,11 +514,13 @@ class GridGCN(nn.Module):
             x: signals [batch, num_nodes, in_channels], such as `image.to_signals` gives.
             grid: the graph they are on, from `image.grid_graph`.
         """
+        if not isinstance(grid, Grid):
+            raise InputTypeError(f"grid: got a {type(grid).__name__}, expected what image.grid_graph gives.")
         h = with_coordinates(x, grid) if self.coordinates else x
         for i, level in enumerate(self.levels):
             if i:
                 h, grid = coarsen(h, grid, "max")
-            operator = grid.relations if self.relational else grid.operator
+            operator = grid.operator if self.num_relations is None else grid.relations
             for j, layer in enumerate(level):
                 z = layer["norm"](layer["conv"](h, operator).flatten(0, 1)).view(h.shape[0], grid.num_nodes, -1)
                 h = (z + h if j else z).relu()

@@ -247,8 +247,8 @@ class TopKPool(nn.Module):
         )
 
     def forward(self, h: Tensor, adjacency: SparseMatrix, batch: Any = None) -> Pooled:
-        p = readout_matrix(torch.zeros(h.shape[0], dtype=torch.int64, device=h.device), 1) if batch is None else batch
-        p = p if isinstance(p, SparseMatrix) else readout_matrix(p)
+        p = torch.zeros(h.shape[0], dtype=torch.int64, device=h.device) if batch is None else getattr(batch, "p", batch)
+        p = p if isinstance(p, SparseMatrix) else readout_matrix(p, 1 if batch is None else None)
         score = h @ self.weight / self.weight.norm()
         order = _order_by_score(score[p.col.long()], p)
         rank = torch.arange(p.nnz, device=h.device) - p.rowptr.long()[p.row]

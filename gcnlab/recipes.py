@@ -62,7 +62,7 @@ class Recipe:
         num_seeds: seeds of a run that does not say how many.
         hidden_channels, num_layers, dropout, drop_node, batch_norm, input_dropout, epochs, lr, weight_decay, average,
             clip_norm, consistency, batch_size: the hyperparameters, as `GCN` and `fit` take them.
-        scaled_rows: whether rows of X are divided by their sums.
+        scaled_rows: whether rows of X are divided by the sums of their absolute values.
         fan_outs: of `NeighborSampler`, with batches of batch_size nodes; None trains on all nodes in each step.
         patience: epochs without a better validation loss, after which training stops and the weights of the best
             validation accuracy are kept; None trains all epochs and keeps the last weights.
@@ -115,7 +115,9 @@ class Recipe:
     ) -> Graph:
         """The data as the model gets it; X = I where the set has no features."""
         split = protocol or self.protocols[0]
-        options: dict[str, Any] = {} if split in ("leaders", "ogb") else {"split": split.removesuffix("-60-20-20")}
+        is_own = dataset is not None and dataset not in catalog()  # files of one's own, read as their reader likes
+        has_split = split not in ("leaders", "ogb") and not (is_own and protocol is None)
+        options: dict[str, Any] = {"split": split.removesuffix("-60-20-20")} if has_split else {}
         if options.get("split") == "random":
             options["seed"] = seed
         graph = load(dataset or self.dataset, root=root, **options)
@@ -125,10 +127,12 @@ class Recipe:
             return graph.with_features("identity")
         if not self.scaled_rows:
             return graph
-        if isinstance(graph.x, SparseMatrix):
-            return graph.replace(x=graph.x.row_normalized())
-        total = graph.x.sum(1, keepdim=True)
-        return graph.replace(x=graph.x / torch.where(total == 0, 1, total))
+        x = graph.x
+        if isinstance(x, SparseMatrix):
+            total = x.with_value(x.value.abs()).row_sums()
+            return graph.replace(x=x.scale(rows=torch.where(total == 0, 1.0, 1 / total)).to(x.dtype))
+        total = x.abs().sum(1, keepdim=True)
+        return graph.replace(x=x / torch.where(total == 0, 1, total))
 
     def operator(self, graph: Graph) -> SparseMatrix:
         """The matrix that the model gets."""
@@ -581,7 +585,9 @@ def _run_nodes(
 ) -> tuple[dict[str, Any], str, Content | None]:
     """The result, the names of the files written beside it, and what a report shows; None where none is written."""
     selection = replace(recipe, epochs=epochs).selection
-    say(f"protocol {protocol}: {PROTOCOLS[protocol]}; {selection}")
+    # How many nodes a part has is known of the named sets alone.
+    described = PROTOCOLS[protocol] if dataset in catalog() else PROTOCOLS[protocol].partition(" (")[0]
+    say(f"protocol {protocol}: {described}; {selection}")
     if device == "cuda":
         say("on a GPU a seed repeats to the bit only in a script of your own, with fit(..., deterministic=True)")
     is_random = protocol.startswith("random")
@@ -636,7 +642,7 @@ def _run_nodes(
             graph = recipe.graph(dataset, protocol, root, seed=history.seeds[best]).to(device)
             inputs = recipe.inputs(graph, operator, folder)
         content = Content(
-            {"protocol": f"{PROTOCOLS[protocol]}; {selection}", "data": graph.summary()},
+            {"protocol": f"{described}; {selection}", "data": graph.summary()},
             graph.class_names or list(map(str, range(graph.num_classes))), history,
             confusion=test[best]["confusion_matrix"], chosen=_chosen(history.seeds, best),
         )  # fmt: skip

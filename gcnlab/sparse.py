@@ -527,6 +527,29 @@ class SparseMatrix:
             self._transposed = t
         return t
 
+    def __mul__(self, factor: Any) -> SparseMatrix:
+        """Every value times a number, or a tensor of one."""
+        if not isinstance(factor, (int, float)) and not (isinstance(factor, Tensor) and not factor.dim()):
+            return NotImplemented
+        return self.with_value(self.value * factor)
+
+    __rmul__ = __mul__
+
+    def __add__(self, other: Any) -> SparseMatrix:
+        """The sum of two matrices of one shape; entries of both at one place become one."""
+        if not isinstance(other, SparseMatrix):
+            return NotImplemented
+        if other.shape != self.shape or other.device != self.device:
+            raise InputError(
+                f"S + T: S is {self.shape[0]} x {self.shape[1]} on {self.device}, T {other.shape[0]} x {other.shape[1]} on "
+                f"{other.device}."
+            )
+        row, col = torch.cat([self.row, other.row]), torch.cat([self.col.long(), other.col.long()])
+        return SparseMatrix.from_coo(row, col, torch.cat([self.value, other.value]), self.shape)
+
+    def __sub__(self, other: Any) -> SparseMatrix:
+        return self + -1.0 * other if isinstance(other, SparseMatrix) else NotImplemented
+
     def __matmul__(self, other: Any) -> Any:
         if isinstance(other, SparseMatrix):
             return self._matmul_sparse(other)

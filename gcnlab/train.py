@@ -16,6 +16,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,12 +31,12 @@ from . import distributed
 from .collection import GraphBatch, GraphCollection, GraphLoader
 from .errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
 from .files import check_target, remove_stale_temporaries
-from .graph import Graph, check_features_finite
+from .graph import Graph, check_features_finite, check_nodes
 from .memory import available_memory, check_fits, estimate_step, keep_freed_memory
 from .precompute import EVALUATION_ROWS, NodeRows
 from .scale import NeighborSampler, Sampler, Subgraph, estimate_full_batch, predict_in_batches
 from .signals import Signals
-from .sparse import SparseMatrix, check_count
+from .sparse import SparseMatrix, as_tensor, check_count
 
 if TYPE_CHECKING:
     import pandas
@@ -210,8 +211,8 @@ class Callback:
     def after_training(self) -> None:
         """Called once when `fit` ends, however it ends."""
 
-    def after_epoch(self, epoch: int, metrics: Mapping[str, Tensor]) -> Tensor | None:
-        """Called after each epoch (from 1); may return bool [num_seeds]: which seeds shall stop."""
+    def after_epoch(self, epoch: int, metrics: Mapping[str, Tensor]) -> Tensor | bool | None:
+        """Called after each epoch (from 1); may return bool [num_seeds]: which seeds shall stop; or one for all."""
 
     def state_dict(self) -> dict[str, Any]:
         """What an exact resume needs: tensors and plain values."""
@@ -420,7 +421,7 @@ def fit(
     seed: int = 0,
     epochs: int = 200,
     lr: float = 0.01,
-    weight_decay: float | Mapping[str, float] = 0.0,
+    weight_decay: float | Mapping[str, float] | None = None,
     clip_norm: float | None = None,
     optimizer: Callable[..., Any] = Adam,
     scheduler: Callable[[Any], Any] | str | None = None,
@@ -477,14 +478,17 @@ def fit(
             validation loss is without it.
         seeds: how many (0 .. n-1) or which seeds to train, together, `seeds_at_once` at a time. A seed sets the
             initial weights; the dropout masks of the seeds are independent, but are not those of a run alone.
-            Models with buffers (BatchNorm) or shared weights are trained one after the other.
+            Models with buffers (BatchNorm), shared weights, or other values that differ from one to the next (a random
+            projection that is no parameter) are trained one after the other.
         seed: for one model: seeds dropout. (Its initial weights are its maker's.)
         epochs: the most epochs.
         lr: learning rate.
-        weight_decay: L2 factor, or one for each part of the model: {"layers.0": 5e-4}; 0 for the others.
+        weight_decay: L2 factor, or one for each part of the model: {"layers.0": 5e-4}; 0 for the others. None leaves it
+            to the optimizer: `Adam` has 0, torch.optim.AdamW 0.01, functools.partial(Adam, weight_decay=5e-4) its own.
         clip_norm: the largest norm of all gradients of a step together; a larger one is scaled down to it.
         optimizer: called as optimizer(groups, lr=lr): `Adam`, any element-wise optimizer of torch.optim.
-        scheduler: called with the optimizer; its `step()` follows each epoch. Or "one-cycle" (Smith & Topin 2018): up
+        scheduler: called with the optimizer; its `step()` follows each epoch, that of a ReduceLROnPlateau with the
+            validation loss, or without validation the training loss. Or "one-cycle" (Smith & Topin 2018): up
             to lr within the first fifth of all steps, then along a cosine to 0; it steps with each batch.
         average: decay of a running average of the weights and buffers, updated with each step, which is then what is
             validated and kept; 0 keeps the weights themselves. 0.998 is a mean of the last 500 steps or so; in the
@@ -501,7 +505,8 @@ def fit(
         progress: show a progress bar on stderr while training; by default where stderr is a terminal.
         check_finite: refuse NaN and infinities in x.
         operator: of one graph, the matrix [num_nodes, num_nodes] that the model is called with, such as
-            `propagate.diffusion(graph.a_hat, ...)` or `graph.l_tilde()`; by default `graph.a_hat`.
+            `propagate.diffusion(graph.a_hat, ...)` or `graph.l_tilde()`; by default `graph.a_hat`. Of many graphs, a
+            function of the GraphBatch that gives it: `lambda batch: batch.adjacency` for `GINConv`.
         consistency: of one graph, what the nodes without a training label add to the loss.
         cuda_graph: of one small graph on a GPU, record a training step's kernels once and launch them together from
             then on (`torch.cuda.CUDAGraph`), since launching each takes longer than running it. For models without
@@ -557,7 +562,7 @@ def fit(
     source: _NodeData | _GraphData | _SignalData | _RowData
     sampler, why = None, ""
     if isinstance(data, GraphCollection):
-        source = _GraphData(data, val, loss, class_weight, check_finite, needs_val, batch_size)
+        source = _GraphData(data, val, loss, class_weight, check_finite, needs_val, batch_size, operator)
     elif isinstance(data, Signals):
         source = _SignalData(data, val, loss, class_weight, needs_val, batch_size)
     elif val is not None:
@@ -567,10 +572,10 @@ def fit(
     else:
         sampler, why = _choose_batching(batching, data, model, progress)
         source = _NodeData(data, loss, class_weight, check_finite, needs_val, operator, consistency, sampler)
-    if not isinstance(source, _NodeData) and (operator, consistency, batching) != (None, None, "full"):
-        raise InputError(
-            "operator, consistency, batching: go with one Graph, not with NodeRows, a GraphCollection or Signals."
-        )
+    if operator is not None and not isinstance(source, (_NodeData, _GraphData)):
+        raise InputError("operator: goes with a Graph or a GraphCollection, not with NodeRows or Signals.")
+    if not isinstance(source, _NodeData) and (consistency, batching) != (None, "full"):
+        raise InputError("consistency, batching: go with one Graph, not with NodeRows, a GraphCollection or Signals.")
     if cuda_graph and not (isinstance(source, _NodeData) and source.is_constant and source.graph.device.type == "cuda"):
         raise InputError("cuda_graph: goes with one Graph on a CUDA device, all nodes in each step, and no warmup.")
     if consistency is not None and loss != "cross-entropy":
@@ -602,9 +607,9 @@ def fit(
         return history
     if isinstance(model, nn.Module):
         raise InputTypeError("model: got a module, but each seed needs its own; pass a function: lambda: GCN(...).")
-    if isinstance(seeds, int) and seeds < 1:
+    if isinstance(seeds, (int, Integral)) and int(seeds) < 1:
         raise InputError(f"seeds: got {seeds}, expected at least one.")
-    seeds = list(range(seeds)) if isinstance(seeds, int) else [int(s) for s in seeds]
+    seeds = list(range(int(seeds))) if isinstance(seeds, (int, Integral)) else [int(s) for s in seeds]
     if not seeds:
         raise InputError("seeds: got none, expected at least one.")
     if min(seeds) < 0 or len(set(seeds)) < len(seeds):
@@ -613,6 +618,8 @@ def fit(
     # vmap runs one module with the parameters of each seed: it can have no other state, and no name twice for one.
     can_stack = not any(True for _ in first.buffers()) and len(first.state_dict()) == len(list(first.parameters()))
     size = seeds_at_once if can_stack and ranks is None else 1
+    if min(size, len(seeds)) > 1 and not _alike(first, model()):
+        size = 1
     groups = [seeds[start : start + size] for start in range(0, len(seeds), size)]
     if checkpoint is not None and len(groups) > 1:
         raise InputError(
@@ -632,6 +639,27 @@ def fit(
     history = History.join(parts)
     history.batching = why
     return history
+
+
+def _alike(a: nn.Module, b: nn.Module) -> bool:
+    """Whether what the modules hold beside their weights is the same, as far as it is tensors and plain values."""
+
+    def same(v: Any, w: Any) -> bool:
+        if isinstance(v, Tensor):
+            return isinstance(w, Tensor) and v.shape == w.shape and torch.equal(v, w)
+        if isinstance(v, SparseMatrix):
+            return isinstance(w, SparseMatrix) and all(
+                map(same, (v.rowptr, v.col, v.value), (w.rowptr, w.col, w.value))
+            )
+        if isinstance(v, (list, tuple)):
+            return isinstance(w, type(v)) and len(v) == len(w) and all(map(same, v, w))
+        return v == w if isinstance(v, (bool, int, float, str)) else True
+
+    return all(
+        same(value, vars(n).get(name))
+        for m, n in zip(a.modules(), b.modules(), strict=True)
+        for name, value in vars(m).items()
+    )
 
 
 @contextmanager
@@ -682,11 +710,19 @@ class _Objective(NamedTuple):
     def of(cls, loss: Loss, y: Tensor, num_classes: int, class_weight: Tensor | None) -> _Objective:
         if class_weight is not None and loss != "cross-entropy":
             raise InputError('class_weight: goes with loss="cross-entropy"; a function as loss can weigh as it likes.')
-        if class_weight is not None and class_weight.shape != (num_classes,):
-            raise InputError(f"class_weight: got shape {tuple(class_weight.shape)}, expected [{num_classes}].")
+        if class_weight is not None:
+            class_weight = as_tensor("class_weight", class_weight, "one weight a class")
+            if class_weight.shape != (num_classes,):
+                raise InputError(f"class_weight: got shape {tuple(class_weight.shape)}, expected [{num_classes}].")
+            if not bool(((class_weight >= 0) & (class_weight < math.inf)).all()) or not bool(class_weight.any()):
+                raise InputError(
+                    f"class_weight: got {class_weight.tolist()}, expected finite numbers, 0 at least, not all 0."
+                )
         return cls(loss, int(y.shape[1:].numel()) if y.is_floating_point() else num_classes, class_weight)
 
     def check_logits(self, logits: Tensor) -> Tensor:
+        if not isinstance(logits, Tensor):
+            raise InputTypeError(f"model: gave a {type(logits).__name__}, expected one tensor [num_rows, num_outputs].")
         kind = "classes" if self.loss == "cross-entropy" else "targets"
         # A class that never occurs may have its logit; a function takes what its author says.
         least, most = self.num_outputs, math.inf if kind == "classes" else self.num_outputs
@@ -931,6 +967,7 @@ class _GraphData:
         check_finite: bool,
         needs_val: bool,
         batch_size: int,
+        operator: Callable[[GraphBatch], Any] | None,
     ) -> None:
         if needs_val and val is None:
             raise InputError('val: got none; give a GraphCollection, or select="last" where nothing selects.')
@@ -951,6 +988,7 @@ class _GraphData:
             if y.shape[1:] != train.y.shape[1:]:
                 raise InputError(f"{name}: has y of shape {tuple(y.shape)}, but data of {tuple(train.y.shape)}.")
         assert val is None or isinstance(val, GraphCollection)
+        self.operator = _check_batch_operator(operator)
         self.train, self.val, self.batch_size = train, val, batch_size
         self.num_batches = -(-len(train) // batch_size)
         num_classes = max(graphs.num_classes for graphs in (train, val) if graphs is not None)
@@ -959,7 +997,7 @@ class _GraphData:
         self._val: list[_Batch] = []
 
     def batches(self, split: str, model: nn.Module) -> Iterable[_Batch]:
-        merges = getattr(model, "merges_nodes", False)
+        merges = self.operator is None and getattr(model, "merges_nodes", False)
         if split == "train":
             train = self.train.merged() if merges else self.train
             shares, counts = zip(*distributed.shares(len(train), self.batch_size), strict=True)
@@ -970,10 +1008,10 @@ class _GraphData:
             self._val = [self._arguments(graphs) for graphs in GraphLoader(val, batch_sampler=batches)]
         return self._val
 
-    @staticmethod
-    def _arguments(graphs: GraphBatch, counts: bool = True) -> _Batch:
+    def _arguments(self, graphs: GraphBatch, counts: bool = True) -> _Batch:
         assert graphs.y is not None
-        return _Batch((graphs.x, graphs.a_hat, graphs.p), None, graphs.y, counts=counts)
+        matrix = graphs.a_hat if self.operator is None else self.operator(graphs)
+        return _Batch((graphs.x, matrix, graphs.p), None, graphs.y, counts=counts)
 
     def fingerprint(self) -> dict[str, Any]:
         whole = self.train.whole
@@ -983,6 +1021,7 @@ class _GraphData:
             **self.objective.fingerprint(),
             "shape of x": None if whole.x is None else whole.x.shape,
             "batch size": self.batch_size,
+            "operator": None if self.operator is None else getattr(self.operator, "__qualname__", str(self.operator)),
             "sha256 of graphs, labels, splits and class weights": ckpt.sha256_of_tensors(tensors),
         }
 
@@ -1099,7 +1138,7 @@ def _train(
     *,
     epochs: int,
     lr: float,
-    weight_decay: float | Mapping[str, float],
+    weight_decay: float | Mapping[str, float] | None,
     optimizer: Callable[..., Any],
     scheduler: Callable[[Any], Any] | str | None,
     select: str,
@@ -1142,7 +1181,7 @@ def _train(
 
     opt = optimizer(_groups(params, weight_decay), lr=lr)
     per_batch, total_steps = scheduler == "one-cycle", epochs * data.num_batches
-    schedule = (
+    schedule: Any = (
         torch.optim.lr_scheduler.OneCycleLR(
             opt, [group["lr"] for group in opt.param_groups], total_steps,
             pct_start=0.2 if total_steps != 5 else 0.0,  # a fifth of five ends at step 0, and torch divides by it
@@ -1150,6 +1189,12 @@ def _train(
         )
         if isinstance(scheduler, str) else scheduler(opt) if scheduler is not None else None
     )  # fmt: skip
+    reads_loss = isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau)
+    if reads_loss and (stacked or schedule.mode != "min"):
+        raise InputError(
+            f"scheduler: ReduceLROnPlateau of mode {schedule.mode!r} with {num_seeds} seeds at once; it is given the loss, so "
+            'that its mode is "min", and has one learning rate, so that seeds train one by one: seeds_at_once=1.'
+        )
     if checkpoint is not None or ranks is not None:
         settings = _settings(model, seeds, data, select, average, precision, clip_norm, opt, schedule, callbacks)
     replica, num_processes = None, 1
@@ -1174,16 +1219,16 @@ def _train(
                 if name in source:
                     value.copy_(source[name])
 
-    def step(batch: _Batch) -> tuple[int, dict[str, Tensor]]:  # gradients, and what _score says
+    def step(batch: _Batch) -> tuple[dict[str, Any], dict[str, Tensor]]:  # gradients, and what _score says
         opt.zero_grad()
-        count, scored = _score_samples(forward, batch, objective, consistency, num_steps)
+        counts, scored = _score_samples(forward, batch, objective, consistency, num_steps)
         loss = scored["loss"].sum()
         if ranks is not None and replica is not None:
-            factor, count, scored = _over_ranks(ranks, batch, objective.class_weight, count, scored)
+            factor, counts, scored = _over_ranks(ranks, batch, counts, scored)
             replica.own.append(loss.detach())
             loss = loss * factor
         loss.backward()
-        return count, scored
+        return counts, scored
 
     if cuda_graph:
         if any(True for _ in model.buffers()):
@@ -1279,7 +1324,7 @@ def _train(
         scores = _Mean()
         for batch in data.batches("train", model):
             num_steps += 1
-            count, scored = step(batch)
+            counts, scored = step(batch)
             # A frozen weight may still have the gradient of an earlier training.
             used = {name: p.grad for name, p in params.items() if p.requires_grad and p.grad is not None}
             grads = {f"the gradient of {name}": grad for name, grad in used.items()}
@@ -1297,8 +1342,8 @@ def _train(
             if average:
                 decay, live = min(average, (1 + num_steps) / (10 + num_steps)), current()
                 torch._foreach_lerp_(list(averaged.values()), [live[name] for name in averaged], 1 - decay)
-            scores.add(count, scored)
-        if schedule is not None and not per_batch:
+            scores.add(counts, scored)
+        if schedule is not None and not (per_batch or reads_loss):
             schedule.step()
         metrics = {f"train_{name}": value for name, value in scores.value().items()}
         if ranks is not None:  # each rank has the statistics of its shares
@@ -1315,6 +1360,8 @@ def _train(
                 metrics.update({f"val_{name}": value for name, value in scores.value().items()})
                 _check_finite(epoch, seeds, active, {"the validation loss": metrics["val_loss"]}, ranks, own)
             metrics = {name: value.cpu() for name, value in metrics.items()}
+            if schedule is not None and reads_loss:
+                schedule.step(float(metrics["val_loss" if data.has_val else "train_loss"]))
             last = select == "last"
             value = -torch.full((num_seeds,), float(epoch)) if last else _lower_is_better(select, metrics[select])
             better = active & (value < best_value)
@@ -1330,7 +1377,13 @@ def _train(
         for callback in callbacks:
             stop = callback.after_epoch(epoch, row)
             if stop is not None:
-                active = active & ~stop.cpu()
+                stop = torch.as_tensor(stop).cpu()
+                if stop.dtype != torch.bool or stop.shape not in ((), (num_seeds,)):
+                    raise InputError(
+                        f"callbacks: {type(callback).__name__}.after_epoch gave {stop.dtype} of shape {tuple(stop.shape)}, "
+                        f"expected None, a bool, or one a seed, [{num_seeds}]."
+                    )
+                active = active & ~stop
         active = active if ranks is None else ranks.of_first(active)  # a callback may read a clock
         epoch_seconds.append(time.perf_counter() - start)
         bar.update()
@@ -1354,11 +1407,11 @@ def _clip(grads: Sequence[Tensor], most: float) -> None:
 class _Recorded:
     """A training step on one batch as a CUDA graph: its kernels run again, on the memory of the recorded run."""
 
-    def __init__(self, step: Callable[[_Batch], tuple[int, dict[str, Tensor]]]) -> None:
+    def __init__(self, step: Callable[[_Batch], tuple[dict[str, Any], dict[str, Tensor]]]) -> None:
         self.step = step
         self.graph: Any = None
 
-    def __call__(self, batch: _Batch) -> tuple[int, dict[str, Tensor]]:
+    def __call__(self, batch: _Batch) -> tuple[dict[str, Any], dict[str, Tensor]]:
         if self.graph is None:
             aside = torch.cuda.Stream()
             aside.wait_stream(torch.cuda.current_stream())
@@ -1373,9 +1426,14 @@ class _Recorded:
         return self.result
 
 
-def _groups(params: Mapping[str, Tensor], weight_decay: float | Mapping[str, float]) -> list[dict[str, Any]]:
+def _groups(params: Mapping[str, Tensor], weight_decay: float | Mapping[str, float] | None) -> list[dict[str, Any]]:
     """Groups of the parameters that are not frozen, one a value of the weight decay."""
     trained = {name: p for name, p in params.items() if p.requires_grad}
+    if weight_decay is None:
+        return [{"params": list(trained.values())}]
+    for value in weight_decay.values() if isinstance(weight_decay, Mapping) else (weight_decay,):
+        if not 0 <= value < math.inf:
+            raise InputError(f"weight_decay: got {value}, expected a finite number, 0 at least.")
     if not isinstance(weight_decay, Mapping):
         return [{"params": list(trained.values()), "weight_decay": weight_decay}]
     for part in weight_decay:
@@ -1432,47 +1490,42 @@ def _facts(model: nn.Module, data: _NodeData | _GraphData | _SignalData | _RowDa
 
 
 class _Mean:
-    """The mean over batches of values [num_seeds], weighted by what each batch counts."""
+    """The means over batches of values [num_seeds], each weighted by what it is a mean over in its batch."""
 
-    def __init__(self, count: int = 0, sums: dict[str, Tensor] | None = None) -> None:
-        self.count = count
-        self.sums = {} if sums is None else sums
+    def __init__(self, counts: Mapping[str, Any] | None = None, sums: Mapping[str, Tensor] | None = None) -> None:
+        self.counts, self.sums = dict(counts or {}), dict(sums or {})
 
-    def add(self, count: int, values: Mapping[str, Tensor]) -> None:
-        weighted = {name: value.detach() * count for name, value in values.items()}
-        self.sums = {name: self.sums[name] + value for name, value in weighted.items()} if self.sums else weighted
-        self.count += count
+    def add(self, counts: Mapping[str, Any], values: Mapping[str, Tensor]) -> None:
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach() * counts[name]
+            self.counts[name] = self.counts.get(name, 0) + counts[name]
 
     def value(self) -> dict[str, Tensor]:
-        return {name: total / self.count for name, total in self.sums.items()}
+        return {name: total / self.counts[name] for name, total in self.sums.items()}
 
     def cpu(self) -> _Mean:
-        return _Mean(self.count, {name: total.cpu() for name, total in self.sums.items()})
+        counts = {name: float(count) for name, count in self.counts.items()}
+        return _Mean(counts, {name: total.cpu() for name, total in self.sums.items()})
 
     @staticmethod
     def of(parts: Sequence[_Mean]) -> _Mean:
-        """The mean over the batches of all parts, of which some may be empty."""
-        names = next(part.sums for part in parts if part.sums)
-        sums = {name: torch.stack([part.sums[name] for part in parts if part.sums]).sum(0) for name in names}
-        return _Mean(sum(part.count for part in parts), sums)
+        """The means over the batches of all parts, of which some may be empty."""
+        whole = _Mean()
+        for part in parts:
+            for name, total in part.sums.items():
+                whole.sums[name] = whole.sums.get(name, 0) + total
+                whole.counts[name] = whole.counts.get(name, 0) + part.counts[name]
+        return whole
 
 
 def _over_ranks(
-    ranks: distributed.Ranks,
-    batch: _Batch,
-    class_weight: Tensor | None,
-    count: int,
-    scored: Mapping[str, Tensor],
-) -> tuple[float, int, dict[str, Tensor]]:
+    ranks: distributed.Ranks, batch: _Batch, counts: Mapping[str, Any], scored: Mapping[str, Tensor]
+) -> tuple[float, dict[str, Any], dict[str, Tensor]]:
     """What `_score` says of a whole batch, from what it says of each rank's share; of one seed.
 
     And first the factor of this rank's loss, so that the mean of the gradients over the ranks is that of the batch.
     """
-    sizes = {name: float(count) for name in scored}  # what each mean is a mean over
-    if class_weight is not None:
-        sizes["loss"] = float(class_weight.double()[batch.y].sum())
-    if not batch.counts:
-        sizes = dict.fromkeys(scored, 0.0)
+    sizes = {name: float(counts[name]) if batch.counts else 0.0 for name in scored}
     own = torch.tensor(
         [list(sizes.values()), [float(value.detach()) for value in scored.values()]], dtype=torch.float64
     )
@@ -1481,7 +1534,7 @@ def _over_ranks(
     means = (sizes_of * values).sum(0) / torch.where(totals == 0, 1, totals)
     factor = ranks.size * sizes["loss"] / (float(totals[0]) or 1.0)
     whole = {name: mean.to(scored[name]).view(1) for name, mean in zip(scored, means, strict=True)}
-    return factor, int(totals[-1]), whole  # of the last: only the loss has weights, and an accuracy follows it then
+    return factor, dict(zip(scored, totals.tolist(), strict=True)), whole
 
 
 def _score_samples(
@@ -1490,7 +1543,7 @@ def _score_samples(
     objective: _Objective,
     consistency: Consistency | None,
     step: int,
-) -> tuple[int, dict[str, Tensor]]:
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """`_score` of one output, or with consistency the mean over its samples, the loss with its term."""
     if consistency is None:
         return _score(forward(batch.arguments), batch, objective)
@@ -1501,8 +1554,10 @@ def _score_samples(
     return counts[0], scored
 
 
-def _score(logits: Tensor, batch: _Batch, objective: _Objective) -> tuple[int, dict[str, Tensor]]:
-    """How many rows or targets count, and their mean loss and (where it has one) accuracy for each seed, [num_seeds].
+def _score(logits: Tensor, batch: _Batch, objective: _Objective) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The mean loss and (where it has one) accuracy for each seed, [num_seeds], and what each is a mean over.
+
+    That is the number of rows or of known targets; or of a weighted loss, the sum of the weights.
 
     logits: [num_seeds, num_rows, num_outputs].
     """
@@ -1518,23 +1573,25 @@ def _score(logits: Tensor, batch: _Batch, objective: _Objective) -> tuple[int, d
         if not all(isinstance(losses, Tensor) and losses.shape == y.shape[:1] for losses in each):
             found = f"shape {tuple(each[0].shape)}" if isinstance(each[0], Tensor) else f"a {type(each[0]).__name__}"
             raise InputError(f'loss: gave {found}, expected [{len(y)}], one loss a row (reduction="none" in torch).')
-        return len(y), {"loss": torch.stack(each).mean(-1)}
+        return {"loss": len(y)}, {"loss": torch.stack(each).mean(-1)}
     if loss != "cross-entropy":
         return _score_targets(logits, y.reshape(len(y), -1), loss)
     log_p = logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
     nll = -log_p.gather(-1, y.expand(logits.shape[0], -1).unsqueeze(-1)).squeeze(-1)  # [num_seeds, num_rows]
     if smoothing:
         nll = (1 - smoothing) * nll - smoothing * log_p.mean(-1)
+    counts: dict[str, Any] = {"loss": len(y), "accuracy": len(y)}
     if weight is None:
         losses = nll.mean(-1)
     else:
         w = weight.to(nll)[y]
-        # A share of a batch may have classes without weight alone; it does not count.
-        losses = (nll * w).sum(-1) / w.sum().clamp(min=torch.finfo(w.dtype).tiny)
-    return len(y), {"loss": losses, "accuracy": (logits.detach().argmax(-1) == y).double().mean(-1)}
+        counts["loss"] = w.sum()
+        # A batch may have classes without weight alone; it does not count.
+        losses = (nll * w).sum(-1) / counts["loss"].clamp(min=torch.finfo(w.dtype).tiny)
+    return counts, {"loss": losses, "accuracy": (logits.detach().argmax(-1) == y).double().mean(-1)}
 
 
-def _score_targets(out: Tensor, y: Tensor, loss: str) -> tuple[int, dict[str, Tensor]]:
+def _score_targets(out: Tensor, y: Tensor, loss: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The same for targets y [num_rows, num_targets], NaN where missing; out [num_seeds, num_rows, num_targets]."""
     known = ~y.isnan()
     out = out[:, known].to(torch.promote_types(out.dtype, torch.float32))  # [num_seeds, num_known]
@@ -1545,7 +1602,8 @@ def _score_targets(out: Tensor, y: Tensor, loss: str) -> tuple[int, dict[str, Te
     else:
         scores = {"loss": (out - target).square() if loss == "mse" else (out - target).abs()}
     # A batch without a known target has a loss of 0, which does not count.
-    return len(target), {name: score.sum(-1) / max(len(target), 1) for name, score in scores.items()}
+    means = {name: score.sum(-1) / max(len(target), 1) for name, score in scores.items()}
+    return dict.fromkeys(means, len(target)), means
 
 
 def _check_finite(
@@ -1591,7 +1649,8 @@ def predict(
         data: one graph or NodeRows: [num_nodes, num_classes]; a batch or a collection of graphs: [num_graphs, num_classes];
             images: [num_images, num_classes].
         nodes: of one graph or NodeRows, a mask or ids: only their rows.
-        operator: of one graph, the matrix that the model is called with; by default `graph.a_hat`.
+        operator: of one graph, the matrix that the model is called with; of many, a function of the batch that gives it;
+            by default `graph.a_hat`.
         batch_size: of one graph, compute so many nodes at a time, each with all of its neighbours, layer by layer: for
             graphs that do not fit in memory, whose `a_hat` is then never made. The model must be layerwise, as `GCN` is.
     """
@@ -1600,22 +1659,35 @@ def predict(
             f"batch_size: got {batch_size} with {type(data).__name__} and {type(model).__name__}; it goes with one Graph and "
             "a layerwise model, such as GCN. Other data are read in batches anyway."
         )
-    was_training = model.training
+    if not isinstance(data, (Graph, GraphCollection, Signals, NodeRows)):
+        raise InputTypeError(
+            f"data: got a {type(data).__name__}, expected a Graph, a GraphBatch, a GraphCollection (GraphCollection.from_graphs "
+            "makes one of a list), Signals or NodeRows."
+        )
+    is_batch, merges = isinstance(data, (GraphBatch, GraphCollection)), operator is None
+    if nodes is not None and (is_batch or isinstance(data, Signals)):
+        raise InputError(f"nodes: go with one Graph or NodeRows, not with {type(data).__name__}.")
+    if operator is not None and isinstance(data, (Signals, NodeRows)):
+        raise InputError(f"operator: goes with graphs, not with {type(data).__name__}.")
+    if is_batch:
+        operator = _check_batch_operator(operator) or (lambda batch: batch.a_hat)
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    with torch.no_grad():
-        if isinstance(data, GraphCollection):
-            graphs = data.merged() if getattr(model, "merges_nodes", False) else data
-            logits = torch.cat([model(batch.x, batch.a_hat, batch.p) for batch in GraphLoader(graphs)])
-        elif isinstance(data, Signals):
-            logits = torch.cat([model(*arguments) for arguments, _ in data.batches(EVALUATION_BATCH)])
-        elif isinstance(data, GraphBatch):
-            logits = model(data.x, data.a_hat, data.p)
-        elif isinstance(data, NodeRows):
-            logits = _predict_rows(model, data, nodes)
-        else:
-            logits = _predict_nodes(model, data, nodes, operator, batch_size)
-    model.train(was_training)
-    return logits
+    try:
+        with torch.no_grad():
+            if isinstance(data, GraphCollection):
+                graphs = data.merged() if merges and getattr(model, "merges_nodes", False) else data
+                return torch.cat([model(batch.x, operator(batch), batch.p) for batch in GraphLoader(graphs)])
+            if isinstance(data, Signals):
+                return torch.cat([model(*arguments) for arguments, _ in data.batches(EVALUATION_BATCH)])
+            if isinstance(data, GraphBatch):
+                return model(data.x, operator(data), data.p)
+            if isinstance(data, NodeRows):
+                return _predict_rows(model, data, nodes)
+            return _predict_nodes(model, data, nodes, operator, batch_size)
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def _predict_nodes(
@@ -1631,12 +1703,12 @@ def _predict_nodes(
         part = graph.receptive_field(nodes, num_layers, operator)
         return model(part.x, part.a_hat)
     logits = model(graph.x, operator)
-    return logits if nodes is None else logits[nodes]
+    return logits if nodes is None else logits[check_nodes(nodes, graph.num_nodes).to(logits.device)]
 
 
 def _predict_rows(model: nn.Module, data: NodeRows, nodes: Tensor | None) -> Tensor:
     every = torch.arange(data.graph.num_nodes)
-    asked = every if nodes is None else every[nodes.cpu()]
+    asked = every if nodes is None else check_nodes(nodes, data.graph.num_nodes).cpu()
     guess = None
     for ids in (*[every] * data.reuse, asked):
         labels = data.labels(data.train_ids, guess)
@@ -1651,6 +1723,15 @@ def _operator_of(graph: Graph, operator: Any) -> Any:
     if tuple(getattr(operator, "shape", ())) != graph.adjacency.shape:
         found = f"shape {tuple(operator.shape)}" if hasattr(operator, "shape") else f"a {type(operator).__name__}"
         raise InputError(f"operator: got {found}, expected a matrix [{graph.num_nodes}, {graph.num_nodes}].")
+    return operator
+
+
+def _check_batch_operator(operator: Any) -> Any:
+    if operator is not None and not callable(operator):
+        raise InputTypeError(
+            f"operator: got a {type(operator).__name__}; of many graphs it is a function of the batch, such as "
+            "lambda batch: batch.adjacency."
+        )
     return operator
 
 

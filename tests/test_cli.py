@@ -187,6 +187,27 @@ def test_predict_gives_what_was_trained(gcnlab, trained, tmp_path):
     assert file.read_text(encoding="utf-8") == said
 
 
+def test_a_folder_of_ones_own_is_trained_on_and_predicted(gcnlab, tmp_path):
+    """Sixty nodes, of which no 1,500 are left to test; features with signs, whose sums may be next to nothing."""
+    folder, out = tmp_path / "own", tmp_path / "out"
+    folder.mkdir()
+    rows = [(i, f"{(-1) ** i * 2.5}", f"{2.4 * (-1) ** (i + 1)}") for i in range(60)]
+    (folder / "features.csv").write_text("id,a,b\n" + "".join(f"{','.join(map(str, row))}\n" for row in rows))
+    (folder / "labels.csv").write_text("id,label\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(60)))
+    (folder / "edges.csv").write_text("source,target\n" + "".join(f"{i},{(i + 2) % 60}\n" for i in range(60)))
+    x = find("cora-gcn").graph(str(folder), "random").x
+    assert x.to_dense().abs().sum(1).tolist() == pytest.approx([1.0] * 60)
+    arguments = ("--dataset", folder, "--protocol", "random", "--seeds", 2, "--device", "cpu", "--threads", 1)
+    status, said, wrong = gcnlab("run", "cora-gcn", *arguments, "--out", out)
+    assert (status, wrong) == (0, "")
+    assert "protocol random: a new random split for each seed; stopped" in said
+    assert "1,000 test" not in said + (out / "report.html").read_text(encoding="utf-8")
+    for data in ((), ("--data", folder)):
+        status, said, wrong = gcnlab("predict", out / "model.gcnlab", *data)
+        assert (status, wrong) == (0, "")
+        assert [row[:2] for row in csv.reader(io.StringIO(said))][1:] == [[str(i), "ab"[i % 2]] for i in range(60)]
+
+
 def test_predict_quotes_names(gcnlab, trained, monkeypatch):
     names = ['a "b", c', "d\ne", *map(str, range(2, 33)), "ß"]
     named = load("karate").with_features("identity").replace(node_names=names)

@@ -1212,8 +1212,13 @@ def test_a_batch_is_a_cut_of_its_collection(truth, tmp_path):
     moved = batch.to("meta")
     assert {str(part.device) for part in (moved.adjacency, moved.x, moved.y, moved.ptr)} == {"meta"}
     assert moved.num_nodes == batch.num_nodes
-    with pytest.raises(InputError, match=r"to: a batch is cut out of its collection; change the dtype of its graphs"):
-        batch.to(torch.float64)
+    merged = GraphCollection.from_graphs(
+        [Graph.from_edges([[0, 0, 0, 1, 2, 3], [1, 2, 3, 0, 0, 0]], x=torch.ones(4, 1), y=0)] * 2
+    )
+    with pytest.raises(
+        InputError, match=r"to: alike nodes are merged in this batch; change the dtype of its collection"
+    ):
+        merged.merged().batch().to(torch.float64)
     with pytest.raises(InputError, match=r"replace: a batch is cut out of its collection"):
         batch.replace(x=None)
 
@@ -1252,3 +1257,39 @@ def test_two_tables_of_edges(tmp_path):
         load(tmp_path / "own")
     with pytest.raises(DatasetNotFoundError, match=r"nowhere: no such file or folder"):
         Source(tmp_path / "nowhere")
+
+
+# -- what a batch and a collection share with a graph ------------------------------------------------------------------
+
+
+def two_graphs(dtype=torch.float32):
+    return [Graph.from_edges([[0, 1], [1, 0]], x=torch.rand(2, 3).to(dtype), y=i) for i in range(2)]
+
+
+def test_the_dtype_of_a_collection_and_of_a_batch():
+    graphs = GraphCollection.from_graphs(two_graphs(torch.float64))
+    for found in (
+        graphs.to(torch.float32).batch(),
+        graphs[[1]].to(torch.float32).batch(),
+        graphs.batch().to(torch.float32),
+    ):
+        assert (found.x.dtype, found.a_hat.dtype, found.p.dtype) == (torch.float32,) * 3
+        assert found.y.dtype == torch.int64
+    assert graphs[[1]].to(torch.float32).y.tolist() == [1]
+    gcnlab.fit(gcnlab.GraphClassifier(3, 4, 2), graphs.to(torch.float32), select="last", epochs=1)
+
+
+def test_a_batch_has_a_summary_and_is_not_saved(tmp_path):
+    batch = gcnlab.batch(two_graphs())
+    assert batch.summary().startswith("GraphBatch\n  nodes              4\n")
+    assert batch.summary().endswith("\n  graphs             2")
+    with pytest.raises(InputError, match="save: is of one graph"):
+        batch.save(tmp_path / "g")
+
+
+def test_graphs_of_one_node_from_pyg():
+    pyg_data = pytest.importorskip("torch_geometric.data")
+    empty = torch.empty(2, 0, dtype=torch.long)
+    for y in (torch.tensor([1]), torch.tensor([[0.5]])):
+        graphs = [Graph.from_pyg(pyg_data.Data(x=torch.rand(n, 3), edge_index=empty, y=y)) for n in (3, 1, 2)]
+        assert GraphCollection.from_graphs(graphs).y.tolist() == [y.item()] * 3

@@ -1,4 +1,5 @@
 import copy
+import math
 import pickle
 import warnings
 
@@ -13,7 +14,7 @@ from checks import ZOO, Edges, a_hat, assert_close, dense_copy, edge_lists, igno
 from hypothesis import given
 
 from gcnlab import GCN, Graph, SparseMatrix
-from gcnlab.errors import InputError
+from gcnlab.errors import InputError, InputTypeError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -545,6 +546,52 @@ def test_integer_labels_of_networkx_are_taken_as_they_are(kind):
     graph = Graph.from_networkx(source, label="label")
     assert graph.y.tolist() == list(range(len(source)))
     assert graph.class_names is None
+
+
+@pytest.mark.parametrize(
+    ("values", "expected", "class_names"),
+    [
+        ((10.0, 2.0, 9.0), torch.tensor([10.0, 2.0, 9.0]), None),
+        ((1.5, None, -2.0), torch.tensor([1.5, math.nan, -2.0]), None),
+        ((np.float32(1.5), math.nan, 2), torch.tensor([1.5, math.nan, 2.0]), None),
+        ((2, None, 0), torch.tensor([2, -1, 0]), None),
+        ((torch.tensor(2), torch.tensor(1), 0), torch.tensor([2, 1, 0]), None),
+        (("b", None, "a"), torch.tensor([1, -1, 0]), ("a", "b")),
+        (([0, 1], [1, 1], (0, 0)), torch.tensor([[0.0, 1], [1, 1], [0, 0]]), None),
+    ],
+)
+def test_labels_of_networkx(values, expected, class_names):
+    source = nx.path_graph(3)
+    nx.set_node_attributes(source, dict(enumerate(values)), "t")
+    graph = Graph.from_networkx(source, label="t")
+    assert torch.equal(graph.y.nan_to_num(99), expected.nan_to_num(99))
+    assert graph.y.dtype == expected.dtype
+    assert graph.class_names == class_names
+
+
+def test_labels_of_networkx_are_numbered_by_the_names_given():
+    source = nx.path_graph(2)
+    nx.set_node_attributes(source, {0: "low", 1: "high"}, "t")
+    graph = Graph.from_networkx(source, label="t", class_names=["low", "high"])
+    assert (graph.y.tolist(), graph.class_names) == ([0, 1], ("low", "high"))
+    with pytest.raises(InputError, match="label: 'low' is not among class_names, 'high'"):
+        Graph.from_networkx(source, label="t", class_names=["high"])
+    nx.set_node_attributes(source, {0: "low", 1: [1, 2]}, "t")
+    with pytest.raises(InputTypeError, match="label: got values of list, str, expected all integers"):
+        Graph.from_networkx(source, label="t")
+
+
+def test_lambda_max():
+    for n in (1, 2, 5, 40):
+        graph = Graph.from_networkx(nx.path_graph(n))
+        values = torch.linalg.eigvalsh(graph.l_tilde(None).to_dense().double())
+        assert float(values.max()) == pytest.approx(1.0, abs=1e-5)
+        assert float(values.min()) > -1 - 1e-5
+    with pytest.raises(InputError, match="lambda_max: None computes it for a symmetric L, but the graph is directed"):
+        Graph.from_edges([[0, 1], [1, 2]]).l_tilde(None)
+    for bad in (0, -1.0, math.nan, math.inf):
+        with pytest.raises(InputError, match=f"lambda_max: got {bad}, expected a finite number above 0"):
+            graph.l_tilde(bad)
 
 
 def test_networkx_round_trip():

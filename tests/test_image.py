@@ -13,7 +13,7 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
-from gcnlab import ClusterPool, GCNConv, Graph, Readout, RelationalGCNConv, SparseMatrix
+from gcnlab import ClusterPool, GCNConv, Graph, GridGCN, Readout, RelationalGCNConv, SparseMatrix
 from gcnlab.errors import InputError, InputTypeError
 from gcnlab.image import (
     GridOperator,
@@ -652,6 +652,18 @@ def test_the_coarser_grid_joins_the_clusters_that_touch():
     touching = dense_copy(joined) > 0
     np.fill_diagonal(touching, False)
     assert np.array_equal(touching, dense_copy(grid.coarser.adjacency) > 0)
+
+
+@pytest.mark.parametrize(("shape", "options", "num_relations"), [((5, 4), {"connectivity": 4}, 5), ((3, 3, 3), {}, 27)])
+def test_a_network_on_grids_of_other_relations(shape, options, num_relations):
+    grid = grid_graph(*shape, **options)
+    x = torch.rand(2, grid.num_nodes, 1)
+    model = GridGCN(1, [4, 4], 3, num_relations=num_relations)
+    assert model(x, grid).shape == (2, 3)
+    with pytest.raises(InputError, match=f"relations: got {num_relations} .* num_relations=9"):
+        GridGCN(1, [4], 3)(x, grid)
+    with pytest.raises(InputTypeError, match="grid: got a SparseMatrix, expected what image.grid_graph gives"):
+        model(x, grid.a_hat)
 
 
 def test_importing_the_bridge_is_cheap():

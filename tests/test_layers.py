@@ -206,9 +206,12 @@ def test_pyg_weights_are_copies_of_the_same_dtype(pyg):
     assert there.lin.weight.dtype == torch.float64
     there.lin.weight.data.zero_()
     assert layer.weight.any()
-    for options in ({"normalize": False}, {"add_self_loops": False}, {"improved": True}):
+    for options in ({"normalize": False}, {"add_self_loops": False}, {"improved": True},
+                    {"flow": "target_to_source"}, {"aggr": "mean"}, {"aggr": "max"}):  # fmt: skip
         with pytest.raises(InputError, match=f"conv: has {next(iter(options))}=.*, expected PyG's GCNConv"):
             GCNConv.from_pyg(pyg.nn.GCNConv(5, 3, **options))
+    with pytest.raises(InputError, match="conv: has in_channels=-1, so no weights yet; call it on its data once"):
+        GCNConv.from_pyg(pyg.nn.GCNConv(-1, 3))
     with pytest.raises(InputError, match="conv: has normalize=None"):
         GCNConv.from_pyg(torch.nn.Linear(5, 3))
 

@@ -180,3 +180,12 @@ def test_cluster_pool_dense_and_given():
     link, entropy = ClusterPool.losses(a, s)
     torch.testing.assert_close(link, (a - s @ s.T).square().sum().sqrt() / 81)
     torch.testing.assert_close(entropy, -(s * s.log()).sum(1).mean())
+
+
+def test_topk_takes_a_batch_of_graphs():
+    batch = gcnlab.batch([gcnlab.Graph.from_edges([[0, 1, 2], [1, 2, 0]], x=torch.rand(3, 2), y=i) for i in range(2)])
+    pool = TopKPool(2)
+    for found, expected in zip(
+        pool(batch.x, batch.adjacency, batch), pool(batch.x, batch.adjacency, batch.p), strict=True
+    ):
+        assert torch.equal(*(m.to_dense() if hasattr(m, "rowptr") else m for m in (found, expected)))

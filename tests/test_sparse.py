@@ -14,6 +14,28 @@ from gcnlab import SparseMatrix, sparse
 from gcnlab.errors import InputError, InputTypeError
 from gcnlab.sparse import spmm_reference
 
+
+def test_sums_and_multiples():
+    a = SparseMatrix.from_dense([[0.0, 2.0], [3.0, 0.0]])
+    b = SparseMatrix.eye(2)
+    for found, expected in (
+        (a + b, [[1.0, 2.0], [3.0, 1.0]]),
+        (b - a, [[1.0, -2.0], [-3.0, 1.0]]),
+        (a - a, [[0.0, 0.0], [0.0, 0.0]]),
+        (2 * a, [[0.0, 4.0], [6.0, 0.0]]),
+        (a * torch.tensor(0.5), [[0.0, 1.0], [1.5, 0.0]]),
+    ):
+        assert found.to_dense().tolist() == expected
+    epsilon = torch.tensor(0.5, requires_grad=True)
+    ((epsilon * a + b) @ torch.ones(2, 1)).sum().backward()
+    assert float(epsilon.grad) == 5.0
+    with pytest.raises(InputError, match=r"S \+ T: S is 2 x 2 on cpu, T 3 x 3 on cpu"):
+        a + SparseMatrix.eye(3)
+    for wrong in (lambda: a + 1.0, lambda: a * a, lambda: a - torch.eye(2), lambda: a * torch.ones(2)):
+        with pytest.raises(TypeError):
+            wrong()
+
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 ROWS, COLS = 7, 11

@@ -1,14 +1,17 @@
+import functools
 import io
 import math
 import re
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 import gcnlab
-from gcnlab import GCN, Graph
+from gcnlab import GCN, GINConv, Graph, GraphClassifier, GraphCollection
 from gcnlab import train as train_module
 from gcnlab.data.synthetic import power_law_edges
 from gcnlab.errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
@@ -81,7 +84,7 @@ class NormedGCN(nn.Module):
 
 
 class StopAfter(Callback):
-    """Stops the i-th seed after epoch epochs[i]."""
+    """Stops the i-th seed after epoch epochs[i], or all after epoch epochs."""
 
     def __init__(self, epochs):
         self.epochs = torch.tensor(epochs)
@@ -638,6 +641,148 @@ def test_a_stopped_seed_may_diverge():
     check(5, [7], torch.tensor([True]), {"large": torch.full((1, 9), 3e38)})  # finite, though its norm is not
 
 
+# -- what a user's own parts bring -----------------------------------------------------------------------------------
+
+
+class Decays(Callback):
+    """Notes the weight decay of each parameter group."""
+
+    def before_training(self, seeds, optimizer):
+        self.found = [group["weight_decay"] for group in optimizer.param_groups]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "given", "expected"),
+    [
+        (torch.optim.AdamW, None, [0.01]),
+        (functools.partial(torch.optim.AdamW, weight_decay=10.0), None, [10.0]),
+        (functools.partial(torch.optim.AdamW, weight_decay=10.0), 0.0, [0.0]),
+        (Adam, None, [0.0]),
+        (Adam, {"layers.0": 0.5}, [0.5, 0.0]),
+    ],
+)
+def test_the_weight_decay_is_the_optimizers_own_unless_given(graph, optimizer, given, expected):
+    seen = Decays()
+    fit(make()(), graph, optimizer=optimizer, weight_decay=given, epochs=1, callbacks=[seen])
+    assert seen.found == expected
+
+
+def test_a_plateau_reads_the_validation_loss(graph):
+    def scheduler(optimizer):
+        return ReduceLROnPlateau(optimizer, factor=0.1, patience=0, threshold=0.0, eps=0.0)
+
+    class Rates(Callback):
+        rates = ()
+
+        def before_training(self, seeds, optimizer):
+            self.optimizer = optimizer
+
+        def after_epoch(self, epoch, metrics):
+            self.rates += (self.optimizer.param_groups[0]["lr"],)
+
+    seen = Rates()
+    history = fit(make()(), graph, lr=0.5, epochs=12, scheduler=scheduler, callbacks=[seen])
+    rate, best, expected = 0.5, math.inf, []
+    for loss in history.metrics["val_loss"][:, 0].tolist():
+        rate, best = (rate, loss) if loss < best else (rate * 0.1, best)
+        expected.append(rate)
+    assert seen.rates == pytest.approx(expected)
+    assert expected[-1] < 0.5
+
+
+class Projected(nn.Module):
+    """Its projection is neither a weight nor a buffer, and differs from one to the next."""
+
+    def __init__(self):
+        super().__init__()
+        self.projection = (torch.randn(NUM_FEATURES, HIDDEN),)
+        self.conv = GCNConv(HIDDEN, NUM_CLASSES)
+
+    def forward(self, x, a_hat):
+        return self.conv(x @ self.projection[0], a_hat)
+
+
+def test_each_seed_has_its_own_plain_tensors(graph):
+    history = fit(Projected, graph, seeds=2, epochs=1, lr=0.0, select="last")
+    for i in range(2):
+        model = seeded(Projected, i)
+        model.load_state_dict(history.state(i))
+        loss = nn.functional.cross_entropy(predict(model, graph, graph.val_mask), graph.y[graph.val_mask])
+        assert float(history.metrics["val_loss"][0, i]) == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_a_mean_weighted_by_classes_is_over_all_batches():
+    y = torch.tensor([0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0])
+    graphs = GraphCollection.from_graphs(
+        [Graph.from_edges([[0, 1], [1, 0]], x=torch.rand(2, 3), y=label) for label in y.tolist()]
+    )
+    weight = torch.tensor([1.0, 9.0])
+    model = seeded(lambda: GraphClassifier(3, 4, 2, norm=None, dropout=0.0), 0)
+    expected = float(nn.functional.cross_entropy(predict(model, graphs), y, weight))
+    for size in (1, 3, 5, 12):
+        history = fit(model, graphs, graphs, class_weight=[1.0, 9.0], batch_size=size, epochs=1, lr=0.0)
+        assert float(history.metrics["val_loss"]) == pytest.approx(expected, rel=1e-6), size
+        assert float(history.metrics["train_loss"]) == pytest.approx(expected, rel=1e-6), size
+        assert 0 <= float(history.metrics["val_accuracy"]) <= 1
+
+
+def test_the_operator_of_many_graphs_is_a_function_of_the_batch():
+    generator = torch.Generator().manual_seed(0)
+    graphs = GraphCollection.from_graphs(
+        [
+            Graph.from_edges([[0, 1, 1, 2], [1, 0, 2, 1]], x=torch.rand(3, 2, generator=generator), y=i % 2)
+            for i in range(6)
+        ]
+    )
+    batch = graphs.batch()
+    for conv in (GINConv, GCNConv):
+        model = seeded(lambda conv=conv: GraphClassifier(2, 4, 2, conv=conv, dropout=0.0), 0)
+        fit(model, graphs, select="last", epochs=2, operator=lambda batch: batch.adjacency)
+        expected = model(batch.x, batch.adjacency, batch.p)
+        for data in (graphs, batch):
+            found = predict(model, data, operator=lambda batch: batch.adjacency)
+            assert torch.allclose(found, expected, atol=1e-6)
+            assert not torch.allclose(predict(model, data), expected, atol=1e-3)
+        last = fit(model, graphs, select="last", epochs=1, lr=0.0, operator=lambda batch: batch.adjacency, batch_size=6)
+        batch_loss = nn.functional.cross_entropy(model.train()(batch.x, batch.adjacency, batch.p), graphs.y)
+        assert float(last.metrics["train_loss"]) == pytest.approx(float(batch_loss.detach()), rel=1e-5)
+    with pytest.raises(
+        InputTypeError, match="operator: got a SparseMatrix; of many graphs it is a function of the batch"
+    ):
+        fit(model, graphs, select="last", operator=graphs.whole.adjacency)
+    with pytest.raises(InputError, match="nodes: go with one Graph or NodeRows, not with GraphCollection"):
+        predict(model, graphs, torch.tensor([0]))
+
+
+def test_predict_checks_nodes_of_any_model(graph):
+    model = WholeGraph(make()())
+    every = predict(model, graph)
+    assert torch.equal(predict(model, graph, graph.val_mask), every[graph.val_mask])
+    for nodes, message in (
+        (graph.val_mask.long(), "nodes: got zeros and ones"),
+        (torch.tensor([-1]), "nodes: id -1 at 0"),
+        (torch.tensor([NUM_NODES]), f"nodes: id {NUM_NODES} at 0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            predict(model, graph, nodes)
+    with pytest.raises(InputTypeError, match="data: got a list, expected a Graph"):
+        predict(model, [graph])
+
+
+def test_predict_leaves_every_module_in_its_mode(graph):
+    model = NormedGCN()
+    model.norm.eval()
+    predict(model, graph)
+    assert (model.training, model.norm.training) == (True, False)
+    with pytest.raises(InputError):
+        predict(model, graph.replace(x=torch.ones(NUM_NODES, 2)))
+    assert (model.training, model.norm.training) == (True, False)
+
+
+def test_seeds_may_be_a_number_of_numpy(graph):
+    assert fit(make(), graph, seeds=np.int64(2), epochs=1).seeds == [0, 1]
+
+
 # -- input errors -----------------------------------------------------------------------------------------------------
 
 
@@ -656,6 +801,33 @@ ERRORS = {
     "lr nan": (InputError, r"lr: got nan, expected a finite number", {"lr": math.nan}),
     "select": (InputError, r"select: got 'test_accuracy', expected one of train_loss", {"select": "test_accuracy"}),
     "class_weight": (InputError, r"class_weight: got shape \(2,\), expected \[3\]", {"class_weight": torch.ones(2)}),
+    "a class of negative weight": (
+        InputError,
+        r"class_weight: got \[-1.0, .*, 0 at least",
+        {"class_weight": [-1.0, 2, 1]},
+    ),
+    "no class of any weight": (InputError, r"class_weight: got .* not all 0", {"class_weight": [0.0, 0, 0]}),
+    "weight_decay": (InputError, r"weight_decay: got -1, expected a finite number, 0 at least", {"weight_decay": -1}),
+    "weight_decay of a part": (
+        InputError,
+        r"weight_decay: got nan, expected",
+        {"weight_decay": {"layers.0": math.nan}},
+    ),
+    "two outputs": (
+        InputTypeError,
+        r"model: gave a tuple, expected one tensor",
+        {"model": lambda: WholeGraph(lambda x, a_hat: (x, x)), "seeds": [0]},
+    ),
+    "what a callback gives": (
+        InputError,
+        r"callbacks: StopAfter.after_epoch gave torch.bool of shape \(1,\), expected None, a bool, or one a seed, \[2\]",
+        {"callbacks": [StopAfter([2])]},
+    ),
+    "a plateau of two seeds": (
+        InputError,
+        r"scheduler: ReduceLROnPlateau of mode 'min' with 2 seeds at once; .*: seeds_at_once=1",
+        {"scheduler": ReduceLROnPlateau},
+    ),
     "too few outputs": (
         InputError,
         r"model: gave an output of shape \(\d+, 2\), expected \[num_rows, num_classes\], and the data have 3 classes",
@@ -773,7 +945,7 @@ def test_progress_is_one_line_and_only_on_a_terminal(graph, monkeypatch, capsys)
     for progress, silent in ((None, False), (False, True)):
         terminal = Terminal()
         monkeypatch.setattr(sys, "stderr", terminal)
-        fit(make(), graph, seeds=5, epochs=40, seeds_at_once=2, progress=progress, callbacks=[StopAfter([2])])
+        fit(make(), graph, seeds=5, epochs=40, seeds_at_once=2, progress=progress, callbacks=[StopAfter(2)])
         assert "\n" not in terminal.getvalue()
         assert (terminal.getvalue() == "") is silent
     assert capsys.readouterr().out == ""
@@ -787,7 +959,7 @@ def test_progress_reaches_its_end_when_seeds_stop_early(graph, monkeypatch):
             done.append(n)
 
     monkeypatch.setattr(train_module, "_progress_bar", lambda progress, total: Bar())
-    fit(make(), graph, seeds=5, epochs=40, seeds_at_once=2, callbacks=[StopAfter([2])])
+    fit(make(), graph, seeds=5, epochs=40, seeds_at_once=2, callbacks=[StopAfter(2)])
     assert sum(done) == 3 * 40
 
 
