@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError, InputIndexError, InputTypeError
-from .graph import Features, Graph, check_targets
+from .graph import Features, Graph, check_targets, weights_of_pyg
 from .memory import check_large
 from .merging import alike, merge
 from .readout import consecutive
@@ -89,6 +89,21 @@ class GraphBatch(Graph):
 
     def replace(self, **changes: Any) -> Graph:
         raise InputError("replace: a batch is cut out of its collection; change the graphs there.")
+
+
+def _label(i: int, y: Tensor | None, before: Sequence[Tensor]) -> Tensor:
+    """The y of the i-th graph, if it is a graph's and like those before."""
+    if y is None or (y.dim() and (y.dim() != 2 or y.shape[0] != 1)):
+        raise InputError(
+            f"graphs: graph {i} has no label; pass y=, one integer (or targets: one float, or floats "
+            "[1, num_targets]), where it is made."
+        )
+    if before and (y.is_floating_point(), y.shape) != (before[0].is_floating_point(), before[0].shape):
+        raise InputError(
+            f"graphs: graph {i} has y {y.dtype} of shape {tuple(y.shape)}, "
+            f"graph 0 {before[0].dtype} of shape {tuple(before[0].shape)}."
+        )
+    return y
 
 
 def _batch_of(values: dict[str, Any], derived: dict[Any, Any]) -> GraphBatch:
@@ -191,17 +206,7 @@ class GraphCollection(Sequence[Graph]):
             y = graph.y
             if y is not None and y.dim() == 1 == graph.num_nodes:  # which may be the node's as well as the graph's
                 y = y.reshape(())
-            if y is None or (y.dim() and (y.dim() != 2 or y.shape[0] != 1)):
-                raise InputError(
-                    f"graphs: graph {i} has no label; pass y=, one integer (or targets: one float, or floats "
-                    "[1, num_targets]), where it is made."
-                )
-            ys.append(y)
-            if (y.is_floating_point(), y.shape) != (ys[0].is_floating_point(), ys[0].shape):
-                raise InputError(
-                    f"graphs: graph {i} has y {y.dtype} of shape {tuple(y.shape)}, "
-                    f"graph 0 {ys[0].dtype} of shape {tuple(ys[0].shape)}."
-                )
+            ys.append(_label(i, y, ys))
             if (graph.x is None) != (graphs[0].x is None) or graph.num_features != graphs[0].num_features:
                 raise InputError(
                     f"graphs: graph {i} has {graph.num_features} features, graph 0 has {graphs[0].num_features}."
@@ -215,6 +220,58 @@ class GraphCollection(Sequence[Graph]):
             x = _stack(rows, torch.zeros_like(ptr), (n, rows[0].shape[1]))
         num_duplicates = sum(graph.num_duplicates for graph in graphs)
         whole = Graph(adjacency, x, class_names=class_names, name=name, num_duplicates=num_duplicates)
+        return cls(whole, ptr, torch.cat(ys) if ys[0].dim() else torch.stack(ys))
+
+    @classmethod
+    def from_pyg(
+        cls, graphs: Iterable[Data], *, class_names: Sequence[str] | None = None, name: str | None = None
+    ) -> GraphCollection:
+        """From PyG's `Data` objects, or a data set of them, each with a y: joined first, so that all are checked at once.
+
+        It reads what `Graph.from_pyg` reads, and gives what `from_graphs` gives of those graphs.
+
+        Raises InputError naming the first graph that does not fit.
+        """
+        graphs = list(graphs)
+        if not graphs:
+            raise InputError("graphs: got none, expected at least one.")
+        ys: list[Tensor] = []
+        for i, data in enumerate(graphs):
+            if getattr(data, "edge_index", None) is None:
+                raise InputTypeError(
+                    f"graphs: graph {i} is a {type(data).__name__}, expected a PyG Data with edge_index."
+                )
+            ys.append(_label(i, data.y.reshape(()) if data.y is not None and data.y.numel() == 1 else data.y, ys))
+        sizes = torch.tensor([data.num_nodes for data in graphs])
+        ptr = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+
+        def joined(what: str, parts: list[Any], rows: list[int], dim: int = 0) -> Tensor | None:
+            if all(part is None for part in parts):
+                return None
+            for i, (part, length) in enumerate(zip(parts, rows, strict=True)):
+                if part is None or part.shape[dim] != length or (part.shape[1:] != parts[0].shape[1:] and not dim):
+                    found = "none" if part is None else f"shape {tuple(part.shape)}"
+                    raise InputError(
+                        f"graphs: graph {i} has {what} of {found}; expected {length} rows, as wide as in graph 0, or none in all."
+                    )
+            return torch.cat(parts, dim)
+
+        counts = [data.num_edges for data in graphs]
+        graph_of_edge = torch.repeat_interleave(torch.tensor(counts))
+        ends = joined("edge_index", [data.edge_index for data in graphs], counts, 1)
+        assert ends is not None
+        bad = ((ends < 0) | (ends >= sizes[graph_of_edge])).any(0)
+        if bool(bad.any()):
+            e = int(bad.nonzero()[0])
+            i = int(graph_of_edge[e])
+            raise InputError(
+                f"graphs: graph {i} has {sizes[i]} nodes and an edge {ends[0, e]} -> {ends[1, e]}; ids must be at least 0 and below."
+            )
+        whole = Graph.from_edges(
+            ends + ptr[graph_of_edge], int(ptr[-1]),
+            joined("edge weights", [weights_of_pyg(data) for data in graphs], counts),
+            x=joined("x", [data.x for data in graphs], sizes.tolist()), class_names=class_names, name=name,
+        )  # fmt: skip
         return cls(whole, ptr, torch.cat(ys) if ys[0].dim() else torch.stack(ys))
 
     # -- as a list ----------------------------------------------------------------------------------------------------

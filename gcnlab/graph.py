@@ -310,9 +310,6 @@ class Graph:
         """From a PyG `Data`: edge_index, edge_weight (or a one-column edge_attr), x, y and the masks."""
         if not hasattr(data, "edge_index"):
             raise InputTypeError(f"data: got {type(data).__name__}, expected a PyG Data.")
-        weight = data.edge_weight if "edge_weight" in data else data.edge_attr
-        if weight is not None and weight.dim() == 2 and weight.shape[1] == 1:
-            weight = weight.squeeze(1)
         for key in ("x", "y", "train_mask", "val_mask", "test_mask"):
             if key in data and key not in options:
                 options[key] = data[key]
@@ -321,7 +318,7 @@ class Graph:
             options["y"] = y.reshape(())  # a graph's label
         elif y is not None and y is data.y and y.dim() == 2 and y.shape[1] == 1:
             options["y"] = y.squeeze(1)
-        return cls.from_edges(data.edge_index, data.num_nodes, weight, **options)
+        return cls.from_edges(data.edge_index, data.num_nodes, weights_of_pyg(data), **options)
 
     @classmethod
     def from_mesh(
@@ -889,6 +886,12 @@ def _check_disjoint(masks: dict[str, Tensor]) -> None:
             both = masks[first] & masks[second]
             if bool(both.any()):
                 raise InputError(f"{first} and {second} overlap: node {int(both.nonzero()[0])} is in both.")
+
+
+def weights_of_pyg(data: Data) -> Tensor | None:
+    """edge_weight, or a one-column edge_attr as [num_edges]."""
+    weight = data.edge_weight if "edge_weight" in data else data.edge_attr
+    return weight.squeeze(1) if weight is not None and weight.dim() == 2 and weight.shape[1] == 1 else weight
 
 
 def check_nodes(nodes: Any, num_nodes: int) -> Tensor:

@@ -1293,3 +1293,62 @@ def test_graphs_of_one_node_from_pyg():
     for y in (torch.tensor([1]), torch.tensor([[0.5]])):
         graphs = [Graph.from_pyg(pyg_data.Data(x=torch.rand(n, 3), edge_index=empty, y=y)) for n in (3, 1, 2)]
         assert GraphCollection.from_graphs(graphs).y.tolist() == [y.item()] * 3
+
+
+def pyg_graphs(*changes):
+    """Three graphs, one without an edge; of the last some values changed."""
+    from torch_geometric.data import Data
+
+    generator = torch.Generator().manual_seed(0)
+    made = [
+        {
+            "x": torch.rand(n, 3, generator=generator),
+            "edge_index": torch.randint(0, n, (2, e), generator=generator),
+            "edge_weight": torch.rand(e, generator=generator),
+            "y": torch.tensor([n % 2]),
+            "num_nodes": n,
+        }
+        for n, e in ((4, 9), (1, 0), (6, 20))
+    ]
+    made[2] |= dict(changes)
+    return [Data(**values) for values in made]
+
+
+def test_from_pyg_gives_what_from_graphs_gives():
+    for change in ({}, {"y": torch.rand(1, 2)}, {"x": None}):
+        graphs = pyg_graphs()
+        for graph in graphs:
+            graph.update(change)
+        found = GraphCollection.from_pyg(graphs, name="three")
+        expected = GraphCollection.from_graphs([Graph.from_pyg(data) for data in graphs])
+        assert (found.name, found.sizes.tolist()) == ("three", [4, 1, 6])
+        assert torch.equal(found.y, expected.y)
+        assert found.whole.num_duplicates == expected.whole.num_duplicates > 0
+        for part in ("rowptr", "col", "value"):
+            assert torch.equal(getattr(found.whole.adjacency, part), getattr(expected.whole.adjacency, part))
+        assert found.whole.x is expected.whole.x is None or torch.equal(found.whole.x, expected.whole.x)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            ("edge_index", torch.tensor([[0, 6], [1, 2]])),
+            r"graph 2 has 6 nodes and an edge 6 -> 2; ids must be at least 0",
+        ),
+        (("edge_index", torch.tensor([[0, -1], [1, 2]])), r"graph 2 has 6 nodes and an edge -1 -> 2"),
+        (("edge_weight", None), r"graph 2 has edge weights of none; expected 20 rows"),
+        (("edge_weight", torch.ones(19)), r"graph 2 has edge weights of shape \(19,\); expected 20 rows"),
+        (("x", torch.ones(6, 2)), r"graph 2 has x of shape \(6, 2\); expected 6 rows, as wide as in graph 0"),
+        (("y", None), r"graph 2 has no label"),
+        (("y", torch.tensor([0, 1])), r"graph 2 has no label"),
+        (("y", torch.tensor([0.5])), r"graph 2 has y torch.float32 of shape \(\), graph 0 torch.int64"),
+        (("edge_index", None), r"graph 2 is a Data, expected a PyG Data with edge_index"),
+    ],
+)
+def test_what_from_pyg_refuses(change, message):
+    graphs = pyg_graphs(change)
+    if change[0] == "edge_index" and change[1] is not None:
+        graphs[2].edge_weight = torch.ones(2)
+    with pytest.raises((InputError, InputTypeError), match=message):
+        GraphCollection.from_pyg(graphs)

@@ -662,7 +662,7 @@ def test_a_network_on_grids_of_other_relations(shape, options, num_relations):
     assert model(x, grid).shape == (2, 3)
     with pytest.raises(InputError, match=f"relations: got {num_relations} .* num_relations=9"):
         GridGCN(1, [4], 3)(x, grid)
-    with pytest.raises(InputTypeError, match="grid: got a SparseMatrix, expected what image.grid_graph gives"):
+    with pytest.raises(InputTypeError, match=r"grid: got a SparseMatrix, expected what image\.grid_graph gives"):
         model(x, grid.a_hat)
 
 
