@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from faults import FAULTS
 
 import gcnlab
 
@@ -35,6 +36,8 @@ def test_what_was_held_is_what_was_recorded():
     assert recorded("reliability")["form"] == "long"
     assert all(not row["failed"] for row in recorded("reliability")["rows"].values())
     assert recorded("faults")["unseen"] == []
+    for fault in FAULTS:  # what they replace is there
+        assert (ROOT / "gcnlab" / fault.file).read_text(encoding="utf-8").count(fault.line) == 1, fault
 
 
 def test_epochs_are_those_recorded():
