@@ -1501,7 +1501,7 @@ class _Mean:
             self.counts[name] = self.counts.get(name, 0) + counts[name]
 
     def value(self) -> dict[str, Tensor]:
-        return {name: total / self.counts[name] for name, total in self.sums.items()}
+        return {name: total / (self.counts[name] or 1) for name, total in self.sums.items()}
 
     def cpu(self) -> _Mean:
         counts = {name: float(count) for name, count in self.counts.items()}

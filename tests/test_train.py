@@ -724,6 +724,8 @@ def test_a_mean_weighted_by_classes_is_over_all_batches():
         assert float(history.metrics["val_loss"]) == pytest.approx(expected, rel=1e-6), size
         assert float(history.metrics["train_loss"]) == pytest.approx(expected, rel=1e-6), size
         assert 0 <= float(history.metrics["val_accuracy"]) <= 1
+    history = fit(model, graphs, graphs[y == 0], class_weight=[0.0, 1.0], epochs=1, lr=0.0, select="last")
+    assert float(history.metrics["val_loss"]) == 0  # of no graph that counts
 
 
 def test_the_operator_of_many_graphs_is_a_function_of_the_batch():
