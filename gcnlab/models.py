@@ -480,7 +480,7 @@ class GridGCN(nn.Module):
             raise InputError(
                 f"num_layers: got {num_layers} for {len(channels)} levels of channels, expected at least 1 for each."
             )
-        self.coordinates, self.num_relations = coordinates, num_relations if conv == "relational" else None
+        self.coordinates, self.relational, self.num_relations = coordinates, conv == "relational", num_relations
         self.levels: Any = nn.ModuleList()
         width = in_channels + 2 * coordinates
         for c, depth in zip(channels, depths, strict=True):
@@ -496,9 +496,9 @@ class GridGCN(nn.Module):
 
     def _layer(self, in_channels: int, out_channels: int) -> nn.ModuleDict:
         conv = (
-            GCNConv(in_channels, out_channels, bias=False)  # the norm has a bias
-            if self.num_relations is None
-            else RelationalGCNConv(in_channels, out_channels, self.num_relations, bias=False)
+            RelationalGCNConv(in_channels, out_channels, self.num_relations, bias=False)  # the norm has a bias
+            if self.relational
+            else GCNConv(in_channels, out_channels, bias=False)
         )
         return nn.ModuleDict(
             {
@@ -520,7 +520,7 @@ class GridGCN(nn.Module):
         for i, level in enumerate(self.levels):
             if i:
                 h, grid = coarsen(h, grid, "max")
-            operator = grid.operator if self.num_relations is None else grid.relations
+            operator = grid.relations if self.relational else grid.operator
             for j, layer in enumerate(level):
                 z = layer["norm"](layer["conv"](h, operator).flatten(0, 1)).view(h.shape[0], grid.num_nodes, -1)
                 h = (z + h if j else z).relu()

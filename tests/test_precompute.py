@@ -400,7 +400,7 @@ TARGETS = Graph.from_edges([[0, 1], [1, 0]], 2, y=torch.rand(2), train_mask=torc
         (lambda: fit(SIGN([3], 2, 3), NodeRows(GRAPH, FEATURES), epochs=1), "xs: got 3 matrices, expected 1"),
         (
             lambda: fit(SIGN([3], 2, 3), NodeRows(GRAPH, FEATURES), operator=GRAPH.a_hat),
-            "operator, consistency, batching: go with",
+            "operator: goes with a Graph or a GraphCollection, not with NodeRows",
         ),
         (lambda: fit(SIGN([3], 2, 3), NodeRows(GRAPH, FEATURES), loss="mse"), "data: has y torch.int64"),
         (lambda: SIGN([], 2, 3), "num_layers, in_channels"),
