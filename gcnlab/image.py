@@ -433,6 +433,8 @@ def with_coordinates(signals: Tensor, grid: Grid) -> Tensor:
     A GCN treats all nodes alike; with them it can tell where in the image one stands.
     """
     _check_signals(signals, grid.shape)
+    if not signals.is_floating_point():  # whose numbers have no place for a coordinate between -1 and 1
+        raise InputTypeError(f"signals: got {signals.dtype}, expected floats; to_signals(images) makes them of uint8.")
     coordinates = grid.coordinates.to(signals)
     return torch.cat([signals, coordinates.expand(signals.shape[0], *coordinates.shape)], 2)
 
@@ -515,6 +517,8 @@ def coarsen(signals: Tensor, grid: Grid, kind: str = "max") -> tuple[Tensor, Gri
     if kind not in ("max", "mean"):
         raise InputError(f'kind: got {kind!r}, expected "max" or "mean".')
     _check_signals(signals, grid.shape)
+    if kind == "mean" and not signals.is_floating_point():
+        raise InputTypeError(f"signals: got {signals.dtype}, expected floats; to_signals(images) makes them of uint8.")
     pool = (_MAX_POOL if kind == "max" else _AVG_POOL)[len(grid.shape)]
     window = [min(2, size) for size in grid.shape]  # torch's poolings refuse one that is wider than the image
     return _to_nodes(pool(_channels_first(signals, grid.shape), window, ceil_mode=True)), grid.coarser

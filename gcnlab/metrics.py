@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError, InputTypeError
+from .sparse import as_tensor
 
 
 def accuracy(scores: Tensor, y: Tensor) -> float:
@@ -25,7 +26,7 @@ def accuracy(scores: Tensor, y: Tensor) -> float:
     >>> accuracy(torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([0, 0]))
     0.5
     """
-    predicted = _predicted(scores, y)
+    predicted, y = _labels(scores, y)
     return float((predicted == y).double().mean())
 
 
@@ -36,7 +37,7 @@ def confusion_matrix(scores: Tensor, y: Tensor, num_classes: int | None = None) 
     tensor([[1, 1],
             [0, 1]])
     """
-    predicted = _predicted(scores, y)
+    predicted, y = _labels(scores, y)
     c = num_classes if num_classes is not None else int(torch.cat([predicted, y]).max()) + 1
     _check_labels("scores", predicted, c)
     _check_labels("y", y, c)
@@ -144,8 +145,9 @@ def class_weights(y: Tensor, num_classes: int) -> Tensor:
     return y.shape[0] / (num_classes * counts.float())
 
 
-def _predicted(scores: Tensor, y: Tensor) -> Tensor:
-    """The predicted labels [num_rows], of checked arguments."""
+def _labels(scores: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The predicted and the true labels, both int64 [num_rows], of checked arguments."""
+    scores, y = as_tensor("scores", scores, "scores or labels"), as_tensor("y", y, "integer labels")
     if y.dim() != 1 or scores.dim() not in (1, 2) or scores.shape[0] != y.shape[0]:
         raise InputError(
             f"scores and y: got shapes {tuple(scores.shape)} and {tuple(y.shape)}, "
@@ -156,20 +158,21 @@ def _predicted(scores: Tensor, y: Tensor) -> Tensor:
     if scores.dim() == 1:
         _check_labels("scores", scores)
         _check_labels("y", y)
-        return scores
+        return scores.long(), y.long()
     if scores.shape[1] < 2:
         raise InputError(f"scores: got shape {tuple(scores.shape)}, expected one column a class, two at least.")
     bad = ~torch.isfinite(scores)
     if bool(bad.any()):
         raise InputError(f"scores: {int(bad.sum())} are NaN or infinite, the first in row {int(bad.nonzero()[0, 0])}.")
     _check_labels("y", y, scores.shape[1])
-    return scores.argmax(1)
+    return scores.argmax(1), y.long()
 
 
 def _mean_over_targets(
     score: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, y: Tensor, is_binary: bool = False
 ) -> float:
     """The mean of score(outputs, y), both [num_known] float64, over the targets that it is defined for."""
+    outputs, y = as_tensor("scores", outputs, "numbers"), as_tensor("y", y, "numbers")
     # [num_rows] would be broadcast against [num_rows, 1] to [num_rows, num_rows].
     outputs, y = (part.unsqueeze(1) if part.dim() == 1 else part for part in (outputs.detach(), y.detach()))
     if outputs.dim() != 2 or outputs.shape != y.shape:

@@ -672,7 +672,7 @@ def _figure(width: float, height: float, path: _PathLike | None) -> Any:
 def _set_title(figure: Any, title: str | None, note: str = "") -> None:
     lines = [textwrap.fill(line, int(11 * figure.get_figwidth())) for line in (title, note) if line]  # 11 an inch
     if lines:
-        figure.suptitle("\n".join(lines), fontsize="medium")
+        figure.suptitle("\n".join(lines), fontsize="medium", parse_math=False)
 
 
 def _finish(figure: Any, path: _PathLike | None, title: str | None = None, note: str = "") -> Any:

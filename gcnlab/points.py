@@ -189,6 +189,11 @@ def _check_image(image: Any) -> Tensor:
         raise InputError(
             f"image: got shape {tuple(pixels.shape)}, expected [height, width] or [height, width, channels]."
         )
+    if pixels.dim() == 3 and pixels.shape[0] <= 4 < min(pixels.shape[1:]):
+        raise InputError(
+            f"image: got shape {tuple(pixels.shape)}, whose channels seem to come first; expected [height, width, channels], "
+            "image.movedim(0, 2)."
+        )
     check_features_finite(pixels, "image")
     pixels = pixels.detach().cpu().view(*pixels.shape[:2], -1)
     return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels

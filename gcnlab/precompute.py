@@ -64,6 +64,8 @@ def hops(x: Features, s: SparseMatrix, num_hops: int, folder: str | PathLike[str
     tensor([[1., 0., 4., 0.],
             [0., 2., 0., 8.]])
     """
+    if x is None:
+        raise InputError('x: got None; where a graph has no features make them, graph.with_features("degree").x.')
     _check_operator("s", s, x.shape[0])
     if len(x.shape) != 2 or x.dtype not in (torch.float32, torch.float64) or x.dtype != s.dtype:
         raise InputTypeError(

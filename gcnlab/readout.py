@@ -235,6 +235,9 @@ class TopKPool(nn.Module):
     Args:
         in_channels: C.
         ratio: between 0 (exclusive) and 1.
+
+    Shapes:
+        h: [num_nodes, C]; adjacency: SparseMatrix [num_nodes, num_nodes]; batch: as `Readout` takes it.
     """
 
     def __init__(self, in_channels: int, ratio: float = 0.5) -> None:
@@ -249,10 +252,21 @@ class TopKPool(nn.Module):
     def forward(self, h: Tensor, adjacency: SparseMatrix, batch: Any = None) -> Pooled:
         p = torch.zeros(h.shape[0], dtype=torch.int64, device=h.device) if batch is None else getattr(batch, "p", batch)
         p = p if isinstance(p, SparseMatrix) else readout_matrix(p, 1 if batch is None else None)
+        n = h.shape[0]
+        if not isinstance(adjacency, SparseMatrix):
+            raise InputTypeError(
+                f"adjacency: got {type(adjacency).__name__}, expected a SparseMatrix; from_dense makes one."
+            )
+        if h.dim() != 2 or h.shape[1] != len(self.weight) or p.shape[1] != n or adjacency.shape != (n, n):
+            raise InputError(
+                f"h, adjacency and batch: got shapes {tuple(h.shape)}, {adjacency.shape} and {p.shape[1]} nodes, expected "
+                f"[num_nodes, {len(self.weight)}], [num_nodes, num_nodes] and num_nodes."
+            )
         score = h @ self.weight / self.weight.norm()
         order = _order_by_score(score[p.col.long()], p)
         rank = torch.arange(p.nnz, device=h.device) - p.rowptr.long()[p.row]
-        limit = (self.ratio * p.rowptr.diff().double()).ceil().long()
+        # Of 0.28 * 25 = 7.000000000000001 nodes 7.
+        limit = (self.ratio * p.rowptr.diff().double() * (1 - 1e-12)).ceil().long()
         nodes = p.col.long()[order][rank < limit[p.row]].sort().values
         kept = h[nodes] * score[nodes].tanh().unsqueeze(1)
         return Pooled(kept, adjacency.select_rows(nodes).select_cols(nodes), p.select_cols(nodes), nodes)

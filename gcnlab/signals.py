@@ -12,7 +12,7 @@ from .augment import Augment
 from .errors import InputError, InputIndexError, InputTypeError
 from .graph import check_targets
 from .image import Grid, to_images, to_signals
-from .sparse import check_count
+from .sparse import as_tensor, check_count
 
 
 class Signals:
@@ -40,11 +40,23 @@ class Signals:
     """
 
     def __init__(self, images: Any, y: Any, grid: Grid | None = None, augment: Augment | None = None) -> None:
+        if grid is not None and not isinstance(grid, Grid):
+            raise InputTypeError(f"grid: got a {type(grid).__name__}, expected what image.grid_graph gives.")
+        if augment is not None and not callable(augment):
+            raise InputTypeError(
+                f"augment: got a {type(augment).__name__}, expected a function of (signals, shape, generator), such as Augment(['mirror'])."
+            )
+        shape = tuple(getattr(images, "shape", ()))
+        if len(shape) == 4 and shape[1] <= 4 < min(shape[2:]) and (grid is None or grid.shape != shape[1:3]):
+            raise InputError(
+                f"images: got shape {shape}, whose channels seem to come first; expected [N, H, W, C], images.movedim(1, 3). "
+                f"If they are of {shape[1]} x {shape[2]} pixels, pass their grid."
+            )
         self.x = to_signals(images, channels="none" if getattr(images, "ndim", 0) == 3 else "last", scale=False)
         self.shape, self.grid, self.augment = tuple(images.shape[1:3]), grid, augment
         if y is None:
             raise InputTypeError("y: got None, expected the class of each image, integers [N], or its targets, floats.")
-        labels = torch.as_tensor(y, device=self.x.device)
+        labels = as_tensor("y", y, "integers [N], the class of each image, or its targets, floats").to(self.x.device)
         has_targets = labels.is_floating_point()
         if labels.dtype == torch.bool or labels.is_complex():
             raise InputTypeError(
@@ -56,12 +68,13 @@ class Signals:
                 f"y: got {labels.dtype} of shape {tuple(labels.shape)} for {len(self.x)} images, expected one label "
                 "each, or floats of one or more targets each."
             )
+        labels = labels if has_targets else labels.long()  # of unsigned integers torch compares none
         if not has_targets and bool((labels < 0).any()):
             at = int((labels < 0).nonzero()[0])
             raise InputError(f"y: label {int(labels[at])} at {at}; labels must be at least 0.")
         if grid is not None and grid.shape != self.shape:
             raise InputError(f"grid: is of {grid.shape}, but the images are of {self.shape}; grid_graph(*image_shape).")
-        self.y = check_targets(labels) if has_targets else labels.long()
+        self.y = check_targets(labels) if has_targets else labels
 
     def __len__(self) -> int:
         return len(self.y)

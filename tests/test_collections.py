@@ -863,6 +863,23 @@ def test_own_tables(tmp_path):
     assert load(write_zip(tmp_path / "mine.zip", {f"mine/{k}": v for k, v in OWN.items()})).num_nodes == 4
 
 
+@pytest.mark.parametrize(
+    ("labels", "class_names", "y"),
+    [
+        (("-1", "0", "1"), ("-1", "0", "1"), [0, 1, 2]),
+        (("1", "-1", ""), ("-1", "1"), [1, 0, -1]),
+        (("01", "1", "001"), ("001", "01", "1"), [1, 2, 0]),
+        (("10", "9", "0"), ("0", "9", "10"), [2, 1, 0]),
+        (("-0", "0", "+1"), ("+1", "-0", "0"), [1, 2, 0]),
+    ],
+)
+def test_a_label_is_any_text(tmp_path, labels, class_names, y):
+    rows = "".join(f"{node},{label}\n" for node, label in zip("abc", labels, strict=True))
+    files = {"edges.csv": "source,target\na,b\n", "labels.csv": f"id,label\n{rows}"}
+    graph = load(write_tables(tmp_path / "own", files), split=None)
+    assert (graph.class_names, graph.y.tolist()) == (class_names, y)
+
+
 def test_snap_tables(tmp_path):
     for source in (
         write_tables(tmp_path / "toy", SNAP),

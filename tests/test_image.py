@@ -684,3 +684,13 @@ def test_the_example_of_the_ladder_finds_no_difference(tmp_path):
     assert len(differences) == 9
     assert max(differences) < 1e-12
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_whole_numbers_take_no_coordinates_and_no_mean():
+    signals = to_signals(torch.full((1, 2, 3), 7, dtype=torch.uint8), scale=False)
+    for call in (
+        lambda: with_coordinates(signals, grid_graph(2, 3)),
+        lambda: coarsen(signals, grid_graph(2, 3), "mean"),
+    ):
+        with pytest.raises(InputTypeError, match=r"signals: got torch.uint8, expected floats; to_signals\(images\)"):
+            call()

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import random
+import shutil
 import struct
 import sys
 import time
@@ -452,7 +453,7 @@ def bomb(path):
     [
         (lambda path: path.write_bytes(b"not an image"), r"3.png: not a readable image: UnidentifiedImageError"),
         (lambda path: path.write_bytes((path.parent / "0.png").read_bytes()[:-30]), r"3.png: not a readable image"),
-        (lambda path: path.mkdir(), r"3.png: not a readable image: (IsADirectory|Permission)Error"),
+        (lambda path: path.mkdir(), r"dog: a folder where an image is expected; .*3.png"),
         (lambda path: save(path, "L", (2, 3)), r"3.png: expected 2 x 3 pixels, as .*0.png has \(found '3 x 2'\)"),
         (lambda path: save(path, "I;16"), r"3.png: expected grey or red, green, blue of 8 bits; .*found 'mode I;16'"),
         (lambda path: save(path, "RGBA", colour=(1, 2, 3, 254)), r"3.png: it is transparent in places"),
@@ -497,8 +498,13 @@ def test_malformed_folders(tmp_path, monkeypatch):
     write_images(tmp_path, ("dog",))
     with pytest.raises(DatasetFormatError, match=r"cat: this class has no image"):
         load(tmp_path)
+    write_images(tmp_path / "cat", ("train",))
+    with pytest.raises(
+        DatasetFormatError, match=r"cat: a folder where an image is expected; .* train and test \(found 'train'\)"
+    ):
+        load(tmp_path)
+    shutil.rmtree(tmp_path / "cat")
     write_images(tmp_path, ("cow",))
-    (tmp_path / "cat").rmdir()
     monkeypatch.setattr(image_folder, "MAX_BYTES", 179)  # of 10 images of 2 x 3 in colour
     with pytest.raises(DatasetFormatError, match=r"10 images of its size have more than 179 bytes \(found '2 x 3'\)"):
         load(tmp_path)

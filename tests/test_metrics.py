@@ -96,3 +96,20 @@ def test_class_weight_errors():
 def test_distances_of_what_is_no_matrix_of_numbers(h):
     with pytest.raises(InputError, match=r"h: got shape .*, expected finite values \[num_nodes, C\]"):
         metrics.mean_average_distance(h)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_labels_of_few_bits_are_counted_like_others(dtype):
+    y = torch.arange(20)
+    assert metrics.macro_f1(y.to(dtype), y.to(dtype)) == 1.0
+    assert torch.equal(metrics.confusion_matrix(y.to(dtype), y.to(dtype)), torch.eye(20, dtype=torch.int64))
+
+
+def test_arrays_and_lists_are_scored_like_tensors():
+    predicted, y = [0, 1, 1, 0], [0, 1, 0, 0]
+    for kind in (list, np.array):
+        assert metrics.accuracy(kind(predicted), kind(y)) == 0.75
+        assert metrics.macro_f1(kind(predicted), kind(y)) == pytest.approx(f1_score(y, predicted, average="macro"))
+        assert metrics.roc_auc(kind([0.1, 0.9, 0.4, 0.2]), kind(y)) == 1.0
+    with pytest.raises(InputTypeError, match="y: got list"):
+        metrics.accuracy(torch.tensor([0, 1]), ["a", "b"])

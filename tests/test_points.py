@@ -215,6 +215,11 @@ def test_superpixel_errors_say_what_is_wrong(monkeypatch):
     for image, options, message in (
         (np.zeros((3, 4, 2, 1)), {}, r"image: got shape \(3, 4, 2, 1\), expected \[height, width\] or"),
         (np.zeros((0, 4)), {}, r"image: got shape \(0, 4\)"),
+        (
+            np.zeros((3, 32, 32)),
+            {},
+            r"image: got shape \(3, 32, 32\), whose channels seem to come first; .*movedim\(0, 2\)",
+        ),
         (np.full((2, 2), np.nan), {}, "image: 4 values are NaN or infinite"),
         (np.zeros((3, 4)), {"num_segments": 0}, "num_segments: got 0, expected at least 1"),
         (np.zeros((3, 4)), {"connectivity": 6}, "connectivity: got 6, expected 4 or 8"),

@@ -189,3 +189,26 @@ def test_topk_takes_a_batch_of_graphs():
         pool(batch.x, batch.adjacency, batch), pool(batch.x, batch.adjacency, batch.p), strict=True
     ):
         assert torch.equal(*(m.to_dense() if hasattr(m, "rowptr") else m for m in (found, expected)))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "n", "kept"), [(0.28, 25, 7), (0.07, 100, 7), (0.55, 100, 55), (0.5, 3, 2), (1e-9, 4, 1)]
+)
+def test_topk_keeps_the_ceiling_of_the_product(ratio, n, kept):
+    assert TopKPool(3, ratio)(torch.randn(n, 3), gcnlab.SparseMatrix.eye(n)).h.shape[0] == kept
+
+
+@pytest.mark.parametrize(
+    ("h", "adjacency", "batch"),
+    [
+        (torch.ones(25, 3), gcnlab.SparseMatrix.eye(25), torch.arange(10) // 5),
+        (torch.ones(25, 3), gcnlab.SparseMatrix.eye(25), torch.zeros(30, dtype=torch.int64)),
+        (torch.ones(25, 3), gcnlab.SparseMatrix.eye(99), None),
+        (torch.ones(25, 4), gcnlab.SparseMatrix.eye(25), None),
+    ],
+)
+def test_topk_refuses_parts_that_do_not_fit(h, adjacency, batch):
+    with pytest.raises(gcnlab.errors.InputError, match="h, adjacency and batch: got shapes"):
+        TopKPool(3)(h, adjacency, batch)
+    with pytest.raises(gcnlab.errors.InputTypeError, match="adjacency: got Tensor, expected a SparseMatrix"):
+        TopKPool(3)(torch.ones(2, 3), torch.eye(2))

@@ -75,6 +75,14 @@ def test_each_image_is_in_one_batch_and_training_batches_alone_are_augmented():
         ({"y": torch.zeros(5, 2)}, InputError, r"y: got torch.float32 of shape \(5, 2\) for 4 images"),
         ({"y": torch.tensor([0, torch.inf, 0, 0])}, InputError, r"y: target inf at \[1\]"),
         ({"y": torch.tensor([0, 1, -1, 0])}, InputError, "y: label -1 at 2"),
+        ({"y": ["a", "b", "a", "b"]}, InputTypeError, "y: got list"),
+        ({"grid": (5, 7)}, InputTypeError, "grid: got a tuple, expected what image.grid_graph gives"),
+        ({"augment": "mirror"}, InputTypeError, "augment: got a str, expected a function"),
+        (
+            {"images": torch.rand(4, 3, 16, 17), "grid": None},
+            InputError,
+            r"images: got shape \(4, 3, 16, 17\), whose channels seem to come first; .*images.movedim\(1, 3\)",
+        ),
         ({"grid": grid_graph(7, 5)}, InputError, r"grid: is of \(7, 5\), but the images are of \(5, 7\)"),
     ],
 )
@@ -82,6 +90,10 @@ def test_bad_signals_are_named(change, error, message):
     arguments = {"images": stripes(4)[0], "y": torch.zeros(4, dtype=torch.int64), "grid": GRID, **change}
     with pytest.raises(error, match=message):
         Signals(**arguments)
+
+
+def test_few_rows_of_many_channels_are_images_where_their_grid_says_so():
+    assert Signals(torch.rand(4, 3, 16, 17), np.zeros(4, dtype=np.uint64), grid_graph(3, 16)).x.shape == (4, 48, 17)
 
 
 def test_a_part_of_the_signals_is_what_its_images_make():

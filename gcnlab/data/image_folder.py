@@ -63,6 +63,9 @@ def read(folder: Path, name: str, seed: int = 0) -> ImageSet:
             found = sorted(path for path in sub_folder.iterdir() if not path.name.startswith("."))
             if not found:
                 raise DatasetFormatError(sub_folder, "this class has no image")
+            if inner := [path.name for path in found if path.is_dir()]:
+                problem = "a folder where an image is expected; a split is told by the two folders train and test"
+                raise DatasetFormatError(sub_folder, problem, value=inner[0])
             files += found
             labels += [class_names.index(sub_folder.name)] * len(found)
         num_files.append(len(files))

@@ -34,7 +34,7 @@ def pack(
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors of a graph, for `to_graph`.
 
-    Labels, integers or names, are numbered from 0 in their order; -1 and None are nodes without one.
+    Labels, integers or names, are numbered from 0 in their order; None is a node without one.
     """
     header: dict[str, Any] = {"name": name, "num_duplicates": num_duplicates}
     arrays = {"adjacency.rowptr": adjacency.rowptr, "adjacency.col": adjacency.col}
@@ -44,11 +44,10 @@ def pack(
         header["num_features"] = x.shape[1]
         arrays |= {"x.rowptr": x.rowptr, "x.col": x.col, "x.value": x.value}
     if labels is not None:
-        found = [None if label is None or label == -1 else label for label in labels]
-        classes = sorted({label for label in found if label is not None})
+        classes = sorted({label for label in labels if label is not None})
         number = {label: i for i, label in enumerate(classes)}
         header["class_names"] = [str(label) for label in classes]
-        arrays["y"] = torch.tensor([-1 if label is None else number[label] for label in found], dtype=torch.int64)
+        arrays["y"] = torch.tensor([-1 if label is None else number[label] for label in labels], dtype=torch.int64)
     if node_names is not None:
         header["node_names"] = node_names
     return header, arrays

@@ -55,7 +55,7 @@ def read(path: Path, name: str, max_bytes: int = MAX_BYTES) -> tuple[dict[str, A
         raise DatasetFormatError(path, f"{len(labels)} labels for {n} nodes", key="labels")
     if n and int(labels.min()) < -1:
         raise DatasetFormatError(path, "a label is at least 0, or -1 for none", key="labels", value=int(labels.min()))
-    return pack(name, adjacency, x, labels, num_duplicates)
+    return pack(name, adjacency, x, [None if label == -1 else label for label in labels.tolist()], num_duplicates)
 
 
 def _read_csr(source: Source, prefix: str, duplicates: str) -> tuple[SparseMatrix, int]:

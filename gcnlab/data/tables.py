@@ -24,6 +24,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -228,9 +229,7 @@ def _numbers(source: Source, file: str, line: int, fields: list[str]) -> np.ndar
 
 
 def _as_classes(labels: list[str]) -> list[Any]:
-    """Integers where all labels are, so that 10 comes after 9; None for an empty one."""
-    if all(
-        not label or (label.isascii() and label.removeprefix("-").isdigit() and len(label) < 19) for label in labels
-    ):
+    """Integers where all labels are written as such, so that 10 comes after 9; None for an empty one."""
+    if all(not label or (len(label) < 19 and re.fullmatch("0|-?[1-9][0-9]*", label)) for label in labels):
         return [int(label) if label else None for label in labels]
     return [label or None for label in labels]
