@@ -1304,18 +1304,15 @@ def test_a_batch_has_a_summary_and_is_not_saved(tmp_path):
         batch.save(tmp_path / "g")
 
 
-def test_graphs_of_one_node_from_pyg():
-    pyg_data = pytest.importorskip("torch_geometric.data")
+def test_graphs_of_one_node_from_pyg(pyg):
     empty = torch.empty(2, 0, dtype=torch.long)
     for y in (torch.tensor([1]), torch.tensor([[0.5]])):
-        graphs = [Graph.from_pyg(pyg_data.Data(x=torch.rand(n, 3), edge_index=empty, y=y)) for n in (3, 1, 2)]
+        graphs = [Graph.from_pyg(pyg.data.Data(x=torch.rand(n, 3), edge_index=empty, y=y)) for n in (3, 1, 2)]
         assert GraphCollection.from_graphs(graphs).y.tolist() == [y.item()] * 3
 
 
-def pyg_graphs(*changes):
+def pyg_graphs(pyg, *changes):
     """Three graphs, one without an edge; of the last some values changed."""
-    from torch_geometric.data import Data
-
     generator = torch.Generator().manual_seed(0)
     made = [
         {
@@ -1328,12 +1325,12 @@ def pyg_graphs(*changes):
         for n, e in ((4, 9), (1, 0), (6, 20))
     ]
     made[2] |= dict(changes)
-    return [Data(**values) for values in made]
+    return [pyg.data.Data(**values) for values in made]
 
 
-def test_from_pyg_gives_what_from_graphs_gives():
+def test_from_pyg_gives_what_from_graphs_gives(pyg):
     for change in ({}, {"y": torch.rand(1, 2)}, {"x": None}):
-        graphs = pyg_graphs()
+        graphs = pyg_graphs(pyg)
         for graph in graphs:
             graph.update(change)
         found = GraphCollection.from_pyg(graphs, name="three")
@@ -1363,8 +1360,8 @@ def test_from_pyg_gives_what_from_graphs_gives():
         (("edge_index", None), r"graph 2 is a Data, expected a PyG Data with edge_index"),
     ],
 )
-def test_what_from_pyg_refuses(change, message):
-    graphs = pyg_graphs(change)
+def test_what_from_pyg_refuses(pyg, change, message):
+    graphs = pyg_graphs(pyg, change)
     if change[0] == "edge_index" and change[1] is not None:
         graphs[2].edge_weight = torch.ones(2)
     with pytest.raises((InputError, InputTypeError), match=message):
