@@ -91,6 +91,12 @@ class GraphBatch(Graph):
         raise InputError("replace: a batch is cut out of its collection; change the graphs there.")
 
 
+def _listed(graphs: Iterable[Any]) -> list[Any]:
+    if not (graphs := list(graphs)):
+        raise InputError("graphs: got none, expected at least one.")
+    return graphs
+
+
 def _label(i: int, y: Tensor | None, before: Sequence[Tensor]) -> Tensor:
     """The y of the i-th graph, if it is a graph's and like those before."""
     if y is None or (y.dim() and (y.dim() != 2 or y.shape[0] != 1)):
@@ -198,9 +204,7 @@ class GraphCollection(Sequence[Graph]):
 
         Raises InputError naming the first graph that does not fit.
         """
-        graphs = list(graphs)
-        if not graphs:
-            raise InputError("graphs: got none, expected at least one.")
+        graphs = _listed(graphs)
         ys: list[Tensor] = []
         for i, graph in enumerate(graphs):
             y = graph.y
@@ -232,9 +236,7 @@ class GraphCollection(Sequence[Graph]):
 
         Raises InputError naming the first graph that does not fit.
         """
-        graphs = list(graphs)
-        if not graphs:
-            raise InputError("graphs: got none, expected at least one.")
+        graphs = _listed(graphs)
         ys: list[Tensor] = []
         for i, data in enumerate(graphs):
             if getattr(data, "edge_index", None) is None:

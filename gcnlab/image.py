@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from .errors import InputError, InputTypeError
 from .graph import Graph
-from .points import knn_graph, superpixel_graph
+from .points import MAX_GUESSED_CHANNELS, knn_graph, superpixel_graph
 from .sparse import SparseMatrix
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ __all__ = [
     "with_coordinates",
 ]
 
-MAX_GUESSED_CHANNELS = 4  # grey, grey + alpha, RGB, RGBA
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _MAX_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 _AVG_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
@@ -433,8 +432,7 @@ def with_coordinates(signals: Tensor, grid: Grid) -> Tensor:
     A GCN treats all nodes alike; with them it can tell where in the image one stands.
     """
     _check_signals(signals, grid.shape)
-    if not signals.is_floating_point():  # whose numbers have no place for a coordinate between -1 and 1
-        raise InputTypeError(f"signals: got {signals.dtype}, expected floats; to_signals(images) makes them of uint8.")
+    _check_floats(signals)  # whole numbers have no place for a coordinate between -1 and 1
     coordinates = grid.coordinates.to(signals)
     return torch.cat([signals, coordinates.expand(signals.shape[0], *coordinates.shape)], 2)
 
@@ -484,6 +482,16 @@ def _channel_place(shape: tuple[int, ...], channels: str | None) -> str:
     return channels
 
 
+def check_grid(grid: Any) -> None:
+    if not isinstance(grid, Grid):
+        raise InputTypeError(f"grid: got a {type(grid).__name__}, expected what image.grid_graph gives.")
+
+
+def _check_floats(signals: Tensor) -> None:
+    if not signals.is_floating_point():
+        raise InputTypeError(f"signals: got {signals.dtype}, expected floats; to_signals(images) makes them of uint8.")
+
+
 def _check_signals(signals: Tensor, shape: Sequence[int]) -> None:
     if signals.dim() != 3 or signals.shape[1] != math.prod(shape):
         raise InputError(
@@ -517,8 +525,8 @@ def coarsen(signals: Tensor, grid: Grid, kind: str = "max") -> tuple[Tensor, Gri
     if kind not in ("max", "mean"):
         raise InputError(f'kind: got {kind!r}, expected "max" or "mean".')
     _check_signals(signals, grid.shape)
-    if kind == "mean" and not signals.is_floating_point():
-        raise InputTypeError(f"signals: got {signals.dtype}, expected floats; to_signals(images) makes them of uint8.")
+    if kind == "mean":
+        _check_floats(signals)
     pool = (_MAX_POOL if kind == "max" else _AVG_POOL)[len(grid.shape)]
     window = [min(2, size) for size in grid.shape]  # torch's poolings refuse one that is wider than the image
     return _to_nodes(pool(_channels_first(signals, grid.shape), window, ceil_mode=True)), grid.coarser

@@ -14,7 +14,7 @@ from .checkpoint import check_state, read_checkpoint
 from .deep import drop_node
 from .errors import CheckpointMismatchError, InputError, InputTypeError
 from .graph import Features
-from .image import Grid, coarsen, with_coordinates
+from .image import Grid, check_grid, coarsen, with_coordinates
 from .layers import GCNConv, RelationalGCNConv, dropout, glorot_uniform, linear, relu_dropout
 from .memory import estimate_step
 from .readout import Readout
@@ -514,8 +514,7 @@ class GridGCN(nn.Module):
             x: signals [batch, num_nodes, in_channels], such as `image.to_signals` gives.
             grid: the graph they are on, from `image.grid_graph`.
         """
-        if not isinstance(grid, Grid):
-            raise InputTypeError(f"grid: got a {type(grid).__name__}, expected what image.grid_graph gives.")
+        check_grid(grid)
         h = with_coordinates(x, grid) if self.coordinates else x
         for i, level in enumerate(self.levels):
             if i:

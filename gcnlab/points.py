@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 from .errors import InputError, InputTypeError
 from .graph import Graph, check_features_finite, unordered_pairs
 from .sparse import as_tensor, check_count
+
+MAX_GUESSED_CHANNELS = 4  # grey, grey + alpha, RGB, RGBA
 
 
 def knn_graph(
@@ -180,6 +183,11 @@ def _region_graph(segments: Tensor, pixels: Tensor, connectivity: int, **options
     return Graph.from_edges(torch.cat([pairs, pairs.flip(0)], 1), n, x=x, **options)
 
 
+def channels_seem_first(shape: Sequence[int]) -> bool:
+    """Whether an image of this shape, which should be [H, W, C], seems to be [C, H, W]."""
+    return shape[0] <= MAX_GUESSED_CHANNELS < min(shape[1:])
+
+
 def _check_image(image: Any) -> Tensor:
     """The image as floats [height, width, channels]; uint8 between 0 and 1."""
     pixels = as_tensor("image", image, "pixels, [height, width, channels]")
@@ -189,7 +197,7 @@ def _check_image(image: Any) -> Tensor:
         raise InputError(
             f"image: got shape {tuple(pixels.shape)}, expected [height, width] or [height, width, channels]."
         )
-    if pixels.dim() == 3 and pixels.shape[0] <= 4 < min(pixels.shape[1:]):
+    if pixels.dim() == 3 and channels_seem_first(pixels.shape):
         raise InputError(
             f"image: got shape {tuple(pixels.shape)}, whose channels seem to come first; expected [height, width, channels], "
             "image.movedim(0, 2)."

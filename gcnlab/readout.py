@@ -40,6 +40,14 @@ def readout_matrix(batch: Tensor, num_graphs: int | None = None) -> SparseMatrix
     return SparseMatrix.from_coo(batch.long(), nodes, shape=(num_graphs, batch.shape[0]))
 
 
+def _matrix_of(batch: Any, h: Tensor) -> SparseMatrix:
+    """P of what readouts and pools take as batch: None for one graph, a GraphBatch, P itself, or the graph of each node."""
+    if batch is None:
+        return readout_matrix(torch.zeros(h.shape[0], dtype=torch.int64, device=h.device), 1)
+    batch = getattr(batch, "p", batch)
+    return batch if isinstance(batch, SparseMatrix) else readout_matrix(batch)
+
+
 def consecutive(
     ptr: Tensor, graph: Tensor | None = None, value: Tensor | None = None, dtype: torch.dtype = torch.float32
 ) -> SparseMatrix:
@@ -159,12 +167,7 @@ class Readout(nn.Module):
             raise InputError(
                 f"h: got shape {tuple(h.shape)}, but flatten takes [batch, num_nodes, C] on one shared graph."
             )
-        if batch is None:
-            batch = torch.zeros(h.shape[0], dtype=torch.int64, device=h.device)
-            p = readout_matrix(batch, 1)
-        else:
-            batch = getattr(batch, "p", batch)
-            p = batch if isinstance(batch, SparseMatrix) else readout_matrix(batch)
+        p = _matrix_of(batch, h)
         if p.shape[1] != h.shape[0]:
             raise InputError(f"batch: is of {p.shape[1]} nodes, but h has {h.shape[0]} rows.")
         if not p.shape[0]:
@@ -250,8 +253,7 @@ class TopKPool(nn.Module):
         )
 
     def forward(self, h: Tensor, adjacency: SparseMatrix, batch: Any = None) -> Pooled:
-        p = torch.zeros(h.shape[0], dtype=torch.int64, device=h.device) if batch is None else getattr(batch, "p", batch)
-        p = p if isinstance(p, SparseMatrix) else readout_matrix(p, 1 if batch is None else None)
+        p = _matrix_of(batch, h)
         n = h.shape[0]
         if not isinstance(adjacency, SparseMatrix):
             raise InputTypeError(

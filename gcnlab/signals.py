@@ -11,7 +11,8 @@ from torch import Tensor
 from .augment import Augment
 from .errors import InputError, InputIndexError, InputTypeError
 from .graph import check_targets
-from .image import Grid, to_images, to_signals
+from .image import Grid, check_grid, to_images, to_signals
+from .points import channels_seem_first
 from .sparse import as_tensor, check_count
 
 
@@ -40,14 +41,14 @@ class Signals:
     """
 
     def __init__(self, images: Any, y: Any, grid: Grid | None = None, augment: Augment | None = None) -> None:
-        if grid is not None and not isinstance(grid, Grid):
-            raise InputTypeError(f"grid: got a {type(grid).__name__}, expected what image.grid_graph gives.")
+        if grid is not None:
+            check_grid(grid)
         if augment is not None and not callable(augment):
             raise InputTypeError(
                 f"augment: got a {type(augment).__name__}, expected a function of (signals, shape, generator), such as Augment(['mirror'])."
             )
         shape = tuple(getattr(images, "shape", ()))
-        if len(shape) == 4 and shape[1] <= 4 < min(shape[2:]) and (grid is None or grid.shape != shape[1:3]):
+        if len(shape) == 4 and channels_seem_first(shape[1:]) and (grid is None or grid.shape != shape[1:3]):
             raise InputError(
                 f"images: got shape {shape}, whose channels seem to come first; expected [N, H, W, C], images.movedim(1, 3). "
                 f"If they are of {shape[1]} x {shape[2]} pixels, pass their grid."

@@ -988,7 +988,7 @@ class _GraphData:
             if y.shape[1:] != train.y.shape[1:]:
                 raise InputError(f"{name}: has y of shape {tuple(y.shape)}, but data of {tuple(train.y.shape)}.")
         assert val is None or isinstance(val, GraphCollection)
-        self.operator = _check_batch_operator(operator)
+        self.operator = _batch_operator(operator)
         self.train, self.val, self.batch_size = train, val, batch_size
         self.num_batches = -(-len(train) // batch_size)
         num_classes = max(graphs.num_classes for graphs in (train, val) if graphs is not None)
@@ -997,7 +997,7 @@ class _GraphData:
         self._val: list[_Batch] = []
 
     def batches(self, split: str, model: nn.Module) -> Iterable[_Batch]:
-        merges = self.operator is None and getattr(model, "merges_nodes", False)
+        merges = self.operator is _a_hat and getattr(model, "merges_nodes", False)
         if split == "train":
             train = self.train.merged() if merges else self.train
             shares, counts = zip(*distributed.shares(len(train), self.batch_size), strict=True)
@@ -1010,8 +1010,7 @@ class _GraphData:
 
     def _arguments(self, graphs: GraphBatch, counts: bool = True) -> _Batch:
         assert graphs.y is not None
-        matrix = graphs.a_hat if self.operator is None else self.operator(graphs)
-        return _Batch((graphs.x, matrix, graphs.p), None, graphs.y, counts=counts)
+        return _Batch((graphs.x, self.operator(graphs), graphs.p), None, graphs.y, counts=counts)
 
     def fingerprint(self) -> dict[str, Any]:
         whole = self.train.whole
@@ -1021,7 +1020,7 @@ class _GraphData:
             **self.objective.fingerprint(),
             "shape of x": None if whole.x is None else whole.x.shape,
             "batch size": self.batch_size,
-            "operator": None if self.operator is None else getattr(self.operator, "__qualname__", str(self.operator)),
+            "operator": None if self.operator is _a_hat else getattr(self.operator, "__qualname__", str(self.operator)),
             "sha256 of graphs, labels, splits and class weights": ckpt.sha256_of_tensors(tensors),
         }
 
@@ -1664,19 +1663,20 @@ def predict(
             f"data: got a {type(data).__name__}, expected a Graph, a GraphBatch, a GraphCollection (GraphCollection.from_graphs "
             "makes one of a list), Signals or NodeRows."
         )
-    is_batch, merges = isinstance(data, (GraphBatch, GraphCollection)), operator is None
+    is_batch = isinstance(data, (GraphBatch, GraphCollection))
     if nodes is not None and (is_batch or isinstance(data, Signals)):
         raise InputError(f"nodes: go with one Graph or NodeRows, not with {type(data).__name__}.")
     if operator is not None and isinstance(data, (Signals, NodeRows)):
         raise InputError(f"operator: goes with graphs, not with {type(data).__name__}.")
     if is_batch:
-        operator = _check_batch_operator(operator) or (lambda batch: batch.a_hat)
+        operator = _batch_operator(operator)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with torch.no_grad():
             if isinstance(data, GraphCollection):
-                graphs = data.merged() if merges and getattr(model, "merges_nodes", False) else data
+                merges = operator is _a_hat and getattr(model, "merges_nodes", False)
+                graphs = data.merged() if merges else data
                 return torch.cat([model(batch.x, operator(batch), batch.p) for batch in GraphLoader(graphs)])
             if isinstance(data, Signals):
                 return torch.cat([model(*arguments) for arguments, _ in data.batches(EVALUATION_BATCH)])
@@ -1726,8 +1726,15 @@ def _operator_of(graph: Graph, operator: Any) -> Any:
     return operator
 
 
-def _check_batch_operator(operator: Any) -> Any:
-    if operator is not None and not callable(operator):
+def _a_hat(batch: GraphBatch) -> SparseMatrix:
+    return batch.a_hat
+
+
+def _batch_operator(operator: Any) -> Callable[[GraphBatch], Any]:
+    """What gives the matrix of a batch."""
+    if operator is None:
+        return _a_hat
+    if not callable(operator):
         raise InputTypeError(
             f"operator: got a {type(operator).__name__}; of many graphs it is a function of the batch, such as "
             "lambda batch: batch.adjacency."
