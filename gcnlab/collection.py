@@ -421,7 +421,7 @@ class GraphCollection(Sequence[Graph]):
             "batch": group[node],
             "multiplicity": count.to(torch.promote_types(whole.adjacency.dtype, torch.float32)),
         }
-        return _batch_of(values, {("fill", "sym"): merge(whole.a_hat, node, alike_class)})
+        return _batch_of(values, {("fill", "sym"): merge(whole.a_hat, node, alike_class)._as_kind("a_hat")})
 
     def to(self, device: torch.device | torch.dtype | str) -> GraphCollection:
         """The collection on another device: batches are then cut out there; or with A and X of another dtype."""
@@ -538,6 +538,7 @@ class GraphLoader:
             batches differ less in memory.
         batch_sampler: the graphs of each batch, in place of the arguments above: tensors or lists of indices, one a
             batch; such as torch's `BatchSampler(DistributedSampler(graphs), 128, drop_last=False)`.
+        kind: the matrix (`Graph.matrix`) that is made once of all graphs, and cut out with each batch.
 
     >>> pair = GraphCollection(Graph.from_edges([[0, 1, 2, 3, 3, 4], [1, 0, 3, 2, 4, 3]]), [0, 2, 5], [0, 1])
     >>> [batch.num_nodes for batch in GraphLoader(pair, batch_size=1)]
@@ -553,12 +554,14 @@ class GraphLoader:
         shuffle: bool = False,
         bucket: bool = False,
         batch_sampler: Sequence[Tensor | Sequence[int]] | BatchSampler | None = None,
+        kind: str = "a_hat",
     ) -> None:
         if batch_size < 1:
             raise InputError(f"batch_size: got {batch_size}, expected at least 1.")
         self.graphs, self.batch_size, self.shuffle, self.bucket = graphs, batch_size, shuffle, bucket
         self.batch_sampler = batch_sampler
-        graphs.whole.a_hat.T  # noqa: B018 (both made once here, and cut out with each batch)
+        if kind != "l_tilde(None)":  # of a batch, the λ_max of its own graphs
+            graphs.whole.matrix(kind).T  # noqa: B018 (both made once here, and cut out with each batch)
 
     def __len__(self) -> int:
         return -(-len(self.graphs) // self.batch_size) if self.batch_sampler is None else len(self.batch_sampler)
@@ -603,7 +606,7 @@ def _slices(shelf: GraphBatch, sizes: list[int]) -> Iterator[GraphBatch]:
             if square:
                 col, shape = col - n0, (n1 - n0, n1 - n0)
             part = SparseMatrix(rowptr, col, matrix.value[e0:e1], shape)
-            part._is_brief = True
+            part._is_brief, part.kind = True, matrix.kind
             if matrix._transposed is matrix:
                 part._mark_symmetric()
             elif square and matrix._pattern:
@@ -679,6 +682,7 @@ class _Rows(NamedTuple):
         n = self.node.shape[0]
         value = matrix.value.index_select(0, entry)
         cut = SparseMatrix(starts(rowptr), col, value, (n, n if square else matrix.shape[1]))
+        cut.kind = matrix.kind
         if square and matrix._transposed is matrix:
             cut._mark_symmetric()
         elif square and matrix._pattern:  # the transpose of a diagonal of blocks has each block's entries where it has

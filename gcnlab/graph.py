@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
 import warnings
 from collections.abc import Sequence
+from itertools import product
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +26,17 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 22  # values that are looked at together: what they are kept in may be larger than memory
 SPARSE_BELOW = 0.15  # X is kept sparse while fewer of its entries than this are non-zero
+
+# The kinds of matrices that `Graph.normalize` makes (`Graph.matrix`), and its arguments for each
+NORMALIZED: dict[str, tuple[str | None, str | None]] = {
+    "a_hat": ("fill", "sym"), "a_tilde": ("fill", None), "adjacency": (None, None), "random_walk": (None, "rw"),
+}  # fmt: skip
+NORMALIZED |= {
+    f"normalize{key}": key
+    for key in product(("fill", "add", None), ("sym", "rw", None))
+    if key not in NORMALIZED.values()
+}
+_KIND_OF = {key: kind for kind, key in NORMALIZED.items()}
 
 Features = Tensor | SparseMatrix
 
@@ -66,7 +79,6 @@ class Graph:
         InputError, InputTypeError: with the argument, the value, its position and the remedy.
     """
 
-    adjacency: SparseMatrix
     x: Features | None
     y: Tensor | None
     train_mask: Tensor | None
@@ -441,6 +453,34 @@ class Graph:
     # -- what is derived from A ---------------------------------------------------------------------------------------
 
     @property
+    def adjacency(self) -> SparseMatrix:
+        """A, [N, N]: A[i, j] is the weight of the edge j -> i."""
+        matrix = self.__dict__["adjacency"]
+        if matrix.kind != "adjacency":  # as it was given: with no kind, or as the Â of another graph, which it stays
+            matrix = self.__dict__["adjacency"] = matrix._as_kind("adjacency")
+        return matrix
+
+    def matrix(self, kind: str) -> SparseMatrix:
+        """The matrix of a kind: what `SparseMatrix.kind` says, and a layer's `operator` asks for.
+
+        Args:
+            kind: "adjacency", "a_tilde", "a_hat" or "laplacian", the attributes of these names; "random_walk", which is
+                D^-1 A, `normalize(None, "rw")`; "l_tilde", which is `l_tilde()`; or another call of `normalize` or
+                `l_tilde` as Python shows it: "normalize('fill', 'rw')", "l_tilde(None)".
+
+        >>> path = Graph.from_edges([[0, 1, 1, 2], [1, 0, 2, 1]])
+        >>> path.matrix("random_walk").to_dense()[1], path.l_tilde(1.5).kind
+        (tensor([0.5000, 0.0000, 0.5000]), 'l_tilde(1.5)')
+        """
+        check_kind("kind", kind)
+        if kind in NORMALIZED:
+            return self.normalize(*NORMALIZED[kind])
+        if kind == "laplacian":
+            return self.laplacian
+        lambda_max = kind.removeprefix("l_tilde").strip("()")
+        return self.l_tilde(None if lambda_max == "None" else float(lambda_max or 2.0))
+
+    @property
     def degree(self) -> Tensor:
         """D_ii = sum_j A_ij, [N]: the weighted in-degree."""
         return self.adjacency.row_sums()
@@ -496,6 +536,7 @@ class Graph:
             inverse = torch.where(degree > 0, degree, 1).pow(-0.5 if norm == "sym" else -1.0) * (degree > 0)
             matrix = matrix.scale(rows=inverse, cols=inverse if norm == "sym" else None)  # in float32 at least, too
         matrix = matrix.to(dtype)
+        matrix.kind = _KIND_OF[key]  # of (None, None), which is A itself, it is that already
         if norm != "rw" and not self.is_directed:
             matrix._mark_symmetric()
         if not matrix.value.requires_grad:  # learned edge weights: every backward pass needs a graph of its own
@@ -524,6 +565,7 @@ class Graph:
         if "laplacian" in self._derived:
             return self._derived["laplacian"]
         laplacian = SparseMatrix.eye(self.num_nodes, self.adjacency.dtype, self.device) - self.normalize(None)
+        laplacian.kind = "laplacian"
         if not self.is_directed:
             laplacian._mark_symmetric()
         if not laplacian.value.requires_grad:
@@ -538,23 +580,41 @@ class Graph:
                 None computes it, of an undirected graph.
         """
         if lambda_max is None:
-            if self.is_directed:
-                raise InputError(
-                    "lambda_max: None computes it for a symmetric L, but the graph is directed; give a number, such as 2.0."
-                )
-            if self.num_nodes <= 32:  # the iteration below wants more rows than it finds eigenvalues
-                lambda_max = max(
-                    torch.linalg.eigvalsh(self.laplacian.to_dense().detach().double()).tolist(), default=2.0
-                )
-            else:
-                from scipy.sparse.linalg import eigsh
-
-                lambda_max = float(eigsh(self.laplacian.to_scipy().astype("float64"), k=1, which="LA", tol=1e-6)[0][0])
+            return self.l_tilde(self._lambda_max())._as_kind("l_tilde(None)")
         if not 0 < lambda_max < math.inf:
             raise InputError(f"lambda_max: got {lambda_max}, expected a finite number above 0.")
+        kind = f"l_tilde({float(lambda_max)})"
+        if kind in self._derived:
+            return self._derived[kind]
         scaled = self.laplacian * (2.0 / lambda_max)
         l_tilde = scaled - SparseMatrix.eye(self.num_nodes, self.adjacency.dtype, self.device)
-        return l_tilde if self.is_directed else l_tilde._mark_symmetric()
+        l_tilde.kind = kind
+        if not self.is_directed:
+            l_tilde._mark_symmetric()
+        if not l_tilde.value.requires_grad:
+            self._derived[kind] = l_tilde
+        return l_tilde
+
+    def _lambda_max(self) -> float:
+        """The largest eigenvalue of L, the same at each call."""
+        if "lambda_max" in self._derived:
+            return self._derived["lambda_max"]
+        if self.is_directed:
+            raise InputError(
+                "lambda_max: None computes it for a symmetric L, but the graph is directed; give a number, such as 2.0."
+            )
+        if self.num_nodes <= 32:  # the iteration below wants more rows than it finds eigenvalues
+            lambda_max = max(torch.linalg.eigvalsh(self.laplacian.to_dense().detach().double()).tolist(), default=2.0)
+        else:
+            import numpy
+            from scipy.sparse.linalg import eigsh
+
+            start = numpy.random.default_rng(0).standard_normal(self.num_nodes)  # eigsh itself draws another each time
+            laplacian = self.laplacian.to_scipy().astype("float64")
+            lambda_max = float(eigsh(laplacian, k=1, which="LA", tol=1e-6, v0=start)[0][0])
+        if not self.adjacency.value.requires_grad:
+            self._derived["lambda_max"] = lambda_max
+        return lambda_max
 
     def receptive_field(self, nodes: Tensor, num_layers: int, operator: SparseMatrix | None = None) -> ReceptiveField:
         """The part of the graph that `num_layers` GCN layers read to compute the outputs at `nodes`.
@@ -782,6 +842,29 @@ def select_rows(x: Features, rows: Tensor) -> Features:
     part = size * len(rows) // max(x.shape[0], 1)
     check_large("nodes", f"the features of {len(rows):,} nodes", part, rows.device, "take fewer at a time, or sample.")
     return x.select_rows(rows) if isinstance(x, SparseMatrix) else x.index_select(0, rows)
+
+
+def is_kind(kind: Any) -> bool:
+    """Whether `Graph.matrix` makes it."""
+    l_tilde = r"l_tilde(\((None|\d+(\.\d+)?(e[+-]\d+)?)\))?"  # and its λ_max
+    return isinstance(kind, str) and (kind in NORMALIZED or kind == "laplacian" or bool(re.fullmatch(l_tilde, kind)))
+
+
+def check_kind(name: str, kind: Any) -> str:
+    """`kind` if it is one of `Graph.matrix`; `name` is what the error calls it."""
+    if not is_kind(kind):
+        raise InputError(f"{name}: got {kind!r}, expected one of {', '.join(NORMALIZED)}, laplacian, l_tilde.")
+    return kind
+
+
+def how_to_make(kind: str) -> str:
+    """The Python that makes the matrix of a kind.
+
+    >>> how_to_make("random_walk"), how_to_make("l_tilde"), how_to_make("a_hat")
+    ("graph.normalize(None, 'rw')", 'graph.l_tilde()', 'graph.a_hat')
+    """
+    call = f"normalize{NORMALIZED[kind]}" if kind == "random_walk" else "l_tilde()" if kind == "l_tilde" else kind
+    return f"graph.{call}"
 
 
 def warn_if_directed(graph: Graph) -> None:

@@ -255,11 +255,17 @@ class SparseMatrix:
         value: [nnz], value of each entry.
         shape: (num_rows, num_cols).
 
+    Attributes:
+        kind: which matrix of a Graph this is, or is cut out of, in the words of `Graph.matrix`: "a_hat", for one. None
+            for any other matrix, also for one made of it by other values or another pattern.
+
     >>> s = SparseMatrix.from_dense([[0.0, 2.0], [1.0, 0.0]])
     >>> s @ torch.tensor([[1.0], [10.0]])
     tensor([[20.],
             [ 1.]])
     """
+
+    kind: str | None = None
 
     def __init__(self, rowptr: Tensor, col: Tensor, value: Tensor, shape: Sequence[int]) -> None:
         self.rowptr, self.col, self.value = rowptr, col, value
@@ -451,6 +457,12 @@ class SparseMatrix:
     def _mark_symmetric(self) -> SparseMatrix:
         self._transposed = self
         return self
+
+    def _as_kind(self, kind: str) -> SparseMatrix:
+        """The same entries under a kind of their own; this matrix keeps its kind."""
+        other = SparseMatrix(self.rowptr, self.col, self.value, self.shape)
+        other.__dict__.update({**self.__dict__, "kind": kind})
+        return other._mark_symmetric() if self._transposed is self else other
 
     def __getstate__(self) -> dict[str, Any]:
         kept = self if self._transposed is self else None
@@ -690,7 +702,7 @@ class SparseMatrix:
         )
         col, value = self.col.index_select(0, entry), self.value.index_select(0, entry)
         part = SparseMatrix(rowptr.to(self.rowptr.dtype), col, value, (rows.shape[0], self.shape[1]))
-        part._is_brief = self._is_brief
+        part._is_brief, part.kind = self._is_brief, self.kind
         return part
 
     def select_cols(self, cols: Tensor) -> SparseMatrix:
@@ -702,7 +714,7 @@ class SparseMatrix:
         kept = torch.cat([keep.new_zeros(1, dtype=torch.int64), keep.cumsum(0)])
         rowptr = kept[self.rowptr.long()].to(self.rowptr.dtype)
         part = SparseMatrix(rowptr, col[keep], self.value[keep], (self.shape[0], cols.shape[0]))
-        part._is_brief = self._is_brief
+        part._is_brief, part.kind = self._is_brief, self.kind
         return part
 
     # -- into other forms ---------------------------------------------------------------------------------------------
@@ -715,6 +727,7 @@ class SparseMatrix:
 
     def _apply(self, f: Callable[[Tensor], Tensor]) -> SparseMatrix:
         other = SparseMatrix(f(self.rowptr), f(self.col), f(self.value), self.shape)
+        other.kind = self.kind
         if self._transposed is self:
             return other._mark_symmetric()
         other._pattern = [(f(rowptr), f(col), f(order)) for rowptr, col, order in self._pattern]
@@ -744,6 +757,7 @@ class SparseMatrix:
         return _csr(self.rowptr, self.col, self.value, self.shape[1])
 
 
+# The kind is not part of the tree: a tree_map may change the values, and an exported program takes matrices of any kind.
 def _flatten(matrix: SparseMatrix) -> tuple[list[Any], Any]:
     own_transpose = matrix._transposed is matrix
     return [matrix.rowptr, matrix.col, matrix.value, matrix._pattern], (matrix.shape, own_transpose)

@@ -402,6 +402,66 @@ def test_derived_matrices_are_kept():
     assert torch.equal(graph.a_hat.to_dense(), graph.a_hat.to_dense().T)
 
 
+KINDS = {
+    "adjacency": lambda graph: graph.adjacency,
+    "a_tilde": lambda graph: graph.a_tilde,
+    "a_hat": lambda graph: graph.a_hat,
+    "random_walk": lambda graph: graph.normalize(None, "rw"),
+    "laplacian": lambda graph: graph.laplacian,
+    "l_tilde(2.0)": lambda graph: graph.l_tilde(),
+    "l_tilde(1.5)": lambda graph: graph.l_tilde(1.5),
+    "l_tilde(0.0001)": lambda graph: graph.l_tilde(1e-4),
+    "l_tilde(1e-05)": lambda graph: graph.l_tilde(torch.tensor(1e-5, dtype=torch.float64)),
+    "l_tilde(None)": lambda graph: graph.l_tilde(None),
+} | {
+    f"normalize({loops!r}, {norm!r})": lambda graph, arguments=(loops, norm): graph.normalize(*arguments)
+    for loops, norm in [(None, "sym"), ("fill", "rw"), ("add", "sym"), ("add", "rw"), ("add", None)]
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["weighted", "loops", "isolated"])
+def test_a_matrix_of_a_graph_knows_its_kind(kind, name):
+    graph = ZOO[name].graph(torch.float32)
+    matrix = KINDS[kind](graph)
+    assert matrix.kind == kind
+    again = graph.matrix(kind)
+    assert (again.kind, again.T is again) == (kind, matrix.T is matrix)
+    assert torch.equal(again.to_dense(), matrix.to_dense())
+    assert matrix.dtype == graph.adjacency.dtype
+    assert graph.to(torch.float64).matrix(kind).kind == kind
+    assert all(m.kind == kind or m.T is not m for m in (matrix.T,))
+    assert graph.normalize(None, None) is graph.adjacency
+    assert graph.adjacency.kind == "adjacency"
+
+
+@pytest.mark.parametrize(
+    "kind", ["rw", "l_tilde(2)()", "l_tilde(nan)", "l_tilde(-1.0)", "l_tilde()", "", None, 2, ["a_hat"]]
+)
+def test_no_other_kind(kind):
+    with pytest.raises(InputError, match=r"kind: got .*, expected one of a_hat, a_tilde, adjacency, random_walk"):
+        ZOO["weighted"].graph().matrix(kind)
+
+
+def test_a_matrix_keeps_its_kind_when_it_becomes_the_adjacency_of_a_graph():
+    graph = ZOO["weighted"].graph()
+    mine = graph.adjacency.with_value(graph.adjacency.value.clone())
+    for matrix, kind in ((mine, None), (graph.a_hat, "a_hat")):
+        other = Graph(matrix)
+        assert (other.adjacency.kind, matrix.kind) == ("adjacency", kind)
+        assert other.adjacency.value is matrix.value
+        assert other.adjacency is other.adjacency is other.replace(name="other").adjacency
+    assert graph.a_hat.T is graph.a_hat
+
+
+def test_the_largest_eigenvalue_is_the_same_at_each_call():
+    ring = torch.arange(101)
+    edges = torch.stack([torch.cat([ring, ring.roll(1)]), torch.cat([ring.roll(1), ring])])
+    weight = torch.rand(101, generator=torch.Generator().manual_seed(0), dtype=torch.float64).repeat(2)
+    found = [Graph.from_edges(edges, edge_weight=weight).l_tilde(None).value for _ in range(5)]
+    assert all(torch.equal(value, found[0]) for value in found)
+
+
 def test_what_is_derived_is_never_stale():
     graph = ZOO["weighted"].graph(torch.float32)
     graph.a_hat, graph.laplacian, graph.l_tilde()
