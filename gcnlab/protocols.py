@@ -182,7 +182,7 @@ def run_job(job: Job) -> dict[str, Any]:
         header = {
             "job": job.key(), "seeds": [job.seed], "epoch": int(history.best_epoch[0]), "model": describe(model),
             "metrics": {name: values[:, 0].tolist() for name, values in history.metrics.items()},
-            "confusion_matrix": confusion.tolist(),
+            "confusion_matrix": confusion.tolist(), "operator": history.operator,
         }  # fmt: skip
         write_checkpoint(job.model_file, header, history.states)
         if (checkpoint := job.checkpoint()) is not None:

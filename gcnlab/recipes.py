@@ -747,7 +747,7 @@ def _write_model(
     best = max(range(len(val_accuracy)), key=val_accuracy.__getitem__)
     header = {
         **header, "epoch": int(history.best_epoch[best]), "seeds": [history.seeds[best]],
-        "confusion_matrix": confusion[best],
+        "confusion_matrix": confusion[best], "operator": history.operator,
     }  # fmt: skip
     write_checkpoint(
         folder / "model.gcnlab", header, {key: value[best : best + 1] for key, value in history.states.items()}
@@ -851,7 +851,7 @@ def _run_graphs(
 def _history(header: Mapping[str, Any], states: dict[str, torch.Tensor]) -> History:
     """The training of a file that a job wrote."""
     table = {name: torch.tensor(values, dtype=torch.float64).unsqueeze(1) for name, values in header["metrics"].items()}
-    return History(header["seeds"], table, torch.tensor([header["epoch"]]), states)
+    return History(header["seeds"], table, torch.tensor([header["epoch"]]), states, operator=header.get("operator", ""))
 
 
 def _features(recipe: GraphRecipe, graphs: GraphCollection) -> dict[str, Any]:
