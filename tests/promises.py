@@ -245,6 +245,30 @@ PROMISES = {
         "graph: low_precision_sums_degrees_in_float32; sparse: sums_of_low_precision_are_in_float32; "
         "train: half_precision_scores_in_float32",
     ),
+    "T11": Promise(
+        "a model of layers that take another matrix than Â, and no operator given",
+        "`fit` and `predict` give it the one that the layers name; where they name different ones, or a sampler draws another "
+        "one, InputError names layer, matrix and remedy",
+        "layer_set: a_model_is_called_with_the_matrix_that_its_layer_names a_collection_gives_each_layer_its_matrix "
+        "layers_that_name_different_matrices_are_refused names_that_are_no_kinds models_of_others_go_on_with_a_hat; "
+        "scale: a_sampler_that_draws_another_matrix_is_refused auto_draws_the_matrix_that_the_layers_name",
+    ),
+    "T12": Promise(
+        "a model trained with one matrix, and `predict`, a file or a resumed training without it or with another",
+        "`predict` takes the kind of the training, λ_max included, from the model or its file; another kind, or a matrix of "
+        "your own that is missing, is a warning; a training resumed with another is `CheckpointMismatchError`",
+        "train: predict_takes_the_matrix_of_the_training a_matrix_of_one_s_own_is_missed_by_predict "
+        "a_training_says_what_its_models_were_called_with a_function_that_draws_is_asked_for_its_kind_beside_the_numbers; "
+        "checkpoint: a_checkpoint_says_what_the_model_was_called_with a_training_with_another_matrix_is_not_resumed; "
+        "scale: prediction_in_batches_has_the_matrix_of_the_training; graph: the_largest_eigenvalue_is_the_same_at_each_call",
+    ),
+    "T13": Promise(
+        "a layer called with a graph's matrix that its formula has no use for",
+        "a warning, once for each place, that names both; a matrix knows what it is for as long as its values and entries stay",
+        "layer_set: a_layer_says_when_it_gets_another_matrix a_layer_of_one_s_own_that_names_its_matrix "
+        "the_warning_does_not_break_a_compiled_layer; graph: a_matrix_of_a_graph_knows_its_kind no_other_kind "
+        "a_matrix_keeps_its_kind_when_it_becomes_the_adjacency_of_a_graph; sparse: what_keeps_the_kind_and_what_drops_it",
+    ),
     # -- several processes
     "D1": Promise(
         "a rank that is killed, raises, stands still",
