@@ -9,6 +9,7 @@ import io
 import json
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,6 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     args = _parser().parse_args(arguments)
     args.arguments = arguments
+    format_before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_: f"gcnlab: {message}\n"
     try:
         for name, value in vars(args).items():
             if value == "":  # an unset variable of a shell
@@ -50,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         is_wrong = isinstance(error, wrong_path) or error.errno in (errno.ENAMETOOLONG, errno.ELOOP)
         message = str(error) if error.filename is None else f"{error.filename}: {error.strerror}"
         return _fail(message, 2 if is_wrong else 1)
+    finally:
+        warnings.formatwarning = format_before
     return status or 0
 
 

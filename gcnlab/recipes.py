@@ -601,6 +601,7 @@ def _run_nodes(
     operator = None  # one for all splits of the same edges
     for group in [[seed] for seed in seeds] if seeds and (is_random or recipe.fan_outs) else [seeds]:
         graph = recipe.graph(dataset, protocol, root, seed=group[0] if group else 0).to(device)
+        _check_labels(recipe, graph, dataset)
         operator = recipe.operator(graph) if operator is None else operator
         inputs = recipe.inputs(graph, operator, folder)
         if group:
@@ -651,6 +652,22 @@ def _run_nodes(
         predicted = recipe.probabilities(model, inputs).argmax(1)
         add_nodes(content, model, inputs["data"], inputs.get("operator"), predicted)
     return result, "curves.png, model.gcnlab" + ", hops" * isinstance(recipe, HopRecipe), content
+
+
+def _check_labels(recipe: Recipe, graph: Graph, dataset: str) -> None:
+    """Raise InputError where a graph of the user's own lacks what a recipe trains and scores on."""
+    if graph.y is not None and graph.y.is_floating_point():
+        raise InputError(
+            f"dataset: the labels of {dataset} are numbers to predict (targets), and {recipe.name} tells classes; "
+            'fit(model, graph, loss="mse") trains on targets.'
+        )
+    missing = [key for key in ("train_mask", "val_mask", "test_mask") if getattr(graph, key) is None]
+    if missing:
+        count = 0 if graph.y is None else int((graph.y >= 0).sum())
+        raise InputError(
+            f"dataset: {dataset} has {count} labelled nodes, too few for training, validation and test nodes; its "
+            f"split has no {missing[-1].removesuffix('_mask')} nodes."
+        )
 
 
 def _run_images(
