@@ -73,7 +73,7 @@ FAULTS = [
     Fault("I15", "graph.py", 'return {**self.__dict__, "_derived": {}}', "return dict(self.__dict__)"),
     Fault("I16", "readout.py", "torch.where(total == 0, 1, total)", "total"),
     Fault("I17", "graph.py", "_check_disjoint({", "(lambda masks: None)({"),
-    Fault("I18", "metrics.py", "raise InputError(f\"scores: {int(bad.sum())} are NaN", "print(f\"scores: {int(bad.sum())} are NaN"),
+    Fault("I18", "metrics.py", "raise InputError(f\"{argument}: {int(bad.sum())} are NaN", "print(f\"{argument}: {int(bad.sum())} are NaN"),
     Fault("I19", "graph.py", 'options.setdefault("node_names", names)', "pass"),
     Fault("I20", "image.py", "raise InputError(f\"shape: got {size!r}, expected integers", "print(f\"shape: got {size!r}, expected integers"),
     # -- about training
