@@ -121,7 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     predict = _add(
         commands,
         "predict",
-        "label the nodes of a graph, or graphs, with a trained model, as CSV",
+        "label the nodes of a graph, or graphs, with a trained model, as CSV; each label has its probability, calibrated on "
+        "the validation nodes or graphs of the training",
         "gcnlab predict runs/cora/model.gcnlab --data cora",
     )
     predict.add_argument("checkpoint", help="the model.gcnlab of `gcnlab run --out`")
@@ -309,13 +310,22 @@ def _predict(args: argparse.Namespace) -> None:
     if isinstance(recipe, recipes.GraphRecipe):
         graphs = recipe.graphs(dataset, args.data_root, header["features"])
         kind, names = "graph", range(len(graphs))
-        probabilities = predict(model, graphs).softmax(-1)
+        logits = predict(model, graphs)
     else:
         nodes = recipes.find_node_recipe(recipe.name)
         graph = nodes.graph(dataset, None, args.data_root)
         kind, names = "node", graph.node_names or range(graph.num_nodes)
-        probabilities = nodes.probabilities(model, nodes.inputs(graph, nodes.operator(graph)))
-    probability, label = probabilities.max(-1)
+        logits = nodes.logits(model, nodes.inputs(graph, nodes.operator(graph)))
+    temperature = header.get("temperature")
+    if temperature is None:
+        print(
+            f"gcnlab: {args.checkpoint} is of an older version and holds no temperature, so its probabilities are not "
+            "calibrated; `gcnlab run --out` fits one.",
+            file=sys.stderr,
+        )
+        temperature = 1.0
+    label = logits.argmax(1)  # of the logits: probabilities may be rounded to the same number
+    probability = (logits / temperature).softmax(1).amax(1)
     classes = header["class_names"] or range(int(label.max()) + 1)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -530,6 +530,7 @@ def load_model(path: str | PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     """(model, header) of a checkpoint: the model of its first seed, in evaluation mode.
 
     Only classes of this module are made, from the plain arguments in the header; no code is read.
+    header["temperature"], where there is one, is the T of its probabilities softmax(logits / T) (`metrics.fit_temperature`).
 
     Raises:
         CheckpointCorruptError: the file was cut short or changed.
