@@ -73,7 +73,7 @@ FAULTS = [
     Fault("I15", "graph.py", 'return {**self.__dict__, "_derived": {}}', "return dict(self.__dict__)"),
     Fault("I16", "readout.py", "torch.where(total == 0, 1, total)", "total"),
     Fault("I17", "graph.py", "_check_disjoint({", "(lambda masks: None)({"),
-    Fault("I18", "metrics.py", "raise InputError(f\"{argument}: {int(bad.sum())} are NaN", "print(f\"{argument}: {int(bad.sum())} are NaN"),
+    Fault("I18", "metrics.py", "raise InputError(\n            f\"{argument}: {int(bad.sum())} are NaN", "print(\n            f\"{argument}: {int(bad.sum())} are NaN"),
     Fault("I19", "graph.py", 'options.setdefault("node_names", names)', "pass"),
     Fault("I20", "image.py", "raise InputError(f\"shape: got {size!r}, expected integers", "print(f\"shape: got {size!r}, expected integers"),
     # -- about training
@@ -86,6 +86,14 @@ FAULTS = [
     Fault("T6", "train.py", "        torch.manual_seed(seed)\n", "        torch.seed()\n"),
     Fault("T7", "memory.py", "if free is not None and num_bytes > share * free:", "if free is not None and num_bytes > 9 * share * free:"),
     Fault("T8", "sparse.py", "dtype = torch.promote_types(self.dtype, torch.float32)\n        return self.to(dtype)", "dtype = self.dtype\n        return self.to(dtype)"),
+    # -- about probabilities
+    Fault("P1", "recipes.py", "fit_temperature(logits[graph.val_mask], graph.y[graph.val_mask])", "fit_temperature(logits[graph.test_mask], graph.y[graph.test_mask])"),
+    Fault("P1", "recipes.py", "fit_temperature(predict(model, graphs[val]), graphs[val].y)", "fit_temperature(predict(model, graphs[test]), graphs[test].y)"),
+    Fault("P1", "cli.py", "(logits / temperature).softmax(1)", "logits.softmax(1)"),
+    Fault("P1", "cli.py", "label = logits.argmax(1)", "label = (logits / temperature).softmax(1).argmax(1)"),
+    Fault("P1", "metrics.py", "(n * F.one_hot(y, c) + 1 / c) / (n + 1)", "F.one_hot(y, c)"),
+    Fault("P2", "metrics.py", "bad = (p < 0).any(1) | ((p.sum(1) - 1).abs() > 0.01)", "bad = (p < 0).any(1)"),
+    Fault("P2", "metrics.py", "torch.bucketize(confidence, edges)", "torch.bucketize(confidence, edges, right=True)"),
     # -- about several processes
     Fault("D1", "distributed.py", "known = None if isinstance(error, DistributedError) else heart.explain(error)", "known = None"),
     Fault("D2", "distributed.py", "return [(part, True) if len(part) else (batch[:1], False) for batch, part in parts]", "return [(part, True) for batch, part in parts if len(part)]"),

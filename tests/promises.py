@@ -245,6 +245,22 @@ PROMISES = {
         "graph: low_precision_sums_degrees_in_float32; sparse: sums_of_low_precision_are_in_float32; "
         "train: half_precision_scores_in_float32",
     ),
+    # -- probabilities
+    "P1": Promise(
+        "the probability beside a predicted label",
+        "softmax(logits / T), T fitted on the validation nodes or graphs alone; no label changes, and a checkpoint without T is named",
+        "recipes: the_temperature_is_of_the_validation_nodes the_temperature_of_a_random_split_is_of_its_own_validation_nodes "
+        "a_recipe_on_a_diffusion_matrix the_result_of_a_holdout; ogb: logits_of_smoothed_scores "
+        "labels_of_the_test_nodes_are_not_read; cli: a_temperature_changes_probabilities_and_no_label "
+        "predict_gives_what_was_trained predict_graphs; metrics: temperature_is_that_of_scipy "
+        "temperature_of_few_or_separated_rows",
+    ),
+    "P2": Promise(
+        "logits, one column or NaN where the calibration error takes probabilities",
+        "`InputError` with the remedy: logits.softmax(1), or two columns",
+        "metrics: logits_have_no_calibration_error one_column_is_no_distribution no_temperature_is_fitted_by_accident "
+        "calibration_error_is_its_formula calibration_error_by_hand",
+    ),
     # -- several processes
     "D1": Promise(
         "a rank that is killed, raises, stands still",
