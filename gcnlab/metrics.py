@@ -177,8 +177,8 @@ def fit_temperature(logits: Tensor, y: Tensor) -> float:
 
     This is the negative log-likelihood of n labels and of one more whose class is unknown (as Platt 1999 smooths his
     targets): n rows without an error do not show that there are none, and of separated rows no T would be the smallest.
-    It is convex in 1 / T, and T is found by bisection in float64. Where the logits tell nothing about y, T is 1,000 times
-    the widest row, max_c z_c - min_c z_c, and the probabilities are close to uniform; where all are equal, T is 1.
+    It is convex in 1 / T, and T is found by bisection in float64. Where the logits are no better than chance, T is 1,000
+    times the widest row, max_c z_c - min_c z_c, and the probabilities are close to uniform; where all are equal, T is 1.
 
     Dividing by T changes no order within a row, so the predictions stay. Fit T on rows that trained nothing, such as the
     validation nodes, never on the test rows.
@@ -205,13 +205,12 @@ def fit_temperature(logits: Tensor, y: Tensor) -> float:
     widest = float(-z.min())
     if widest == 0:
         return 1.0
-    target = (n * F.one_hot(y, c) + 1 / c) / (n + 1)
+    target = (n * F.one_hot(y, c).to(z.dtype) + 1 / c) / (n + 1)
     low, high = math.log(widest) - 34, math.log(widest) + math.log(1000)  # e^-34 is about the precision of float64
     for _ in range(60):
         middle = (low + high) / 2
-        slope = float(
-            (((z / math.exp(middle)).softmax(1) - target) * z).sum()
-        )  # of the negative log-likelihood, by 1 / T
+        p = (z / math.exp(middle)).softmax(1)
+        slope = float(((p - target) * z).sum())  # of the negative log-likelihood, by 1 / T
         low, high = (middle, high) if slope > 0 else (low, middle)
     return math.exp(high)
 

@@ -91,7 +91,7 @@ FAULTS = [
     Fault("P1", "recipes.py", "fit_temperature(predict(model, graphs[val]), graphs[val].y)", "fit_temperature(predict(model, graphs[test]), graphs[test].y)"),
     Fault("P1", "cli.py", "(logits / temperature).softmax(1)", "logits.softmax(1)"),
     Fault("P1", "cli.py", "label = logits.argmax(1)", "label = (logits / temperature).softmax(1).argmax(1)"),
-    Fault("P1", "metrics.py", "(n * F.one_hot(y, c) + 1 / c) / (n + 1)", "F.one_hot(y, c)"),
+    Fault("P1", "metrics.py", "(n * F.one_hot(y, c).to(z.dtype) + 1 / c) / (n + 1)", "F.one_hot(y, c)"),
     Fault("P2", "metrics.py", "bad = (p < 0).any(1) | ((p.sum(1) - 1).abs() > 0.01)", "bad = (p < 0).any(1)"),
     Fault("P2", "metrics.py", "torch.bucketize(confidence, edges)", "torch.bucketize(confidence, edges, right=True)"),
     # -- about several processes
