@@ -415,6 +415,22 @@ class Graph:
             raise InputError(f'with_features: got {kind!r}, expected "identity", "adjacency", "degree" or "constant".')
         return self.replace(x=x)
 
+    def with_row_normalized_features(self) -> Graph:
+        """The graph with each row of X, dense or sparse, divided by the sum of its absolute values; zero rows stay zero.
+
+        >>> Graph.from_edges([[0, 1], [1, 0]], x=[[1.0, 3.0], [0.0, 0.0]]).with_row_normalized_features().x
+        tensor([[0.2500, 0.7500],
+                [0.0000, 0.0000]])
+        """
+        x = self.x
+        if x is None:
+            raise InputError('graph: has no x; make one with graph.with_features("identity").')
+        if isinstance(x, SparseMatrix):
+            total = x.with_value(x.value.abs()).row_sums()
+            return self.replace(x=x.scale(rows=torch.where(total == 0, 1.0, 1 / total)).to(x.dtype))
+        total = x.abs().sum(1, keepdim=True)
+        return self.replace(x=x / torch.where(total == 0, 1, total))
+
     # -- what it is ---------------------------------------------------------------------------------------------------
 
     @property

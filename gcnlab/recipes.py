@@ -125,14 +125,7 @@ class Recipe:
             raise InputError(f"dataset: {dataset} is not one graph, of which {self.name} classifies the nodes.")
         if graph.x is None:
             return graph.with_features("identity")
-        if not self.scaled_rows:
-            return graph
-        x = graph.x
-        if isinstance(x, SparseMatrix):
-            total = x.with_value(x.value.abs()).row_sums()
-            return graph.replace(x=x.scale(rows=torch.where(total == 0, 1.0, 1 / total)).to(x.dtype))
-        total = x.abs().sum(1, keepdim=True)
-        return graph.replace(x=x / torch.where(total == 0, 1, total))
+        return graph.with_row_normalized_features() if self.scaled_rows else graph
 
     def operator(self, graph: Graph) -> SparseMatrix:
         """The matrix that the model gets."""

@@ -448,6 +448,12 @@ class SparseMatrix:
         kept = self if self._transposed is self else None
         return {**self.__dict__, "_pattern": [], "_transposed": kept}  # a copy or a pickle makes its own transpose
 
+    def __getitem__(self, index: Any) -> Any:
+        raise InputTypeError(
+            "a SparseMatrix takes no index: S.select_rows(ids) and S.select_cols(ids) are parts of it, and S.to_dense() is a "
+            "tensor. (graph.x is one of the two by its share of non-zeros.)"
+        )
+
     # -- looking at it ------------------------------------------------------------------------------------------------
 
     @property
