@@ -618,7 +618,7 @@ def _slices(shelf: GraphBatch, sizes: list[int]) -> Iterator[GraphBatch]:
         values = {
             **shelf.__dict__,
             "adjacency": adjacency[i],
-            "x": xs[i] if xs is not None else None if x is None else x[n0:n1],  # type: ignore[index]
+            "x": xs[i] if xs is not None else None if x is None else x[n0:n1],
             "y": None if y is None else y[g0:g1],
             "ptr": shelf.ptr[g0 : g1 + 1] - n0,
             "batch": shelf.batch[n0:n1] - g0,

@@ -71,7 +71,9 @@ def _what_is_no_number(array: np.ndarray[Any, Any]) -> str:
     """Which of the values is text or another object, and where; empty where there is none."""
     for place, value in np.ndenumerate(array):
         if not _is_number(value) and not _is_bool(value):
-            return f"{value!r}"[:60] + (f" at {place[0] if len(place) == 1 else list(place)}" if place else "")
+            return repr(str(value) if isinstance(value, str) else value)[:60] + (
+                f" at {place[0] if len(place) == 1 else list(place)}" if place else ""
+            )
     return ""
 
 
@@ -192,8 +194,8 @@ def _refuse_names(argument: str, missing: list[Any], others: list[Any]) -> None:
         )
     if missing:
         raise InputError(
-            f"{argument}: its index has no row for node {some(missing)}; add {'it' if len(missing) == 1 else 'them'}, "
-            f"or {argument}.reindex(names), whose missing values in y are unlabelled nodes."
+            f"{argument}: its index has no row for node {some(missing)}; "
+            + ("y.reindex(names) leaves it unlabelled." if argument == "y" else "add one, or leave the node out.")
         )
     raise InputError(
         f"{argument}: its index has {some(others)}, which {'is no node' if len(others) == 1 else 'are no nodes'} of the "
@@ -208,7 +210,7 @@ def square_table(argument: str, table: Any, names: Sequence[Any] | None) -> tupl
     """
     rows, columns = index_names(argument, table.index), index_names(f"{argument}.columns", table.columns)
     if rows is None and columns is None:
-        return table.to_numpy(), None
+        return table_numbers(argument, table), None
     rows = list(range(len(table.index))) if rows is None else rows
     columns = list(range(len(table.columns))) if columns is None else columns
     order = rows if names is None else list(names)
@@ -221,7 +223,18 @@ def square_table(argument: str, table: Any, names: Sequence[Any] | None) -> tupl
             )
     row_at, column_at = ({name: i for i, name in enumerate(part)} for part in (rows, columns))
     table = table.iloc[[row_at[name] for name in order], [column_at[name] for name in order]]
-    return table.to_numpy(), tuple(order)
+    return table_numbers(argument, table), tuple(order)
+
+
+def table_matrix(argument: str, table: Any) -> np.ndarray[Any, Any]:
+    """A DataFrame as a matrix by position, unless its columns are its rows in another order."""
+    rows, columns = index_names(argument, table.index), index_names(f"{argument}.columns", table.columns)
+    if rows is not None and columns is not None and rows != columns and set(rows) == set(columns):
+        raise InputError(
+            f"{argument}: its columns are its rows in another order; Graph.from_dense puts them in one order, and "
+            f"{argument}.to_numpy() is read by position."
+        )
+    return table_numbers(argument, table)
 
 
 def table_numbers(argument: str, table: Any) -> np.ndarray[Any, Any]:
@@ -526,11 +539,14 @@ def classes_remedy(y: Tensor) -> str:
 
 def read_mask(name: str, mask: Any, num_nodes: int) -> Tensor:
     """A mask as bools [num_nodes], at least one of them True."""
-    if is_table(mask) and bool(mask.isna().to_numpy().any()):
-        raise InputError(f"{name}: row {mask.index[int(mask.isna().to_numpy().argmax())]!r} is missing; fillna(False).")
     if is_table(mask):
-        mask = mask.iloc[:, 0] if getattr(mask, "ndim", 1) == 2 and mask.shape[1] == 1 else mask
-        mask = np.asarray(mask.tolist()) if mask.ndim == 1 else mask.to_numpy()
+        missing = mask.isna().to_numpy().reshape(len(mask), -1).any(1)
+        if missing.any():
+            raise InputError(
+                f"{name}: row {mask.index[int(missing.argmax())]!r} is missing; fillna(False) leaves it out."
+            )
+        mask = mask.to_numpy()
+        mask = np.asarray(mask.tolist()) if mask.dtype == object else mask  # pandas' nullable bools
     mask = as_tensor(name, mask, "a bool for each node")
     if mask.dtype == torch.uint8 and bool((mask <= 1).all()):  # masks of bytes, as torch had them before bools
         mask = mask.bool()

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError, InputTypeError
-from .inputs import as_tensor, index_names, is_table
+from .inputs import as_tensor, index_names, is_table, table_matrix
 from .memory import check_large
 
 if TYPE_CHECKING:
@@ -384,6 +384,7 @@ class SparseMatrix:
     @classmethod
     def from_dense(cls, matrix: Any, name: str = "matrix", check_finite: bool = True) -> SparseMatrix:
         """From a dense [num_rows, num_cols] tensor, array or nested list; its non-zeros are stored."""
+        matrix = table_matrix(name, matrix) if is_table(matrix) else matrix
         matrix = as_tensor(name, matrix, "a tensor, an array or lists of numbers")
         if matrix.layout != torch.strided:
             raise InputTypeError(f"{name}: got layout {matrix.layout}, expected a dense tensor; use from_torch.")

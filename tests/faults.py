@@ -76,6 +76,20 @@ FAULTS = [
     Fault("I18", "metrics.py", "raise InputError(\n            f\"{argument}: {int(bad.sum())} are NaN", "print(\n            f\"{argument}: {int(bad.sum())} are NaN"),
     Fault("I19", "graph.py", 'options.setdefault("node_names", names)', "pass"),
     Fault("I20", "image.py", "raise InputError(f\"shape: got {size!r}, expected integers", "print(f\"shape: got {size!r}, expected integers"),
+    Fault("I21", "inputs.py", "return value.iloc[[place[name] for name in order]]", "return value"),
+    Fault("I21", "inputs.py", "table = table.iloc[[row_at[name] for name in order], [column_at[name] for name in order]]", "pass"),
+    Fault("I21", "convert.py", "elif _num_rows(table) > 1 and kinds - {float}:", "elif False:"),
+    Fault("I21", "convert.py", "            nodes += found\n", "            pass\n"),
+    Fault("I22", "inputs.py", "    if len(set(names)) < len(names):\n        twice, first, second = _repeated(names)\n        raise InputError(f\"{argument}: {twice!r}", "    if False:\n        twice, first, second = _repeated(names)\n        raise InputError(f\"{argument}: {twice!r}"),
+    Fault("I23", "inputs.py", "missing if is_missing(value) else int(value)", "0 if is_missing(value) else int(value)"),
+    Fault("I23", "inputs.py", "return sorted(texts, key=float) if whole else texts", "return texts"),
+    Fault("I23", "graph.py", "number_here[y.clamp(min=0)]", "y"),
+    Fault("I23", "inputs.py", 'is_one_hot = bool(((y == 0) | (y == 1)).all()) and bool((y.sum(1) == 1).all())', "is_one_hot = False"),
+    Fault("I24", "convert.py", 'upper = SparseMatrix.from_coo(low, high, value, shape, duplicates or "first")', 'upper = SparseMatrix.from_coo(low, high, value, shape, duplicates or "sum")'),
+    Fault("I25", "sparse.py", "if largest >= 1_000_000 and largest > 100 * edge_index.numel():", "if False:"),
+    Fault("I25", "convert.py", 'if source and weight not in (None, "weight") and not has_weight:', "if False:"),
+    Fault("I26", "convert.py", "if weight is None and attr is not None and attr.is_floating_point() and attr.shape[1:].numel() == 1:", "if weight is None and attr is not None and attr.shape[1:].numel() == 1:"),
+    Fault("I27", "convert.py", "low, high = ends.amin(0), ends.amax(0)", "low, high = ends"),
     # -- about training
     Fault("T1", "train.py", "if bool(torch.isfinite(torch.nn.utils.get_total_norm(floats))):", "if True:"),
     Fault("T2", "files.py", "    os.replace(file.name, path)", "    shutil.copyfile(file.name, path)"),
@@ -144,7 +158,7 @@ def plant(fault: Fault) -> tuple[bool, str, float]:
     tests = TESTS[fault.of] if fault.of in TESTS else [f"test_{name}.py" for name in fault.tests.split()]
     began = time.time()
     with tempfile.TemporaryDirectory() as folder:
-        for part in ("gcnlab", "tests", "benchmarks", "examples", "pyproject.toml", "datasets"):
+        for part in ("gcnlab", "tests", "benchmarks", "examples", "docs", "pyproject.toml", "datasets"):
             source = CHECKOUT / part
             if source.is_dir():
                 shutil.copytree(

@@ -196,6 +196,46 @@ PROMISES = {
         "ValueError; 1 x N is right; self-loops on request only",
         "image: bad_shapes bad_connectivity adjacency bad_images bad_signals",
     ),
+    "I21": Promise(
+        "a pandas object as x, y, mask, weight or adjacency, at any door",
+        "put in the order of the node names by its index, or refused with the names; a default index counts as no names; rows "
+        "without an edge are isolated nodes; an array beside names that were numbered here is refused",
+        "doors: features_follow_the_names labels_follow_the_names masks_follow_the_names tables_of_other_names_are_refused "
+        "a_table_beside_nodes_without_names names_of_another_type a_positional_array_beside_names_that_are_numbered_here "
+        "rows_without_an_edge_are_isolated_nodes a_table_as_adjacency weights_have_no_names_to_follow columns_of_several_types",
+    ),
+    "I22": Promise(
+        "node or class names of which one is given twice, or that are a text",
+        "refused with the name and its places",
+        "doors: names_occur_once networkx_takes_its_own_nodes_in_an_order",
+    ),
+    "I23": Promise(
+        "labels as text, categories, bools, with missing values, [N, 1], -1 and 1, numbers as text, of nodes, graphs and images",
+        "one rule says what is a class and what a target; the remedy in a message gives the right classes",
+        "doors: what_becomes_a_class what_becomes_a_class_of_graphs_and_images what_becomes_a_target labels_that_are_refused "
+        "text_that_means_a_missing_label_is_said a_single_label_is_the_graphs graphs_are_numbered_alike_by_their_class_names "
+        "minus_one_and_one_are_classes_of_graphs the_remedy_for_floats_gives_the_right_classes labels_of_a_csv_folder",
+    ),
+    "I24": Promise(
+        "an undirected table that lists a pair in both directions",
+        "the pair counts once; another weight is an error that names the pair",
+        "doors: an_undirected_table_counts_a_pair_once",
+    ),
+    "I25": Promise(
+        "ids from 1, ids that are account numbers, a weight that no edge has, the matrix of a bipartite graph",
+        "an error that knows why, before memory is taken",
+        "doors: ids_that_count_from_1 ids_that_are_not_numbered a_weight_that_no_edge_has the_matrix_of_a_bipartite_graph",
+    ),
+    "I26": Promise(
+        "PyG's edge_attr of integers or several columns, adj_t, masks of several splits, a Batch",
+        "no weight in silence: left out with one warning, read, or named with the remedy; MUTAG is MUTAG",
+        "doors: edge_attr_of_pyg other_forms_of_pyg masks_that_are_refused masks_of_bytes_and_columns mutag_of_pyg_is_ours",
+    ),
+    "I27": Promise(
+        "one graph through every door: edge list, matrices, networkx, pandas, PyG, files, batch, replace",
+        "one graph; what a door cannot carry is said by a table of the documentation",
+        "doors: one_graph_through_every_door_is_one_graph every_door_of_the_page_is_tried one_graph_of_several",
+    ),
     # -- training
     "T1": Promise(
         "a loss or gradient that is not finite",
