@@ -463,7 +463,7 @@ class Graph:
 
     @property
     def is_directed(self) -> bool:
-        """Whether A differs from its transpose."""
+        """Whether A differs from its transpose by more than rounding; see `SparseMatrix.is_symmetric`."""
         if "directed" not in self._derived:
             self._derived["directed"] = not self.adjacency.is_symmetric()
             if not self._derived["directed"]:

@@ -6,7 +6,7 @@ import torch
 from checks import ZOO, assert_close
 from torch.nn import functional as F
 
-from gcnlab import GCN, Adam, Graph, load
+from gcnlab import GCN, Adam, Graph, SparseMatrix, load
 from gcnlab.errors import InputError, InputTypeError
 from gcnlab.links import LinkHead, auc, hits_at_k, sample_non_edges, split_edges
 
@@ -66,6 +66,90 @@ def test_non_edges_are_uniform():
             counts[pair] = counts.get(pair, 0) + 1
     assert len(counts) == 5
     assert all(abs(count - 400) < 65 for count in counts.values())  # four standard deviations
+
+
+# -- directed by rounding alone --------------------------------------------------------------------------------------
+
+
+def corrcoef(x):
+    return torch.corrcoef(torch.as_tensor(x)).abs().numpy()
+
+
+def cosine(x):
+    """Of each pair in another order of summing, as a parallel product may take it."""
+    x = x / np.sqrt(np.square(x).sum(1, keepdims=True))
+    return np.array([[np.sum((a * b)[:: 1 if i < j else -1]) for j, b in enumerate(x)] for i, a in enumerate(x)])
+
+
+def gaussian(x):
+    """exp(-d²) by |a|² + |b|² - 2 a.b, whose three terms are added in another order on either side."""
+    square, product = np.square(x).sum(1), x @ x.T
+    squared = (square[:, None] - 2 * product) + square[None]
+    return np.exp(-squared / x.shape[1])
+
+
+SIMILARITIES = {"corrcoef": corrcoef, "cosine": cosine, "gaussian": gaussian}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("similarity", SIMILARITIES.values(), ids=SIMILARITIES)
+@pytest.mark.parametrize("cut", [0.0, 0.9])
+def test_a_matrix_that_is_symmetric_up_to_rounding_is_undirected(similarity, dtype, cut):
+    rng = np.random.default_rng(3)
+    w = similarity(rng.standard_normal((60, 31)).astype(dtype)).astype(dtype)
+    assert (w != w.T).any()
+    size = np.maximum(np.abs(w), np.abs(w.T))
+    w = np.where(size > np.quantile(size, cut), w, 0)
+    np.fill_diagonal(w, 0)
+    order = rng.permutation(60)
+    for matrix in (w, w[order][:, order], w.T):
+        graph = Graph.from_dense(matrix.astype(dtype))
+        assert not graph.is_directed
+        assert "symmetric" in graph.summary()
+        assert not graph.to_networkx().is_directed()
+        split = split_edges(graph, 0.05, 0.1 if cut else 0.0) if cut else None
+        if split is not None:
+            there = pairs(split.graph.edge_index)
+            assert not any((v, u) in there or (u, v) in there for u, v in pairs(torch.cat([split.val, split.test], 1)))
+            exact = split.graph.adjacency.to_dense()
+            assert torch.equal(exact, exact.T)
+    low = Graph.from_dense(torch.as_tensor(w, dtype=torch.float32)).to(torch.bfloat16)
+    assert not low.is_directed
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_matrix_that_differs_by_more_than_rounding_is_directed(dtype):
+    torch.manual_seed(0)
+    w = torch.rand(30, 30, dtype=dtype) + 0.1
+    w = (w + w.T).fill_diagonal_(0)
+    assert SparseMatrix.from_dense(w).is_symmetric()
+    for change in (1e-3, 1e-4, *([1e-7] if dtype == torch.float64 else [])):
+        other = w.clone()
+        other[3, 17] *= 1 + change
+        assert Graph.from_dense(other).is_directed
+    other = w.clone()
+    other[3, 17] = 0
+    assert Graph.from_dense(other).is_directed
+    other = torch.zeros(30, 30, dtype=dtype)
+    other[0, 1], other[1, 0] = 1.0, 1.0
+    other[2, 5] = 1e-30  # nearly nothing, but an edge
+    assert Graph.from_dense(other).is_directed
+    counts = torch.tensor([[0.0, 1.0], [2.0, 0.0]], dtype=dtype)
+    counts = torch.block_diag(counts, torch.tensor([[0.0, 1e6], [1e6, 0.0]], dtype=dtype))
+    assert Graph.from_dense(counts).is_directed
+
+
+def test_derivatives_of_a_rounded_matrix_are_those_of_its_transpose_up_to_rounding():
+    w = corrcoef(np.random.default_rng(3).random((40, 30)))
+    graph = Graph.from_dense(w)
+    x = torch.randn(40, 3, dtype=torch.float64, requires_grad=True)
+    g = torch.randn(40, 3, dtype=torch.float64)
+    assert not graph.is_directed
+    (graph.adjacency @ x).backward(g)
+    torch.testing.assert_close(x.grad, torch.as_tensor(w).T @ g, rtol=1e-12, atol=1e-12)
+
+
+# -- scores ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("decimals", [1, 6])
