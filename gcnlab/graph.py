@@ -90,6 +90,7 @@ class Graph:
     name: str | None
     num_duplicates: int
     _derived: dict[Any, Any]
+    _made: dict[str, Any] | None = None  # with_features' arguments if it made x of A; {} if of another A; None if given
 
     def __init__(
         self,
@@ -391,12 +392,17 @@ class Graph:
         arguments = {key: changes.get(key, getattr(self, key)) for key in keys}
         num_duplicates = 0 if "adjacency" in changes else self.num_duplicates
         other = Graph(**arguments, num_duplicates=num_duplicates, check_finite="x" in changes)
+        if "x" not in changes and self._made is not None:
+            other.__dict__["_made"] = self._made if arguments["adjacency"] is self.adjacency else {}
         if other.adjacency is self.adjacency:  # not where another dtype of x converted it
             other._derived.update(self._derived)
         return other
 
     def with_features(self, kind: str) -> Graph:
         """The graph with features made from its structure, for a data set that has none.
+
+        `links.split_edges` makes "adjacency" and "degree" again from the training edges, so that X does not hold the
+        edges to predict.
 
         Args:
             kind: "identity": X = I, one feature a node. "adjacency": X = A + I. "degree": X_i = (degree of i),
@@ -413,7 +419,10 @@ class Graph:
             x = torch.ones(n, 1, device=self.device)
         else:
             raise InputError(f'with_features: got {kind!r}, expected "identity", "adjacency", "degree" or "constant".')
-        return self.replace(x=x)
+        graph = self.replace(x=x)
+        if kind in ("adjacency", "degree"):
+            graph.__dict__["_made"] = {"kind": kind}
+        return graph
 
     def with_row_normalized_features(self) -> Graph:
         """The graph with each row of X, dense or sparse, divided by the sum of its absolute values; zero rows stay zero.
@@ -631,6 +640,8 @@ class Graph:
         values: dict[str, Any] = {"class_names": self.class_names, "name": self.name}
         if self.x is not None:
             values["x"] = select_rows(self.x, nodes)
+        if self._made is not None:
+            values["_made"] = {}
         if self.y is not None:
             values["y"] = self.y[nodes] if self.y.shape[:1] == (self.num_nodes,) else self.y
         for key in ("train_mask", "val_mask", "test_mask"):
@@ -722,14 +733,16 @@ class Graph:
     def to(self, device: torch.device | torch.dtype | str) -> Graph:
         """The graph on another device, or with A and X of another dtype; what was derived is derived again there."""
         if isinstance(device, torch.dtype):
-            return self.replace(adjacency=self.adjacency.to(device), x=None if self.x is None else self.x.to(device))
+            cast = self.replace(adjacency=self.adjacency.to(device), x=None if self.x is None else self.x.to(device))
+            cast.__dict__["_made"] = self._made
+            return cast
         if torch.device(device) == self.device:
             return self
         moved: dict[str, Any] = {
             key: None if (value := getattr(self, key)) is None else value.to(device)
             for key in ("adjacency", "x", "y", "train_mask", "val_mask", "test_mask")
         }
-        names = {key: getattr(self, key) for key in ("node_names", "class_names", "name", "num_duplicates")}
+        names = {key: getattr(self, key) for key in ("node_names", "class_names", "name", "num_duplicates", "_made")}
         return Graph._of_checked(**moved, **names)
 
     @property

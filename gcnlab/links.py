@@ -7,6 +7,11 @@ pair stands once, the smaller id first.
     h = model(split.graph.x, split.graph.a_hat)                      # propagates by the training edges alone
     auc(head(h, split.test), head(h, split.test_negative))           # head = LinkHead()
 
+Two things make link prediction look better than it is, and `split_edges` prevents both:
+
+- **Features that hold the edges to predict.** What `with_features` made of the structure is made again from the
+  training edges. Features you made yourself are refused if they are A or follow the degrees. Others, such as
+  embeddings or centralities of the whole graph, cannot be recognised: make them from `split.graph`.
 - **Pairs that can be no edges.** In a graph of users and items two users are trivially not joined. Pass `sides` to draw
   pairs of one node of each side. By default (`sides=None`) sides are found where they are beyond doubt: the graph can
   be coloured in two colours, it has at least ten independent cycles (trees and small rings are two-colourable by
@@ -18,13 +23,14 @@ from __future__ import annotations
 
 import numbers
 import warnings
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .errors import InputError, InputTypeError
-from .graph import Graph, unordered_pairs
+from .graph import Features, Graph, select_rows, unordered_pairs
 from .metrics import roc_auc
 from .sparse import SparseMatrix, as_tensor, check_count, check_counts
 
@@ -52,7 +58,8 @@ class LinkSplit(NamedTuple):
 def split_edges(graph: Graph, val: float = 0.05, test: float = 0.1, seed: int = 0, sides: Any = None) -> LinkSplit:
     """Hold back a random share of the edges; by default the shares of Kipf & Welling (2016, section 3).
 
-    Both directions of an undirected edge go to the same side. Self-loops stay in the graph, and are of no set.
+    Both directions of an undirected edge go to the same side. Self-loops stay in the graph, and are of no set. Features
+    that `with_features` made of the structure are made again from the training edges.
 
     Args:
         graph: directed or not.
@@ -64,7 +71,8 @@ def split_edges(graph: Graph, val: float = 0.05, test: float = 0.1, seed: int = 
             `sample_non_edges`, which knows the sides that were found.
 
     Raises:
-        InputError: shares out of range, fewer pairs without an edge than are needed, or an edge within one side.
+        InputError: shares out of range, fewer pairs without an edge than are needed, an edge within one side, or
+            features that hold the edges to predict.
 
     Warns where a share holds back no edge, where a directed graph has nearly all edges in both directions, and where
     sides were found.
@@ -114,6 +122,11 @@ def split_edges(graph: Graph, val: float = 0.05, test: float = 0.1, seed: int = 
         )
     negative = pairs.sample(num_held, generator)
     train = graph.replace(adjacency=adjacency)
+    if graph.x is not None and num_held:
+        if graph._made:
+            train = train.with_features(**graph._made).to(graph.x.dtype)
+        else:
+            _check_features(graph, edges, pairs)
     if sides is None:
         train._derived["sides"] = graph._derived["sides"]  # for `sample_non_edges`
     return LinkSplit(
@@ -323,6 +336,122 @@ def _find_sides(graph: Graph) -> Tensor | None:
         stacklevel=4,
     )
     return side.to(graph.device)
+
+
+# -- features that hold the edges to predict -------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def _check_features(graph: Graph, edges: Tensor, non_edges: _NonEdges) -> None:
+    """Raise InputError where x was made from the whole structure, as far as that can be seen.
+
+    Seen are: an x that `with_features` made of another A; columns that stand for nodes, and whose values or zeros tell
+    all edges from pairs without one (A, A + I, Â, the neighbours within two steps, the similarities that A was cut from,
+    the items of each user); and degrees.
+    """
+    x, n = graph.x, graph.num_nodes
+    assert x is not None
+    remedy = (
+        ", so it holds the edges held back. Split without it, split = split_edges(graph.replace(x=None)), and make x "
+        "from the training edges: split.graph.with_features(...), or split.graph.replace(x=...)."
+    )
+    if graph._made is not None:
+        raise InputError(f"x: with_features made it from the edges of a larger or another graph{remedy}")
+    others = non_edges.sample(min(1000, non_edges.num_free), torch.Generator().manual_seed(0))
+    # An x without directions, such as A + A^T, does not tell an edge from its reverse.
+    others = others[:, ~_find(_keys(graph), others[0] * n + others[1])[1]]
+    num_columns = int(x.shape[1])
+    for shift in {0, n - num_columns} if num_columns >= min(n, 10) else ():  # the column of node v is v - shift
+        for i, j in ((0, 1), (1, 0)):
+            on_edges, on_others = (_entries(x, pairs[i], pairs[j] - shift) for pairs in (edges, others))
+            if min(len(on_edges), len(on_others)) < 5:  # few may differ by chance
+                continue
+            is_parted = bool(on_edges.min() > on_others.max()) or bool(on_edges.max() < on_others.min())
+            is_pattern = (
+                len(on_edges) >= 20 and bool(on_edges.all()) and int(on_others.count_nonzero()) < len(on_others) / 2
+            )
+            if is_parted or is_pattern:
+                raise InputError(f"x: its entries at (u, v) tell the edges u, v from pairs without one{remedy}")
+    for degree in _degrees(graph):
+        column = _degree_column(x, degree)
+        if column is not None:
+            raise InputError(f"x: {column} is the degree, or rises and falls with it{remedy}")
+
+
+def _entries(x: Features, rows: Tensor, cols: Tensor) -> Tensor:
+    """The values of X at those places that it has."""
+    inside = (cols >= 0) & (cols < x.shape[1])
+    rows, cols = rows[inside], cols[inside]
+    if isinstance(x, Tensor):
+        return x[rows, cols]
+    at, is_stored = _find(x.row * x.shape[1] + x.col, rows * x.shape[1] + cols)
+    out = x.value.new_zeros(len(rows))
+    out[is_stored] = x.value[at[is_stored]]
+    return out
+
+
+def _degrees(graph: Graph) -> Iterator[Tensor]:
+    """Degrees by each definition, [N]: with weights or without; of edges into, out of or both; loops 0, 1 or 2 times."""
+    source, target = graph.edge_index
+    is_loop = source == target
+    weight = graph.adjacency.value.double()
+    for value in (weight, torch.ones_like(weight)):
+        for times in (0, 1, 2) if bool(is_loop.any()) else (1,):
+            of_edge = torch.where(is_loop, times * value, value)
+            into, out = (value.new_zeros(graph.num_nodes).index_add(0, ends, of_edge) for ends in (target, source))
+            yield from (into, out, into + out) if graph.is_directed else (into,)
+
+
+def _degree_column(x: Features, degree: Tensor) -> str | None:
+    """What follows the degree: a column of X, the sum of all, or where in a row the one stands; None if nothing does."""
+    order = degree.argsort()
+    num_nodes, num_columns = (int(size) for size in x.shape)
+    if num_nodes < 2 or degree[order[0]] == degree[order[-1]]:
+        return None  # the same for all
+    # Most columns are ruled out by a few nodes, among them one of the least and one of the largest degree, at one of
+    # which a column that follows the degree is not 0.
+    few = order[torch.linspace(0, num_nodes - 1, min(num_nodes, 256)).long().to(x.device)]
+    rows, cols = select_rows(x, few).to(torch.float64), torch.arange(num_columns, device=x.device)
+    sums = torch.stack([torch.ones_like(cols), (cols + 1) * (num_columns < num_nodes)], 1).double()  # not of X = I
+    columns = rows @ sums
+    if isinstance(rows, SparseMatrix):
+        cols = rows.select_rows(torch.tensor([0, len(few) - 1], device=x.device)).col.unique().long()
+        rows = rows.select_cols(cols).to_dense()
+    for k in _follow(torch.cat([rows, columns], 1), degree[few]).nonzero().squeeze(1).tolist():
+        if k < len(cols):
+            name, chosen = f"column {int(cols[k])}", torch.zeros_like(sums[:, 0]).index_fill(0, cols[k], 1.0)
+        else:
+            i = k - len(cols)
+            name, chosen = ("the sum of a row", "the place of the 1 in a row")[i], sums[:, i]
+        column = x.to(torch.float64) @ chosen
+        # A column of few levels may be another quantity, unless it is the degree itself.
+        if bool(_follow(column.unsqueeze(1), degree)) and (
+            len(degree.unique()) >= 5 or torch.allclose(column, degree, rtol=1e-5)
+        ):
+            return name
+    return None
+
+
+def _follow(columns: Tensor, degree: Tensor) -> Tensor:
+    """Whether each column [N, K] rises where the degree rises, or falls there, and is level where it is level, [K].
+
+    One step in a hundred may differ, since sums of weights in another order tie differently.
+    """
+    order = degree.argsort()
+    rise, step = _steps(degree[order].unsqueeze(1)), _steps(columns[order])  # [N - 1, 1] and [N - 1, K]
+    is_level = rise == 0
+    follows = torch.zeros_like(step[0], dtype=torch.bool)
+    for sign in (1, -1):
+        right = step == sign * rise
+        enough = [(right & part).sum(0) >= 0.99 * part.sum() for part in (is_level, ~is_level)]
+        follows |= enough[0] & enough[1]
+    return follows
+
+
+def _steps(values: Tensor) -> Tensor:
+    """-1, 0 or 1 from each row to the next; less than 1e-5 of the range is no step."""
+    step, scale = values.diff(dim=0), values.amax(0) - values.amin(0)
+    return torch.where(step.abs() > 1e-5 * scale, step.sign(), 0)
 
 
 # -- scores ------------------------------------------------------------------------------------------------------------

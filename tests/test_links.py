@@ -1,5 +1,7 @@
 """Link prediction: splits counted by hand, metrics beside scikit-learn's and OGB's, and a graph autoencoder on Cora."""
 
+import copy
+import pickle
 import time
 import warnings
 
@@ -7,7 +9,7 @@ import networkx as nx
 import numpy as np
 import pytest
 import torch
-from checks import ZOO, assert_close
+from checks import ZOO, assert_close, undirected
 from torch.nn import functional as F
 
 from gcnlab import GCN, Adam, Graph, SparseMatrix, load
@@ -123,6 +125,170 @@ def test_the_pairs_of_a_seed_in_a_sparse_graph_are_drawn_one_after_the_other(gra
             if source != target and a[target, source] == 0:
                 expected[pair] = None
     assert sample_non_edges(graph, 40, seed=5).T.tolist() == [list(pair) for pair in expected][:40]
+
+
+# -- features that hold the edges to predict ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["adjacency", "degree"])
+@pytest.mark.parametrize("directed", [False, True])
+@pytest.mark.parametrize(
+    "passed_on",
+    [
+        lambda graph: graph,
+        lambda graph: graph.replace(y=torch.zeros(graph.num_nodes).long(), name="other"),
+        lambda graph: graph.to(torch.float64),
+        lambda graph: graph.to(torch.bfloat16),
+        lambda graph: pickle.loads(pickle.dumps(graph)),
+        copy.deepcopy,
+    ],
+    ids=["itself", "replace", "float64", "bfloat16", "pickle", "deepcopy"],
+)
+def test_features_of_the_structure_are_made_again_from_the_training_edges(kind, directed, passed_on):
+    graph = passed_on(random_graph(directed=directed, weighted=True).with_features(kind))
+    split = split_edges(graph, 0.1, 0.2)
+    assert split.graph.x.dtype == graph.x.dtype
+    assert split.graph.name == graph.name
+    assert torch.equal(dense(split.graph.x), dense(split.graph.with_features(kind).x).to(graph.x.dtype))
+    assert not torch.equal(dense(split.graph.x), dense(graph.x))
+    if kind == "adjacency":
+        for source, target in (split.val, split.test):
+            assert not dense(split.graph.x)[target, source].any()
+    again = split_edges(split.graph, 0.1, 0.2).graph  # what was made again can be split again
+    assert torch.equal(dense(again.x), dense(again.with_features(kind).x).to(graph.x.dtype))
+
+
+def test_nothing_derived_from_the_whole_graph_rides_along():
+    graph = load("karate").with_features("adjacency")
+    graph.a_hat, graph.laplacian  # noqa: B018
+    split = split_edges(graph, 0.1, 0.2)
+    fresh = Graph(split.graph.adjacency)
+    assert torch.equal(split.graph.a_hat.to_dense(), fresh.a_hat.to_dense())
+    assert torch.equal(split.graph.laplacian.to_dense(), fresh.laplacian.to_dense())
+
+
+def one_hot(numbers):
+    return F.one_hot(torch.as_tensor(numbers).long()).float()
+
+
+LARGE = {
+    "undirected": lambda: random_graph(),
+    "weighted": lambda: random_graph(weighted=True),
+    "directed": lambda: random_graph(directed=True),
+    "directed, weighted": lambda: random_graph(directed=True, weighted=True),
+}
+A_OF = {
+    "A": lambda g: g.adjacency.to_dense(),
+    "a sparse A": lambda g: g.adjacency,
+    "A + I": lambda g: g.adjacency.with_self_loops(),
+    "the transpose": lambda g: g.adjacency.T,
+    "both directions": lambda g: g.adjacency + g.adjacency.T,
+    "rows that sum to 1": lambda g: g.normalize(norm="rw"),
+    "scaled and noisy": lambda g: torch.randn(40, 40) * 0.01 - 3 * g.adjacency.to_dense(),
+    "A beside attributes": lambda g: torch.cat([g.adjacency.to_dense(), torch.randn(40, 3)], 1),
+    "attributes beside A": lambda g: torch.cat([torch.randn(40, 3), g.adjacency.to_dense()], 1),
+    "a list of neighbours": lambda g: g.adjacency.to_dense().tolist(),
+    "some columns of A": lambda g: g.adjacency.to_dense()[:, 20:],
+}
+DEGREE_OF = {
+    "degrees of networkx": lambda g: [[float(d)] for _, d in g.to_networkx().degree()],
+    "row sums": lambda g: g.adjacency.to_dense().sum(1, keepdim=True),
+    "column sums": lambda g: g.adjacency.to_dense().sum(0).unsqueeze(1),
+    "numbers of neighbours": lambda g: (g.adjacency.to_dense() > 0).sum(1, keepdim=True),
+    "logarithms": lambda g: g.degree.log1p().unsqueeze(1),
+    "standardised": lambda g: ((g.degree - g.degree.mean()) / g.degree.std()).unsqueeze(1),
+    "inverse": lambda g: 1 / (1 + g.degree.unsqueeze(1)),
+    "beside attributes": lambda g: torch.cat([torch.randn(40, 3), g.degree.unsqueeze(1), torch.ones(40, 1)], 1),
+    "within a sparse x": lambda g: torch.cat([torch.eye(40)[:, :30], g.degree.unsqueeze(1)], 1),
+    "one-hot": lambda g: one_hot((g.adjacency.to_dense() > 0).sum(1)),
+    "neighbours of each class": lambda g: g.adjacency @ one_hot(torch.arange(40) % 3),
+}
+
+
+@pytest.mark.parametrize("graph", LARGE.values(), ids=LARGE)
+@pytest.mark.parametrize("x", [*A_OF.values(), *DEGREE_OF.values()], ids=[*A_OF, *DEGREE_OF])
+def test_features_made_by_hand_from_the_structure_are_refused(graph, x):
+    torch.manual_seed(0)
+    graph = graph()
+    with pytest.raises(
+        InputError, match=r"x: .* holds the edges held back\. .* split_edges\(graph.replace\(x=None\)\)"
+    ):
+        split_edges(graph.replace(x=x(graph)), 0.1, 0.2)
+
+
+def test_neighbours_within_two_steps_are_refused():
+    graph = random_graph(100, 150)
+    a = graph.adjacency.to_dense() + torch.eye(100)
+    with pytest.raises(InputError, match=r"x: its entries at \(u, v\) tell the edges u, v"):
+        split_edges(graph.replace(x=a @ a), 0.1, 0.2)
+
+
+def test_a_similarity_that_the_graph_was_cut_from_is_refused():
+    x = np.corrcoef(np.random.default_rng(0).random((40, 30)))
+    a = np.where(np.abs(x) > 0.25, 1.0, 0.0) * (1 - np.eye(40))
+    with pytest.raises(InputError, match=r"x: its entries at \(u, v\) tell the edges u, v"):
+        split_edges(Graph.from_dense(a, x=np.abs(x)), 0.1, 0.2)
+
+
+def test_features_of_a_larger_or_another_structure_are_refused():
+    graph = random_graph(directed=True)
+    for kind in ("adjacency", "degree"):
+        made = graph.with_features(kind)
+        for other in (
+            made.subgraph(torch.arange(30)), made.to_undirected(), made.replace(adjacency=graph.adjacency.T),
+            made.replace(adjacency=graph.adjacency.T).replace(y=None).to(torch.float64), copy.copy(made.subgraph(torch.arange(30))),
+        ):  # fmt: skip
+            with pytest.raises(
+                InputError, match="x: with_features made it from the edges of a larger or another graph"
+            ):
+                split_edges(other, 0.1, 0.2)
+            again = split_edges(other.replace(x=None), 0.1, 0.2).graph.with_features(kind)
+            assert again.x.shape[0] == other.num_nodes
+
+
+def by_degree(graph):
+    a, order = graph.adjacency.to_dense(), graph.degree.argsort()
+    return Graph.from_dense(a[order][:, order])
+
+
+CLIQUES = nx.disjoint_union_all([nx.complete_graph(n) for n in (10, 8, 6)])
+UNRELATED = {
+    "identity": lambda: load("karate").with_features("identity"),
+    "a graph's own identity": lambda: load("karate").replace(x=torch.eye(34)),
+    "constant": lambda: load("karate").with_features("constant"),
+    "noise, square": lambda: random_graph().replace(x=torch.randn(40, 40)),
+    "noise, square and weighted": lambda: random_graph(weighted=True).replace(x=torch.rand(40, 40)),
+    "noise": lambda: random_graph(weighted=True).replace(x=torch.rand(40, 11)),
+    "words": lambda: random_graph().replace(x=(torch.rand(40, 300) < 0.1).float()),
+    "classes of cliques": lambda: Graph.from_networkx(CLIQUES).replace(x=one_hot([0] * 10 + [1] * 8 + [2] * 6)),
+    "the class, a number": lambda: Graph.from_networkx(CLIQUES).replace(x=np.r_[[2.0] * 10, [1.0] * 8, [0.0] * 6][:, None]),
+    "ones where all degrees are 1": lambda: undirected([(2 * i, 2 * i + 1) for i in range(9)], 18).graph(torch.float32).replace(x=torch.ones(18, 1)),
+    "the hub": lambda: Graph.from_networkx(nx.star_graph(30)).replace(x=[[0.0]] + [[1.0]] * 30),
+    "node ids in the order of the degrees": lambda: by_degree(random_graph(weighted=True)).replace(x=torch.eye(40)),
+    "no columns": lambda: load("karate").replace(x=torch.empty(34, 0)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("graph", UNRELATED.values(), ids=UNRELATED)
+def test_other_features_are_kept(graph):
+    torch.manual_seed(0)
+    graph = graph()
+    assert torch.equal(dense(split_edges(graph, 0.1, 0.2, seed=2, sides=False).graph.x), dense(graph.x))
+
+
+@pytest.mark.parametrize("kind", ["adjacency", "degree"])
+def test_features_of_the_structure_are_seen_in_a_saved_graph(kind, tmp_path):
+    random_graph().with_features(kind).save(tmp_path / "graph")
+    with pytest.raises(InputError, match="x: .*holds the edges held back"):
+        split_edges(Graph.open(tmp_path / "graph"), 0.1, 0.2)
+
+
+def test_features_given_anew_are_no_longer_those_of_the_structure():
+    made = load("karate").with_features("degree")
+    x = torch.randn(34, 3)
+    assert torch.equal(split_edges(made.replace(x=x), 0.1, 0.2).graph.x, x)
+    assert split_edges(made.replace(x=None), 0.1, 0.2).graph.x is None
+    assert torch.equal(split_edges(made, 0.0, 0.0).graph.x, made.x)  # no edge is held back
 
 
 # -- sides ----------------------------------------------------------------------------------------------------------
