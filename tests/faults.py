@@ -108,6 +108,16 @@ FAULTS = [
     Fault("P1", "metrics.py", "(n * F.one_hot(y, c).to(z.dtype) + 1 / c) / (n + 1)", "F.one_hot(y, c)"),
     Fault("P2", "metrics.py", "bad = (p < 0).any(1) | ((p.sum(1) - 1).abs() > 0.01)", "bad = (p < 0).any(1)"),
     Fault("P2", "metrics.py", "torch.bucketize(confidence, edges)", "torch.bucketize(confidence, edges, right=True)"),
+    # -- about links
+    Fault("L1", "links.py", "if graph._made:", "if False:"),
+    Fault("L1", "links.py", "_check_features(graph, edges, pairs)", "pass"),
+    Fault("L1", "graph.py", "self._made if arguments[\"adjacency\"] is self.adjacency else {}", "self._made"),
+    Fault("L2", "links.py", "pairs = _NonEdges(graph, _check_sides(graph, sides))\n    if num_held", "pairs = _NonEdges(graph, None)\n    if num_held"),
+    Fault("L2", "links.py", "< 10:  # independent cycles", "< 0:"),
+    Fault("L3", "sparse.py", "relative * larger + absolute * larger.max()", "0 * larger"),
+    Fault("L3", "sparse.py", "1e-9 if a.dtype == torch.float64 else 1e-5", "1e-2"),
+    Fault("L4", "links.py", "bad = ((pairs < 0) | (pairs >= h.shape[0])).any(0)", "bad = (pairs >= h.shape[0]).any(0)"),
+    Fault("L4", "links.py", "if self.num_places <= 3 * (self.num_entries + num_pairs):", "if False:"),
     # -- about several processes
     Fault("D1", "distributed.py", "known = None if isinstance(error, DistributedError) else heart.explain(error)", "known = None"),
     Fault("D2", "distributed.py", "return [(part, True) if len(part) else (batch[:1], False) for batch, part in parts]", "return [(part, True) for batch, part in parts if len(part)]"),

@@ -301,6 +301,38 @@ PROMISES = {
         "metrics: logits_have_no_calibration_error one_column_is_no_distribution no_temperature_is_fitted_by_accident "
         "calibration_error_is_its_formula calibration_error_by_hand",
     ),
+    # -- links
+    "L1": Promise(
+        "features made of the structure before edges are held back",
+        "made again from the training edges where `with_features` made them; refused where they are A, degrees or what tells "
+        "edges alike, with the remedy",
+        "links: features_of_the_structure_are_seen_in_a_saved_graph features_of_the_structure_are_made_again_from_the_training_edges "
+        "features_made_by_hand_from_the_structure_are_refused neighbours_within_two_steps_are_refused "
+        "a_similarity_that_the_graph_was_cut_from_is_refused features_of_a_larger_or_another_structure_are_refused "
+        "other_features_are_kept features_given_anew_are_no_longer_those_of_the_structure "
+        "nothing_derived_from_the_whole_graph_rides_along",
+    ),
+    "L2": Promise(
+        "negative pairs of a bipartite graph",
+        "one node on each side: of `sides=`, or found where no chance makes them, with a warning",
+        "links: sides_are_found_in_a_graph_of_women_and_events pairs_between_sides_are_all_of_them_when_all_are_asked_for "
+        "pairs_between_unequal_sides_are_uniform_and_quick directed_pairs_go_the_ways_that_edges_go "
+        "graphs_that_have_two_colours_by_chance_or_not_at_all_have_no_sides sides_asked_for_in_a_tree "
+        "sides_in_several_components",
+    ),
+    "L3": Promise(
+        "a matrix whose two halves differ by rounding alone",
+        "undirected: both directions of an edge stay together; more than rounding is directed, and nearly undirected is told",
+        "links: a_matrix_that_is_symmetric_up_to_rounding_is_undirected "
+        "a_matrix_that_differs_by_more_than_rounding_is_directed a_directed_graph_that_is_nearly_undirected_is_told "
+        "derivatives_of_a_rounded_matrix_are_those_of_its_transpose_up_to_rounding",
+    ),
+    "L4": Promise(
+        "pairs, shares, seeds, scores and K of a wrong kind, range or number; dense graphs with few pairs left",
+        "an error that names the argument and the remedy; the few pairs are listed, in seconds",
+        "links: errors_name_the_argument lists_are_pairs_and_scores a_share_that_holds_back_no_edge_is_told "
+        "the_few_non_edges_of_a_dense_graph_are_listed listed_non_edges_are_uniform",
+    ),
     # -- several processes
     "D1": Promise(
         "a rank that is killed, raises, stands still",

@@ -279,7 +279,7 @@ def test_other_features_are_kept(graph):
 @pytest.mark.parametrize("kind", ["adjacency", "degree"])
 def test_features_of_the_structure_are_seen_in_a_saved_graph(kind, tmp_path):
     random_graph().with_features(kind).save(tmp_path / "graph")
-    with pytest.raises(InputError, match="x: .*holds the edges held back"):
+    with pytest.raises(InputError, match=r"x: .*holds the edges held back"):
         split_edges(Graph.open(tmp_path / "graph"), 0.1, 0.2)
 
 
