@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import numbers
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import product
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,9 +13,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .convert import count_nodes, networkx_parts, pandas_parts, pyg_parts
 from .errors import InputError, InputTypeError
+from .inputs import (
+    as_tensor,
+    check_names,
+    is_table,
+    read_labels,
+    read_mask,
+    rows_in_order,
+    shaped_labels,
+    some,
+    sort_classes,
+    square_table,
+    table_numbers,
+)
 from .memory import check_large, estimate_step
-from .sparse import SparseMatrix, as_tensor, check_count
+from .sparse import SparseMatrix, check_count, check_edge_index, check_ids, check_weight, stacked, starts
 
 if TYPE_CHECKING:
     import networkx
@@ -89,6 +102,7 @@ class Graph:
     name: str | None
     num_duplicates: int
     _derived: dict[Any, Any]
+    _made: dict[str, Any] | None = None  # with_features' arguments if it made x of A; {} if of another A; None if given
 
     def __init__(
         self,
@@ -111,21 +125,34 @@ class Graph:
                 "Graph.from_edges, from_scipy, from_dense, from_torch and from_networkx make one."
             )
         if adjacency.shape[0] != adjacency.shape[1]:
-            raise InputError(f"adjacency: got {adjacency.shape[0]} x {adjacency.shape[1]}, expected a square matrix.")
+            rows, cols = adjacency.shape
+            raise InputError(
+                f"adjacency: got {rows} x {cols}, expected a square matrix. If it is the matrix B of a bipartite graph, its "
+                f"A of {rows} + {cols} nodes is scipy.sparse.block_array([[None, B], [B.T, None]])."
+            )
         n = adjacency.shape[0]
-        for label, names, size in (("node_names", node_names, n), ("class_names", class_names, None)):
-            if names is not None and size is not None and len(names) != size:
-                raise InputError(f"{label}: got {len(names)} names for {size} nodes.")
-        x = None if x is None else _check_features(x, n, check_finite)
-        y = None if y is None else _check_labels(y, n, None if class_names is None else len(class_names))
+        node_names = None if node_names is None else check_names("node_names", node_names)
+        if node_names is not None and len(node_names) != n:
+            raise InputError(f"node_names: got {len(node_names)} names for {n} nodes.")
+
+        def ordered(key: str, value: Any) -> Any:
+            return rows_in_order(key, value, node_names, n)
+
+        class_names = None if class_names is None else check_names("class_names", class_names)
+        x = None if x is None else _check_features(ordered("x", x), n, check_finite)
+        if y is not None:
+            y, class_names = read_labels(ordered("y", y), class_names)
+            y = shaped_labels(y, n, None if class_names is None else len(class_names))
         masks = {"train_mask": train_mask, "val_mask": val_mask, "test_mask": test_mask}
+        for key, mask in masks.items():
+            masks[key] = None if mask is None else _check_mask(key, ordered(key, mask), n, y)
         values = {
             "adjacency": adjacency if x is None else adjacency.to(x.dtype),
             "x": x,
             "y": y,
-            **{key: None if mask is None else _check_mask(key, mask, n, y) for key, mask in masks.items()},
-            "node_names": None if node_names is None else tuple(node_names),
-            "class_names": None if class_names is None else tuple(class_names),
+            **masks,
+            "node_names": node_names,
+            "class_names": class_names,
             "name": name,
             "num_duplicates": num_duplicates,
         }
@@ -174,7 +201,8 @@ class Graph:
 
         Args:
             edge_index: integers [2, num_edges]; see `SparseMatrix.from_edges`.
-            num_nodes: N; by default the rows of x, else those of y ([1, T] is the graph's), else the largest id + 1.
+            num_nodes: N; by default the number of node_names, else the rows of x, else those of y (a single label or
+                [1, T] is the graph's), else the largest id + 1.
             edge_weight: [num_edges]; by default ones.
             x: features [N, F], dense or SparseMatrix.
             y: labels [N], or one (0-d) for the graph; or targets, as for `Graph`.
@@ -190,17 +218,18 @@ class Graph:
                 [0.4082, 0.3333, 0.4082],
                 [0.0000, 0.4082, 0.5000]])
         """
-        x = None if x is None else _as_features(x, options.get("check_finite", True))
-        y = None if y is None else as_tensor("y", y, "class numbers")
-        if num_nodes is None:
-            shape: Sequence[int] = x.shape if x is not None else y.shape if y is not None else ()
-            is_of_graph = x is None and len(shape) == 2 and shape[0] == 1
-            num_nodes = int(shape[0]) if len(shape) and not is_of_graph else None
-        adjacency = SparseMatrix.from_edges(edge_index, num_nodes, edge_weight, duplicates=duplicates)
-        num_given = edge_index.shape[1] if hasattr(edge_index, "shape") else len(edge_index[0])
+        edge_index = check_edge_index(edge_index)
+        if options.get("node_names") is not None:
+            options["node_names"] = check_names("node_names", options["node_names"])
+        num_nodes, because = count_nodes(num_nodes, options.get("node_names"), x, y, edge_index)
+        shape = (num_nodes, num_nodes)
+        check_ids(edge_index, shape, because)
+        weight = None if edge_weight is None else check_weight(edge_weight, edge_index.shape[1]).to(edge_index.device)
+        adjacency = SparseMatrix.from_coo(edge_index[1], edge_index[0], weight, shape, duplicates)
         return cls(
-            adjacency, x, y, train_mask, val_mask, test_mask, num_duplicates=num_given - adjacency.nnz, **options
-        )
+            adjacency, x, y, train_mask, val_mask, test_mask,
+            num_duplicates=edge_index.shape[1] - adjacency.nnz, **options,
+        )  # fmt: skip
 
     @classmethod
     def from_scipy(cls, adjacency: scipy.sparse.sparray | scipy.sparse.spmatrix, **options: Any) -> Graph:
@@ -209,7 +238,14 @@ class Graph:
 
     @classmethod
     def from_dense(cls, adjacency: Any, **options: Any) -> Graph:
-        """From a dense A [N, N], A[target, source]: a tensor, array or nested list."""
+        """From a dense A [N, N], A[target, source]: a tensor, array or nested list.
+
+        The columns of a pandas DataFrame are put into the order of its rows (or of `node_names`) by their names, which
+        become the `node_names`.
+        """
+        if is_table(adjacency):
+            adjacency, names = square_table("adjacency", adjacency, options.get("node_names"))
+            options["node_names"] = options.get("node_names", names)
         return cls(SparseMatrix.from_dense(adjacency, "adjacency"), **options)
 
     @classmethod
@@ -237,32 +273,7 @@ class Graph:
                 names are numbered in sorted order and kept as `class_names`. None is a node without a label, -1 or NaN.
             **options: as for `Graph`.
         """
-        if not hasattr(graph, "nodes"):
-            raise InputTypeError(f"graph: got {type(graph).__name__}, expected a networkx graph.")
-        names = list(graph.nodes)
-        index = {name: i for i, name in enumerate(names)}
-        source, target, weights = [], [], []
-        for u, v, data in graph.edges(data=True):
-            w = data.get(weight, 1.0) if weight is not None else 1.0
-            try:
-                w = float(w)
-            except (TypeError, ValueError):
-                raise InputTypeError(
-                    f"edge {u!r} -> {v!r}: attribute {weight!r} is {w!r}, expected a number."
-                ) from None
-            both = not graph.is_directed() and u != v
-            source += [index[u], index[v]] if both else [index[u]]
-            target += [index[v], index[u]] if both else [index[v]]
-            weights += [w, w] if both else [w]
-        if features is not None:
-            rows = _node_attributes(graph, [features] if isinstance(features, str) else list(features))
-            options["x"] = _stack_features(names, rows)
-        if label is not None:
-            values = [row[0] for row in _node_attributes(graph, [label])]
-            options["y"], options["class_names"] = _labels(values, options.get("class_names"))
-        options.setdefault("node_names", names)
-        edge_index = torch.tensor([source, target], dtype=torch.int64).reshape(2, -1)
-        return cls.from_edges(edge_index, len(names), weights or None, **options)
+        return cls.from_edges(**networkx_parts(graph, weight, features, label, options))
 
     @classmethod
     def from_pandas(
@@ -273,9 +284,10 @@ class Graph:
         weight: str | None = None,
         *,
         directed: bool = False,
+        duplicates: str | None = None,
         **options: Any,
     ) -> Graph:
-        """From a pandas edge list, one row an edge; node names are the distinct values, sorted where they can be.
+        """From a pandas edge list, one row per edge; node names are the distinct values, sorted if all are of one kind.
 
         Args:
             edges: the table.
@@ -283,54 +295,67 @@ class Graph:
             target: column of the targets.
             weight: column of the weights; None for ones.
             directed: whether a row means source -> target alone; otherwise both directions.
+            duplicates: a pair that is listed again (undirected: in either direction). "sum" adds the weights, "first"
+                keeps the first, "error" refuses it. None: "sum" if directed; otherwise the pair counts once, and another
+                weight is refused.
             **options: as for `Graph`; `node_names` fixes the order, and may add nodes without an edge. An x, y or mask
-                that is a pandas table or series is put into the order of the names by its index; anything else must
-                be in that order already.
+                that is a pandas object is put in the order of the names by its index; without `node_names` the rows
+                that no edge names are isolated nodes. An array must be in the order of `node_names`, which must be
+                given unless the names are numbers.
         """
-        if not hasattr(edges, "columns"):
-            raise InputTypeError(f"edges: got {type(edges).__name__}, expected a pandas DataFrame.")
-        for column in (source, target, *([weight] if weight is not None else [])):
-            if column not in edges.columns:
-                raise InputError(f"edges: no column {column!r}; the table has {list(edges.columns)}.")
-            if bool(edges[column].isna().any()):
-                raise InputError(f"edges: column {column!r} is empty in row {edges[column].isna().idxmax()}.")
-        names = options.pop("node_names", None)
-        if names is None:
-            names = list(dict.fromkeys([*edges[source].tolist(), *edges[target].tolist()]))
-            if len({type(name) for name in names}) == 1:
-                names.sort()
-        index = {name: i for i, name in enumerate(names)}
-        try:
-            ends = torch.tensor([[index[name] for name in edges[column].tolist()] for column in (source, target)])
-        except KeyError as error:
-            raise InputError(f"edges: node {error.args[0]!r} is not among node_names.") from None
-        for key, value in options.items():
-            if hasattr(value, "loc"):
-                missing = [name for name in names if name not in value.index]
-                if missing:
-                    raise InputError(f"{key}: its index has no row for node {missing[0]!r}.")
-                options[key] = value.loc[list(names)].to_numpy()
-        weights = None if weight is None else as_tensor(f"edges[{weight!r}]", edges[weight].to_numpy(), "numbers")
-        if not directed:
-            back = ends.flip(0)[:, ends[0] != ends[1]]
-            weights = None if weights is None else torch.cat([weights, weights[ends[0] != ends[1]]])
-            ends = torch.cat([ends, back], 1)
-        return cls.from_edges(ends.long().reshape(2, -1), len(names), weights, node_names=names, **options)
+        adjacency, num_duplicates, names = pandas_parts(edges, source, target, weight, directed, duplicates, options)
+        return cls(adjacency, **{**options, "node_names": names}, num_duplicates=num_duplicates)
 
     @classmethod
     def from_pyg(cls, data: Data, **options: Any) -> Graph:
         """From a PyG `Data`: edge_index, edge_weight (or a one-column edge_attr), x, y and the masks."""
-        if not hasattr(data, "edge_index"):
-            raise InputTypeError(f"data: got {type(data).__name__}, expected a PyG Data.")
-        for key in ("x", "y", "train_mask", "val_mask", "test_mask"):
-            if key in data and key not in options:
-                options[key] = data[key]
-        y = options.get("y")
-        if y is not None and y is data.y and data.num_nodes != 1 and y.numel() == 1:
-            options["y"] = y.reshape(())  # a graph's label
-        elif y is not None and y is data.y and y.dim() == 2 and y.shape[1] == 1:
-            options["y"] = y.squeeze(1)
-        return cls.from_edges(data.edge_index, data.num_nodes, weights_of_pyg(data), **options)
+        parts = pyg_parts(data, "data")
+        return cls.from_edges(**{**parts, **options})
+
+    @classmethod
+    def from_graphs(cls, graphs: Iterable[Graph], *, name: str | None = None) -> Graph:
+        """One graph of several side by side, A = diag(A_1, ..., A_B), with the features, labels and masks of their nodes.
+
+        For graphs with one label each see `GraphCollection.from_graphs`. Labels are matched by their class_names. Node
+        names are kept where they differ between the graphs; otherwise (i, name) is a node of the i-th graph.
+
+        >>> edge = Graph.from_edges([[0, 1], [1, 0]], y=[0, 1])
+        >>> Graph.from_graphs([edge, edge]).y
+        tensor([0, 1, 0, 1])
+        """
+        graphs = list(graphs)
+        if not graphs:
+            raise InputError("graphs: got none, expected at least one.")
+        ys = [graph.y for graph in graphs if graph.y is not None]
+        y: Tensor | None = None
+        class_names: Sequence[Any] | None = graphs[0].class_names
+        if ys:
+            for i, graph in enumerate(graphs):
+                found = "none" if graph.y is None else f"y of shape {tuple(graph.y.shape)}"
+                if graph.y is None or graph.y.shape[:1] != (graph.num_nodes,):
+                    raise InputError(
+                        f"graphs: graph {i} has {found}, expected a label for each of its {graph.num_nodes} nodes, as others "
+                        "have; GraphCollection.from_graphs takes graphs with one label each."
+                    )
+            ys, class_names = common_classes(graphs, ys, None)
+            y = torch.cat(ys)
+        masks: dict[str, Tensor | None] = {}
+        for key in ("train_mask", "val_mask", "test_mask"):
+            parts = [getattr(graph, key) for graph in graphs]
+            empty = [torch.zeros(graph.num_nodes, dtype=torch.bool, device=graph.device) for graph in graphs]
+            is_there = any(part is not None for part in parts)
+            masks[key] = torch.cat([part if part is not None else e for part, e in zip(parts, empty, strict=True)])
+            masks[key] = masks[key] if is_there else None
+        names: list[Any] | None = None
+        if all(graph.node_names is not None for graph in graphs):
+            names = [name for graph in graphs for name in graph.node_names or ()]
+            if len(set(names)) < len(names):
+                names = [(i, name) for i, graph in enumerate(graphs) for name in graph.node_names or ()]
+        adjacency, x = side_by_side(graphs)
+        return cls(
+            adjacency, x, y, **masks, node_names=names, class_names=class_names, name=name,
+            num_duplicates=sum(graph.num_duplicates for graph in graphs), check_finite=False,
+        )  # fmt: skip
 
     @classmethod
     def from_mesh(
@@ -379,12 +404,17 @@ class Graph:
         arguments = {key: changes.get(key, getattr(self, key)) for key in keys}
         num_duplicates = 0 if "adjacency" in changes else self.num_duplicates
         other = Graph(**arguments, num_duplicates=num_duplicates, check_finite="x" in changes)
+        if "x" not in changes and self._made is not None:
+            other.__dict__["_made"] = self._made if arguments["adjacency"] is self.adjacency else {}
         if other.adjacency is self.adjacency:  # not where another dtype of x converted it
             other._derived.update(self._derived)
         return other
 
     def with_features(self, kind: str) -> Graph:
         """The graph with features made from its structure, for a data set that has none.
+
+        `links.split_edges` makes "adjacency" and "degree" again from the training edges, so that X does not hold the
+        edges to predict.
 
         Args:
             kind: "identity": X = I, one feature a node. "adjacency": X = A + I. "degree": X_i = (degree of i),
@@ -401,7 +431,26 @@ class Graph:
             x = torch.ones(n, 1, device=self.device)
         else:
             raise InputError(f'with_features: got {kind!r}, expected "identity", "adjacency", "degree" or "constant".')
-        return self.replace(x=x)
+        graph = self.replace(x=x)
+        if kind in ("adjacency", "degree"):
+            graph.__dict__["_made"] = {"kind": kind}
+        return graph
+
+    def with_row_normalized_features(self) -> Graph:
+        """The graph with each row of X, dense or sparse, divided by the sum of its absolute values; zero rows stay zero.
+
+        >>> Graph.from_edges([[0, 1], [1, 0]], x=[[1.0, 3.0], [0.0, 0.0]]).with_row_normalized_features().x
+        tensor([[0.2500, 0.7500],
+                [0.0000, 0.0000]])
+        """
+        x = self.x
+        if x is None:
+            raise InputError('graph: has no x; make one with graph.with_features("identity").')
+        if isinstance(x, SparseMatrix):
+            total = x.with_value(x.value.abs()).row_sums()
+            return self.replace(x=x.scale(rows=torch.where(total == 0, 1.0, 1 / total)).to(x.dtype))
+        total = x.abs().sum(1, keepdim=True)
+        return self.replace(x=x / torch.where(total == 0, 1, total))
 
     # -- what it is ---------------------------------------------------------------------------------------------------
 
@@ -435,7 +484,7 @@ class Graph:
 
     @property
     def is_directed(self) -> bool:
-        """Whether A differs from its transpose."""
+        """Whether A differs from its transpose by more than rounding; see `SparseMatrix.is_symmetric`."""
         if "directed" not in self._derived:
             self._derived["directed"] = not self.adjacency.is_symmetric()
             if not self._derived["directed"]:
@@ -651,6 +700,8 @@ class Graph:
         values: dict[str, Any] = {"class_names": self.class_names, "name": self.name}
         if self.x is not None:
             values["x"] = select_rows(self.x, nodes)
+        if self._made is not None:
+            values["_made"] = {}
         if self.y is not None:
             values["y"] = self.y[nodes] if self.y.shape[:1] == (self.num_nodes,) else self.y
         for key in ("train_mask", "val_mask", "test_mask"):
@@ -742,14 +793,16 @@ class Graph:
     def to(self, device: torch.device | torch.dtype | str) -> Graph:
         """The graph on another device, or with A and X of another dtype; what was derived is derived again there."""
         if isinstance(device, torch.dtype):
-            return self.replace(adjacency=self.adjacency.to(device), x=None if self.x is None else self.x.to(device))
+            cast = self.replace(adjacency=self.adjacency.to(device), x=None if self.x is None else self.x.to(device))
+            cast.__dict__["_made"] = self._made
+            return cast
         if torch.device(device) == self.device:
             return self
         moved: dict[str, Any] = {
             key: None if (value := getattr(self, key)) is None else value.to(device)
             for key in ("adjacency", "x", "y", "train_mask", "val_mask", "test_mask")
         }
-        names = {key: getattr(self, key) for key in ("node_names", "class_names", "name", "num_duplicates")}
+        names = {key: getattr(self, key) for key in ("node_names", "class_names", "name", "num_duplicates", "_made")}
         return Graph._of_checked(**moved, **names)
 
     @property
@@ -768,9 +821,6 @@ class Graph:
         graph: networkx.Graph = networkx.DiGraph() if self.is_directed else networkx.Graph()
         names = list(self.node_names) if self.node_names is not None else list(range(self.num_nodes))
         graph.add_nodes_from(names)
-        if len(graph) < self.num_nodes:
-            twice = next(name for i, name in enumerate(names) if name in names[:i])
-            raise InputError(f"node_names: {twice!r} names two nodes, and networkx would make them one.")
         x = self.x.to_dense() if isinstance(self.x, SparseMatrix) else self.x
         if x is not None:
             networkx.set_node_attributes(graph, dict(zip(names, x.tolist(), strict=True)), "x")
@@ -836,6 +886,48 @@ class Graph:
         return "\n".join([self.name or "Graph", *(f"  {key:<18} {value}" for key, value in rows)])
 
 
+def side_by_side(graphs: Sequence[Graph]) -> tuple[SparseMatrix, Features | None]:
+    """diag(A_1, ..., A_B) and [X_1; ...; X_B] of graphs that all have features of one width, or none."""
+    for i, graph in enumerate(graphs):
+        if (graph.x is None) != (graphs[0].x is None) or graph.num_features != graphs[0].num_features:
+            raise InputError(
+                f"graphs: graph {i} has {graph.num_features} features, graph 0 has {graphs[0].num_features}."
+            )
+    ptr = starts(torch.tensor([graph.num_nodes for graph in graphs]))
+    n = int(ptr[-1])
+    adjacency = stacked([graph.adjacency for graph in graphs], ptr, (n, n))
+    xs = [graph.x for graph in graphs if graph.x is not None]
+    if not xs:
+        return adjacency, None
+    rows = [x if isinstance(x, SparseMatrix) else SparseMatrix.from_dense(x, check_finite=False) for x in xs]
+    return adjacency, stacked(rows, torch.zeros_like(ptr), (n, rows[0].shape[1]))
+
+
+def common_classes(
+    graphs: Sequence[Graph], ys: list[Tensor], class_names: Sequence[Any] | None
+) -> tuple[list[Tensor], Sequence[Any] | None]:
+    """(ys, class_names): the labels of each graph numbered alike, by the names that it has for them."""
+    named = [graph.class_names for graph in graphs]
+    if ys[0].is_floating_point() or all(names == named[0] for names in named):
+        return ys, named[0] if class_names is None else class_names
+    if None in named:
+        i, j = named.index(None), next(j for j, names in enumerate(named) if names is not None)
+        raise InputError(
+            f"graphs: graph {j} has class_names and graph {i} has none, so their labels can't be compared."
+        )
+    names = sort_classes({name for names in named for name in names or ()}) if class_names is None else class_names
+    number = {name: i for i, name in enumerate(names)}
+    numbered = []
+    for i, (y, own) in enumerate(zip(ys, named, strict=True)):
+        if odd := [name for name in own or () if name not in number]:
+            raise InputError(
+                f"graphs: graph {i} has the class {odd[0]!r}, which is not among class_names {some(names)}."
+            )
+        number_here = torch.tensor([number[name] for name in own or ()], device=y.device)
+        numbered.append(torch.where(y < 0, -1, number_here[y.clamp(min=0)]))
+    return numbered, names
+
+
 def select_rows(x: Features, rows: Tensor) -> Features:
     """The given rows of X, int64 ids."""
     size = sum(t.nbytes for t in ((x.col, x.value) if isinstance(x, SparseMatrix) else (x,)))  # of X; as a view, of it
@@ -897,7 +989,7 @@ def _as_features(x: Any, check_finite: bool) -> Features:
         return SparseMatrix.from_scipy(x, "x", check_finite)
     if isinstance(x, Tensor) and x.layout != torch.strided:
         return SparseMatrix.from_torch(x, "x", check_finite)
-    x = as_tensor("x", x, "numbers, [num_nodes, num_features]")
+    x = as_tensor("x", table_numbers("x", x) if is_table(x) else x, "numbers, [num_nodes, num_features]")
     if x.is_complex():
         raise InputError("x: got complex values, expected real ones.")
     return x if x.is_floating_point() else x.float()
@@ -916,47 +1008,10 @@ def check_features_finite(x: Features, name: str = "x") -> None:
     )
 
 
-def _check_labels(y: Any, num_nodes: int, num_classes: int | None) -> Tensor:
-    y = as_tensor("y", y, "class numbers")
-    if y.dim() == 0 or (y.dim() == 1 and y.shape[0] == num_nodes):
-        if y.is_floating_point():
-            return check_targets(y)
-        y = y.long()
-        bad = (y < -1) | (y >= num_classes) if num_classes is not None else y < -1
-        if bool(bad.any()):
-            at = int(bad.reshape(-1).nonzero()[0])
-            limit = "" if num_classes is None else f" and below {num_classes}"
-            raise InputError(
-                f"y: label {int(y.reshape(-1)[at])} at {at}; labels must be at least 0{limit}, or -1 for unlabelled."
-            )
-        return y
-    if y.dim() == 2 and y.shape[0] in (num_nodes, 1):  # several targets a node, or of the graph
-        return check_targets(y if y.is_floating_point() else y.float())
-    raise InputError(
-        f"y: got shape {tuple(y.shape)}, expected [{num_nodes}], one label a node, or a single label; "
-        "several targets of the graph are [1, num_targets]."
-    )
-
-
-def check_targets(y: Tensor) -> Tensor:
-    """Targets, of which NaN are missing ones; raises InputError with the first that is infinite."""
-    bad = y.isinf()
-    if bool(bad.any()):
-        at = bad.nonzero()[0].tolist()
-        raise InputError(f"y: target {float(y[tuple(at)])} at {at}; a target is a finite number, or NaN if missing.")
-    return y
-
-
 def _check_mask(name: str, mask: Any, num_nodes: int, y: Tensor | None) -> Tensor:
-    mask = as_tensor(name, mask, "a bool for each node")
-    if mask.dtype != torch.bool:
-        raise InputError(f"{name}: got dtype {mask.dtype}, expected bool; turn ids into a mask with mask[ids] = True.")
-    if mask.shape != (num_nodes,):
-        raise InputError(f"{name}: got shape {tuple(mask.shape)}, expected [{num_nodes}].")
-    if not bool(mask.any()):
-        raise InputError(f"{name}: selects no node; pass None where a split has none.")
-    if y is not None and y.dim() == 1:
-        unlabelled = mask & (y == -1) if not y.is_floating_point() else torch.zeros_like(mask)
+    mask = read_mask(name, mask, num_nodes)
+    if y is not None and y.dim() == 1 and not y.is_floating_point():
+        unlabelled = mask & (y == -1)
         if bool(unlabelled.any()):
             raise InputError(f"{name}: node {int(unlabelled.nonzero()[0])} is in it but has no label (y = -1).")
     return mask
@@ -969,12 +1024,6 @@ def _check_disjoint(masks: dict[str, Tensor]) -> None:
             both = masks[first] & masks[second]
             if bool(both.any()):
                 raise InputError(f"{first} and {second} overlap: node {int(both.nonzero()[0])} is in both.")
-
-
-def weights_of_pyg(data: Data) -> Tensor | None:
-    """edge_weight, or a one-column edge_attr as [num_edges]."""
-    weight = data.edge_weight if "edge_weight" in data else data.edge_attr
-    return weight.squeeze(1) if weight is not None and weight.dim() == 2 and weight.shape[1] == 1 else weight
 
 
 def check_nodes(nodes: Any, num_nodes: int) -> Tensor:
@@ -1049,52 +1098,3 @@ def _vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     total = torch.zeros_like(vertices, dtype=torch.float64).index_add(0, faces.flatten(), normals)
     length = total.norm(dim=1, keepdim=True)
     return (total / torch.where(length > 0, length, 1)).to(vertices.dtype)
-
-
-def _node_attributes(graph: networkx.Graph, keys: list[str]) -> list[list[Any]]:
-    rows = []
-    for name, data in graph.nodes(data=True):
-        missing = [key for key in keys if key not in data]
-        if missing:
-            raise InputError(
-                f"node {name!r} has no attribute {missing[0]!r}, which other nodes may have; set it on all."
-            )
-        rows.append([data[key] for key in keys])
-    return rows
-
-
-def _labels(values: list[Any], class_names: Sequence[str] | None) -> tuple[Tensor, Sequence[str] | None]:
-    """y, and the names of the classes; where the values are names and those of the classes unknown, they are these."""
-    values = [value.item() if isinstance(value, Tensor) and not value.dim() else value for value in values]
-    known = [value for value in values if value is not None]
-    if all(isinstance(value, numbers.Integral) for value in known):  # NumPy's integers too
-        return torch.tensor([-1 if value is None else int(value) for value in values], dtype=torch.int64), class_names
-    if all(isinstance(value, numbers.Real) for value in known):
-        return torch.tensor([math.nan if value is None else float(value) for value in values]), class_names
-    if all(isinstance(value, str) for value in known):
-        class_names = sorted(set(known)) if class_names is None else list(class_names)
-        if unknown := set(known) - set(class_names):
-            raise InputError(f"label: {min(unknown)!r} is not among class_names, {', '.join(map(repr, class_names))}.")
-        return torch.tensor([-1 if value is None else class_names.index(value) for value in values]), class_names
-    try:
-        return torch.stack([torch.as_tensor(value, dtype=torch.get_default_dtype()) for value in values]), class_names
-    except (TypeError, ValueError, RuntimeError):
-        found = ", ".join(sorted({type(value).__name__ for value in values}))
-        raise InputTypeError(
-            f"label: got values of {found}, expected all integers, all numbers, all names, or lists of numbers of one length."
-        ) from None
-
-
-def _stack_features(names: list[Any], rows: list[list[Any]]) -> Tensor:
-    width = None
-    out = []
-    for name, row in zip(names, rows, strict=True):
-        try:
-            parts = [torch.as_tensor(value, dtype=torch.float32).reshape(-1) for value in row]
-        except (TypeError, ValueError):
-            raise InputTypeError(f"node {name!r}: feature {row!r} is not made of numbers.") from None
-        out.append(torch.cat(parts))
-        if width is not None and out[-1].shape[0] != width:
-            raise InputError(f"node {name!r} has {out[-1].shape[0]} features, nodes before it {width}.")
-        width = out[-1].shape[0]
-    return torch.stack(out) if out else torch.empty(0, 0)

@@ -531,6 +531,7 @@ def load_model(path: str | PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
 
     `predict` calls it with the kind of matrix that it was trained with, which the file says (`model.trained_operator`).
     Only classes of this module are made, from the plain arguments in the header; no code is read.
+    header["temperature"], where there is one, is the T of its probabilities softmax(logits / T) (`metrics.fit_temperature`).
 
     Raises:
         CheckpointCorruptError: the file was cut short or changed.

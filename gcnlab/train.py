@@ -33,6 +33,7 @@ from .collection import GraphBatch, GraphCollection, GraphLoader
 from .errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
 from .files import check_target, remove_stale_temporaries
 from .graph import Graph, check_features_finite, check_nodes, how_to_make, is_kind
+from .inputs import classes_remedy
 from .layers import wanted_operators, warn_if_of_another_kind, with_operator
 from .memory import available_memory, check_fits, estimate_step, keep_freed_memory
 from .precompute import EVALUATION_ROWS, NodeRows
@@ -755,9 +756,10 @@ def _check_targets(argument: str, y: Tensor | None, row: str, num_rows: int, los
     is_float = y is not None and y.is_floating_point()
     if loss == "cross-entropy":
         fits = y is not None and y.dim() == 1 and not is_float
+        remedy = "" if y is None else classes_remedy(y)
         expected = (
-            f"one integer class a {row}, [num_{row}s]; y.long() makes integers of floats, y.argmax(1) of one-hot rows, "
-            'and loss="binary", "mse" or "mae" takes floats'
+            f"one integer class per {row}, [num_{row}s]; {remedy}{', and ' * bool(remedy)}"
+            'loss="binary", "mse" or "mae" takes floats'
         )
     else:
         fits = is_float or (y is not None and callable(loss))

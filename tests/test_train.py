@@ -953,8 +953,8 @@ def test_input_errors(graph, error, message, changes):
 def test_what_the_graph_lacks(graph):
     for changes, message in (
         ({"x": None}, r'graph: has no x; make one with graph.with_features\("identity"\)'),
-        ({"y": None}, r"graph: has .*, expected one integer class a node"),
-        ({"y": torch.rand(NUM_NODES)}, r"graph: has .*, expected one integer class a node"),
+        ({"y": None}, r"graph: has .*, expected one integer class per node"),
+        ({"y": torch.rand(NUM_NODES)}, r"graph: has .*, expected one integer class per node"),
         ({"train_mask": None}, r"graph: has no train_mask, which says on which nodes to train"),
         ({"val_mask": None}, r'graph: has no val_mask; give one, or select="last"'),
     ):
