@@ -410,30 +410,45 @@ class Graph:
             other._derived.update(self._derived)
         return other
 
-    def with_features(self, kind: str) -> Graph:
+    def with_features(self, kind: str, max_degree: int | None = None) -> Graph:
         """The graph with features made from its structure, for a data set that has none.
 
-        `links.split_edges` makes "adjacency" and "degree" again from the training edges, so that X does not hold the
-        edges to predict.
+        `links.split_edges` makes those of A again from the training edges, so that X does not hold the edges to predict.
 
         Args:
-            kind: "identity": X = I, one feature a node. "adjacency": X = A + I. "degree": X_i = (degree of i),
-                [N, 1], loops counted once. "constant": X_i = 1, [N, 1].
+            kind: "identity": X = I, one feature per node. "adjacency": X = A + I. "constant": X_i = 1, [N, 1].
+                "degree": the weighted degree D_ii, [N, 1]. Of the number of neighbours (a loop counts once), as
+                `load(..., features="degree")` and the like make them of collections: "degree_one_hot", "degree_bins"
+                and "log_degree" (`degree_features`).
+            max_degree: of "degree_one_hot" and "degree_bins", the degree of the last column; by default the highest here.
+                A model that was trained on other graphs takes the columns of those.
+
+        >>> star = Graph.from_edges([[0, 1, 0, 2], [1, 0, 2, 0]])
+        >>> star.with_features("degree_one_hot", max_degree=3).x.to_dense()
+        tensor([[0., 0., 1., 0.],
+                [0., 1., 0., 0.],
+                [0., 1., 0., 0.]])
         """
-        n = self.num_nodes
+        kinds = ("identity", "adjacency", "constant", "degree", *DEGREE_FEATURES)
+        if kind not in kinds:
+            raise InputError(f"with_features: got {kind!r}, expected one of {', '.join(map(repr, kinds))}.")
+        check_max_degree(kind, max_degree)
+        n, count = self.num_nodes, self.adjacency.rowptr.diff().long()
         if kind == "identity":
             x: Features = SparseMatrix.eye(n, device=self.device)
+        elif kind == "constant":
+            x = torch.ones(n, 1, device=self.device)
         elif kind == "adjacency":
             x = self.adjacency.with_self_loops("add")
         elif kind == "degree":
             x = self.degree.unsqueeze(1)
-        elif kind == "constant":
-            x = torch.ones(n, 1, device=self.device)
         else:
-            raise InputError(f'with_features: got {kind!r}, expected "identity", "adjacency", "degree" or "constant".')
+            if max_degree is None and kind in ("degree_one_hot", "degree_bins"):
+                max_degree = int(count.max()) if n else 0
+            x = degree_features(count, kind, max_degree)
         graph = self.replace(x=x)
-        if kind in ("adjacency", "degree"):
-            graph.__dict__["_made"] = {"kind": kind}
+        if kind not in ("identity", "constant"):
+            graph.__dict__["_made"] = {"kind": kind, "max_degree": max_degree}
         return graph
 
     def with_row_normalized_features(self) -> Graph:
@@ -884,6 +899,43 @@ class Graph:
             if getattr(self, key) is not None:
                 rows.append((key.replace("_mask", " nodes"), f"{int(getattr(self, key).sum()):,}"))
         return "\n".join([self.name or "Graph", *(f"  {key:<18} {value}" for key, value in rows)])
+
+
+DEGREE_FEATURES = ("degree_one_hot", "degree_bins", "log_degree")
+
+
+def check_max_degree(kind: str | None, max_degree: int | None) -> None:
+    """Raise InputError unless max_degree is None, or a degree beside features that have a column for it."""
+    if max_degree is not None and kind not in ("degree", "degree_one_hot", "degree_bins"):
+        raise InputError(f"max_degree: got {max_degree} for {kind!r} features; it goes with one-hot degrees or bins.")
+    if max_degree is not None:
+        check_count("max_degree", max_degree)
+
+
+def degree_features(degree: Tensor, kind: str, max_degree: int | None = None) -> Features:
+    """X of degrees, int64 [N].
+
+    Args:
+        degree: of each node.
+        kind: "degree_one_hot": one-hot in columns 0, ..., max_degree. "degree_bins": floor(2 log2(1 + degree)), one-hot,
+            for graphs whose degrees spread over powers of ten. "log_degree": log(1 + degree), [N, 1].
+        max_degree: nodes of a higher degree share the last column, or bin; by default the highest degree.
+    """
+    if kind == "log_degree":
+        return degree.float().log1p().unsqueeze(1)
+    highest = int(degree.max()) if max_degree is None else max_degree
+    code = degree.clamp(max=highest)
+    if kind == "degree_one_hot":
+        return one_hot(code, highest + 1)
+    bins = (2 * (torch.arange(highest + 1, device=degree.device) + 1).double().log2()).long()  # of each degree
+    return one_hot(bins[code], int(bins[-1]) + 1)
+
+
+def one_hot(code: Tensor, width: int) -> SparseMatrix:
+    """Rows with a 1 in the column `code`, int64 [N]."""
+    n = len(code)
+    rowptr = torch.arange(n + 1, dtype=torch.int32, device=code.device)
+    return SparseMatrix(rowptr, code.int(), torch.ones(n, device=code.device), (n, width))
 
 
 def side_by_side(graphs: Sequence[Graph]) -> tuple[SparseMatrix, Features | None]:

@@ -13,7 +13,7 @@ import torch
 from checks import ZOO, Edges, a_hat, assert_close, dense_copy, edge_lists, ignoring_direction, undirected
 from hypothesis import given
 
-from gcnlab import GCN, Graph, SparseMatrix
+from gcnlab import GCN, Graph, SparseMatrix, load
 from gcnlab.errors import InputError, InputTypeError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -332,11 +332,35 @@ def test_features_made_from_the_structure():
     assert adjacency.x.tolist() == [[1, 2, 0, 0], [2, 1, 3, 0], [0, 3, 6, 0], [0, 0, 0, 1]]
     assert graph.with_features("degree").x.tolist() == [[2.0], [5.0], [8.0], [0.0]]
     assert graph.with_features("constant").x.tolist() == [[1.0]] * 4
-    with pytest.raises(InputError, match=r"with_features: got 'ones', expected \"identity\", \"adjacency\""):
+    with pytest.raises(InputError, match=r"with_features: got 'ones', expected one of 'identity', 'adjacency'"):
         graph.with_features("ones")
+    for kind in ("identity", "log_degree"):
+        with pytest.raises(InputError, match=rf"max_degree: got 3 for '{kind}' features"):
+            graph.with_features(kind, max_degree=3)
     big = Graph.from_edges([[0], [1]], num_nodes=11).with_features("identity")
     assert isinstance(big.x, SparseMatrix)
     assert big.num_features == 11
+
+
+def test_degree_features_are_those_of_a_collection(tmp_path):
+    """A model trained on load(..., features="degree") takes a new graph with the same columns."""
+    write = {
+        "A": "1, 2\n2, 1\n3, 4\n4, 3\n4, 5\n5, 4\n",
+        "graph_indicator": "1\n1\n2\n2\n2\n",
+        "graph_labels": "1\n-1\n",
+    }
+    for part, text in write.items():
+        (tmp_path / f"DS_{part}.txt").write_text(text)
+    dense = lambda x: x.to_dense() if isinstance(x, SparseMatrix) else x  # noqa: E731
+    for features, kind in (("degree", "degree_one_hot"), ("degree_bins", "degree_bins"), ("log_degree", "log_degree")):
+        graphs = load(tmp_path, features=features)
+        options = {} if kind == "log_degree" else {"max_degree": 2}
+        for graph in graphs:
+            bare = graph.replace(x=None)
+            assert torch.equal(dense(bare.with_features(kind, **options).x), dense(graph.x))
+    star = Graph.from_edges([[0, 1, 0, 2, 0, 3], [1, 0, 2, 0, 3, 0]])
+    assert dense(star.with_features("degree_one_hot", max_degree=2).x)[0].tolist() == [0, 0, 1]  # the last is for more
+    assert star.with_features("degree_one_hot").num_features == 4
 
 
 def test_weights_take_the_dtype_of_the_features():

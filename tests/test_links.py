@@ -130,7 +130,7 @@ def test_the_pairs_of_a_seed_in_a_sparse_graph_are_drawn_one_after_the_other(gra
 # -- features that hold the edges to predict ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["adjacency", "degree"])
+@pytest.mark.parametrize("kind", ["adjacency", "degree", "degree_one_hot", "degree_bins", "log_degree"])
 @pytest.mark.parametrize("directed", [False, True])
 @pytest.mark.parametrize(
     "passed_on",
@@ -149,13 +149,14 @@ def test_features_of_the_structure_are_made_again_from_the_training_edges(kind, 
     split = split_edges(graph, 0.1, 0.2)
     assert split.graph.x.dtype == graph.x.dtype
     assert split.graph.name == graph.name
-    assert torch.equal(dense(split.graph.x), dense(split.graph.with_features(kind).x).to(graph.x.dtype))
+    options = {"max_degree": graph._made["max_degree"]}  # as many columns as before
+    assert torch.equal(dense(split.graph.x), dense(split.graph.with_features(kind, **options).x).to(graph.x.dtype))
     assert not torch.equal(dense(split.graph.x), dense(graph.x))
     if kind == "adjacency":
         for source, target in (split.val, split.test):
             assert not dense(split.graph.x)[target, source].any()
     again = split_edges(split.graph, 0.1, 0.2).graph  # what was made again can be split again
-    assert torch.equal(dense(again.x), dense(again.with_features(kind).x).to(graph.x.dtype))
+    assert torch.equal(dense(again.x), dense(again.with_features(kind, **options).x).to(graph.x.dtype))
 
 
 def test_nothing_derived_from_the_whole_graph_rides_along():
@@ -276,7 +277,7 @@ def test_other_features_are_kept(graph):
     assert torch.equal(dense(split_edges(graph, 0.1, 0.2, seed=2, sides=False).graph.x), dense(graph.x))
 
 
-@pytest.mark.parametrize("kind", ["adjacency", "degree"])
+@pytest.mark.parametrize("kind", ["adjacency", "degree", "degree_one_hot", "log_degree"])
 def test_features_of_the_structure_are_seen_in_a_saved_graph(kind, tmp_path):
     random_graph().with_features(kind).save(tmp_path / "graph")
     with pytest.raises(InputError, match=r"x: .*holds the edges held back"):
