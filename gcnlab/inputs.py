@@ -51,9 +51,16 @@ _DOUBTFUL_TEXTS = frozenset(("unknown", "unlabelled", "unlabeled", "missing", "n
 
 
 def as_tensor(name: str, data: Any, expected: str) -> Tensor:
-    """`data` as a tensor: itself if it is one, else a copy; floats in a list become torch's default dtype."""
+    """`data` as a tensor: itself if it is one, else a copy; floats in a list become torch's default dtype.
+
+    A pandas object whose index names its rows is refused, since nothing here knows what they name.
+    """
     if isinstance(data, Tensor):
         return data
+    if is_table(data) and index_names(name, data.index) is not None:
+        raise InputError(
+            f"{name}: its index is not 0, 1, 2, ..., and it is read by position here; pass {name}.to_numpy() if it is in order."
+        )
     try:
         array = np.asarray(data)
         if array.dtype.kind in "OUS":

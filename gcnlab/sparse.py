@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError, InputTypeError
-from .inputs import as_tensor, index_names, is_table, table_matrix
+from .inputs import as_tensor, is_table, table_matrix
 from .memory import check_large
 
 if TYPE_CHECKING:
@@ -927,11 +927,6 @@ def check_weight(weight: Any, length: int, name: str = "edge_weight") -> Tensor:
 
 
 def _as_values(name: str, data: Any, length: int) -> Tensor:
-    if is_table(data) and index_names(name, data.index) is not None:
-        raise InputError(
-            f"{name}: its index is not 0, 1, 2, ..., and edges have no names to be put in order by; pass {name}.to_numpy() "
-            "if the weights are in the order of the edges."
-        )
     tensor = as_tensor(name, data, "numbers")
     if tensor.is_complex():
         raise InputError(f"{name}: got complex values, expected real ones.")

@@ -22,6 +22,7 @@ import gcnlab
 from gcnlab import Graph, GraphCollection, Signals, SparseMatrix
 from gcnlab.data import ImageSet
 from gcnlab.errors import DatasetFormatError, InputError, InputTypeError, MemoryLimitError
+from gcnlab.image import knn_graph
 
 PAGE = Path(__file__).parents[1] / "docs" / "inputs.md"
 COLUMNS = ("names", "isolated", "directed", "weights", "features", "classes", "class names", "targets", "masks")
@@ -524,10 +525,38 @@ def test_weights_have_no_names_to_follow():
     for weight in (pd.Series([1.0] * 4, index=list("abcd")), pd.Series([1.0] * 4, index=[3, 2, 1, 0])):
         for door in (Graph.from_edges, SparseMatrix.from_edges):
             with pytest.raises(
-                InputError, match=r"edge_weight: its index is not 0, 1, 2, ..., .*edge_weight.to_numpy\(\)"
+                InputError,
+                match=r"edge_weight: its index is not 0, 1, 2, ..., and it is read by position.*edge_weight.to_numpy\(\)",
             ):
                 door(CHAIN, edge_weight=weight)
     assert Graph.from_edges(CHAIN, edge_weight=pd.Series([1, 1, 2, 2])).adjacency.value.tolist() == [1, 1, 2, 2]
+
+
+def test_what_is_read_by_position_has_no_names():
+    graph = Graph.from_edges(CHAIN, x=torch.rand(3, 2), y=[0, 1, 0], train_mask=[True] * 3, node_names=list("abc"))
+    model = gcnlab.GCN(2, 4, 2)
+    mask = pd.Series([True, False, True], index=list("cba"))
+    logits = gcnlab.predict(model, graph)
+    for argument, call in {
+        "nodes": lambda: gcnlab.predict(model, graph, nodes=mask),
+        "y": lambda: gcnlab.metrics.accuracy(logits, mask.astype(int)),
+        "scores": lambda: gcnlab.metrics.roc_auc(mask.astype(float), [0, 1, 1]),
+        "class_weight": lambda: gcnlab.fit(
+            model, graph, select="last", class_weight=pd.Series([1.0, 2.0], index=["y", "x"])
+        ),
+        "node_ptr": lambda: GraphCollection(graph, pd.Series([0, 3], index=["a", "b"]), [0]),
+    }.items():
+        with pytest.raises(InputError, match=rf"{argument}: its index is not 0, 1, 2, .* {argument}.to_numpy\(\)"):
+            call()
+    assert gcnlab.predict(model, graph, nodes=mask.reset_index(drop=True)).equal(logits[[0, 2]])
+
+
+def test_points_keep_their_names():
+    points = pd.DataFrame({"lon": [0, 1, 3], "lat": [0.0, 0, 0]}, index=["x", "y", "z"])
+    graph = knn_graph(points, 1, x=points.loc[["z", "y", "x"]])
+    assert graph.node_names == ("x", "y", "z")
+    assert graph.x[:, 0].tolist() == [0, 1, 3]
+    assert knn_graph(points.reset_index(drop=True), 1).node_names is None
 
 
 # -- labels -----------------------------------------------------------------------------------------------------------
