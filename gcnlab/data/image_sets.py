@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DatasetNotFoundError, InputError, InputTypeError
+from ..image import Grid, grid_graph
 from ..inputs import labels_of_all, sort_classes
 
 MAX_BYTES = 2 << 30  # of the pixels of one part, unpacked
@@ -82,6 +84,14 @@ class ImageSet:
         """(H, W), or (H, W, C) for colour."""
         return tuple(self.train_images.shape[1:])
 
+    def grid(self, connectivity: int | None = None) -> Grid:
+        """The grid graph of the images, `grid_graph(*image_shape[:2])`: a node per pixel, whatever its channels.
+
+        >>> ImageSet(*2 * [torch.zeros(2, 4, 5, 3, dtype=torch.uint8), torch.tensor([0, 1])]).grid().shape
+        (4, 5)
+        """
+        return grid_graph(*self.image_shape[:2], connectivity=connectivity)
+
     def holdout(self, num: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Training images with `num` of them held out for selection, each class by its share.
 
@@ -122,6 +132,17 @@ def _labels(
 def _size_text(images: Tensor) -> str:
     height, width, *channels = images.shape[1:]
     return f"{height} x {width} {f'in {channels[0]} channels' if channels else 'grey'}"
+
+
+def warn_of_twins(images: ImageSet) -> None:
+    """Warn where an image is in the training and in the test part: its label is known, so that it tests nothing."""
+    seen = {image.tobytes() for image in images.train_images.numpy()}
+    if num := sum(image.tobytes() in seen for image in images.test_images.numpy()):
+        warnings.warn(
+            f"{images.name}: {num} of the {len(images.test_images)} test images are training images too, pixel by pixel; "
+            "a test accuracy that counts them is too high.",
+            stacklevel=5,
+        )
 
 
 def check_seed(seed: int) -> None:
