@@ -28,10 +28,10 @@ from ..errors import (
 from ..files import lock, read_arrays, sha256_of, write_arrays
 from ..graph import Graph
 from ..sparse import SparseMatrix
-from . import cifar, gin_text, idx, image_folder, npz, ogb, planetoid, social, tables, tu
+from . import cifar, gin_text, idx, image_folder, image_npz, npz, ogb, planetoid, social, tables, tu
 from .archive import Source
 from .fetch import closed_files_named, data_roots, fetch_raw, file_states, raw_folder, writable_folder
-from .image_sets import ImageSet, digits
+from .image_sets import ImageSet, digits, warn_of_twins
 from .ogb import ogb_evaluator
 
 __all__ = [
@@ -61,7 +61,7 @@ _READERS: dict[str, ModuleType] = {
     "ogb": ogb,
 }
 # Image sets are read as quickly as a processed form would be: `read(folder, name, **options)` makes the ImageSet itself.
-_IMAGE_READERS: list[ModuleType] = [idx, cifar, image_folder]
+_IMAGE_READERS: list[ModuleType] = [idx, cifar, image_npz, image_folder]
 
 # What makes a Graph of files that `load` does not read, by their suffix.
 _NETWORKX = "Graph.from_networkx(networkx.{}(path)) reads this one"
@@ -86,6 +86,9 @@ _WAYS_IN = {
     ".pt": "Graph.from_pyg takes the Data that torch.load(path, weights_only=True) gives",
     **dict.fromkeys((".gz", ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar"), "unpack it and pass its folder"),
 }
+
+# What is in a zip archive of images.
+_PICTURES = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG", ".webp", ".bmp", ".tif", ".heic", "-ubyte", "-ubyte.gz")
 
 _Path = str | os.PathLike[str]
 _NodeSet = Literal[
@@ -121,8 +124,8 @@ def load(name: _Path, root: _Path | None = None, download: bool = True, **option
             folder of Planetoid files `ind.<name>.*`; of an npz file (`gcnlab.data.npz` says what it holds); of a folder
             or zip archive of TU text (`gcnlab.data.tu`), GIN text (`gcnlab.data.gin_text`) or CSV tables
             (`gcnlab.data.tables`); of a folder that was OGB's zip archive (`gcnlab.data.ogb`); or of a folder of idx
-            files (`gcnlab.data.idx`), CIFAR-10's binary files (`gcnlab.data.cifar`) or images with one sub-folder a class
-            (`gcnlab.data.image_folder`).
+            files (`gcnlab.data.idx`), CIFAR-10's binary files (`gcnlab.data.cifar`) or pictures with one sub-folder per
+            class (`gcnlab.data.image_folder`); or of Keras' npz file of images (`gcnlab.data.image_npz`).
         root: the data root; by default those of the environment variable GCNLAB_DATA (several are separated as
             in PATH), else `datasets/` of a checkout, else the user's cache folder.
         download: whether missing files may be downloaded.
@@ -130,7 +133,8 @@ def load(name: _Path, root: _Path | None = None, download: bool = True, **option
             `train_per_class`; see `gcnlab.data.planetoid.to_graph`. Other graphs take `split` ("random", which is
             60/20/20, or None) and `seed`; see `gcnlab.data.node_sets.to_graph`. Collections take `features`,
             `attributes` and `max_degree`; see `gcnlab.data.graph_sets.to_graph`. OGB's sets take `undirected` and
-            `features`; see `gcnlab.data.ogb.to_graph`. A folder of images takes `seed`, which draws its test part.
+            `features`; see `gcnlab.data.ogb.to_graph`. A folder of pictures takes `seed`, which draws its
+            test part and its order, and `size`, (height, width), to which all are resized; see `gcnlab.data.image_folder`.
 
     Raises:
         DatasetNotFoundError: an unknown name; or files are missing and cannot be had, which says what to put where.
@@ -268,14 +272,16 @@ def _load_path(path: Path, options: dict[str, Any]) -> Any:
     _check_options(str(path), inspect.signature(reader.check_options).parameters, options)
     reader.check_options(**options)
     if reader in _IMAGE_READERS:
-        return reader.read(path, name, **options)
+        images = reader.read(path, name, **options)
+        warn_of_twins(images)
+        return images
     return reader.to_graph(*reader.read(path, name), **options)
 
 
 def _reader_of(path: Path) -> tuple[ModuleType, str]:
     """Which reader one's own files need, told from their names, and what the set is called."""
     if path.suffix == ".npz" and path.is_file():
-        return npz, path.stem
+        return image_npz if image_npz.is_image_npz(path) else npz, path.stem
     if path.is_dir():
         names = planetoid.names_in(path)
         if len(names) == 1:
@@ -296,6 +302,9 @@ def _reader_of(path: Path) -> tuple[ModuleType, str]:
             return tu, found_tu[0].rpartition("/")[2].removesuffix("_A.txt")
         if source.find("edges.csv"):
             return tables, source.path.stem
+        if path.is_file() and (inner := next(filter(None, map(source.find, _PICTURES)), None)):
+            problem = "a zip archive of pictures or idx files; unpack it and pass the folder"
+            raise DatasetFormatError(path, problem, value=inner[0])
         if source.find(".txt") and not image_folder.has_classes(path):  # which may have a README.txt beside them
             return gin_text, source.path.stem
     if image_folder.is_image_folder(path):

@@ -22,7 +22,8 @@ _RECORD = 1 + _CHANNELS * _SIZE * _SIZE
 
 
 def is_cifar(folder: Path) -> bool:
-    return (folder / "data_batch_1.bin").is_file()
+    """Whether it is CIFAR-10 in this form, or in the one that `read` refuses."""
+    return (folder / "data_batch_1.bin").is_file() or (folder / "data_batch_1").is_file()
 
 
 def check_options() -> None:
@@ -35,6 +36,9 @@ def read(folder: Path, name: str) -> ImageSet:
     Raises:
         DatasetFormatError: a file is missing, cut short, or holds a class above 9; with file, value and position.
     """
+    if not (folder / "data_batch_1.bin").is_file():
+        problem = "this is CIFAR-10's Python version, whose files are pickles; take the binary version, cifar-10-binary.tar.gz"
+        raise DatasetFormatError(folder / "data_batch_1", problem)
     batches = sorted(folder.glob("data_batch_*.bin"), key=lambda path: (len(path.name), path.name))
     parts = [_read_batch(path) for path in batches]
     test_images, test_labels = _read_batch(folder / "test_batch.bin")

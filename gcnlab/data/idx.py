@@ -3,6 +3,9 @@
     train-images-idx3-ubyte    t10k-images-idx3-ubyte     [N, H, W] bytes, 0 is black
     train-labels-idx1-ubyte    t10k-labels-idx1-ubyte     [N] bytes
 
+A dot or underscore may stand where a hyphen does (`train-images.idx3-ubyte`), and `test` where `t10k` does. A file is unpacked where
+its bytes are gzip's, whatever its name.
+
 Each begins with two zero bytes, the type of its values (8: unsigned bytes), the number of its dimensions, and their sizes
 as big-endian integers of four bytes; the values follow. `t10k` is the test part.
 """
@@ -12,6 +15,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import math
+import re
 import struct
 import zlib
 from collections.abc import Sequence
@@ -31,7 +35,14 @@ _CHUNK = 1 << 20  # bytes; so that a header that states too much costs no memory
 
 def is_idx(folder: Path) -> bool:
     """Whether one of the four files is there."""
-    return any((folder / f"{PARTS[0]}-images-idx3-ubyte{suffix}").is_file() for suffix in ("", ".gz"))
+    return any(_find(folder, f"{part}-{kind}-ubyte") for part in PARTS for kind in ("images-idx3", "labels-idx1"))
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    """The file of this name, or of one like it; a plain one before one with `.gz`."""
+    standard = re.compile(name.replace("t10k", "(t10k|test)").replace("-", "[-._]") + r"(\.gz)?", re.IGNORECASE)
+    found = [path for path in folder.iterdir() if standard.fullmatch(path.name) and path.is_file()]
+    return min(found, key=lambda path: (path.suffix == ".gz", not path.name.startswith(name), path.name), default=None)
 
 
 def check_options() -> None:
@@ -85,12 +96,14 @@ def _read_part(
 
 def _read_file(folder: Path, name: str, unpacked_sha256: dict[str, str] | None) -> tuple[Tensor, Path]:
     """The values of one file, uint8 [N] or [N, H, W], and its path; the name says how many dimensions there are."""
-    path = folder / name if (folder / name).is_file() else folder / f"{name}.gz"
-    if not path.is_file():
-        raise DatasetFormatError(path, "this file is missing, plain or as .gz")
+    path = _find(folder, name)
+    if path is None:
+        raise DatasetFormatError(folder / f"{name}.gz", "this file is missing, plain or as .gz")
     try:
+        with open(path, "rb") as raw:
+            is_packed = raw.read(2) == b"\x1f\x8b"
         # gzip compares its own checksum when the last byte is read.
-        open_packed_or_not: Any = gzip.open if path.suffix == ".gz" else open
+        open_packed_or_not: Any = gzip.open if is_packed else open
         with open_packed_or_not(path, "rb") as file:
             header, values, shape = _read_values(file, path, num_dims=1 if "idx1" in name else 3)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DatasetFormatError
+from ..inputs import some
 from ..sparse import SparseMatrix
 from .archive import MAX_BYTES, Source
 from .node_sets import check_options, counts, pack, to_graph
@@ -42,6 +43,9 @@ def read(path: Path, name: str, max_bytes: int = MAX_BYTES) -> tuple[dict[str, A
             raise DatasetFormatError(path, "expected one npz file", value=", ".join(p.name for p in found) or "none")
         path = found[0]
     with Source(path, max_bytes) as source:
+        if not source.find("adj_shape.npy"):
+            problem = "expected the arrays of a graph, adj_shape, adj_data, ..., or of images, x_train, y_train, x_test, y_test"
+            raise DatasetFormatError(path, problem, value=some(source.find(".npy")) or "none")
         adjacency, num_duplicates = _read_csr(source, "adj", duplicates="first")
         n = adjacency.shape[0]
         if adjacency.shape[1] != n:
@@ -51,7 +55,7 @@ def read(path: Path, name: str, max_bytes: int = MAX_BYTES) -> tuple[dict[str, A
             x, _ = _read_csr(source, "attr", duplicates="sum")
             if x.shape[0] != n:
                 raise DatasetFormatError(path, f"X has {x.shape[0]} rows, but A has {n}", key="attr_shape")
-        labels = _read_array(source, "labels", "iuf")
+        labels = read_array(source, "labels", "iuf")
     if len(labels) != n:
         raise DatasetFormatError(path, f"{len(labels)} labels for {n} nodes", key="labels")
     if n and bool(np.isinf(labels).any()):
@@ -67,9 +71,9 @@ def read(path: Path, name: str, max_bytes: int = MAX_BYTES) -> tuple[dict[str, A
 
 def _read_csr(source: Source, prefix: str, duplicates: str) -> tuple[SparseMatrix, int]:
     """The matrix, and how many entries were given twice."""
-    shape = _read_array(source, f"{prefix}_shape", "iu").tolist()
-    indptr, indices = (_read_array(source, f"{prefix}_{part}", "iu") for part in ("indptr", "indices"))
-    data = _read_array(source, f"{prefix}_data", "biuf")
+    shape = read_array(source, f"{prefix}_shape", "iu").tolist()
+    indptr, indices = (read_array(source, f"{prefix}_{part}", "iu") for part in ("indptr", "indices"))
+    data = read_array(source, f"{prefix}_data", "biuf")
 
     def refuse(key: str, problem: str, value: Any = None) -> None:
         raise DatasetFormatError(source.path, problem, key=f"{prefix}_{key}", value=value)
@@ -95,23 +99,27 @@ def _read_csr(source: Source, prefix: str, duplicates: str) -> tuple[SparseMatri
     return matrix, len(indices) - matrix.nnz
 
 
-def _read_array(source: Source, key: str, kinds: str) -> np.ndarray:
-    """A vector of numbers, int64 where `kinds` are those of integers."""
+def read_array(source: Source, key: str, kinds: str, num_dims: tuple[int, ...] = (1,)) -> np.ndarray:
+    """An array of numbers with so many axes; a vector of integers is int64."""
     content = source.read(f"{key}.npy")
     file = io.BytesIO(content)
     try:
         version = np.lib.format.read_magic(file)
         header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-        shape, _, dtype = header(file)
+        shape, is_fortran, dtype = header(file)
     except Exception as error:  # numpy parses the header as a Python literal, which may fail in any way
         raise DatasetFormatError(source.path, f"not a readable array: {error}"[:300], key=key) from error
     # An array of objects would be a pickle, which may run code.
-    if len(shape) != 1 or dtype.kind not in kinds:
-        raise DatasetFormatError(source.path, "expected a vector of numbers", key=key, value=f"{dtype} {shape}"[:80])
+    if len(shape) not in num_dims or dtype.kind not in kinds:
+        expected = "a vector of numbers" if num_dims == (1,) else f"numbers in {' or '.join(map(str, num_dims))} axes"
+        raise DatasetFormatError(source.path, f"expected {expected}", key=key, value=f"{dtype} {shape}"[:80])
     if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
-        raise DatasetFormatError(source.path, f"its header states {shape[0]} values, its bytes are others", key=key)
+        raise DatasetFormatError(
+            source.path, f"its header states {math.prod(shape)} values, its bytes are others", key=key
+        )
     array = np.frombuffer(content, dtype, offset=file.tell())
-    if dtype.kind not in "iu":
+    array = array.reshape(shape, order="F" if is_fortran else "C")
+    if dtype.kind not in "iu" or len(shape) > 1:
         return array
     if len(array) and dtype.kind == "u" and int(array.max()) >= 2**63:
         raise DatasetFormatError(source.path, "an integer of more than 63 bits", key=key)
