@@ -13,6 +13,7 @@ a relation A_r of its own, give the convolution of a CNN; their sum is Ã, and w
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Sequence
@@ -25,7 +26,8 @@ from torch.nn import functional as F
 
 from .errors import InputError, InputTypeError
 from .graph import Graph
-from .points import MAX_GUESSED_CHANNELS, knn_graph, superpixel_graph
+from .pixels import MAX_GUESSED_CHANNELS, check_is_no_single_picture, to_unit, warn_of_range
+from .points import knn_graph, superpixel_graph
 from .sparse import SparseMatrix
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ _AVG_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 class Grid(Graph):
     """The graph of a grid of pixels, made by `grid_graph`: undirected, unweighted, without self-loops.
 
+    Its matrices are made when something reads them: a stencil needs none, and of a photograph they are large.
+
     Attributes:
         shape: pixels along each axis: (height, width), or one or three numbers.
         connectivity: neighbours of a pixel away from the border.
@@ -64,12 +68,47 @@ class Grid(Graph):
 
     shape: tuple[int, ...]
     connectivity: int
+    _dtype: torch.dtype  # of the adjacency where it is not made yet
 
     @classmethod
-    def _of(cls, graph: Graph, shape: tuple[int, ...], connectivity: int) -> Grid:
+    def _of(cls, graph: Graph, shape: tuple[int, ...], connectivity: int, **changes: Any) -> Grid:
         grid = cls.__new__(cls)
-        grid.__dict__.update({**graph.__dict__, "shape": shape, "connectivity": connectivity})
+        grid.__dict__.update({**graph.__dict__, "shape": shape, "connectivity": connectivity, **changes})
         return grid
+
+    @property
+    def adjacency(self) -> SparseMatrix:
+        """A, [num_nodes, num_nodes]: 1 between neighbours."""
+        if self.__dict__["adjacency"] is None:
+            offsets = [offset for offset in self.offsets if any(offset)]
+            target, source = torch.cat([_pairs(self.shape, offset) for offset in offsets], 1)
+            ones = torch.ones(len(target), dtype=self._dtype)
+            matrix = SparseMatrix.from_coo(target, source, ones, (self.num_nodes, self.num_nodes))
+            self.__dict__["adjacency"] = matrix._mark_symmetric()
+        return super().adjacency
+
+    @property
+    def num_nodes(self) -> int:
+        """N, the number of pixels."""
+        return math.prod(self.shape)
+
+    @property
+    def num_edges(self) -> int:
+        """Stored entries of A: an edge counts twice."""
+        return sum(
+            math.prod(size - abs(o) for size, o in zip(self.shape, offset, strict=True))
+            for offset in self.offsets
+            if any(offset)
+        )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the adjacency."""
+        return self._dtype if self.__dict__["adjacency"] is None else self.adjacency.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu") if self.__dict__["adjacency"] is None else super().device
 
     @property
     def offsets(self) -> list[tuple[int, ...]]:
@@ -80,12 +119,7 @@ class Grid(Graph):
     def relations(self) -> GridRelations:
         """One SparseMatrix an offset: A_r[target, source] = 1 where the source stands there. Their sum is Ã = A + I."""
         if "relations" not in self._derived:
-            matrices = []
-            for offset in self.offsets:
-                target, source = _pairs(self.shape, offset, self.device)
-                ones = torch.ones(len(target), dtype=self.adjacency.dtype, device=self.device)
-                matrices.append(SparseMatrix.from_coo(target, source, ones, self.adjacency.shape))
-            self._derived["relations"] = GridRelations(self.shape, self.offsets, matrices)
+            self._derived["relations"] = GridRelations(self.shape, self.offsets, self.dtype, self.device)
         return self._derived["relations"]
 
     @property
@@ -105,16 +139,16 @@ class Grid(Graph):
     def coordinates(self) -> Tensor:
         """`positions` scaled to [-1, 1] along each axis, 0 on an axis of one pixel, [num_nodes, number of axes]."""
         last = torch.tensor(self.shape, device=self.device) - 1
-        centred = (2 * self.positions - last).to(torch.promote_types(self.adjacency.dtype, torch.float32))
-        return (centred / last.clamp(min=1)).to(self.adjacency.dtype)
+        centred = (2 * self.positions - last).to(torch.promote_types(self.dtype, torch.float32))
+        return (centred / last.clamp(min=1)).to(self.dtype)
 
     @property
     def coarser(self) -> Grid:
         """The grid of the 2x2 clusters of this one; on an axis of odd size the last cluster is smaller."""
         if "coarser" not in self._derived:
             shape = [-(-size // 2) for size in self.shape]
-            grid = grid_graph(*shape, connectivity=self.connectivity).to(self.device).to(self.adjacency.dtype)
-            self._derived["coarser"] = grid
+            grid = grid_graph(*shape, connectivity=self.connectivity)
+            self._derived["coarser"] = grid.to(self.device).to(self.dtype)
         return self._derived["coarser"]
 
     def replace(self, **changes: Any) -> Graph:
@@ -124,13 +158,15 @@ class Grid(Graph):
 
     def to(self, device: torch.device | torch.dtype | str) -> Grid:
         """The grid on another device, or of another dtype."""
+        if isinstance(device, torch.dtype) and self.__dict__["adjacency"] is None and self.x is None:
+            return Grid._of(self, self.shape, self.connectivity, _dtype=device, _derived={})
         other = super().to(device)
         return self if other is self else Grid._of(other, self.shape, self.connectivity)
 
     def to_pyg(self) -> Data:
         """A PyG `Data` with `pos`, the (row, column) of each node."""
         data = super().to_pyg()
-        data.pos = self.positions.to(self.adjacency.dtype)
+        data.pos = self.positions.to(self.dtype)
         return data
 
 
@@ -157,12 +193,8 @@ def grid_graph(*shape: int, connectivity: int | None = None) -> Grid:
     if connectivity not in (sides, corners):
         either = f"{sides} or {corners}" if sides != corners else f"{sides}"
         raise InputError(f"connectivity: got {connectivity!r}, expected {either} for a grid of {len(sizes)} axes.")
-    offsets = [offset for offset in _offsets(len(sizes), connectivity) if any(offset)]
-    target, source = torch.cat([_pairs(sizes, offset) for offset in offsets], 1)
-    num_nodes = math.prod(sizes)
-    adjacency = SparseMatrix.from_coo(target, source, shape=(num_nodes, num_nodes))._mark_symmetric()
     name = f"grid of {' x '.join(map(str, sizes))}, {connectivity} neighbours"
-    return Grid._of(Graph(adjacency, name=name), sizes, connectivity)
+    return Grid._of_checked(None, name=name, shape=sizes, connectivity=connectivity, _dtype=torch.get_default_dtype())
 
 
 def _check_size(size: Any) -> int:
@@ -290,17 +322,33 @@ class GridRelations(Sequence[SparseMatrix]):
 
         convolve:  sum_r A_r H W_r + b = Conv(H),   W_r^T = kernel[:, :, place of r]
 
+    The matrices are made when one is asked for; `convolve` reads none.
+
     torch's convolution is a cross-correlation: its kernel, too, is laid out by the place of the source relative to the
     target. [batch, num_nodes, C] is channels_last memory, so that no image is copied.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], offsets: list[tuple[int, ...]], matrices: Sequence[SparseMatrix]
+        self, shape: tuple[int, ...], offsets: list[tuple[int, ...]], dtype: torch.dtype, device: torch.device
     ) -> None:
-        self.grid_shape, self.offsets, self._matrices = shape, offsets, list(matrices)
+        self.grid_shape, self.offsets, self.dtype, self.device = shape, offsets, dtype, device
+
+    @functools.cached_property
+    def _matrices(self) -> list[SparseMatrix]:
+        matrices = []
+        for offset in self.offsets:
+            target, source = _pairs(self.grid_shape, offset, self.device)
+            ones = torch.ones(len(target), dtype=self.dtype, device=self.device)
+            matrices.append(SparseMatrix.from_coo(target, source, ones, self.shape))
+        return matrices
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(num_nodes, num_nodes), of each matrix."""
+        return math.prod(self.grid_shape), math.prod(self.grid_shape)
 
     def __len__(self) -> int:
-        return len(self._matrices)
+        return len(self.offsets)
 
     @overload
     def __getitem__(self, index: int) -> SparseMatrix: ...
@@ -323,7 +371,8 @@ class GridRelations(Sequence[SparseMatrix]):
 
     def to(self, target: torch.device | torch.dtype | str) -> GridRelations:
         """On another device, or of another dtype."""
-        return GridRelations(self.grid_shape, self.offsets, [matrix.to(target) for matrix in self])
+        like = torch.empty(0, dtype=self.dtype, device=self.device).to(target)
+        return GridRelations(self.grid_shape, self.offsets, like.dtype, like.device)
 
 
 def _channels_first(x: Tensor, shape: Sequence[int]) -> Tensor:
@@ -391,19 +440,26 @@ def to_signals(images: Any, channels: str | None = None, scale: bool = True) -> 
         scale: False leaves uint8 as it is, for `gcnlab.augment`.
 
     Raises:
-        InputError, InputTypeError: another dtype or shape, NaN or infinite values, or it is not clear where the channels are.
+        InputError, InputTypeError: another dtype or shape (one picture [H, W] or [H, W, C]: pass images[None]), NaN or
+            infinite values, or it is not clear where the channels are.
+
+    Warns of floats that hold whole numbers up to 255, as `images.float()` gives.
 
     >>> to_signals(torch.tensor([[[0, 51], [102, 255]]], dtype=torch.uint8)).flatten()
     tensor([0.0000, 0.2000, 0.4000, 1.0000])
     """
     images = _as_images(images)
+    if channels is None:
+        check_is_no_single_picture(images, otherwise='channels="none"')
     place = _channel_place(tuple(images.shape), channels)
     if place == "none":
         images = images.unsqueeze(-1)
     elif place == "first":
         images = images.movedim(1, -1)
     signals = images.flatten(1, -2)
-    return signals.float().div_(255) if signals.dtype == torch.uint8 and scale else signals
+    if scale and _are_bytes(signals):
+        warn_of_range(signals)
+    return to_unit(signals) if scale else signals
 
 
 def to_images(signals: Tensor, shape: Sequence[int], channels: str = "last") -> Tensor:
@@ -459,6 +515,14 @@ def _as_images(images: Any) -> Tensor:
             at = tuple(bad.nonzero()[0].tolist())
             raise InputError(f"images: {int(bad.sum())} values are NaN or infinite, the first {images[at]} at {at}.")
     return images
+
+
+def _are_bytes(images: Tensor) -> bool:
+    """Whether floats hold whole numbers from 0 to 255; other ranges may be those of feature maps."""
+    if not images.is_floating_point() or not images.numel():
+        return False
+    low, high = images.detach().aminmax()
+    return bool(low >= 0 and 1 < high <= 255) and bool((images.detach() % 1 == 0).all())
 
 
 def _channel_place(shape: tuple[int, ...], channels: str | None) -> str:

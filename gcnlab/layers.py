@@ -334,11 +334,12 @@ class RelationalGCNConv(nn.Module):
             raise InputError(
                 f"relations: got {len(relations)} matrices, but the layer has num_relations={self.num_relations}."
             )
+        weights = self.relation_weights()
+        if hasattr(relations, "convolve") and isinstance(x, Tensor):  # which reads no matrix, so that none is made
+            check_operands(x, x.new_empty(()).expand(relations.shape), self.in_channels, self.weight, "relations[0]")
+            return relations.convolve(x, weights, self.bias)
         for r, a_r in enumerate(relations):
             check_operands(x, a_r, self.in_channels, self.weight, f"relations[{r}]")
-        weights = self.relation_weights()
-        if hasattr(relations, "convolve") and isinstance(x, Tensor):
-            return relations.convolve(x, weights, self.bias)
         h = sum(a_r @ (x @ w_r) for a_r, w_r in zip(relations, weights, strict=True))
         return h if self.bias is None else h + self.bias
 

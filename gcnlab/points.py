@@ -11,9 +11,8 @@ from torch import Tensor
 from .errors import InputError, InputTypeError
 from .graph import Graph, check_features_finite, unordered_pairs
 from .inputs import as_tensor, index_names, is_table, table_numbers
+from .pixels import channels_seem_first, to_unit, warn_of_range
 from .sparse import check_count
-
-MAX_GUESSED_CHANNELS = 4  # grey, grey + alpha, RGB, RGBA
 
 
 def knn_graph(
@@ -187,11 +186,6 @@ def _region_graph(segments: Tensor, pixels: Tensor, connectivity: int, **options
     return Graph.from_edges(torch.cat([pairs, pairs.flip(0)], 1), n, x=x, **options)
 
 
-def channels_seem_first(shape: Sequence[int]) -> bool:
-    """Whether an image of this shape, which should be [H, W, C], seems to be [C, H, W]."""
-    return shape[0] <= MAX_GUESSED_CHANNELS < min(shape[1:])
-
-
 def _check_image(image: Any) -> Tensor:
     """The image as floats [height, width, channels]; uint8 between 0 and 1."""
     pixels = as_tensor("image", image, "pixels, [height, width, channels]")
@@ -207,5 +201,6 @@ def _check_image(image: Any) -> Tensor:
             "image.movedim(0, 2)."
         )
     check_features_finite(pixels, "image")
+    warn_of_range(pixels, "image", stacklevel=4)
     pixels = pixels.detach().cpu().view(*pixels.shape[:2], -1)
-    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
+    return to_unit(pixels)

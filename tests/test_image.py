@@ -1,3 +1,4 @@
+import copy
 import math
 import subprocess
 import sys
@@ -131,6 +132,20 @@ def test_coordinates():
     assert both.shape == (2, 12, 7)
     assert torch.equal(both[..., :5], signals)
     assert torch.equal(both[1, :, 5:], grid.coordinates)
+
+
+def test_a_stencil_makes_no_matrix():
+    grid = grid_graph(9, 11)
+    layer = RelationalGCNConv(2, 3, 9)
+    assert layer(torch.rand(1, 99, 2), grid.relations).shape == (1, 99, 3)
+    assert layer.double()(torch.rand(1, 99, 2).double(), grid.to(torch.float64).relations).dtype == torch.float64
+    assert (grid.num_nodes, grid.num_edges, grid.device.type, grid.dtype) == (99, 676, "cpu", torch.float32)
+    assert grid.coordinates.shape == (99, 2)
+    for unmade in (grid, grid.coarser, grid.to(torch.float64), copy.deepcopy(grid)):
+        assert unmade.__dict__["adjacency"] is None
+    assert "_matrices" not in vars(grid.relations)
+    assert grid.adjacency.nnz == grid.num_edges
+    assert grid.to(torch.float64).adjacency.dtype == grid.relations.to(torch.float64)[4].dtype == torch.float64
 
 
 def test_a_grid_stays_one():
@@ -320,9 +335,9 @@ def test_bad_images(images, options, message):
 
 
 def test_images_of_another_byte_order():
-    images = np.arange(24.0).reshape(2, 3, 4)
+    images = np.arange(24.0).reshape(2, 3, 4) / 32
     for order in "<>":
-        assert_close(to_signals(images.astype(f"{order}f4")), torch.arange(24.0).view(2, 12, 1))
+        assert_close(to_signals(images.astype(f"{order}f4")), torch.arange(24.0).view(2, 12, 1) / 32)
 
 
 def test_images_whose_sum_alone_is_infinite_are_finite():
