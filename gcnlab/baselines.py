@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from .errors import InputError, InputTypeError
 from .layers import glorot_uniform
+from .pixels import warn_of_range
 from .train import Adam
 
 
@@ -33,6 +34,8 @@ class Images(nn.Module):
     Raises:
         InputTypeError: not a tensor of floats, such as the bytes of an image file.
         InputError: another shape.
+
+    Warns of floats in another range, such as 0 to 255.
 
     >>> Images(1, 28)(torch.rand(5, 1, 28, 28)).shape
     torch.Size([5, 1, 28, 28])
@@ -58,6 +61,8 @@ class Images(nn.Module):
                 f"images: got shape {shape}, expected {expected}; images.unsqueeze(1) gives grey images their channel, "
                 "torch.nn.functional.pad and interpolate another size."
             )
+        if not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()):
+            warn_of_range(images, is_batch=True)
         return images
 
     def extra_repr(self) -> str:

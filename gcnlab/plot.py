@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from .errors import InputError, InputTypeError
 from .files import atomic_write, check_target
 from .image import Grid, to_images, to_signals
+from .pixels import check_is_no_single_picture, to_unit, warn_of_range
 from .sparse import as_tensor, check_count
 
 if TYPE_CHECKING:
@@ -182,6 +183,7 @@ def feature_maps(
     ['image', '0 Conv2d', '2 MaxPool2d']
     """
     pictures = _as_pictures(images, _MAX_ROWS)
+    warn_of_range(pictures)
     num_images, height, width, _ = pictures.shape
     if names is not None and len(names) != num_images:
         raise InputError(f"names: got {len(names)} for {num_images} images.")
@@ -372,6 +374,7 @@ def mistakes(
         InputError, InputTypeError: shapes, labels or names do not fit each other, or logits that are not finite.
     """
     images = as_tensor("images", images, "a tensor or an array")
+    check_is_no_single_picture(images)
     if not 0 < check_count("count", count) <= _MAX_IMAGES:
         raise InputError(f"count: got {count}, expected 1 to {_MAX_IMAGES}.")
     logits = as_tensor("logits", logits, "floats [N, num_classes]").detach().double().cpu()
@@ -686,6 +689,7 @@ def _finish(figure: Any, path: _PathLike | None, title: str | None = None, note:
 def _as_pictures(images: Any, most: int) -> Tensor:
     """[N, H, W, C] floats, N at most `most`; those of uint8 images between 0 and 1."""
     images = as_tensor("images", images, "a tensor or an array")
+    check_is_no_single_picture(images)
     shape = tuple(images.shape)
     ends = [place for place, axis in (("first", 1), ("last", -1)) if len(shape) == 4 and shape[axis] in (1, 3, 4)]
     if (len(shape) != 3 and len(ends) != 1) or 0 in shape:
@@ -697,7 +701,7 @@ def _as_pictures(images: Any, most: int) -> Tensor:
         raise InputError(f"images: got {len(images)}, expected at most {most}, such as images[:{most}].")
     place = ends[0] if ends else "none"
     size = shape[2:] if place == "first" else shape[1:3]
-    return to_images(to_signals(images, channels=place), size).detach()
+    return to_unit(to_images(to_signals(images, channels=place, scale=False), size).detach())
 
 
 def _tallness(pictures: Tensor) -> float:

@@ -12,7 +12,7 @@ from .augment import Augment
 from .errors import InputError, InputIndexError, InputTypeError
 from .image import Grid, check_grid, to_images, to_signals
 from .inputs import labels_of_all
-from .points import channels_seem_first
+from .pixels import channels_seem_first, check_is_no_single_picture, to_unit, warn_of_range
 from .sparse import check_count
 
 
@@ -22,9 +22,12 @@ class Signals:
     `signals[:45000]` has a part of the images, and so has a bool mask [N], or a tensor or list of indices.
 
     Args:
-        images: uint8 or floats, [N, H, W] or [N, H, W, C]; uint8 becomes value / 255 batch by batch.
+        images: uint8 or floats, [N, H, W] or [N, H, W, C]; one picture is images[None]. uint8 becomes value / 255 batch by
+            batch. Floats are taken as they are, in torch's default dtype (float64 and float16 become float32); a range other
+            than [0, 1] is warned of, since a model must see the same one in training and prediction.
         y: classes, integers [N] from 0, or names, which are numbered in sorted order. Or targets, floats [N] or [N, num_targets], NaN where one is missing: zeros and
-            ones for fit(loss="binary"), as a two-class (sigmoid) head takes them, any numbers for "mse" and "mae".
+            ones for fit(loss="binary"), as a two-class (sigmoid) head takes them, any numbers for "mse" and "mae". None where
+            nobody knows them: such images are for `predict` alone.
         grid: a batch is then (signals [batch, H * W, C], grid), as a graph network takes it. None: it is images
             [batch, C, H, W], in channels_last memory, as a CNN takes them.
         augment: applied to the batches that train.
@@ -43,7 +46,7 @@ class Signals:
     Signals(3 images of 2 x 3, 1 channels, 2 classes)
     """
 
-    def __init__(self, images: Any, y: Any, grid: Grid | None = None, augment: Augment | None = None) -> None:
+    def __init__(self, images: Any, y: Any = None, grid: Grid | None = None, augment: Augment | None = None) -> None:
         if grid is not None:
             check_grid(grid)
         if augment is not None and not callable(augment):
@@ -56,24 +59,41 @@ class Signals:
                 f"images: got shape {shape}, whose channels seem to come first; expected [N, H, W, C], images.movedim(1, 3). "
                 f"If they are of {shape[1]} x {shape[2]} pixels, pass their grid."
             )
-        self.x = to_signals(images, channels="none" if getattr(images, "ndim", 0) == 3 else "last", scale=False)
-        self.shape, self.grid, self.augment = tuple(images.shape[1:3]), grid, augment
-        if y is None:
-            raise InputTypeError("y: got None, expected the class of each image, integers [N], or its targets, floats.")
-        labels, self.class_names = labels_of_all(y, None, len(self.x), "image")
-        if not labels.numel():
+        if len(shape) == 3 and (grid is None or grid.shape != shape[1:3]):
+            check_is_no_single_picture(images, otherwise="their grid")
+        x = to_signals(images, channels="none" if len(shape) == 3 else "last", scale=False)
+        if not len(x):
             raise InputError("images: got none, expected at least one.")
+        warn_of_range(x)
+        self.x = x.to(torch.get_default_dtype()) if x.is_floating_point() else x
+        self.shape, self.grid, self.augment = shape[1:3], grid, augment
         if grid is not None and grid.shape != self.shape:
-            raise InputError(f"grid: is of {grid.shape}, but the images are of {self.shape}; grid_graph(*image_shape).")
-        self.y = labels.to(self.x.device)
+            raise InputError(
+                f"grid: is of {grid.shape}, but the images are of {self.shape}; grid_graph(*image_shape[:2]) is theirs, and so is "
+                "the grid() of an ImageSet."
+            )
+        self._y, self.class_names = None, None
+        if y is not None:
+            labels, self.class_names = labels_of_all(y, None, len(x), "image")
+            self._y = labels.to(x.device)
+
+    @property
+    def y(self) -> Tensor:
+        """The labels; raises InputError where none were given."""
+        if self._y is None:
+            raise InputError(
+                "y: these images have no labels; Signals(images, y) gives them some, to train on or to score."
+            )
+        return self._y
 
     def __len__(self) -> int:
-        return len(self.y)
+        return len(self.x)
 
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.shape))
-        kind = "targets" if self.y.is_floating_point() else "classes"
-        return f"Signals({len(self)} images of {size}, {self.x.shape[2]} channels, {self.num_classes} {kind})"
+        kind = "targets" if self._y is not None and self._y.is_floating_point() else "classes"
+        labels = "no labels" if self._y is None else f"{self.num_classes} {kind}"
+        return f"Signals({len(self)} images of {size}, {self.x.shape[2]} channels, {labels})"
 
     @property
     def num_classes(self) -> int:
@@ -92,29 +112,29 @@ class Signals:
             raise InputError(
                 f"index: gives shape {tuple(ids.shape)}, expected one image or more; one is signals[i : i + 1]."
             )
-        ids = ids.to(self.y.device)
-        return self._with(x=self.x[ids], y=self.y[ids])
+        ids = ids.to(self.x.device)
+        return self._with(x=self.x[ids], _y=None if self._y is None else self._y[ids])
 
     def inputs(self, index: Tensor | slice, training: bool = False) -> tuple[Any, ...]:
         """The model's arguments for some of the images; augmented where that is asked for."""
         x = self.x[index]
         if training and self.augment is not None:
             x = self.augment(x, self.shape)
-        x = x.float() / 255 if x.dtype == torch.uint8 else x
+        x = to_unit(x)
         return (x, self.grid) if self.grid is not None else (to_images(x, self.shape, channels="first"),)
 
-    def batches(self, batch_size: int, shuffle: bool = False) -> Iterator[tuple[tuple[Any, ...], Tensor]]:
-        """(arguments, labels) of every image once; shuffled ones are augmented."""
+    def batches(self, batch_size: int, shuffle: bool = False) -> Iterator[tuple[tuple[Any, ...], Any]]:
+        """(arguments, labels or None) of every image once; shuffled ones are augmented."""
         if check_count("batch_size", batch_size) < 1:
             raise InputError(f"batch_size: got {batch_size}, expected at least 1.")
         order = torch.randperm(len(self)) if shuffle else torch.arange(len(self))
-        for index in order.to(self.y.device).split(batch_size):
-            yield self.inputs(index, training=shuffle), self.y[index]
+        for index in order.to(self.x.device).split(batch_size):
+            yield self.inputs(index, training=shuffle), None if self._y is None else self._y[index]
 
     def to(self, device: torch.device | str) -> Signals:
         """The images, labels and grid on another device."""
         grid = None if self.grid is None else self.grid.to(device)
-        return self._with(x=self.x.to(device), y=self.y.to(device), grid=grid)
+        return self._with(x=self.x.to(device), _y=None if self._y is None else self._y.to(device), grid=grid)
 
     def _with(self, **changes: Any) -> Signals:
         other = Signals.__new__(Signals)

@@ -1,6 +1,7 @@
 import math
 import re
 import sys
+import warnings
 from types import ModuleType
 
 import pytest
@@ -235,6 +236,15 @@ def test_keras_start_leaves_batch_norm_and_missing_biases_alone():
 def test_the_door(images, error, message):
     with pytest.raises(error, match=message):
         BASELINES["cnn-16x3"].model()(images)
+
+
+@pytest.mark.parametrize("images", [255 * torch.rand(2, 1, 28, 28), 2 * torch.rand(2, 1, 28, 28) - 1])
+def test_the_door_tells_another_range_once(images):
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        for batch in (images, 0.9 * images):
+            cnn()(batch)
+    assert [str(warning.message)[:37] for warning in told] == ["images: floats outside of [0, 1], tak"]
 
 
 def test_larger_images_where_the_model_takes_them():

@@ -87,6 +87,11 @@ def test_each_image_is_in_one_batch_and_training_batches_alone_are_augmented():
             r"images: got shape \(4, 3, 16, 17\), whose channels seem to come first; .*images.movedim\(1, 3\)",
         ),
         ({"grid": grid_graph(7, 5)}, InputError, r"grid: is of \(7, 5\), but the images are of \(5, 7\)"),
+        (
+            {"grid": grid_graph(5, 7, 3), "images": torch.rand(4, 5, 7, 3)},
+            InputError,
+            r"grid: is of \(5, 7, 3\), but the images are of \(5, 7\); grid_graph\(\*image_shape\[:2\]\) .* grid\(\)",
+        ),
     ],
 )
 def test_bad_signals_are_named(change, error, message):
@@ -129,6 +134,105 @@ def test_bad_parts_of_signals_are_named(index, error, message):
     with pytest.raises(error, match=message) as caught:
         Signals(*stripes(23), GRID)[index]
     assert isinstance(caught.value, gcnlab.GcnlabError)
+
+
+BYTES = torch.arange(64, dtype=torch.uint8).view(1, 8, 8) * 4 + 3  # 3 to 255
+OTHER_RANGES = {
+    "bytes as floats": (BYTES.float(), r"floats from 3 to 255, taken as they are; images? / 255"),
+    "as float64": (BYTES.double(), r"floats from 3 to 255"),
+    "as float16": (BYTES.half(), r"floats from 3 to 255"),
+    "from -1 to 1": (BYTES / 127.5 - 1, r"floats from -0.97\d* to 1, taken"),
+    "standardised": ((BYTES / 255 - 0.3) / 0.3, r"floats from -0.96\d* to 2.33"),
+    "divided twice": (BYTES / 255 / 255, r"floats up to 1 / 255, .* divided by 255 twice"),
+    "zeros and ones as bytes": (BYTES // 128, r"bytes up to 1, taken as value / 255; images? \* 255"),
+}
+
+
+def doors_of_pixels():
+    """What takes images, or one, with the words it uses for floats in another range."""
+    cnn = nn.Sequential(nn.Conv2d(1, 3, 3))
+    return {
+        "Signals": lambda images: Signals(images, [0]),
+        "Signals on a grid": lambda images: Signals(images, [0], grid_graph(8, 8)),
+        "superpixel_graph": lambda images: gcnlab.image.superpixel_graph(images[0], 4),
+        "feature_maps": lambda images: gcnlab.plot.feature_maps(cnn, images, ["0"]),
+    }
+
+
+@pytest.mark.parametrize("door", doors_of_pixels())
+@pytest.mark.parametrize("kind", OTHER_RANGES)
+def test_pixels_in_another_range_than_bytes_have_are_told(door, kind):
+    if door == "superpixel_graph":
+        pytest.importorskip("skimage")
+    images, message = OTHER_RANGES[kind]
+    if door == "feature_maps" and images.dtype == torch.uint8:
+        message = "floats up to 1 / 255"  # it has made floats of them
+    with pytest.warns(UserWarning, match=message):
+        doors_of_pixels()[door](images)
+
+
+@pytest.mark.parametrize("door", doors_of_pixels())
+def test_pixels_in_the_range_of_bytes_are_not_told(door):
+    if door == "superpixel_graph":
+        pytest.importorskip("skimage")
+    for images in (BYTES, BYTES / 255, BYTES.double() / 255, BYTES / 255 * 0.1, torch.zeros(1, 8, 8), BYTES * 0):
+        doors_of_pixels()[door](images)
+
+
+def test_bytes_as_floats_are_told_where_feature_maps_are_not():
+    with pytest.warns(UserWarning, match="floats from 3 to 255"):
+        gcnlab.image.to_signals(BYTES.float())
+    for maps in (BYTES.float() + 0.5, -BYTES.float(), BYTES * 100.0, torch.randn(1, 8, 8)):
+        gcnlab.image.to_signals(maps)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_floats_of_any_width_train_a_model_of_torchs_default(dtype):
+    images, y = stripes(12)
+    images = (images / 255).to(dtype)
+    for grid, model in ((GRID, GridGCN(1, [3], 3)), (None, nn.Sequential(nn.Flatten(), nn.Linear(35, 3)))):
+        signals = Signals(images, y, grid)
+        assert signals.inputs(slice(None))[0].dtype == torch.float32
+        torch.testing.assert_close(signals.x, Signals(images.float(), y).x)
+        fit(model, signals, epochs=1, select="last", progress=False)
+        assert predict(model, signals).shape == (12, 3)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_one_picture_is_no_stack_of_narrow_ones(channels):
+    photo = torch.rand(20, 14, channels)
+    cnn = nn.Sequential(nn.Conv2d(channels, 2, 3))
+    for door in (
+        lambda x: Signals(x, torch.zeros(len(x))),
+        lambda x: Signals(x, torch.zeros(len(x)), grid_graph(20, 14)),
+        gcnlab.image.to_signals,
+        lambda x: gcnlab.image.to_signals(x.numpy()),
+        lambda x: gcnlab.plot.feature_maps(cnn, x),
+        lambda x: gcnlab.plot.samples(x, [0] * len(x)),
+        lambda x: gcnlab.plot.mistakes(x, [0] * len(x), torch.ones(len(x), 2)),
+    ):
+        message = (
+            rf"images: got shape \(20, 14, {channels}\), which seems to be one picture .*; one image is images\[None\]"
+        )
+        with pytest.raises(InputError, match=message):
+            door(photo)
+    assert len(Signals(photo[None], [0], grid_graph(20, 14))) == 1
+    assert (
+        len(Signals(photo, torch.zeros(20), grid_graph(14, channels))) == 20
+    )  # narrow images where their grid says so
+    assert len(Signals(photo[..., None], torch.zeros(20))) == 20
+    assert gcnlab.image.to_signals(photo, channels="none").shape == (20, 14 * channels, 1)
+
+
+def test_images_without_labels_are_predicted_alone():
+    images, y = stripes(12)
+    model = GridGCN(1, [3], 3).eval()
+    for signals in (Signals(images, None, GRID), Signals(images, grid=GRID)):
+        assert repr(signals) == "Signals(12 images of 5 x 7, 1 channels, no labels)"
+        assert torch.equal(predict(model, signals), predict(model, Signals(images, y, GRID)))
+        assert torch.equal(predict(model, signals[3:5].to("cpu")), predict(model, signals)[3:5])
+        with pytest.raises(InputError, match=r"y: these images have no labels; Signals\(images, y\) gives them some"):
+            fit(model, signals, epochs=1, select="last", progress=False)
 
 
 # -- GridGCN ------------------------------------------------------------------------------------------------------------
@@ -526,8 +630,8 @@ def test_the_weights_that_come_with_gcnlab(name, most_parameters, accuracy):
 
 def test_what_signals_refuse():
     images = torch.zeros(3, 4, 5, dtype=torch.uint8)
-    with pytest.raises(InputTypeError, match=r"y: got None, expected the class of each image"):
-        Signals(images, None)
+    with pytest.raises(InputError, match=r"images: got none, expected at least one"):
+        Signals(images[:0], [])
     with pytest.raises(InputError, match=r"batch_size: got 0, expected at least 1"):
         next(Signals(images, [0, 1, 2]).batches(0))
     with pytest.raises(InputError, match=r"pretrained: no weights of fashion-mnist-gcn come with gcnlab"):
