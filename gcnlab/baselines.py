@@ -295,7 +295,9 @@ def explainable_cnn(num_classes: int = 2) -> nn.Sequential:
 
     VGG16's channels, without biases: [conv, BN, ReLU], dropout .3 after the first and .4 after each later one that no
     pool follows. The first convolution is without padding. The output is log-softmax: logits of which cross-entropy
-    makes the same loss as of any others. (Of one logit it would be 0, so that num_classes=1 has none.)
+    makes the same loss as of any others. (Of one logit it would be 0, so that num_classes=1 has none.) Its convolutions
+    are `features`, numbered as tutorials count them: `features.0`, `features.4`, ... are convolutions. Weights that were
+    saved when all layers were numbered from 0 still load.
     """
     layers: list[nn.Module] = []
     in_channels = 3
@@ -306,11 +308,30 @@ def explainable_cnn(num_classes: int = 2) -> nn.Sequential:
             layers += [nn.BatchNorm2d(channels), nn.ReLU()]
             layers.append(nn.MaxPool2d(2) if i == len(group) - 1 else nn.Dropout(0.3 if first else 0.4))
             in_channels = channels
-    return nn.Sequential(
-        Images(3, 34, or_larger=True), *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    classifier = nn.Sequential(
         nn.Linear(512, 512, bias=False), nn.Dropout(0.5), nn.BatchNorm1d(512), nn.ReLU(), nn.Dropout(0.5),
         nn.Linear(512, num_classes), *([nn.LogSoftmax(1)] if num_classes > 1 else []),
     )  # fmt: skip
+    model = nn.Sequential(
+        OrderedDict(
+            images=Images(3, 34, or_larger=True),
+            features=nn.Sequential(*layers),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flatten=nn.Flatten(),
+            classifier=classifier,
+        )
+    )
+    model.register_load_state_dict_pre_hook(_name_numbered_layers)
+    return model
+
+
+def _name_numbered_layers(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Give the weights of explainable_cnn as one flat Sequential (the door 0, features 1 to 52, classifier from 55) its names."""
+    for key in list(state):
+        number, _, rest = key.removeprefix(prefix).partition(".")
+        if number.isdigit():
+            part = f"features.{int(number) - 1}" if int(number) <= 52 else f"classifier.{int(number) - 55}"
+            state[f"{prefix}{part}.{rest}"] = state.pop(key)
 
 
 # -- torchvision's networks -------------------------------------------------------------------------------------------

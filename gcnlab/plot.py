@@ -35,6 +35,7 @@ BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#666666"
 _COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = "osD^vP"
 _FORMATS = (".png", ".pdf", ".svg")
+_FAMILIES = {"CNN": 0, "graph network": 1}  # their colours and markers, whatever stands beside them
 _MAX_IMAGES = 200  # of a sheet
 _MAX_ROWS, _MAX_LAYERS = 24, 24  # of feature maps; more layers must be named
 _MAX_NUMBERED_CLASSES = 30  # up to here the cells of a confusion matrix hold their counts
@@ -146,27 +147,29 @@ def mean_of_folds(curves: Sequence[Sequence[float]]) -> tuple[list[float], list[
 def feature_maps(
     model: nn.Module,
     images: Any,
-    layers: Sequence[str] | None = None,
-    channel: int = 1,
+    layers: Sequence[str | int] | None = None,
+    channel: int | Sequence[int] = 1,
     grid: Grid | None = None,
     operator: Any = None,
     names: Sequence[str] | None = None,
     path: _PathLike | None = None,
     title: str | None = None,
 ) -> Any:
-    """One channel of what chosen layers make of several images: a row an image, the image first, a column a layer.
+    """One channel of what chosen layers make of several images: a row an image, the image first, a column a layer. Or several
+    channels of one image: a block of maps per layer.
 
     A CNN's maps are shown as they are; a graph network's node signals [batch, num_nodes, C] are laid out as the image
-    they stand for, on the grid or on the coarser one that has as many nodes. The colours of a column share one scale,
+    they stand for, on the grid or on the coarser one that has as many nodes. The colours of a layer share one scale,
     which its heading gives. The model is run in evaluation mode, and left as it was.
 
     Args:
         model: a CNN is called as model(images [batch, C, H, W]), a graph network as model(signals, grid).
         images: uint8 (scaled to [0, 1]) or floats (as they are): [N, H, W], or with 1, 3 or 4 channels at either end;
             up to 24.
-        layers: names as in `model.named_modules()`, of any layers that make maps. By default every convolution and every
+        layers: names as in `model.named_modules()`, of any layers that make maps; an integer i is the name "i" of a
+            Sequential's layer. By default every convolution and every
             pooling whose output is a map, in the order in which they run.
-        channel: from 0.
+        channel: from 0; several, such as range(16), of one image.
         grid: the grid of the images' pixels, for a graph network.
         operator: what a graph network takes instead of the grid, such as `grid.a_hat`.
         names: one an image, at the left of its row.
@@ -184,10 +187,20 @@ def feature_maps(
     """
     pictures = _as_pictures(images, _MAX_ROWS)
     warn_of_range(pictures)
+    several = isinstance(channel, (Sequence, range))
+    channels = [check_count("channel", c) for c in (channel if several else [channel])]
+    if not channels or (several and len(pictures) > 1):
+        raise InputError(
+            f"channel: got {len(channels)} channels for {len(pictures)} images, expected one channel, or several of one image."
+        )
+    if layers is not None:
+        layers = [str(layer) if type(layer) is int else layer for layer in layers]
     num_images, height, width, _ = pictures.shape
     if names is not None and len(names) != num_images:
         raise InputError(f"names: got {len(names)} for {num_images} images.")
-    maps = _layer_maps(model, pictures, layers, check_count("channel", channel), grid, operator)
+    maps = _layer_maps(model, pictures, layers, channels, grid, operator)
+    if several:
+        return _channel_sheet(model, pictures, maps, channels, names, path, title)
 
     figure = _figure(1.5 * (1 + len(maps)), 1.4 * _tallness(pictures) * num_images + 0.9, path)
     table = figure.subplots(num_images, 1 + len(maps), squeeze=False)
@@ -197,23 +210,73 @@ def feature_maps(
     for i, name in enumerate(names or ()):
         table[i, 0].set_ylabel(_shortened(name), fontsize="small", parse_math=False)
     for column, (name, values) in zip(table.T[1:], maps.items(), strict=True):
-        low, high = float(values.min()), float(values.max())
+        values = values[..., 0]
         for axes, value in zip(column, values, strict=True):
-            axes.imshow(  # every map as large as the image that it is of
-                value, cmap="viridis", vmin=low, vmax=high, interpolation="nearest", extent=(0, width, height, 0)
-            )
-            axes.set(xticks=[], yticks=[])
+            _show_map(axes, value, values, pictures)
         kind = type(model.get_submodule(name)).__name__
         heading = f"{name} {kind}" if len(name) + len(kind) < _MAX_NAME else f"{_shortened(name)}\n{kind}"
-        size = " x ".join(map(str, values.shape[1:]))
-        column[0].set_title(f"{heading}\n{size}\n{low:.3g} to {high:.3g}", fontsize="small", parse_math=False)
+        column[0].set_title(f"{heading}\n{_size_and_range(values)}", fontsize="small", parse_math=False)
     return _finish(figure, path, title or f"Channel {channel} of the layers of {type(model).__name__}")
 
 
+def _channel_sheet(
+    model: nn.Module,
+    pictures: Tensor,
+    maps: Mapping[str, Any],
+    channels: Sequence[int],
+    names: Sequence[str] | None,
+    path: _PathLike | None,
+    title: str | None,
+) -> Any:
+    """The image, and beside it a block of rows for each layer: its channels, up to eight in a row."""
+    columns = min(8, len(channels))
+    rows = math.ceil(len(channels) / columns)  # of one layer
+    height = 1.25 * _tallness(pictures) + 0.3
+    figure = _figure(1.5 * (1 + columns) + 0.6, height * rows * len(maps) + 0.8, path)
+    table = figure.subplots(rows * len(maps), 1 + columns, squeeze=False)
+    for axes in table.flatten():
+        axes.set_axis_off()
+    table[0, 0].set_axis_on()
+    _show(table[0, 0], _to_show(pictures)[0])
+    table[0, 0].set_title(_shortened(names[0]) if names else "image", fontsize="small", parse_math=False)
+    for i, (name, values) in enumerate(maps.items()):
+        block = table[i * rows : (i + 1) * rows, 1:].flatten()
+        for axes, channel, value in zip(block, channels, values[0].transpose(2, 0, 1), strict=False):
+            axes.set_axis_on()
+            _show_map(axes, value, values, pictures)
+            axes.set_title(str(channel), fontsize="small", pad=3)
+        heading = (
+            f"{_shortened(name)}\n{type(model.get_submodule(name)).__name__}\n{_size_and_range(values[..., 0], values)}"
+        )
+        block[0].set_ylabel(heading, fontsize="small", parse_math=False)
+    return _finish(figure, path, title or f"{len(channels)} channels of the layers of {type(model).__name__}")
+
+
+def _show_map(axes: Any, value: Any, of_layer: Any, pictures: Tensor) -> None:
+    """[H, W] in the colours of the layer's values, as large as the image that it is of."""
+    extent = (0, pictures.shape[2], pictures.shape[1], 0)
+    low, high = float(of_layer.min()), float(of_layer.max())
+    axes.imshow(value, cmap="viridis", vmin=low, vmax=high, interpolation="nearest", extent=extent)
+    axes.set(xticks=[], yticks=[])
+
+
+def _size_and_range(values: Any, of_layer: Any = None) -> str:
+    """Height x width of maps [num_images, H, W], and the least and largest value of the layer."""
+    of_layer = values if of_layer is None else of_layer
+    low, high = float(of_layer.min()), float(of_layer.max())
+    found = f"{low:.3g} to {high:.3g}" if low < high else f"{low:.3g} everywhere"
+    return f"{' x '.join(map(str, values.shape[1:]))}\n{found}"
+
+
 def _layer_maps(
-    model: nn.Module, pictures: Tensor, layers: Sequence[str] | None, channel: int, grid: Grid | None, operator: Any
+    model: nn.Module,
+    pictures: Tensor,
+    layers: Sequence[Any] | None,
+    channels: Sequence[int],
+    grid: Grid | None,
+    operator: Any,
 ) -> dict[str, Any]:
-    """Name -> array [num_images, height, width], in the order given, or else in that of the forward."""
+    """Name -> array [num_images, height, width, num_channels], in the order given, or else in that of the forward."""
     like = next(model.parameters(), pictures)
     x = pictures.to(like.device, like.dtype)
     if grid is None:
@@ -232,7 +295,8 @@ def _layer_maps(
     modules = {name: module for name, module in model.named_modules() if name}
     for name in layers or ():
         if name not in modules:
-            near = ", ".join(map(repr, get_close_matches(str(name), modules, 3, 0)))
+            inner = [module for module in modules if module.endswith(f".{name}")]
+            near = ", ".join(map(repr, dict.fromkeys([*inner[:2], *get_close_matches(str(name), modules, 3, 0)])))
             raise InputError(
                 f"layers: the model has no {name!r}, expected a name of model.named_modules(): {near}, ..."
             )
@@ -242,10 +306,10 @@ def _layer_maps(
     for name in outputs if layers is None else layers:
         output = outputs.get(name)
         image = _as_maps(output, len(pictures), grid) if isinstance(output, Tensor) else None
-        if image is not None and channel >= image.shape[-1]:
-            raise InputError(f"channel: got {channel}, but {name!r} makes {image.shape[-1]} channels, from 0.")
+        if image is not None and max(channels) >= image.shape[-1]:
+            raise InputError(f"channel: got {max(channels)}, but {name!r} makes {image.shape[-1]} channels, from 0.")
         if image is not None:
-            maps[name] = image[..., channel].double().cpu().numpy()
+            maps[name] = image[..., channels].double().cpu().numpy()
         elif layers is not None:
             made = "did not run" if name not in outputs else f"makes {_kind_of(output)}"
             raise InputError(f"layers: {name!r} {made}, expected a layer that makes maps, {kind}.")
@@ -497,8 +561,8 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: _PathLike | None = None,
 
     Args:
         rows: one a model: "model", its name; "num_parameters"; "test_accuracy", a fraction, or {"mean": ..., "std": ...}
-            as a result of `gcnlab run` has it; "seconds", of the training. A row may have a "family" (say "CNN" and
-            "graph"): each gets a colour and a marker.
+            as a result of `gcnlab run` has it; "seconds", of the training. A row may have a "family": each gets a
+            colour and a marker, "CNN" and "graph network" the same ones in every picture.
         path: where to save; by its ending PNG, PDF or SVG.
         title: a line above.
 
@@ -511,6 +575,8 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: _PathLike | None = None,
     families = list(dict.fromkeys(row.get("family") for row in rows))
     if len(families) > len(_MARKERS):
         raise InputError(f"rows: got {len(families)} families, expected at most {len(_MARKERS)}.")
+    free = iter([*range(len(_FAMILIES), len(_MARKERS)), *(i for name, i in _FAMILIES.items() if name not in families)])
+    styles = {family: _FAMILIES[family] if family in _FAMILIES else next(free) for family in families}
     sides = (("num_parameters", "parameters"), ("seconds", "training, seconds"))
     for i, row in enumerate(rows):
         for key, _ in sides:
@@ -525,11 +591,11 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: _PathLike | None = None,
         axes.set(xscale="log", xlabel=label)
         if len({row[key] for row in rows}) == 1:  # one place gives an axis no width
             axes.set_xlim(rows[0][key] / 2, 2 * rows[0][key])
-        for family, colour, marker in zip(families, _COLOURS, _MARKERS, strict=False):
+        for family, style in styles.items():
             of = [i for i, row in enumerate(rows) if row.get("family") == family]
             axes.errorbar(
                 [rows[i][key] for i in of], [accuracies[i][0] for i in of], [accuracies[i][1] for i in of],
-                fmt=marker, color=colour, markersize=7, capsize=3, elinewidth=1, label=family,
+                fmt=_MARKERS[style], color=_COLOURS[style], markersize=7, capsize=3, elinewidth=1, label=family,
             )  # fmt: skip
         axes.margins(0.15)
         axes.grid(alpha=0.3)
@@ -564,7 +630,8 @@ def _set_ticks(axes: Any) -> None:
     low, high = axes.get_xlim()
     subs = (1.0,) if high / low >= 1000 else (1.0, 2.0, 5.0)
     axes.xaxis.set_major_locator(LogLocator(subs=subs) if high / low >= 20 else MaxNLocator(5))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    large = EngFormatter(sep="")
+    axes.xaxis.set_major_formatter(lambda value, _: large(value) if value >= 1 else f"{value:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
     low, high = axes.get_ylim()
     if 1 - low > 4 * (1 - high):

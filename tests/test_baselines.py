@@ -203,6 +203,23 @@ def test_dropout_batch_norm_and_activations_stand_where_the_tutorials_have_them(
     assert [m.padding[0] for m in explainable_cnn().modules() if isinstance(m, nn.Conv2d)] == [0] + [1] * 12
 
 
+def test_the_convolutions_of_explainable_cnn_are_numbered_as_tutorials_count_them():
+    model = explainable_cnn(3)
+    numbers = [int(name.split(".")[1]) for name, m in model.named_modules() if isinstance(m, nn.Conv2d)]
+    assert numbers == list(range(0, 52, 4))
+    flat = nn.Sequential(model.images, *model.features, model.pool, model.flatten, *model.classifier)
+    other = explainable_cnn(3)
+    assert not torch.equal(other.features[0].weight, model.features[0].weight)
+    other.load_state_dict(flat.state_dict())
+    for name, value in model.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value), name
+    nn.Sequential(other).load_state_dict(nn.Sequential(flat).state_dict())
+    images = torch.rand(1, 3, 34, 34)
+    assert torch.equal(other.eval()(images), flat.eval()(images))
+    with pytest.raises(RuntimeError, match="Missing key"):
+        other.load_state_dict({})
+
+
 def test_vgg16_has_the_names_of_torchvision():
     state = vgg16().state_dict()
     convolutions = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]

@@ -220,7 +220,8 @@ def test_feature_maps_of_a_cnn():
     for i, name, size in ((1, "1 Conv2d", 26), (2, "3 MaxPool2d", 13), (3, "4 Conv2d", 11), (4, "6 MaxPool2d", 5)):
         assert_maps(found[i], model[: int(name[0]) + 1](x)[:, 3])
         low, high = np.min(found[i]), np.max(found[i])
-        assert heading(table[0, i]) == [name, f"{size} x {size}", f"{low:.3g} to {high:.3g}"]
+        span = f"{low:.3g} to {high:.3g}" if low < high else f"{low:.3g} everywhere"
+        assert heading(table[0, i]) == [name, f"{size} x {size}", span]
         assert {axes.images[0].get_clim() for axes in table[:, i]} == {(low, high)}
     assert figure.get_suptitle() == "Channel 3 of the layers of Sequential"
 
@@ -233,6 +234,43 @@ def test_feature_maps_of_chosen_layers():
     assert_maps(deep, model[:6](x)[:, 1])
     assert_maps(shallow, model[:3](x)[:, 1])
     assert (np.stack(shallow) >= 0).all()
+
+
+def test_several_channels_of_one_image_are_one_figure():
+    torch.manual_seed(0)
+    model, images = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.AvgPool2d(2)), random_images(1, 9, 12, 3)
+    x = images.movedim(-1, 1) / 255
+    for channels, layers in ((range(16), [0]), ([3, 1], ["0", 2]), ((5,), None)):
+        figure = plot.feature_maps(model, images, layers, channels, names=["noise"])
+        picture, *maps = [axes for axes in figure.axes if axes.images]
+        assert picture.get_title() == "noise"
+        expected = [
+            h[0, list(channels)] for name in map(str, layers or (0, 2)) for h in [model[: int(name) + 1](x).detach()]
+        ]
+        assert [axes.get_title() for axes in maps] == [str(c) for _ in expected for c in channels]
+        for i, values in enumerate(expected):
+            assert_maps([shown(axes) for axes in maps[i * len(channels) : (i + 1) * len(channels)]], values)
+        low, high = float(expected[0].min()), float(expected[0].max())
+        assert maps[0].get_ylabel() == f"0\nConv2d\n7 x 10\n{low:.3g} to {high:.3g}"
+        assert {axes.images[0].get_clim() for axes in maps[: len(channels)]} == {(low, high)}
+        assert figure.get_suptitle() == f"{len(channels)} channels of the layers of Sequential"
+    for channels, count in ((range(2), 2), ([], 1)):
+        with pytest.raises(
+            InputError, match=rf"channel: got {len(channels)} channels for {count} images, expected one"
+        ):
+            plot.feature_maps(model, random_images(count, 9, 12, 3), [0], channels)
+    with pytest.raises(InputError, match="channel: got 16, but '0' makes 16 channels"):
+        plot.feature_maps(model, images, [0], range(17))
+
+
+def test_a_layer_of_one_value_is_marked():
+    (_, dead) = plot.feature_maps(nn.Sequential(nn.ReLU()), torch.zeros(1, 5, 5), [0], channel=0).axes
+    assert dead.get_title() == "0 ReLU\n5 x 5\n0 everywhere"
+
+
+def test_a_layer_inside_another_is_named_where_its_number_is_given():
+    with pytest.raises(InputError, match=r"layers: the model has no '20', expected .*: 'features.20', "):
+        plot.feature_maps(baselines.explainable_cnn(), torch.rand(1, 40, 40, 3), [20])
 
 
 @pytest.mark.parametrize("conv", ["relational", "isotropic"])
@@ -531,6 +569,22 @@ def test_comparison():
     assert not plot.comparison(rows[-1:]).legends  # of no family
     (only,) = plot.comparison([{"model": "one", "num_parameters": 5, "test_accuracy": 0.9, "seconds": 7}]).axes[:1]
     assert only.get_xlim() == (2.5, 10)
+
+
+def test_a_family_has_one_colour_and_marker_in_every_picture():
+    def styles(*families):
+        rows = [
+            {"model": str(f), "family": f, "num_parameters": 9, "test_accuracy": 0.9, "seconds": 0.9} for f in families
+        ]
+        axes = plot.comparison(rows).axes[1]
+        assert axes.xaxis.get_major_formatter()(0.9) == "0.9"
+        return {c.get_label(): (c.lines[0].get_color(), c.lines[0].get_marker()) for c in axes.containers}
+
+    both = styles("CNN", "graph network", "transformer")
+    assert len(set(both.values())) == 3
+    assert styles("graph network") == {"graph network": both["graph network"]}
+    assert styles("transformer", "CNN") == {"transformer": both["transformer"], "CNN": both["CNN"]}
+    assert len(set(styles(*"abcdef").values())) == 6
 
 
 def test_labels_stand_near_their_points_and_cover_none():
