@@ -15,7 +15,7 @@ import torch
 import gcnlab
 from gcnlab import GridGCN, Signals
 from gcnlab.augment import Augment
-from gcnlab.image import grid_graph, to_images, to_signals
+from gcnlab.image import to_images, to_signals
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--dataset", choices=("fashion-mnist", "mnist", "digits"))
@@ -32,7 +32,7 @@ except gcnlab.GcnlabError as error:
 print(f"{data.name}: {data}")
 
 # One graph for all images: a node a pixel, an edge to each of its eight neighbours.
-grid = grid_graph(*data.image_shape)
+grid = data.grid()
 print(f"{data.name}: {grid}")
 signals = to_signals(data.test_images[:2])  # [batch, num_nodes, channels]
 assert torch.equal(to_images(signals, grid.shape, channels="none") * 255, data.test_images[:2])

@@ -18,7 +18,6 @@ import gcnlab
 from gcnlab import Signals, image_recipes, plot, recipes
 from gcnlab.baselines import BASELINES
 from gcnlab.files import check_target
-from gcnlab.image import grid_graph
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
@@ -47,15 +46,16 @@ plot.feature_maps(
 )
 
 # ... and a graph network through nodes that know where their neighbours stand.
-grid = grid_graph(*data.image_shape)
-gcn, _ = image_recipes.pretrained(recipes.find("fashion-mnist-grid"), data)
+grid = data.grid()
+recipe = recipes.find("fashion-mnist-grid")
+gcn, _ = image_recipes.pretrained(recipe, data)
 plot.feature_maps(
     gcn, images, grid=grid, names=names, path=args.out / "feature_maps_grid.png",
     title="A graph network on the pixel grid: channel 1 of its layers",
 )  # fmt: skip
 
 plot.samples(data.test_images[:32], data.test_labels[:32], data.class_names, path=args.out / "samples.png")
-scores = gcnlab.predict(gcn, Signals(data.test_images, data.test_labels, grid))
+scores = image_recipes.predict_test(recipe, gcn, data)  # the mean over each image and its mirror image
 matrix = gcnlab.metrics.confusion_matrix(scores, data.test_labels, data.num_classes)
 plot.confusion(matrix, data.class_names, args.out / "confusion.png")
 plot.mistakes(data.test_images, data.test_labels, scores, data.class_names, path=args.out / "mistakes.png")

@@ -80,10 +80,8 @@ def _peak_memory_mib() -> float:
 def run_job(job: Job) -> dict[str, Any]:
     """Train and score one model: a row of the table."""
     torch.set_num_threads(job.threads or torch.get_num_threads())
-    recipe, images = contenders()[job.model], load(job.dataset, root=job.root)
-    if not isinstance(images, ImageSet):
-        raise InputError(f"dataset: {job.dataset} holds no images, which are what is compared; try fashion-mnist.")
-    if not recipe.on_grid and images.image_shape != (28, 28):
+    recipe, images = contenders()[job.model], _load_images(job.dataset, job.root)
+    if not _fits(recipe, images):
         on_grid = ", ".join(name for name, other in contenders().items() if other.on_grid)
         raise InputError(
             f"models: {job.model} takes grey images of 28 x 28, but those of {job.dataset} have the shape "
@@ -116,6 +114,18 @@ def run_job(job: Job) -> dict[str, Any]:
     }
 
 
+def _load_images(dataset: str, root: str | None) -> ImageSet:
+    images = load(dataset, root=root)
+    if not isinstance(images, ImageSet):
+        raise InputError(f"dataset: {dataset} holds no images, which are what is compared; try fashion-mnist.")
+    return images
+
+
+def _fits(recipe: ImageRecipe, images: ImageSet) -> bool:
+    """The tutorials' models take grey images of one size."""
+    return recipe.on_grid or images.image_shape == (28, 28)
+
+
 def compare(
     dataset: str = "fashion-mnist",
     models: Sequence[str] | None = None,
@@ -131,7 +141,7 @@ def compare(
 
     Args:
         dataset: "fashion-mnist", or for grid networks "mnist" and "digits".
-        models: names of `contenders()`; by default all of at most ten epochs.
+        models: names of `contenders()`; by default all of at most ten epochs that take images of this size.
         epochs: of every model; by default each one's own.
         quick: at most 10,000 training images, and 2 epochs: a look, not a figure.
         root: data root.
@@ -142,14 +152,18 @@ def compare(
     """
     check_counts(epochs=epochs, threads=threads)
     known = contenders()
-    models = [name for name, recipe in known.items() if recipe.epochs <= 10] if models is None else list(models)
-    for name in models:
+    for name in models or ():
         if name not in known:
             raise InputError(
                 f"models: {name!r} is unknown; the models are {', '.join(known)}.{did_you_mean(name, known)}"
             )
     if out is not None:
         check_target("out", out, is_folder=True)
+    images = _load_images(dataset, root)
+    num_images = len(images.train_images)
+    if models is None:
+        models = [name for name, recipe in known.items() if recipe.epochs <= 10 and _fits(recipe, images)]
+    del images  # each process reads them
     jobs = [
         Job(
             dataset, name, epochs or (QUICK[1] if quick else known[name].epochs), 0, QUICK[0] if quick else None, root,
@@ -180,7 +194,11 @@ def compare(
     write_json(Path(out) / "comparison.json", rows)
     with atomic_write(Path(out) / "comparison.md") as file:
         file.write(markdown(rows).encode())
-    subset = f", a subset of {rows[0]['training_images']:,} training images" if quick else ""
+    subset = (
+        f", a subset of {rows[0]['training_images']:,} training images"
+        if rows[0]["training_images"] < num_images
+        else ""
+    )
     plot.comparison(rows, Path(out) / "comparison.png", f"{dataset}{subset}")
     histories = {
         row["model"]: _history(row) for row in rows if "val_loss" in row.get("history", {})

@@ -600,6 +600,27 @@ def test_compare_refuses_what_it_cannot_compare():
             compare(**{"models": ["isotropic-flat"], **changes})
 
 
+def test_by_default_the_models_that_take_these_images_are_compared(monkeypatch, tmp_path):
+    ran = []
+
+    def in_processes(function, jobs, count):
+        ran.extend(job.model for job in jobs)
+        return [(jobs[0], {**run_job(Job("digits", "isotropic-flat", epochs=1, threads=1)), "model": jobs[0].model})]
+
+    monkeypatch.setattr(gcnlab.distributed, "in_processes", in_processes)
+    compare("digits", epochs=1, quick=True)
+    assert ran == [name for name, recipe in contenders().items() if recipe.on_grid]
+    assert "isotropic" in ran
+    titles = []
+    monkeypatch.setattr(gcnlab.plot, "comparison", lambda rows, path, title: titles.append(title))
+    compare("digits", ["relational"], epochs=1, quick=True, out=tmp_path)  # more than there are: no subset
+    monkeypatch.setattr("gcnlab.compare.QUICK", (300, 2))
+    row = run_job(Job("digits", "isotropic-flat", epochs=1, num_images=300, threads=1))
+    monkeypatch.setattr(gcnlab.distributed, "in_processes", lambda function, jobs, count: [(jobs[0], row)])
+    compare("digits", ["relational"], epochs=1, quick=True, out=tmp_path)
+    assert titles == ["digits", "digits, a subset of 300 training images"]
+
+
 def test_a_tutorials_figure_is_that_of_its_data_set():
     recipe = contenders()["deep-cnn"]
     assert set(recipe.published) == {("fashion-mnist", "tutorial")}
