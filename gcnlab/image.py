@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from .errors import InputError, InputTypeError
 from .graph import Graph
 from .pixels import MAX_GUESSED_CHANNELS, check_is_no_single_picture, to_unit, warn_of_range
-from .points import knn_graph, superpixel_graph
+from .points import knn_graph, superpixel_collection, superpixel_graph
 from .sparse import SparseMatrix
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ __all__ = [
     "coarsen",
     "grid_graph",
     "knn_graph",
+    "superpixel_collection",
     "superpixel_graph",
     "to_images",
     "to_signals",
@@ -194,7 +195,10 @@ def grid_graph(*shape: int, connectivity: int | None = None) -> Grid:
         either = f"{sides} or {corners}" if sides != corners else f"{sides}"
         raise InputError(f"connectivity: got {connectivity!r}, expected {either} for a grid of {len(sizes)} axes.")
     name = f"grid of {' x '.join(map(str, sizes))}, {connectivity} neighbours"
-    return Grid._of_checked(None, name=name, shape=sizes, connectivity=connectivity, _dtype=torch.get_default_dtype())
+    made_later: Any = None
+    return Grid._of_checked(
+        made_later, name=name, shape=sizes, connectivity=connectivity, _dtype=torch.get_default_dtype()
+    )
 
 
 def _check_size(size: Any) -> int:

@@ -335,9 +335,10 @@ class RelationalGCNConv(nn.Module):
                 f"relations: got {len(relations)} matrices, but the layer has num_relations={self.num_relations}."
             )
         weights = self.relation_weights()
-        if hasattr(relations, "convolve") and isinstance(x, Tensor):  # which reads no matrix, so that none is made
-            check_operands(x, x.new_empty(()).expand(relations.shape), self.in_channels, self.weight, "relations[0]")
-            return relations.convolve(x, weights, self.bias)
+        grid: Any = relations
+        if hasattr(grid, "convolve") and isinstance(x, Tensor):  # which reads no matrix, so that none is made
+            check_operands(x, x.new_empty(()).expand(grid.shape), self.in_channels, self.weight, "relations[0]")
+            return grid.convolve(x, weights, self.bias)
         for r, a_r in enumerate(relations):
             check_operands(x, a_r, self.in_channels, self.weight, f"relations[{r}]")
         h = sum(a_r @ (x @ w_r) for a_r, w_r in zip(relations, weights, strict=True))

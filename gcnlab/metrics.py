@@ -33,6 +33,18 @@ def accuracy(scores: Tensor, y: Tensor) -> float:
     return float((predicted == y).double().mean())
 
 
+def per_class_accuracy(scores: Tensor, y: Tensor, num_classes: int | None = None) -> Tensor:
+    """Share of the rows of each class whose largest score is at it (the recall of the class): [num_classes] float64.
+
+    A class that no row has is NaN.
+
+    >>> per_class_accuracy(torch.tensor([0, 1, 1]), torch.tensor([0, 0, 1]))
+    tensor([0.5000, 1.0000], dtype=torch.float64)
+    """
+    counts = confusion_matrix(scores, y, num_classes).double()
+    return counts.diagonal() / counts.sum(1)
+
+
 def confusion_matrix(scores: Tensor, y: Tensor, num_classes: int | None = None) -> Tensor:
     """Counts [num_classes, num_classes]: row = true class, column = predicted class.
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from .collection import GraphCollection
 from .errors import InputError, InputTypeError
 from .graph import Graph, check_features_finite, unordered_pairs
-from .inputs import as_tensor, index_names, is_table, table_numbers
-from .pixels import channels_seem_first, to_unit, warn_of_range
+from .inputs import as_tensor, index_names, is_table, labels_of_all, table_numbers
+from .pixels import channels_seem_first, check_is_no_single_picture, to_unit, warn_of_range
 from .sparse import check_count
 
 
@@ -164,6 +164,40 @@ def superpixel_graph(
     labels = slic(pixels.numpy(), num_segments, compactness, start_label=0, channel_axis=-1)
     _, segments = torch.unique(torch.from_numpy(labels), return_inverse=True)  # without gaps
     return Superpixels(_region_graph(segments, pixels, connectivity, **options), segments)
+
+
+def superpixel_collection(images: Any, y: Any, num_segments: int = 75, **options: Any) -> GraphCollection:
+    """Images with a label each as a collection of their superpixel graphs, in their order; about 6 ms per image of 32 x 32.
+
+    Args:
+        images: [N, height, width] or [N, height, width, channels], uint8 or floats; or a list of images of several sizes.
+        y: one label per image: classes, integers from 0, or names, which are numbered in sorted order; or targets, floats.
+        num_segments: about how many superpixels of an image.
+        **options: `connectivity` and `compactness`, as for `superpixel_graph`.
+
+    Raises:
+        InputError, InputTypeError: with the argument, the value and what was expected; or scikit-image is not installed.
+
+    >>> images = torch.tensor([[[0.0] * 4 + [1.0] * 4] * 8] * 3)
+    >>> superpixel_collection(images, ["cat", "dog", "cat"], 4)  # doctest: +SKIP
+    GraphCollection(3 graphs, 12 nodes, 24 stored edges, 4 features, 2 classes)
+    """
+    if not isinstance(images, (list, tuple)):
+        images = as_tensor("images", images, "pixels, [N, height, width] or [N, height, width, channels]")
+        check_is_no_single_picture(images)
+        if images.dim() not in (3, 4):
+            raise InputError(
+                f"images: got shape {tuple(images.shape)}, expected [N, height, width] or [N, height, width, channels]; "
+                "one image is images[None]."
+            )
+    if not len(images):
+        raise InputError("images: got none, expected at least one.")
+    labels, class_names = labels_of_all(y, None, len(images), "image")
+    graphs = [
+        superpixel_graph(image, num_segments, y=label, **options).graph
+        for image, label in zip(images, labels, strict=True)
+    ]
+    return GraphCollection.from_graphs(graphs, class_names=class_names)
 
 
 def _region_graph(segments: Tensor, pixels: Tensor, connectivity: int, **options: Any) -> Graph:

@@ -30,6 +30,18 @@ def test_scores_are_those_of_scikit_learn(num_classes, kind):
         assert table.dtype == torch.int64
 
 
+def test_accuracy_per_class_is_the_recall_of_scikit_learn():
+    from sklearn.metrics import recall_score
+
+    y, scores = torch.randint(0, 5, (200,)), torch.randn(200, 5)
+    found = metrics.per_class_accuracy(scores, y)
+    assert found.tolist() == pytest.approx(recall_score(y, scores.argmax(1), average=None).tolist())
+    found = metrics.per_class_accuracy(torch.tensor([0, 0, 2]), torch.tensor([0, 2, 2]), num_classes=4)
+    assert str(found.tolist()) == "[1.0, nan, 0.5, nan]"
+    with pytest.raises(InputError, match="no rows"):
+        metrics.per_class_accuracy(torch.zeros(0, 3), torch.zeros(0).long())
+
+
 def test_by_hand():
     y, predicted = torch.tensor([0, 0, 1, 2]), torch.tensor([0, 1, 1, 1])
     assert metrics.accuracy(predicted, y) == 0.5

@@ -12,7 +12,7 @@ from sklearn.neighbors import kneighbors_graph
 
 from gcnlab import Graph
 from gcnlab.errors import InputError, InputTypeError
-from gcnlab.points import Superpixels, knn_graph, superpixel_graph
+from gcnlab.points import Superpixels, knn_graph, superpixel_collection, superpixel_graph
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -239,6 +239,45 @@ def test_superpixel_errors_say_what_is_wrong(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without_skimage)
     with pytest.raises(InputError, match=r"needs scikit-image .* install it with: pip install scikit-image"):
         superpixel_graph(np.zeros((3, 4)))
+
+
+@pytest.mark.parametrize("shape", [(6, 12, 14), (6, 12, 14, 3)])
+def test_a_collection_of_superpixels_has_the_graph_of_each_image(shape):
+    pytest.importorskip("skimage")
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for y, names in (
+        (torch.tensor([0, 1, 2, 0, 1, 2]), None),
+        (list("bacbac"), ("a", "b", "c")),
+        (torch.rand(6), None),
+    ):
+        for given in (images, images.numpy(), list(images)):
+            found = superpixel_collection(given, y, 9, connectivity=8)
+            assert (len(found), found.class_names) == (6, names)
+            for i, graph in enumerate(found):
+                one = superpixel_graph(images[i], 9, connectivity=8).graph
+                assert torch.equal(graph.x, one.x)
+                assert torch.equal(graph.adjacency.to_dense(), one.adjacency.to_dense())
+                expected = y[i] if names is None else names.index(y[i])
+                assert graph.y.item() == float(expected)
+    sizes = superpixel_collection([images[0], images[1, :7]], [0, 1], 9)
+    assert torch.equal(sizes[1].x, superpixel_graph(images[1, :7], 9).graph.x)
+
+
+def test_superpixel_collection_names_what_is_wrong():
+    for images, y, message in (
+        (
+            torch.rand(20, 14, 3),
+            [0],
+            r"images: got shape \(20, 14, 3\), which seems to be one picture .*images\[None\]",
+        ),
+        (torch.rand(20, 14), [0], r"images: got shape \(20, 14\), expected \[N, height, width\]"),
+        (torch.rand(2, 3, 12, 14), [0, 1], r"image: got shape \(3, 12, 14\), whose channels seem to come first"),
+        (torch.rand(2, 12, 14), [0], "y: got 1 labels for 2 images"),
+        (torch.rand(2, 12, 14), [0, -1], "y: label -1 at 1"),
+        ([], [], "images: got none"),
+    ):
+        with pytest.raises(InputError, match=message):
+            superpixel_collection(images, y)
 
 
 # -- meshes -----------------------------------------------------------------------------------------------------------

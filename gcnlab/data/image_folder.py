@@ -17,19 +17,16 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import DatasetFormatError, DatasetNotFoundError, InputError
+from ..errors import DatasetFormatError, DatasetNotFoundError
 from ..inputs import some
 from ..sparse import check_count
 from .image_sets import MAX_BYTES, ImageSet, check_seed, split_by_class
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 _FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF")
 _GREY, _COLOUR = ("1", "L"), ("RGB", "RGBA", "LA", "P", "PA")  # Pillow's modes that are read without loss
@@ -208,13 +205,9 @@ def _read_image(path: Path, num_images: int, size: tuple[int, int] | None) -> np
         if picture.getextrema()[3] != (255, 255):
             raise DatasetFormatError(path, "it is transparent in places; put it on a background")
         picture = picture.convert("RGB")
-    return np.array(_resized(picture, size))
-
-
-def _resized(picture: Image, size: tuple[int, int] | None) -> Image:
-    import PIL.Image
-
-    return picture if size is None else picture.resize((size[1], size[0]), PIL.Image.Resampling.BILINEAR)
+    if size is not None:
+        picture = picture.resize((size[1], size[0]), PIL.Image.Resampling.BILINEAR)
+    return np.array(picture)
 
 
 def _why_unreadable(path: Path, error: Exception) -> str:
