@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError, InputTypeError
-from .sparse import as_tensor
+from .sparse import as_tensor, check_count
 
 
 def accuracy(scores: Tensor, y: Tensor) -> float:
@@ -38,7 +38,7 @@ def confusion_matrix(scores: Tensor, y: Tensor, num_classes: int | None = None) 
             [0, 1]])
     """
     predicted, y = _labels(scores, y)
-    c = num_classes if num_classes is not None else int(torch.cat([predicted, y]).max()) + 1
+    c = int(torch.cat([predicted, y]).max()) + 1 if num_classes is None else check_count("num_classes", num_classes, 1)
     _check_labels("scores", predicted, c)
     _check_labels("y", y, c)
     return torch.bincount(y * c + predicted, minlength=c * c).reshape(c, c)
@@ -138,7 +138,7 @@ def class_weights(y: Tensor, num_classes: int) -> Tensor:
     >>> class_weights(torch.tensor([0, 0, 0, 1]), 2)
     tensor([0.6667, 2.0000])
     """
-    _check_labels("y", y, num_classes)
+    _check_labels("y", y, check_count("num_classes", num_classes, 1))
     counts = torch.bincount(y, minlength=num_classes)
     if bool((counts == 0).any()):
         raise InputError(f"y: class {int((counts == 0).nonzero()[0])} has no row, so it has no weight; leave it out.")

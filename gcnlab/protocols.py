@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from . import distributed, metrics
 from .checkpoint import describe, read_checkpoint, write_checkpoint
+from .checks import check_number
 from .collection import GraphCollection
 from .data import folds, load
 from .errors import DatasetNotFoundError, InputError
@@ -343,6 +344,7 @@ def paired(a: dict[str, Any], b: dict[str, Any], confidence: float = 0.95) -> di
     """
     from scipy.stats import t as student
 
+    confidence = check_number("confidence", confidence, above=0, below=1)
     for key in ("dataset", "protocol", "seeds"):
         if a[key] != b[key]:
             raise InputError(

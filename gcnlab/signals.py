@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .augment import Augment
+from .checks import check_flag
 from .errors import InputError, InputIndexError, InputTypeError
 from .graph import check_targets
 from .image import Grid, check_grid, to_images, to_signals
@@ -106,16 +107,15 @@ class Signals:
     def inputs(self, index: Tensor | slice, training: bool = False) -> tuple[Any, ...]:
         """The model's arguments for some of the images; augmented where that is asked for."""
         x = self.x[index]
-        if training and self.augment is not None:
+        if check_flag("training", training) and self.augment is not None:
             x = self.augment(x, self.shape)
         x = x.float() / 255 if x.dtype == torch.uint8 else x
         return (x, self.grid) if self.grid is not None else (to_images(x, self.shape, channels="first"),)
 
     def batches(self, batch_size: int, shuffle: bool = False) -> Iterator[tuple[tuple[Any, ...], Tensor]]:
         """(arguments, labels) of every image once; shuffled ones are augmented."""
-        if check_count("batch_size", batch_size) < 1:
-            raise InputError(f"batch_size: got {batch_size}, expected at least 1.")
-        order = torch.randperm(len(self)) if shuffle else torch.arange(len(self))
+        batch_size = check_count("batch_size", batch_size, 1)
+        order = torch.randperm(len(self)) if check_flag("shuffle", shuffle) else torch.arange(len(self))
         for index in order.to(self.y.device).split(batch_size):
             yield self.inputs(index, training=shuffle), self.y[index]
 

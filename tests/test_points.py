@@ -104,7 +104,7 @@ def test_knn_graph_takes_arrays_and_lists_and_keeps_features():
         (torch.zeros(0, 2), {}, "k: got 1 neighbours, .* fewer than the 0 points"),
         (torch.zeros(5, 2), {"symmetry": "both"}, 'symmetry: got \'both\', expected "union", "mutual" or None'),
         (torch.zeros(5, 2), {"weight": "heat"}, 'weight: got \'heat\', expected "binary" or "gaussian"'),
-        (torch.zeros(5, 2), {"sigma": 0.0}, r"sigma: got 0\.0, expected a positive distance"),
+        (torch.zeros(5, 2), {"sigma": 0.0}, r"sigma: got 0\.0, expected a finite number above 0"),
     ],
 )
 def test_knn_errors_say_what_is_wrong(points, options, message):

@@ -174,7 +174,7 @@ def test_without_structure_edges_do_not_count():
         ({"norm": "layer"}, "norm: got 'layer'"),
         ({"jumping_knowledge": "max"}, "jumping_knowledge: got 'max'"),
         ({"num_layers": 0}, "num_layers: got 0"),
-        ({"readout": "median"}, "kind: got 'median'"),
+        ({"readout": "median"}, "readout: got 'median'"),
     ],
 )
 def test_model_options(options, match):

@@ -8,23 +8,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import check_choice, check_flag
 from ..collection import GraphCollection
 from ..errors import InputError
 from ..graph import Features, Graph
-from ..sparse import SparseMatrix
+from ..sparse import SparseMatrix, check_count
 
 FEATURES = ("label", "attributes", "degree", "degree_bins", "log_degree", "constant")
 
 
 def check_options(*, features: str | None = None, attributes: bool = False, max_degree: int | None = None) -> None:
     """The options of `gcnlab.load` for graph collections; raises InputError for a value that cannot be used."""
-    if features is not None and features not in FEATURES:
-        raise InputError(f"features: got {features!r}, expected None or one of {', '.join(map(repr, FEATURES))}.")
-    if not isinstance(attributes, bool):
-        raise InputError(f"attributes: got {attributes!r}, expected True or False.")
+    check_choice("features", features, (*FEATURES, None))
+    check_flag("attributes", attributes)
     if max_degree is not None:
-        if type(max_degree) is not int or max_degree < 0:
-            raise InputError(f"max_degree: got {max_degree!r}, expected None or an integer of at least 0.")
+        check_count("max_degree", max_degree)
         if features not in ("degree", "degree_bins"):
             raise InputError('max_degree: it caps the one-hot degree; pass features="degree" or "degree_bins" with it.')
 

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import check_seed
 from ..errors import DatasetFormatError, DatasetNotFoundError
-from .image_sets import MAX_BYTES, ImageSet, check_seed, split_by_class
+from .image_sets import MAX_BYTES, ImageSet, split_by_class
 
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 _GREY, _COLOUR = ("1", "L"), ("RGB", "RGBA", "LA", "P", "PA")  # Pillow's modes that are read without loss

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..augment import Augment
+from ..checks import check_choice, check_list, check_seed
 from ..errors import DatasetNotFoundError, InputError, InputTypeError
+from ..sparse import check_count
 
 MAX_BYTES = 2 << 30  # of the pixels of one part, unpacked
 TEST_SHARE = 0.2  # of a set that comes without a test part
@@ -54,9 +57,14 @@ class ImageSet:
         _check_part("train", train_images, train_labels)
         _check_part("test", test_images, test_labels)
         train_labels, test_labels = train_labels.long(), test_labels.long()
+        augmentations = [
+            check_choice("augmentations", kind, Augment.KINDS)
+            for kind in check_list("augmentations", augmentations, "names")
+        ]
         if class_names is None:
             highest = max(int(train_labels.max()), int(test_labels.max()))
             class_names = [str(label) for label in range(highest + 1)]
+        class_names = check_list("class_names", class_names, "names")
         for part, labels in (("train", train_labels), ("test", test_labels)):
             if bool((bad := (labels < 0) | (labels >= len(class_names))).any()):
                 at = int(bad.nonzero()[0])
@@ -120,22 +128,17 @@ def _size_text(images: Tensor) -> str:
     return f"{height} x {width} {f'in {channels[0]} channels' if channels else 'grey'}"
 
 
-def check_seed(seed: int) -> None:
-    """Raise InputError for a seed that cannot be used."""
-    if type(seed) is not int or not 0 <= seed < 2**63:
-        raise InputError(f"seed: got {seed!r}, expected an integer of at least 0.")
-
-
 def draw_by_class(labels: Tensor, num: int, seed: int) -> Tensor:
     """`num` of the rows, drawn by `seed`, each class by its share: bool [N].
 
     The k-th row drawn of a class of n has the quotient (k - 1/2) / n, and the `num` smallest are taken (Sainte-Laguë): a
     class gets its share up to one row, and the total is exact.
     """
-    if type(num) is not int or not 0 < num < len(labels):
-        raise InputError(f"num: got {num!r}, expected an integer from 1 to {len(labels) - 1}.")
-    check_seed(seed)
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    if check_count("num", num, 1) >= len(labels):
+        raise InputError(
+            f"num: got {num}, expected at most {len(labels) - 1}: some of the {len(labels)} images are left."
+        )
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(check_seed(seed)))
     order = order[labels[order].argsort(stable=True)]  # by class, and drawn within each
     count = labels.bincount()
     rank = torch.arange(len(labels)) - (count.cumsum(0) - count)[labels[order]]

@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import check_choice, check_flag
 from ..collection import GraphCollection
 from ..errors import DatasetFormatError, InputError
 from ..graph import Features, Graph
@@ -54,10 +55,8 @@ def is_ogb(folder: Path) -> bool:
 
 def check_options(*, undirected: bool = True, features: str = "values") -> None:
     """The options of `gcnlab.load` for OGB's sets; raises InputError for a value that cannot be used."""
-    if not isinstance(undirected, bool):
-        raise InputError(f"undirected: got {undirected!r}, expected True or False.")
-    if features not in FEATURES:
-        raise InputError(f"features: got {features!r}, expected one of {', '.join(map(repr, FEATURES))}.")
+    check_flag("undirected", undirected)
+    check_choice("features", features, FEATURES)
 
 
 def read(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

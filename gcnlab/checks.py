@@ -1,0 +1,110 @@
+"""The questions that arguments are asked: a probability, a number in a range, one of these, True or False, a seed?
+
+A value is refused instead of reinterpreted: True is no number, "False" is not False, and 4.0 is not the integer 4. numpy's
+numbers are numbers. Each function returns the plain Python value, or raises an error that names the argument and the value.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterable, Mapping, Set
+from numbers import Integral, Real
+from typing import Any
+
+from .errors import InputError, InputTypeError
+
+_MOST = sys.float_info.max
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+) -> float:
+    """`value` as a float if it is a finite number within the limits.
+
+    >>> check_number("ratio", 0.5, above=0, most=1)
+    0.5
+    """
+    error: type[InputError | InputTypeError] = InputError
+    if isinstance(value, bool) or not isinstance(value, Real):
+        error = InputTypeError
+    elif (
+        -_MOST <= value <= _MOST  # neither NaN nor infinite
+        and (least is None or value >= least)
+        and (above is None or value > above)
+        and (most is None or value <= most)
+        and (below is None or value < below)
+    ):
+        return float(value)
+    limits = (("at least", least), ("above", above), ("at most", most), ("below", below))
+    expected = " and ".join(f"{word} {limit}" for word, limit in limits if limit is not None)
+    raise error(f"{name}: got {value!r}, expected a finite number{expected and ' '}{expected}.")
+
+
+def check_probability(name: str, value: Any) -> float:
+    """`value` as a float if it is a number from 0 to 1.
+
+    >>> check_probability("dropout", 0)
+    0.0
+    """
+    if type(value) is float and 0 <= value <= 1:  # the common case first: each step of a training asks
+        return value
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InputTypeError(f"{name}: got {value!r}, expected a probability between 0 and 1.")
+    if not 0 <= value <= 1:
+        raise InputError(f"{name}: got {value!r}, expected a probability between 0 and 1.")
+    return float(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """`value` if it is True or False, and nothing that is merely true or false in an `if`."""
+    if value is not True and value is not False:
+        raise InputError(f"{name}: got {value!r}, expected True or False.")
+    return value
+
+
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> Any:
+    """The choice (a string, an integer, True, False or None) that `value` is: equal to it, and of its kind.
+
+    >>> check_choice("connectivity", 8, (4, 8))
+    8
+    """
+    choices = list(choices)
+    for choice in choices:
+        if _kind(value) is _kind(choice) and value == choice:
+            return choice
+    names = [f'"{choice}"' if isinstance(choice, str) else repr(choice) for choice in choices]
+    *others, last = names
+    raise InputError(f"{name}: got {value!r}, expected {', '.join(others)}{' or ' * bool(others)}{last}.")
+
+
+def _kind(value: Any) -> type:
+    return next((kind for kind in (bool, str, Integral) if isinstance(value, kind)), type(value))
+
+
+def check_list(name: str, values: Any, of: str, least: int = 0) -> list[Any]:
+    """`values` as a list if they are an ordered collection of at least so many: a string is not a list of its letters."""
+    if not isinstance(values, Collection) or isinstance(values, (str, bytes, Mapping, Set)):
+        raise InputError(f"{name}: got {values!r}, expected a list of {of}.")
+    if len(values) < least:
+        raise InputError(f"{name}: got {values!r}, expected at least {least} of {of}.")
+    return values.tolist() if hasattr(values, "tolist") else list(values)
+
+
+def check_integer(name: str, value: Any) -> int:
+    """`value` as an int if it is an integer, of any sign."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise InputTypeError(f"{name}: got {value!r}, expected an integer.")
+    return int(value)
+
+
+def check_seed(seed: Any, name: str = "seed") -> int:
+    """`seed` as an int if a generator can be seeded with it: an integer from 0 to 2^63 - 1."""
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**63:
+        raise InputError(f"{name}: got {seed!r}, expected an integer of at least 0 (and below 2^63).")
+    return int(seed)
