@@ -327,9 +327,10 @@ def _intervals(length: int, size: int, images: Tensor, generator: Generator) -> 
 
 
 def _check_shape(shape: Shape) -> tuple[int, int]:
-    if len(shape) != 2:
-        raise InputError(f"shape: got {tuple(shape)}, expected (height, width).")
-    height, width = (check_count("shape", length) for length in shape)
+    sizes = check_list("shape", shape, "sizes, (height, width)")
+    if len(sizes) != 2:
+        raise InputError(f"shape: got {shape!r}, expected (height, width).")
+    height, width = (check_count("shape", length, 1) for length in sizes)
     return height, width
 
 

@@ -6,14 +6,12 @@ numbers are numbers. Each function returns the plain Python value, or raises an 
 
 from __future__ import annotations
 
-import sys
+import math
 from collections.abc import Collection, Iterable, Mapping, Set
 from numbers import Integral, Real
 from typing import Any
 
 from .errors import InputError, InputTypeError
-
-_MOST = sys.float_info.max
 
 
 def check_number(
@@ -31,16 +29,17 @@ def check_number(
     0.5
     """
     error: type[InputError | InputTypeError] = InputError
-    if isinstance(value, bool) or not isinstance(value, Real):
+    number = _as_float(value)
+    if number is None:
         error = InputTypeError
     elif (
-        -_MOST <= value <= _MOST  # neither NaN nor infinite
-        and (least is None or value >= least)
-        and (above is None or value > above)
-        and (most is None or value <= most)
-        and (below is None or value < below)
+        math.isfinite(number)
+        and (least is None or number >= least)
+        and (above is None or number > above)
+        and (most is None or number <= most)
+        and (below is None or number < below)
     ):
-        return float(value)
+        return number
     limits = (("at least", least), ("above", above), ("at most", most), ("below", below))
     expected = " and ".join(f"{word} {limit}" for word, limit in limits if limit is not None)
     raise error(f"{name}: got {value!r}, expected a finite number{expected and ' '}{expected}.")
@@ -54,11 +53,21 @@ def check_probability(name: str, value: Any) -> float:
     """
     if type(value) is float and 0 <= value <= 1:  # the common case first: each step of a training asks
         return value
+    number = _as_float(value)
+    if number is not None and 0 <= number <= 1:
+        return number
+    error = InputTypeError if number is None else InputError
+    raise error(f"{name}: got {value!r}, expected a probability between 0 and 1.")
+
+
+def _as_float(value: Any) -> float | None:
+    """A real number as a float, infinite where it is too large for one; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise InputTypeError(f"{name}: got {value!r}, expected a probability between 0 and 1.")
-    if not 0 <= value <= 1:
-        raise InputError(f"{name}: got {value!r}, expected a probability between 0 and 1.")
-    return float(value)
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        return math.inf
 
 
 def check_flag(name: str, value: Any) -> bool:

@@ -323,9 +323,10 @@ def launch(arguments: Sequence[str], nproc: int, restarts: int = 0, device: str 
     Raises:
         InputError: fewer processes than one, more than GPUs, or restarts below 0.
     """
-    if check_integer("nproc", nproc) < 1:
+    nproc, restarts = check_integer("nproc", nproc), check_integer("restarts", restarts)
+    if nproc < 1:
         raise InputError(f"nproc: got {nproc}, expected at least 1 process.")
-    if check_integer("restarts", restarts) < 0:
+    if restarts < 0:
         raise InputError(f"restarts: got {restarts}, expected at least 0.")
     check_choice("device", device, ("cpu", "cuda", None))
     if device == "cuda" or (device is None and torch.cuda.is_available()):

@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .checks import check_choice, check_flag
+from .checks import check_choice, check_flag, check_list
 from .errors import InputError, InputTypeError
 from .graph import Graph
 from .points import MAX_GUESSED_CHANNELS, knn_graph, superpixel_graph
-from .sparse import SparseMatrix
+from .sparse import SparseMatrix, check_count
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -413,7 +413,7 @@ def to_images(signals: Tensor, shape: Sequence[int], channels: str = "last") -> 
         shape: pixels along each axis, `grid.shape`.
         channels: "last"; "first" for [batch, C, *shape]; "none" for [batch, *shape] where C is 1.
     """
-    shape = tuple(shape)
+    shape = tuple(check_count("shape", size, 1) for size in check_list("shape", shape, "sizes", 1))
     _check_signals(signals, shape)
     check_choice("channels", channels, ("last", "first", "none"))
     if channels == "first":

@@ -8,6 +8,8 @@ from checks import ZOO, a_hat, assert_close, compiling, dense_copy
 from torch.func import functional_call, stack_module_state, vmap
 
 from gcnlab import GCN, GCNConv, Graph, SparseMatrix, models
+from gcnlab.checkpoint import write_checkpoint
+from gcnlab.errors import CheckpointMismatchError, InputError
 from gcnlab.models import summary
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -231,3 +233,28 @@ def test_summary():
     ]
     assert lines[3].startswith(f"total: {(F + 1) * H + (H + 1) * C} parameters")
     assert model.training
+
+
+def test_batch_norm_by_its_name_or_true():
+    """A checkpoint of 1.0 says True or False, and a training that it holds is resumed with the same config."""
+    named, old = (GCN(F, H, C, 3, norm=norm) for norm in ("batch", True))
+    assert named.norms is not None
+    assert [type(norm) for norm in named.norms] == [type(norm) for norm in old.norms] == [torch.nn.BatchNorm1d] * 2
+    assert named.config == old.config
+    assert GCN(F, H, C, norm=None).config == GCN(F, H, C, norm=False).config == GCN(F, H, C).config
+    assert GCN(F, H, C).norms is None
+    for model in (named, GCN(F, H, C)):
+        assert GCN(**model.config).config == model.config
+    for norm in ("layer", "False", "", 1):
+        with pytest.raises(InputError, match=rf"norm: got {norm!r}, expected None, \"batch\", False or True"):
+            GCN(F, H, C, norm=norm)
+
+
+def test_a_config_that_no_constructor_takes_is_a_mismatch(tmp_path):
+    model = GCN(F, H, C)
+    weights = {name: value.unsqueeze(0) for name, value in model.state_dict().items()}
+    for changes, message in (({"norm": "layer"}, "norm: got 'layer'"), ({"dropout": 1.5}, "dropout: got 1.5")):
+        header = {"model": {"class": "GCN", "config": {**model.config, **changes}}}
+        write_checkpoint(tmp_path / "a", header, weights)
+        with pytest.raises(CheckpointMismatchError, match=f"does not make a GCN: {message}"):
+            models.load_model(tmp_path / "a")

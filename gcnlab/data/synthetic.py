@@ -105,12 +105,12 @@ def write_communities(
 
     Returns the graph as `Graph.open` maps it.
     """
-    if check_count("num_nodes", num_nodes, 2) > 2**31 - 1:
+    num_nodes, num_edges = check_count("num_nodes", num_nodes, 2), check_count("num_edges", num_edges)
+    if num_nodes > 2**31 - 1:
         raise InputError(f"num_nodes: got {num_nodes}, expected below 2^31.")
-    if check_count("num_edges", num_edges) % 2:
+    if num_edges % 2:
         raise InputError(f"num_edges: got {num_edges}, expected an even number.")
-    check_count("num_classes", num_classes, 1)
-    check_count("num_features", num_features)
+    num_classes, num_features = check_count("num_classes", num_classes, 1), check_count("num_features", num_features)
     exponent = check_number("exponent", exponent, above=2)
     signal, homophily = check_number("signal", signal, least=0), check_probability("homophily", homophily)
     train_share = check_number("train_share", train_share, above=0, below=1)
