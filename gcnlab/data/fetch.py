@@ -210,11 +210,13 @@ def _reason(error: Exception, temporary: Path, file: dict[str, Any]) -> str:
     return f"it sent {what} of {size} bytes, expected {file['size']} bytes with sha256 {file['sha256']}"
 
 
-def _check_connection(name: str, missing: list[dict[str, Any]], folder: Path) -> None:
-    """Ask for the first file's headers. In a thread: no timeout of requests covers a name server that hangs."""
+def why_unreachable(url: str) -> str:
+    """Why no server answers for this address within 4 s, or "" if one does. Only headers are asked for.
+
+    In a thread: no timeout of requests covers a name server that hangs.
+    """
     import requests
 
-    url = missing[0]["url"]
     failure: list[str] = [f"no answer within {_CONNECT_SECONDS:.0f} s"]
 
     def ask() -> None:
@@ -230,5 +232,10 @@ def _check_connection(name: str, missing: list[dict[str, Any]], folder: Path) ->
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(_CONNECT_SECONDS)
-    if failure:
-        raise DatasetNotFoundError(f"{name}: cannot reach {url} ({failure[0]}). {by_hand(missing, folder)}.")
+    return "".join(failure)
+
+
+def _check_connection(name: str, missing: list[dict[str, Any]], folder: Path) -> None:
+    url = missing[0]["url"]
+    if reason := why_unreachable(url):
+        raise DatasetNotFoundError(f"{name}: cannot reach {url} ({reason}). {by_hand(missing, folder)}.")
