@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .checks import check_package, check_workers
 from .errors import InputError, did_you_mean
 from .graph import Features, Graph
 from .models import GCN
@@ -99,7 +100,9 @@ def epoch_times(
             f"dataset: {dataset!r} is not one of {', '.join(datasets())}, of which gcnlab has a recipe NAME-gcn."
             + did_you_mean(dataset, datasets())
         )
-    check_counts(epochs=epochs, threads=threads)
+    check_counts(epochs=epochs)
+    threads = None if threads is None else check_workers("threads", threads)
+    check_package("bench: PyG's side", "torch-geometric", "torch_geometric.nn")
     if threads is not None:
         torch.set_num_threads(threads)
     graph = find_node_recipe(f"{dataset}-gcn").graph(root=root)

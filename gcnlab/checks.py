@@ -1,17 +1,24 @@
 """The questions that arguments are asked: a probability, a number in a range, one of these, True or False, a seed?
 
+And the one that is asked before work which needs a package: is it there?
+
 A value is refused instead of reinterpreted: True is no number, "False" is not False, and 4.0 is not the integer 4. numpy's
 numbers are numbers. Each function returns the plain Python value, or raises an error that names the argument and the value.
 """
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Collection, Iterable, Mapping, Set
 from numbers import Integral, Real
+from types import ModuleType
 from typing import Any
 
-from .errors import InputError, InputTypeError
+from .errors import GcnlabError, InputError, InputTypeError
+
+# Packages that `pip install gcnlab` does not bring, and the extra that does.
+EXTRAS = {"scikit-image": "superpixels", "tensorboard": "tensorboard"}
 
 
 def check_number(
@@ -112,8 +119,37 @@ def check_integer(name: str, value: Any) -> int:
     return int(value)
 
 
+def check_workers(name: str, count: Any) -> int:
+    """`count` as an int if so many threads or processes can be started: from 1 to 1,024. Thousands crash a process."""
+    if not 1 <= (number := check_integer(name, count)) <= 1024:
+        raise InputError(f"{name}: got {number}, expected {'at least 1' if number < 1 else 'at most 1,024'}.")
+    return number
+
+
 def check_seed(seed: Any, name: str = "seed") -> int:
     """`seed` as an int if a generator can be seeded with it: an integer from 0 to 2^63 - 1."""
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**63:
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**63:
         raise InputError(f"{name}: got {seed!r}, expected an integer of at least 0 (and below 2^63).")
     return int(seed)
+
+
+def check_package(
+    purpose: str, package: str, module: str | None = None, error: type[GcnlabError] = InputError
+) -> ModuleType:
+    """The module of a package that is imported where it is needed: a clear error where it is missing or broken.
+
+    Work that takes long asks for the packages that its end needs before it starts.
+
+    Args:
+        purpose: what needs it, the beginning of the message.
+        package: its name for pip.
+        module: what is imported of it, by default its name.
+        error: what is raised.
+    """
+    try:
+        return importlib.import_module(module or package)
+    except ImportError as problem:
+        extra = f", or 'gcnlab[{EXTRAS[package]}]'" if package in EXTRAS else ""
+        raise error(
+            f"{purpose} needs the package {package}, which cannot be imported ({problem}); pip install {package}{extra}."
+        ) from problem

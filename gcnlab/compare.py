@@ -20,6 +20,7 @@ import torch
 
 from . import __version__, distributed, image_recipes, plot, report
 from .baselines import BASELINES
+from .checks import check_package, check_workers
 from .data import ImageSet, load
 from .errors import InputError, did_you_mean
 from .files import atomic_write, check_target, write_json
@@ -140,7 +141,8 @@ def compare(
         threads: CPU threads of each.
         say: told of each finished model.
     """
-    check_counts(epochs=epochs, threads=threads)
+    check_counts(epochs=epochs)
+    threads = None if threads is None else check_workers("threads", threads)
     known = contenders()
     models = [name for name, recipe in known.items() if recipe.epochs <= 10] if models is None else list(models)
     for name in models:
@@ -150,6 +152,7 @@ def compare(
             )
     if out is not None:
         check_target("out", out, is_folder=True)
+        check_package("out: comparison.png", "matplotlib", "matplotlib.figure")
     jobs = [
         Job(
             dataset, name, epochs or (QUICK[1] if quick else known[name].epochs), 0, QUICK[0] if quick else None, root,

@@ -36,7 +36,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from .checks import check_choice, check_integer, check_number
+from .checks import check_choice, check_integer, check_number, check_workers
 from .errors import DistributedError, GcnlabError, InputError
 
 TIMEOUT = 300.0  # seconds
@@ -323,9 +323,7 @@ def launch(arguments: Sequence[str], nproc: int, restarts: int = 0, device: str 
     Raises:
         InputError: fewer processes than one, more than GPUs, or restarts below 0.
     """
-    nproc, restarts = check_integer("nproc", nproc), check_integer("restarts", restarts)
-    if nproc < 1:
-        raise InputError(f"nproc: got {nproc}, expected at least 1 process.")
+    nproc, restarts = check_workers("nproc", nproc), check_integer("restarts", restarts)
     if restarts < 0:
         raise InputError(f"restarts: got {restarts}, expected at least 0.")
     check_choice("device", device, ("cpu", "cuda", None))

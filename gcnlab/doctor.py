@@ -27,6 +27,7 @@ import torch
 from . import __version__
 from .data import catalog
 from .data.fetch import by_hand, file_states, named_roots, why_unreachable
+from .errors import DatasetNotFoundError
 from .files import is_writable, stale_temporaries
 from .graph import Graph
 from .memory import available_memory
@@ -387,7 +388,7 @@ def _note_no_data_set(roots: list[Path], found: Found) -> None:
     url = entry["files"][0]["url"]
     try:
         reason = why_unreachable(url)
-    except ImportError as error:  # of requests
+    except DatasetNotFoundError as error:  # for want of requests
         reason = str(error)
     found.facts |= {"connection": not reason, "no connection because": reason or None}
     how = f"`gcnlab data fetch {name}` brings one"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .checks import check_choice, check_list
+from .checks import check_choice, check_list, check_package
 from .errors import InputError, InputTypeError
 from .files import atomic_write, check_target
 from .image import Grid, to_images, to_signals
@@ -656,13 +656,10 @@ def _figure(width: float, height: float, path: _PathLike | None) -> Any:
         if Path(path).suffix.lower() not in _FORMATS:
             raise InputError(f"path: got {path}, expected a name that ends in {', '.join(_FORMATS)}.")
         check_target("path", path)
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as problem:
-        raise InputError(
-            f"pictures need matplotlib, which cannot be imported ({problem}); pip install matplotlib."
-        ) from problem
+    check_package("a picture", "matplotlib", "matplotlib.figure")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)  # which draws into memory
     return figure

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .checks import check_choice, check_flag, check_number
+from .checks import check_choice, check_flag, check_number, check_package
 from .errors import InputError, InputTypeError
 from .graph import Graph, check_features_finite, unordered_pairs
 from .sparse import as_tensor, check_count
@@ -148,12 +148,7 @@ def superpixel_graph(
     num_segments = check_count("num_segments", num_segments, 1)
     connectivity = check_choice("connectivity", connectivity, (4, 8))
     compactness = None if compactness is None else check_number("compactness", compactness, above=0)
-    try:
-        from skimage.segmentation import slic
-    except ImportError as missing:
-        raise InputError(
-            f"superpixel_graph needs scikit-image ({missing}); install it with: pip install scikit-image"
-        ) from missing
+    slic = check_package("superpixel_graph", "scikit-image", "skimage.segmentation").slic
     if compactness is None:
         compactness = 10.0 if pixels.shape[2] == 3 else 0.25
     labels = slic(pixels.numpy(), num_segments, compactness, start_label=0, channel_axis=-1)

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from . import distributed, metrics
 from .checkpoint import describe, read_checkpoint, write_checkpoint
-from .checks import check_number
+from .checks import check_number, check_package
 from .collection import GraphCollection
 from .data import folds, load
 from .errors import DatasetNotFoundError, InputError
@@ -218,18 +218,16 @@ def split(job: Job, graphs: GraphCollection) -> tuple[Tensor, Tensor]:
     try:
         return folds(job.dataset, job.root)[job.fold]
     except DatasetNotFoundError:
-        from sklearn.model_selection import StratifiedKFold
-
-        splitter = StratifiedKFold(10, shuffle=True, random_state=job.seed)
+        selection = check_package("folds: splitting", "scikit-learn", "sklearn.model_selection")
+        splitter = selection.StratifiedKFold(10, shuffle=True, random_state=job.seed)
         train, test = list(splitter.split(torch.zeros(len(graphs)), graphs.y.cpu()))[job.fold]
         return torch.from_numpy(train), torch.from_numpy(test)
 
 
 def stratified(y: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
     """Indices of the rows in two parts, the second with `share` of every class."""
-    from sklearn.model_selection import train_test_split
-
-    first, second = train_test_split(
+    selection = check_package("folds: splitting", "scikit-learn", "sklearn.model_selection")
+    first, second = selection.train_test_split(
         torch.arange(len(y)).numpy(), test_size=share, stratify=y.cpu().numpy(), random_state=seed
     )
     return torch.from_numpy(first).sort().values, torch.from_numpy(second).sort().values
@@ -342,8 +340,7 @@ def paired(a: dict[str, Any], b: dict[str, Any], confidence: float = 0.95) -> di
     Returns:
         difference, low, high: accuracies as fractions; p: of the two-sided test of no difference.
     """
-    from scipy.stats import t as student
-
+    student = check_package("paired", "scipy", "scipy.stats").t
     confidence = check_number("confidence", confidence, above=0, below=1)
     for key in ("dataset", "protocol", "seeds"):
         if a[key] != b[key]:

@@ -211,7 +211,9 @@ def test_digits():
 
 def test_digits_without_scikit_learn(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(DatasetNotFoundError, match=r"digits: it comes with scikit-learn; pip install scikit-learn"):
+    with pytest.raises(
+        DatasetNotFoundError, match=r"digits needs the package scikit-learn, .*; pip install scikit-learn"
+    ):
         load("digits")
 
 
@@ -511,7 +513,9 @@ def test_malformed_folders(tmp_path, monkeypatch):
     with pytest.raises(DatasetFormatError, match=r"10 images of its size have more than 179 bytes \(found '2 x 3'\)"):
         load(tmp_path)
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    with pytest.raises(DatasetNotFoundError, match=r"images are read with Pillow; pip install pillow"):
+    with pytest.raises(
+        DatasetNotFoundError, match=r"a folder of images needs the package pillow, .*; pip install pillow"
+    ):
         load(tmp_path)
 
 

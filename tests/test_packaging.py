@@ -1,5 +1,6 @@
 """What is stated twice of the dependencies is the same: pyproject.toml, `gcnlab doctor`, docs/licences.md. And the install."""
 
+import ast
 import json
 import os
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gcnlab import doctor
+from gcnlab import checks, doctor
 
 ROOT = Path(__file__).parents[1]
 PROJECT = pytest.importorskip("tomllib").loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -23,6 +24,52 @@ def test_doctor_knows_each_dependency_and_its_oldest_version():
     oldest = {name: tuple(map(int, version.split("."))) for name, version in stated.items() if version}
     assert oldest == doctor.OLDEST
     assert PROJECT["requires-python"] == f">={'.'.join(map(str, doctor.OLDEST_PYTHON))}"
+
+
+def test_each_extra_is_known_by_its_package():
+    extras = {name: needs for name, needs in PROJECT["optional-dependencies"].items() if len(needs) == 1}
+    assert {package: name for name, needs in extras.items() for package in needs if "[" not in package} == checks.EXTRAS
+
+
+# Imports of a package by itself, without `checks.check_package`: (file, module) -> why that will do.
+PLAIN_IMPORTS = {
+    ("bench.py", "torch_geometric"): "asked for at the start",
+    ("bench.py", "torch_geometric.nn"): "asked for at the start",
+    ("content.py", "networkx"): "recipes.run asks at the start",
+    ("content.py", "sklearn.decomposition"): "recipes.run asks at the start",
+    ("content.py", "sklearn.manifold"): "recipes.run asks at the start",
+    ("plot.py", "matplotlib.backends.backend_agg"): "asked for by the lines before",
+    ("plot.py", "matplotlib.figure"): "asked for by the lines before",
+    ("plot.py", "matplotlib.ticker"): "comes with the figure",
+    ("train.py", "tqdm"): "recipes.run asks at the start",
+    ("train.py", "pandas"): "History.frame, whose result is pandas'",
+    ("graph.py", "networkx"): "to_networkx, whose result is networkx'",
+    ("graph.py", "scipy.sparse.linalg"): "l_tilde(None), which no command calls",
+    ("graph.py", "torch_geometric.data"): "to_pyg, whose result is PyG's",
+    ("layers.py", "torch_geometric.nn"): "to_pyg, whose result is PyG's",
+    ("sparse.py", "scipy.sparse"): "to_scipy, whose result is scipy's",
+    ("points.py", "scipy.spatial"): "knn_graph, which no command calls",
+    ("image_folder.py", "PIL.Image"): "asked for by `read`",
+    ("baselines.py", "torchvision"): "says itself what is missing",
+    ("baselines.py", "torchvision.models.feature_extraction"): "says itself what is missing",
+}
+
+
+def test_packages_are_asked_for_by_one_function():
+    """So that a missing one is met before the work that needs it; what is imported at the top of a file is always needed."""
+    optional = {module for module, _ in doctor.DEPENDENCIES.values()} - {"torch", "numpy"} | {"skimage", "torchvision"}
+    found = set()
+    for file in (ROOT / "gcnlab").rglob("*.py"):
+        for function in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            for node in ast.walk(function):
+                if isinstance(node, ast.Import):
+                    modules = [alias.name for alias in node.names]
+                else:
+                    modules = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+                found |= {(file.name, module) for module in modules if module.partition(".")[0] in optional}
+    assert found == set(PLAIN_IMPORTS)
 
 
 def test_each_dependency_has_a_licence():

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from ..checks import check_package
 from ..errors import ChecksumError, DatasetNotFoundError, FileAccessError, InputError, InputTypeError
 from ..files import atomic_write, is_writable, lock, sha256_of
 
@@ -181,9 +182,8 @@ class _Limited:
 
 
 def _download(name: str, missing: list[dict[str, Any]], folder: Path) -> None:
-    from pooch import HTTPDownloader
-    from requests import RequestException
-
+    HTTPDownloader = check_package("a download", "pooch", error=DatasetNotFoundError).HTTPDownloader
+    RequestException = check_package("a download", "requests", error=DatasetNotFoundError).RequestException
     downloader = HTTPDownloader(
         progressbar=sys.stderr.isatty(), chunk_size=1 << 16, timeout=(_CONNECT_SECONDS, _STALL_SECONDS)
     )
@@ -215,8 +215,7 @@ def why_unreachable(url: str) -> str:
 
     In a thread: no timeout of requests covers a name server that hangs.
     """
-    import requests
-
+    requests = check_package("a download", "requests", error=DatasetNotFoundError)
     failure: list[str] = [f"no answer within {_CONNECT_SECONDS:.0f} s"]
 
     def ask() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import check_seed
+from ..checks import check_package, check_seed
 from ..errors import DatasetFormatError, DatasetNotFoundError
 from .image_sets import MAX_BYTES, ImageSet, split_by_class
 
@@ -45,10 +45,7 @@ def read(folder: Path, name: str, seed: int = 0) -> ImageSet:
         DatasetFormatError: a file is no image, has another size than the first, transparency or 16 bits a channel; a
             class has no image; or all together have more than 2 GiB. With file and value.
     """
-    try:
-        import PIL.Image  # noqa: F401 (said before any file is listed)
-    except ImportError as error:
-        raise DatasetNotFoundError(f"{folder}: images are read with Pillow; pip install pillow.") from error
+    check_package(f"{folder}: a folder of images", "pillow", "PIL.Image", DatasetNotFoundError)
     has_parts = {"train", "test"} <= {path.name for path in _sub_folders(folder)}
     parts = [folder / "train", folder / "test"] if has_parts else [folder]
     class_names = [path.name for path in _sub_folders(parts[0])]

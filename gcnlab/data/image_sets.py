@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..augment import Augment
-from ..checks import check_choice, check_list, check_seed
+from ..checks import check_choice, check_list, check_package, check_seed
 from ..errors import DatasetNotFoundError, InputError, InputTypeError
 from ..sparse import check_count
 
@@ -154,11 +154,7 @@ def digits(name: str, augmentations: Sequence[str]) -> ImageSet:
     Their 17 shades, v from 0 to 16, become round(255 v / 16), so that digits are scaled like other images; each shade
     stays apart from the others.
     """
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise DatasetNotFoundError(f"{name}: it comes with scikit-learn; pip install scikit-learn.") from error
-    content = load_digits()
+    content = check_package(name, "scikit-learn", "sklearn.datasets", DatasetNotFoundError).load_digits()
     images = (torch.from_numpy(content.images) * (255 / 16)).round().to(torch.uint8)
     labels = torch.from_numpy(content.target).long()
     return split_by_class(images, labels, 0, [str(digit) for digit in content.target_names], augmentations, name)

@@ -29,9 +29,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import check_choice, check_flag
+from ..checks import check_choice, check_flag, check_package
 from ..collection import GraphCollection
-from ..errors import DatasetFormatError, InputError
+from ..errors import DatasetFormatError, DatasetNotFoundError, InputError
 from ..graph import Features, Graph
 from ..sparse import SparseMatrix
 from .text import Integers
@@ -286,8 +286,7 @@ def _integers(path: Path) -> Integers:
 
 def _numbers(path: Path, num_rows: int, what: str, may_be_empty: bool) -> np.ndarray:
     """[num_rows, columns] float32; an empty field is NaN where it `may_be_empty`. Read by pandas, as OGB reads it."""
-    import pandas
-
+    pandas = check_package(f"{path}: a table of numbers", "pandas", error=DatasetNotFoundError)
     parts: list[np.ndarray] = []
     num_columns, line = 0, 0
     for content in _chunks(path):
