@@ -76,6 +76,16 @@ FAULTS = [
     Fault("I18", "metrics.py", "raise InputError(f\"scores: {int(bad.sum())} are NaN", "print(f\"scores: {int(bad.sum())} are NaN"),
     Fault("I19", "graph.py", 'options.setdefault("node_names", names)', "pass"),
     Fault("I20", "image.py", "raise InputError(f\"shape: got {size!r}, expected integers", "print(f\"shape: got {size!r}, expected integers"),
+    # -- about options and the installation
+    Fault("O1", "checks.py", "if value is not True and value is not False:", "if False:"),
+    Fault("O1", "checks.py", "if number is not None and 0 <= number <= 1:", "if number is not None and number >= 0:"),
+    Fault("O1", "checks.py", "if _kind(value) is _kind(choice) and value == choice:", "if value == choice:"),
+    Fault("O1", "models.py", 'check_choice("norm", norm, (None, "batch", False, True)) in ("batch", True)', "bool(norm)"),
+    Fault("O1", "more_layers.py", 'check_number("negative_slope", negative_slope, least=0)', "negative_slope"),
+    Fault("O2", "recipes.py", '        check_package("out: curves.png", "matplotlib", "matplotlib.figure")\n', ""),
+    Fault("O2", "recipes.py", 'check_package("the progress bar", "tqdm")', "pass"),
+    Fault("E1", "../pyproject.toml", 'package-dir = { "" = "." }', ""),
+    Fault("E2", "doctor.py", "    if not complete:\n", "    if False:\n"),
     # -- about training
     Fault("T1", "train.py", "if bool(torch.isfinite(torch.nn.utils.get_total_norm(floats))):", "if True:"),
     Fault("T2", "files.py", "    os.replace(file.name, path)", "    shutil.copyfile(file.name, path)"),
@@ -136,7 +146,7 @@ def plant(fault: Fault) -> tuple[bool, str, float]:
     tests = TESTS[fault.of] if fault.of in TESTS else [f"test_{name}.py" for name in fault.tests.split()]
     began = time.time()
     with tempfile.TemporaryDirectory() as folder:
-        for part in ("gcnlab", "tests", "benchmarks", "examples", "pyproject.toml", "datasets"):
+        for part in ("gcnlab", "tests", "benchmarks", "docs", "examples", "pyproject.toml", "datasets"):
             source = CHECKOUT / part
             if source.is_dir():
                 shutil.copytree(

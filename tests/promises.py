@@ -196,6 +196,35 @@ PROMISES = {
         "ValueError; 1 x N is right; self-loops on request only",
         "image: bad_shapes bad_connectivity adjacency bad_images bad_signals",
     ),
+    # -- options and the installation
+    "O1": Promise(
+        'an option that is not meant: a probability of 1.5 or NaN, 2.5 layers, 0 channels, `True` as a number, `"False"` as '
+        "a flag, a word that is not one of the known ones, a seed below 0",
+        "`InputError` or `InputTypeError` at the call, with the argument and the value; for every option of every public name",
+        "options: what_an_option_does_not_mean_is_refused what_an_option_means_is_taken "
+        "every_public_name_with_options_is_in_the_table the_documented_names_are_found; checks: probabilities "
+        "numbers_that_are_no_probabilities what_is_no_number numbers_within_limits choices_are_of_their_kind "
+        "only_true_and_false_are_flags lists integers_and_seeds; models: batch_norm_by_its_name_or_true; "
+        "cli: wrong_input_is_status_2_and_one_line",
+    ),
+    "O2": Promise(
+        "a package that a command needs is missing or broken",
+        "exit status 2 before the work: one line says which, what needs it, and the `pip install` that brings it",
+        "cli: a_missing_package_is_met_before_the_work; packaging: packages_are_asked_for_by_one_function "
+        "each_extra_is_known_by_its_package",
+    ),
+    "E1": Promise(
+        "`import gcnlab` in the folder that holds an editable install's clone",
+        "the package, never the clone's folder as a namespace package",
+        "packaging: a_checkout_is_imported_from_the_folder_that_holds_it "
+        "an_editable_install_puts_the_checkout_on_the_path",
+    ),
+    "E2": Promise(
+        "no data set and no network",
+        "`gcnlab doctor` names the roots, says why none can be fetched within a few seconds, and what works without files",
+        "doctor: no_data_set_is_a_note_and_no_problem the_network_is_asked_for_a_few_seconds_at_most "
+        "no_connection_without_the_package_that_makes_one",
+    ),
     # -- training
     "T1": Promise(
         "a loss or gradient that is not finite",
