@@ -695,7 +695,7 @@ def test_the_command_says_once_what_is_wrong():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--nproc", "0"), "nproc: got 0, expected at least 1 process."),
+        (("--nproc", "0"), "nproc: got 0, expected at least 1."),
         (("--nproc", "2", "--restarts", "-1"), "restarts: got -1, expected at least 0."),
         (("--restarts", "2"), "restarts: got 2 without --nproc"),
         pytest.param(

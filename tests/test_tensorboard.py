@@ -120,7 +120,7 @@ def test_a_missing_package_is_named_before_the_training(gcnlab, tmp_path, monkey
     monkeypatch.setattr(recipes, "fit", lambda *_, **__: pytest.fail("trained"))
     status, _, wrong = gcnlab("run", "karate-gcn", "--tensorboard", tmp_path)
     assert status == 2
-    assert "tensorboard: its package cannot be imported" in wrong
+    assert "tensorboard needs the package tensorboard, which cannot be imported" in wrong
     assert "pip install tensorboard" in wrong
 
 
