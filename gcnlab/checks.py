@@ -40,7 +40,7 @@ def check_number(
     if number is None:
         error = InputTypeError
     elif (
-        math.isfinite(number)
+        -math.inf < number < math.inf  # nor NaN; torch.compile cannot trace math.isfinite of a number that changes
         and (least is None or number >= least)
         and (above is None or number > above)
         and (most is None or number <= most)
