@@ -1,9 +1,10 @@
-"""The questions that arguments are asked: a probability, a number in a range, one of these, True or False, a seed?
+"""Checks of arguments: is it a probability, a number within limits, one of these, True or False, a list, a seed?
 
-And the one that is asked before work which needs a package: is it there?
+And, before work that needs a package: can it be imported?
 
-A value is refused instead of reinterpreted: True is no number, "False" is not False, and 4.0 is not the integer 4. numpy's
-numbers are numbers. Each function returns the plain Python value, or raises an error that names the argument and the value.
+A value is refused instead of reinterpreted: True is no number, "False" is not False, and 4.0 is not the integer 4.
+numpy's numbers are numbers. Each function returns the plain Python value, or raises an error that names the argument
+and the value.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def _kind(value: Any) -> type:
 
 
 def check_list(name: str, values: Any, of: str, least: int = 0) -> list[Any]:
-    """`values` as a list if they are an ordered collection of at least so many: a string is not a list of its letters."""
+    """`values` as a list if they are an ordered collection of at least so many. A string is not a list of letters."""
     if not isinstance(values, Collection) or isinstance(values, (str, bytes, Mapping, Set)):
         raise InputError(f"{name}: got {values!r}, expected a list of {of}.")
     if len(values) < least:
@@ -151,5 +152,6 @@ def check_package(
     except ImportError as problem:
         extra = f", or 'gcnlab[{EXTRAS[package]}]'" if package in EXTRAS else ""
         raise error(
-            f"{purpose} needs the package {package}, which cannot be imported ({problem}); pip install {package}{extra}."
+            f"{purpose} needs the package {package}, which cannot be imported ({problem}); "
+            f"pip install {package}{extra}."
         ) from problem

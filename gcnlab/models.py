@@ -27,8 +27,8 @@ class GCN(nn.Module):
 
         H_0 = X,   H_{l+1} = relu(Â dropout(H_l) W_l + b_l),   logits = the last, without relu
 
-    Dropout acts on the input of every layer, the first included. With norm="batch" the hidden layers are normalised over
-    the nodes, relu(BatchNorm(Â dropout(H_l) W_l + b_l)), as deeper ones on large graphs want (Hu et al. 2020).
+    Dropout acts on the input of every layer, the first included. With norm="batch" the hidden layers are normalised
+    over the nodes, relu(BatchNorm(Â dropout(H_l) W_l + b_l)), as deeper ones on large graphs want (Hu et al. 2020).
 
     Args:
         in_channels: number of features.
@@ -76,8 +76,8 @@ class GCN(nn.Module):
         self.input_dropout = dropout if input_dropout is None else input_dropout
         self.config = {
             "in_channels": in_channels, "hidden_channels": hidden_channels, "out_channels": out_channels,
-            "num_layers": num_layers, "dropout": dropout, "drop_node": drop_node, "norm": has_norm,  # as in files of 1.0
-            "input_dropout": input_dropout,
+            "num_layers": num_layers, "dropout": dropout, "drop_node": drop_node, "input_dropout": input_dropout,
+            "norm": has_norm,  # True or False, as files of 1.0 have it, so that their trainings can be resumed
         }  # fmt: skip
 
     def forward(self, x: Features, a_hat: Any, hidden: bool = False) -> Any:
