@@ -788,6 +788,13 @@ def check_count(name: str, count: Any, least: int = 0) -> int:
     return int(count)
 
 
+def check_seed(name: str, seed: Any) -> int:
+    """`seed` as an int if it is an integer from 0 that an int64 holds."""
+    if check_count(name, seed) >= 2**63:
+        raise InputError(f"{name}: got {int(seed)}, expected less than 2**63.")
+    return int(seed)
+
+
 def check_counts(**counts: int | None) -> None:
     """Raise InputError unless each count is None, or from 1 to a million.
 

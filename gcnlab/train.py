@@ -36,7 +36,7 @@ from .memory import available_memory, check_fits, estimate_step, keep_freed_memo
 from .precompute import EVALUATION_ROWS, NodeRows
 from .scale import NeighborSampler, Sampler, Subgraph, estimate_full_batch, predict_in_batches
 from .signals import Signals
-from .sparse import SparseMatrix, as_tensor, check_count
+from .sparse import SparseMatrix, as_tensor, check_count, check_seed
 
 if TYPE_CHECKING:
     import pandas
@@ -135,7 +135,8 @@ class History:
     """What a training did.
 
     Attributes:
-        seeds: one a column below.
+        seeds: one per column below. That of one model, passed back as `seed=`, repeats its training from the same
+            initial weights.
         metrics: "train_loss", "train_accuracy", "val_loss", "val_accuracy" -> [num_epochs, num_seeds]; NaN after a
             seed has stopped. Losses are means over labelled nodes or graphs, or over the targets that are not missing.
             Accuracies are fractions, and there for the losses "cross-entropy" and "binary" alone.
@@ -331,8 +332,9 @@ class TensorBoard(Callback):
 class Checkpoint:
     """Where `fit` saves its state, how often, and whether it continues from it.
 
-    To continue, the model, seeds, optimizer, splits, labels and edges must be those of the file. The values of X and of
-    the edge weights are not compared (their last bits may differ between machines): give the same ones.
+    To continue, the model, seeds, optimizer, splits, labels and edges must be those of the file; one model without a
+    seed takes the file's. The values of X and of the edge weights are not compared (their last bits may differ between
+    machines): give the same ones.
 
     Args:
         path: the file; replaced atomically.
@@ -418,7 +420,7 @@ def fit(
     loss: Loss = "cross-entropy",
     label_smoothing: float = 0.0,
     seeds: int | Sequence[int] | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     epochs: int = 200,
     lr: float = 0.01,
     weight_decay: float | Mapping[str, float] | None = None,
@@ -449,7 +451,9 @@ def fit(
     once (`GraphCollection.merged`): same numbers, fewer rows.
 
     With the same seeds, versions and number of threads, a training on a CPU repeats to the bit; on a GPU with
-    deterministic=True alone.
+    deterministic=True alone. Within a training the generators of torch, CUDA, numpy and Python start from its seed;
+    afterwards, also after an error, they are as they were before it, but for the one number that is drawn from torch's
+    where no seed is given.
 
     In a process group (`distributed`) all its processes call `fit` with the same data, and train together on batches
     of many graphs or images: each takes its share of every batch, all end with the same weights and metrics, and seeds
@@ -480,7 +484,10 @@ def fit(
             initial weights; the dropout masks of the seeds are independent, but are not those of a run alone.
             Models with buffers (BatchNorm), shared weights, or other values that differ from one to the next (a random
             projection that is no parameter) are trained one after the other.
-        seed: for one model: seeds dropout. (Its initial weights are its maker's.)
+        seed: for one model: what dropout, shuffling, augmentation and sampling start from, below 2**63. (Its initial
+            weights are its maker's.) None draws one number below 2**53 from torch's generator, so that trainings in a
+            loop differ, and `torch.manual_seed(0)` before the loop repeats all of them; a resumed training takes the
+            seed of its file. `History.seeds` tells it.
         epochs: the most epochs.
         lr: learning rate.
         weight_decay: L2 factor, or one for each part of the model: {"layers.0": 5e-4}; 0 for the others. None leaves it
@@ -545,6 +552,10 @@ def fit(
         )
     if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
         raise InputTypeError(f"checkpoint: got {checkpoint!r}, expected Checkpoint(path, every=10, resume=True).")
+    if seed is not None and seeds is not None:
+        raise InputError(f"seed: got {seed} with seeds={seeds}; seed goes with one model, seeds with a function.")
+    seed = None if seed is None else check_seed("seed", seed)
+    seeds = None if seeds is None else _check_seeds(seeds)
     needs_val = select.startswith("val")
     if not 0 <= label_smoothing < 1 or (label_smoothing and (loss != "cross-entropy" or class_weight is not None)):
         raise InputError(
@@ -599,46 +610,59 @@ def fit(
             raise InputTypeError(
                 f"model: got {type(model).__name__}, expected a module; pass seeds=n to train a function's."
             )
-        torch.manual_seed(seed)
-        with keep(), _determinism(deterministic), _ended(callbacks), _progress_bar(progress, epochs) as bar:
-            history = _train([model], [seed], source, bar, **options)
+        is_drawn = seed is None
+        seed = int(torch.randint(2**53, (), device="cpu")) if seed is None else seed  # a double, as in JSON, holds it
+        with (
+            ckpt.generators_kept(seed), keep(), _determinism(deterministic), _ended(callbacks),
+            _progress_bar(progress, epochs) as bar,
+        ):  # fmt: skip
+            history = _train([model], [seed], source, bar, is_drawn=is_drawn, **options)
         model.load_state_dict(history.state(0))
         history.batching = why
         return history
     if isinstance(model, nn.Module):
         raise InputTypeError("model: got a module, but each seed needs its own; pass a function: lambda: GCN(...).")
-    if isinstance(seeds, (int, Integral)) and int(seeds) < 1:
-        raise InputError(f"seeds: got {seeds}, expected at least one.")
-    seeds = list(range(int(seeds))) if isinstance(seeds, (int, Integral)) else [int(s) for s in seeds]
-    if not seeds:
-        raise InputError("seeds: got none, expected at least one.")
-    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise InputError(f"seeds: got {seeds}, expected numbers of at least 0, each once.")
-    first = model()
-    # vmap runs one module with the parameters of each seed: it can have no other state, and no name twice for one.
-    can_stack = not any(True for _ in first.buffers()) and len(first.state_dict()) == len(list(first.parameters()))
-    size = seeds_at_once if can_stack and ranks is None else 1
-    if min(size, len(seeds)) > 1 and not _alike(first, model()):
-        size = 1
-    groups = [seeds[start : start + size] for start in range(0, len(seeds), size)]
-    if checkpoint is not None and len(groups) > 1:
-        raise InputError(
-            f"checkpoint: got {len(seeds)} seeds, but one stack of at most {size} can be saved and resumed."
-        )
-    parts = []
-    total = epochs * len(groups)
-    with keep(), _determinism(deterministic), _ended(callbacks), _progress_bar(progress, total) as bar:
-        for group in groups:
-            models = []
-            for s in group:
-                torch.manual_seed(s)
-                models.append(model())
-                if models[-1] is first:
-                    raise InputError("model: the function gave one module twice; it must make a new one at each call.")
-            parts.append(_train(models, group, source, bar, **options))
+    with ckpt.generators_kept(), keep(), _determinism(deterministic), _ended(callbacks):
+        first = model()
+        # vmap runs one module with the parameters of each seed: it can have no other state, and no name twice for one.
+        can_stack = not any(True for _ in first.buffers()) and len(first.state_dict()) == len(list(first.parameters()))
+        size = seeds_at_once if can_stack and ranks is None else 1
+        if min(size, len(seeds)) > 1 and not _alike(first, model()):
+            size = 1
+        groups = [seeds[start : start + size] for start in range(0, len(seeds), size)]
+        if checkpoint is not None and len(groups) > 1:
+            raise InputError(
+                f"checkpoint: got {len(seeds)} seeds, but one stack of at most {size} can be saved and resumed."
+            )
+        parts = []
+        with _progress_bar(progress, epochs * len(groups)) as bar:
+            for group in groups:
+                models = []
+                for s in group:
+                    ckpt.set_seed(s)
+                    models.append(model())
+                    if models[-1] is first:
+                        raise InputError(
+                            "model: the function gave one module twice; it must make a new one at each call."
+                        )
+                parts.append(_train(models, group, source, bar, **options))
     history = History.join(parts)
     history.batching = why
     return history
+
+
+def _check_seeds(seeds: Any) -> list[int]:
+    """0 .. n - 1 for a number n of seeds, else the seeds of a sequence."""
+    if isinstance(seeds, Integral):
+        return list(range(check_count("seeds", seeds, 1)))
+    if not isinstance(seeds, Iterable):
+        raise InputTypeError(f"seeds: got {seeds!r}, expected how many, or a list of them.")
+    listed = [check_seed(f"seeds[{i}]", seed) for i, seed in enumerate(seeds)]
+    if not listed:
+        raise InputError("seeds: got none, expected at least one.")
+    if len(set(listed)) < len(listed):
+        raise InputError(f"seeds: got {listed}, expected each once.")
+    return listed
 
 
 def _alike(a: nn.Module, b: nn.Module) -> bool:
@@ -763,6 +787,7 @@ def _check_targets(argument: str, y: Tensor | None, row: str, num_rows: int, los
     return y
 
 
+@ckpt.generators_kept()
 def _choose_batching(
     batching: str | Sampler, graph: Graph, model: nn.Module | Callable[[], nn.Module], progress: bool | None
 ) -> tuple[Sampler | None, str]:
@@ -1148,6 +1173,7 @@ def _train(
     cuda_graph: bool,
     clip_norm: float | None,
     ranks: distributed.Ranks | None,
+    is_drawn: bool = False,
 ) -> History:
     model, num_seeds, stacked = models[0], len(seeds), len(models) > 1
     consistency = data.consistency if isinstance(data, _NodeData) else None
@@ -1200,10 +1226,14 @@ def _train(
     if ranks is not None:
         num_processes = ranks.size
         ranks.meet()
+        drawn_by_first = ranks.of_first(seeds if is_drawn else None)
+        if is_drawn and drawn_by_first is not None:
+            seeds = settings["seeds"] = drawn_by_first
+            ckpt.set_seed(seeds[0])
         ranks.check_same(settings | _facts(model, data, epochs))
         replica = distributed.Replica(model)
         if ranks.rank:  # masks and augmentation of its own; rank 0 draws as one process does
-            torch.manual_seed((torch.initial_seed() + ranks.rank * 0x9E3779B97F4A7C15) % 2**63)
+            ckpt.set_seed((torch.initial_seed() + ranks.rank * 0x9E3779B97F4A7C15) % 2**63)
     averaged = {name: v.clone() for name, v in current().items() if v.is_floating_point()} if average else {}
     num_steps = 0
 
@@ -1286,6 +1316,8 @@ def _train(
                 f"{checkpoint.path}: is of {header.get('processes', 1)} processes, here are {num_processes}. Resume with "
                 "as many, or start anew."
             )
+        if is_drawn and len(header["seeds"]) == 1:
+            seeds = settings["seeds"] = header["seeds"]
         ckpt.check_settings(checkpoint.path, header["settings"], settings)
         if header["epoch"] > epochs:
             raise CheckpointMismatchError(

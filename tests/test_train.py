@@ -1,8 +1,11 @@
 import functools
 import io
+import json
 import math
+import random
 import re
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -785,6 +788,114 @@ def test_seeds_may_be_a_number_of_numpy(graph):
     assert fit(make(), graph, seeds=np.int64(2), epochs=1).seeds == [0, 1]
 
 
+# -- seeds and the caller's generators ----------------------------------------------------------------------------------
+
+
+def generators():
+    """The states of the global generators of torch, numpy and Python, for comparison."""
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002
+    return torch.get_rng_state().tolist(), (kind, keys.tolist(), *rest), random.getstate()
+
+
+def set_generators(seed):
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    random.seed(seed)
+
+
+class Draws(Callback):
+    """Draws from every generator after each epoch, and may end the training."""
+
+    def __init__(self, error=None):
+        self.error, self.drawn = error, []
+
+    def after_epoch(self, epoch, metrics):
+        self.drawn.append((float(torch.rand(())), float(np.random.rand()), random.random()))  # noqa: NPY002
+        if epoch == 2 and self.error is not None:
+            raise self.error
+
+
+def test_a_loop_of_trainings_varies_and_a_seed_before_it_repeats_it(graph):
+    def loop():
+        histories = []
+        for _ in range(3):
+            model = make(0.5)()
+            histories.append(fit(model, graph, epochs=3))
+        return histories
+
+    torch.manual_seed(5)
+    first = loop()
+    torch.manual_seed(5)
+    again = loop()
+    for name in ("train_loss", "val_loss"):
+        assert len({tuple(history.metrics[name].flatten().tolist()) for history in first}) == 3
+        assert all(torch.equal(a.metrics[name], b.metrics[name]) for a, b in zip(first, again, strict=True))
+    weights = [history.states["layers.0.weight"] for history in first]
+    assert not torch.equal(weights[0], weights[1])
+    assert all(torch.equal(w, other.states["layers.0.weight"]) for w, other in zip(weights, again, strict=True))
+    assert len({history.seeds[0] for history in first}) == 3
+
+
+@pytest.mark.parametrize("options", [{}, {"seed": 3}, {"seeds": 3}, {"seeds": [7]}], ids=str)
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt(), InputError("in a callback")], ids=repr)
+def test_fit_draws_one_number_at_most_and_leaves_every_generator_as_it_was(graph, options, error):
+    model, draws = make(0.5), Draws(error)
+    model = model if "seeds" in options else model()
+    set_generators(8)
+    if not options:
+        torch.randint(2**53, ())
+    expected = generators()
+    set_generators(8)
+    with nullcontext() if error is None else pytest.raises(type(error)):
+        fit(model, graph, epochs=3, callbacks=[draws], **options)
+    assert len(draws.drawn) >= 2
+    assert generators() == expected
+
+
+def test_an_input_error_draws_nothing(graph):
+    model, before = make()(), generators()
+    for changes in ({"seed": -1}, {"lr": -1.0}, {"select": "nothing"}):
+        with pytest.raises(InputError):
+            fit(model, graph, **changes)
+    with pytest.raises(InputError, match="has no train_mask"):
+        fit(model, graph.replace(train_mask=None))
+    assert generators() == before
+
+
+@pytest.mark.parametrize("seed", [0, 3, 2**63 - 1, np.int64(5), None], ids=repr)
+def test_the_seed_of_a_history_repeats_its_training(graph, seed):
+    def run(seed, elsewhere):
+        model, draws = seeded(make(0.5), 1), Draws()
+        set_generators(elsewhere)
+        history = fit(model, graph, epochs=3, callbacks=[draws], seed=seed)
+        return history, draws.drawn
+
+    first, drawn = run(seed, 4)
+    again, drawn_again = run(first.seeds[0], 5)
+    assert type(first.seeds[0]) is int
+    assert json.loads(json.dumps(first.seeds), parse_int=float) == first.seeds or seed == 2**63 - 1
+    assert seed is None or first.seeds == [seed]
+    assert first.frame()["seed"].unique().tolist() == first.seeds
+    assert drawn == drawn_again  # of numpy's and Python's generators, too
+    assert torch.equal(first.metrics["train_loss"], again.metrics["train_loss"])
+    assert all(torch.equal(value, again.states[name]) for name, value in first.states.items())
+    assert drawn != run(12, 4)[1]
+
+
+def test_the_seeds_of_a_stack_start_numpy_and_python_too(graph):
+    def noisy():
+        model = make()()
+        with torch.no_grad():
+            model.layers[0].weight += float(np.random.rand()) + random.random()  # noqa: NPY002
+        return model
+
+    set_generators(1)
+    together = fit(noisy, graph, seeds=[4, 6], epochs=2)
+    set_generators(2)
+    alone = fit(noisy, graph, seeds=[6], epochs=2)
+    assert_close(together.states["layers.0.weight"][1], alone.states["layers.0.weight"][0], 1e-6)
+
+
 # -- input errors -----------------------------------------------------------------------------------------------------
 
 
@@ -797,6 +908,21 @@ ERRORS = {
     "a module with seeds": (InputTypeError, r"model: got a module, but each seed needs its own", {"model": make()()}),
     "no seeds": (InputError, r"seeds: got none", {"seeds": []}),
     "zero seeds": (InputError, r"seeds: got 0", {"seeds": 0}),
+    "seeds of floats": (InputTypeError, r"seeds\[1\]: got 1.5, expected an integer", {"seeds": [0, 1.5]}),
+    "seeds as text": (InputTypeError, r"seeds\[0\]: got '1', expected an integer", {"seeds": "12"}),
+    "seeds as a float": (InputTypeError, r"seeds: got 2.0, expected how many, or a list", {"seeds": 2.0}),
+    "seeds as a bool": (InputTypeError, r"seeds: got True, expected an integer", {"seeds": True}),
+    "a negative one of seeds": (InputError, r"seeds\[1\]: got -2, expected at least 0", {"seeds": [1, -2]}),
+    "seeds twice": (InputError, r"seeds: got \[1, 2, 1\], expected each once", {"seeds": [1, 2, 1]}),
+    "a negative seed": (InputError, r"seed: got -1, expected at least 0", {"seed": -1, "seeds": None}),
+    "a large seed": (
+        InputError,
+        r"seed: got 9223372036854775808, expected less than 2\*\*63",
+        {"seed": 2**63, "seeds": None},
+    ),
+    "seed as a float": (InputTypeError, r"seed: got 1.0, expected an integer", {"seed": 1.0, "seeds": None}),
+    "seed as a bool": (InputTypeError, r"seed: got False, expected an integer", {"seed": False, "seeds": None}),
+    "seed and seeds": (InputError, r"seed: got 3 with seeds=2; seed goes with one model", {"seed": 3}),
     "epochs": (InputError, r"epochs: got 0, expected at least 1", {"epochs": 0}),
     "seeds_at_once": (InputError, r"seeds_at_once: got 0, expected at least 1", {"seeds_at_once": 0}),
     "lr": (InputError, r"lr: got -0.1, expected a finite number", {"lr": -0.1}),
