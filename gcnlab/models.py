@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import check_state, read_checkpoint
+from .checkpoint import check_state, generators_kept, read_checkpoint
 from .deep import drop_node
 from .errors import CheckpointMismatchError, InputError, InputTypeError
 from .graph import Features
@@ -526,6 +526,7 @@ class GridGCN(nn.Module):
         return self.head(self.readout(h))
 
 
+@generators_kept()
 def load_model(path: str | PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     """(model, header) of a checkpoint: the model of its first seed, in evaluation mode.
 
@@ -554,6 +555,7 @@ def load_model(path: str | PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     return model.eval(), header
 
 
+@generators_kept()
 def summary(model: nn.Module, *inputs: Any) -> str:
     """A table as Keras prints it: each layer, its output shape, its parameters and how they are counted.
 

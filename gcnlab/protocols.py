@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from . import distributed, metrics
-from .checkpoint import describe, read_checkpoint, write_checkpoint
+from .checkpoint import describe, generators_kept, read_checkpoint, write_checkpoint
 from .collection import GraphCollection
 from .data import folds, load
 from .errors import DatasetNotFoundError, InputError
@@ -83,8 +83,8 @@ class Settings:
         checkpoint: Checkpoint | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> tuple[nn.Module, History]:
-        torch.manual_seed(seed)
-        model = self.build(train).to(train.device)
+        with generators_kept(seed):
+            model = self.build(train).to(train.device)
         history = fit(
             model,
             train,
@@ -210,6 +210,7 @@ def _graphs(dataset: str, features: tuple[tuple[str, Any], ...], root: str | Non
     return graphs.to(device)
 
 
+@generators_kept()  # importing scikit-learn may draw from Python's
 def split(job: Job, graphs: GraphCollection) -> tuple[Tensor, Tensor]:
     """(train, test) of a fold: the given lists where the set has them, else stratified and seeded."""
     if job.protocol == "holdout":
@@ -224,6 +225,7 @@ def split(job: Job, graphs: GraphCollection) -> tuple[Tensor, Tensor]:
         return torch.from_numpy(train), torch.from_numpy(test)
 
 
+@generators_kept()  # importing scikit-learn may draw from Python's
 def stratified(y: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
     """Indices of the rows in two parts, the second with `share` of every class."""
     from sklearn.model_selection import train_test_split

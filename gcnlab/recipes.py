@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from . import __version__, distributed, image_recipes, metrics, plot, report
-from .checkpoint import describe, read_checkpoint, write_checkpoint
+from .checkpoint import describe, generators_kept, read_checkpoint, write_checkpoint
 from .collection import GraphCollection
 from .content import MAX_IMAGES, Content, add_graphs, add_images, add_nodes
 from .data import ImageSet, catalog, load, ogb_evaluator
@@ -229,6 +229,7 @@ class HopRecipe(Recipe):
             self.input_dropout or 0.0,
         )  # fmt: skip
 
+    @generators_kept()
     def plan(self, dataset: str | None = None) -> Plan:
         """Bytes and seconds of one seed on a named set, whose files need not be here."""
         dataset = dataset or self.dataset
@@ -458,6 +459,7 @@ def find(name: str) -> Recipe | GraphRecipe | ImageRecipe:
 
 
 @distributed.watch()
+@generators_kept()
 def run(
     name: str,
     *,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..checkpoint import generators_kept
 from ..errors import DatasetNotFoundError, InputError, InputTypeError
 
 MAX_BYTES = 2 << 30  # of the pixels of one part, unpacked
@@ -145,6 +146,7 @@ def draw_by_class(labels: Tensor, num: int, seed: int) -> Tensor:
     return held
 
 
+@generators_kept()  # importing scikit-learn may draw from Python's
 def digits(name: str, augmentations: Sequence[str]) -> ImageSet:
     """The 1,797 digits of 8 x 8 that come with scikit-learn; a fifth of each class, always the same, is the test part.
 
