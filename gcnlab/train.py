@@ -139,7 +139,7 @@ class History:
             initial weights.
         metrics: "train_loss", "train_accuracy", "val_loss", "val_accuracy" -> [num_epochs, num_seeds]; NaN after a
             seed has stopped. Losses are means over labelled nodes or graphs, or over the targets that are not missing.
-            Accuracies are fractions, and there for the losses "cross-entropy" and "binary" alone.
+            Accuracies are fractions. They are measured of classes and by the loss "binary"; of numbers there are none.
         best_epoch: [num_seeds], the epoch (from 1) whose weights were kept.
         states: name -> the kept weights (and buffers) of all seeds, [num_seeds, ...].
         epoch_seconds: wall time of each epoch, training and validation; of all seeds of a stack together, one stack
@@ -477,7 +477,8 @@ def fit(
               whose logit has the right sign.
             - "mse", "mae": (output - y)^2 and |output - y| of such y, any real numbers. They have no accuracy.
             - a function: (logits, y) -> losses [num_rows] of any y, logits and floats of at least 32 bits, such as
-              `nn.CrossEntropyLoss(label_smoothing=0.1, reduction="none")`. It has no accuracy.
+              `nn.CrossEntropyLoss(label_smoothing=0.1, reduction="none")`. Accuracy is measured, as by "cross-entropy",
+              if y is one integer class per row and the logits have a column for each class, at least two.
         label_smoothing: ε of the training's cross-entropy against (1 - ε) one-hot + ε / C (Szegedy et al. 2016); a
             validation loss is without it.
         seeds: how many (0 .. n-1) or which seeds to train, together, `seeds_at_once` at a time. A seed sets the
@@ -536,8 +537,6 @@ def fit(
         raise InputError(f"loss: got {loss!r}, expected one of {', '.join(LOSSES)}, or a function.")
     if select != "last":
         _known_metric("select", select)
-    if select.endswith("accuracy") and loss not in ("cross-entropy", "binary"):
-        raise InputError(f'select: got {select!r}, but this loss has no accuracy; select "val_loss", for one.')
     for argument, value in (("epochs", epochs), ("seeds_at_once", seeds_at_once), ("batch_size", batch_size)):
         if check_count(argument, value) < 1:
             raise InputError(f"{argument}: got {value}, expected at least 1.")
@@ -591,6 +590,8 @@ def fit(
         raise InputError("cuda_graph: goes with one Graph on a CUDA device, all nodes in each step, and no warmup.")
     if consistency is not None and loss != "cross-entropy":
         raise InputError(f"consistency: goes with the loss cross-entropy, got {loss!r}.")
+    if select.endswith("accuracy") and not source.objective.has_accuracy:
+        raise InputError(f'select: got {select!r}, but this loss has no accuracy; select "val_loss", for one.')
     source.objective = source.objective._replace(smoothing=label_smoothing)
     is_shared = isinstance(source, (_GraphData, _SignalData)) or isinstance(sampler, NeighborSampler)
     ranks = distributed.ranks() if is_shared else None
@@ -723,10 +724,11 @@ class _Batch(NamedTuple):
 
 
 class _Objective(NamedTuple):
-    """The loss, how many outputs of the model it takes, and the weights of the classes."""
+    """The loss, how many outputs of the model it takes, whether labels are one class a row, and the classes' weights."""
 
     loss: Loss
     num_outputs: int
+    is_of_classes: bool
     class_weight: Tensor | None
     smoothing: float = 0.0
 
@@ -742,7 +744,14 @@ class _Objective(NamedTuple):
                 raise InputError(
                     f"class_weight: got {class_weight.tolist()}, expected finite numbers, 0 at least, not all 0."
                 )
-        return cls(loss, int(y.shape[1:].numel()) if y.is_floating_point() else num_classes, class_weight)
+        is_of_classes = not y.is_floating_point() and y.dim() == 1
+        num_outputs = int(y.shape[1:].numel()) if y.is_floating_point() else num_classes
+        return cls(loss, num_outputs, is_of_classes, class_weight)
+
+    @property
+    def has_accuracy(self) -> bool:
+        """Whether an output can be right; that of a function of classes if it has a column for each of them."""
+        return self.is_of_classes or self.loss == "binary"
 
     def check_logits(self, logits: Tensor) -> Tensor:
         if not isinstance(logits, Tensor):
@@ -1394,7 +1403,11 @@ def _train(
             if schedule is not None and reads_loss:
                 schedule.step(float(metrics["val_loss" if data.has_val else "train_loss"]))
             last = select == "last"
-            value = -torch.full((num_seeds,), float(epoch)) if last else _lower_is_better(select, metrics[select])
+            value = (
+                -torch.full((num_seeds,), float(epoch))
+                if last
+                else _lower_is_better(select, _measured("select", select, metrics))
+            )
             better = active & (value < best_value)
             best_value = torch.where(better, value, best_value)
             best_epoch = torch.where(better, epoch, best_epoch)
@@ -1592,7 +1605,7 @@ def _score(logits: Tensor, batch: _Batch, objective: _Objective) -> tuple[dict[s
 
     logits: [num_seeds, num_rows, num_outputs].
     """
-    y, (loss, _, weight, smoothing) = batch.y, objective
+    y, (loss, num_outputs, is_of_classes, weight, smoothing) = batch.y, objective
     if batch.rows is not None:
         logits = logits[:, batch.rows]
     if logits.shape[1] != len(y):
@@ -1604,7 +1617,10 @@ def _score(logits: Tensor, batch: _Batch, objective: _Objective) -> tuple[dict[s
         if not all(isinstance(losses, Tensor) and losses.shape == y.shape[:1] for losses in each):
             found = f"shape {tuple(each[0].shape)}" if isinstance(each[0], Tensor) else f"a {type(each[0]).__name__}"
             raise InputError(f'loss: gave {found}, expected [{len(y)}], one loss a row (reduction="none" in torch).')
-        return {"loss": len(y)}, {"loss": torch.stack(each).mean(-1)}
+        scored = {"loss": torch.stack(each).mean(-1)}
+        if is_of_classes and logits.shape[-1] >= max(2, num_outputs):
+            scored["accuracy"] = _share_of_right(logits, y)
+        return dict.fromkeys(scored, len(y)), scored
     if loss != "cross-entropy":
         return _score_targets(logits, y.reshape(len(y), -1), loss)
     log_p = logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
@@ -1619,7 +1635,11 @@ def _score(logits: Tensor, batch: _Batch, objective: _Objective) -> tuple[dict[s
         counts["loss"] = w.sum()
         # A batch may have classes without weight alone; it does not count.
         losses = (nll * w).sum(-1) / counts["loss"].clamp(min=torch.finfo(w.dtype).tiny)
-    return counts, {"loss": losses, "accuracy": (logits.detach().argmax(-1) == y).double().mean(-1)}
+    return counts, {"loss": losses, "accuracy": _share_of_right(logits, y)}
+
+
+def _share_of_right(logits: Tensor, y: Tensor) -> Tensor:
+    return (logits.detach().argmax(-1) == y).double().mean(-1)  # [num_seeds]
 
 
 def _score_targets(out: Tensor, y: Tensor, loss: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
