@@ -12,6 +12,7 @@ import json
 import math
 import sys
 import time
+import warnings
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -733,7 +734,17 @@ class _Objective(NamedTuple):
     smoothing: float = 0.0
 
     @classmethod
-    def of(cls, loss: Loss, y: Tensor, num_classes: int, class_weight: Tensor | None) -> _Objective:
+    def of(
+        cls,
+        loss: Loss,
+        row: str,
+        y: Tensor,
+        val_y: Tensor | None,
+        num_classes: int,
+        class_names: Sequence[str] | None,
+        class_weight: Tensor | None,
+    ) -> _Objective:
+        """Of the labels of the training and validation rows, which are nodes, graphs or images."""
         if class_weight is not None and loss != "cross-entropy":
             raise InputError('class_weight: goes with loss="cross-entropy"; a function as loss can weigh as it likes.')
         if class_weight is not None:
@@ -746,6 +757,8 @@ class _Objective(NamedTuple):
                 )
         is_of_classes = not y.is_floating_point() and y.dim() == 1
         num_outputs = int(y.shape[1:].numel()) if y.is_floating_point() else num_classes
+        if is_of_classes and (loss == "cross-entropy" or class_names is not None):  # else integers may be counts
+            _warn_of_classes_without_rows(row, y, val_y, num_classes, class_names)
         return cls(loss, num_outputs, is_of_classes, class_weight)
 
     @property
@@ -769,6 +782,26 @@ class _Objective(NamedTuple):
     def fingerprint(self) -> dict[str, Any]:
         name = getattr(self.loss, "__qualname__", type(self.loss).__name__) if callable(self.loss) else self.loss
         return {"loss": name, "label smoothing": self.smoothing}
+
+
+def _warn_of_classes_without_rows(
+    row: str, y: Tensor, val_y: Tensor | None, num_classes: int, class_names: Sequence[str] | None
+) -> None:
+    """Say which classes have no row among the training labels y, and how many validation rows are of them."""
+    missing = (y.bincount(minlength=num_classes) == 0).nonzero().squeeze(1)
+    if not len(missing):
+        return
+    names = dict(enumerate(class_names or ()))
+    named = [f"{c} ({names[c]!r})" if c in names else str(c) for c in missing[:3].tolist()]
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    them = "it" if len(missing) == 1 else "them"
+    in_val = 0 if val_y is None else int(torch.isin(val_y, missing).sum())
+    beside = f", but {in_val:,} validation {row}{'s are' if in_val > 1 else ' is'}" if in_val else ""
+    warnings.warn(
+        f"data: no training {row} is of class {', '.join(named)}{more}{beside}: the model cannot learn {them}. Draw the "
+        "split class by class, or number the labels from 0 without gaps.",
+        stacklevel=6,
+    )
 
 
 def _check_targets(argument: str, y: Tensor | None, row: str, num_rows: int, loss: Loss) -> Tensor:
@@ -886,7 +919,10 @@ class _NodeData:
         self.unlabelled = (~graph.train_mask).nonzero().squeeze(1)
         if consistency is not None and not len(self.unlabelled):
             raise InputError("consistency: every node is in the train_mask, none is left to be consistent at.")
-        self.objective = _Objective.of(loss, y, graph.num_classes, class_weight)
+        self.objective = _Objective.of(
+            loss, "node", y[graph.train_mask], None if graph.val_mask is None else y[graph.val_mask],
+            graph.num_classes, graph.class_names, class_weight,
+        )  # fmt: skip
         self.has_val = graph.val_mask is not None
         self._parts: dict[tuple[str, int | None], list[_Batch]] = {}
 
@@ -1026,7 +1062,9 @@ class _GraphData:
         self.train, self.val, self.batch_size = train, val, batch_size
         self.num_batches = -(-len(train) // batch_size)
         num_classes = max(graphs.num_classes for graphs in (train, val) if graphs is not None)
-        self.objective = _Objective.of(loss, train.y, num_classes, class_weight)
+        self.objective = _Objective.of(
+            loss, "graph", train.y, None if val is None else val.y, num_classes, train.class_names, class_weight
+        )
         self.has_val = val is not None
         self._val: list[_Batch] = []
 
@@ -1085,7 +1123,9 @@ class _SignalData:
         self.train, self.val, self.batch_size = train, val, batch_size
         self.num_batches = -(-len(train) // batch_size)
         num_classes = max(signals.num_classes for signals in (train, val) if signals is not None)
-        self.objective = _Objective.of(loss, train.y, num_classes, class_weight)
+        self.objective = _Objective.of(
+            loss, "image", train.y, None if val is None else val.y, num_classes, None, class_weight
+        )
         self.has_val = val is not None
 
     def batches(self, split: str, model: nn.Module) -> Iterable[_Batch]:
@@ -1133,7 +1173,10 @@ class _RowData:
         self.data, self.batch_size, self.has_val = data, batch_size, graph.val_mask is not None
         self.num_known = len(data.train_ids) // 2 if data.label_hops else 0  # labels that an epoch reads and learns not
         self.num_batches = -(-(len(data.train_ids) - self.num_known) // batch_size)
-        self.objective = _Objective.of(loss, self.y, graph.num_classes, class_weight)
+        self.objective = _Objective.of(
+            loss, "node", self.y[graph.train_mask], None if graph.val_mask is None else self.y[graph.val_mask],
+            graph.num_classes, graph.class_names, class_weight,
+        )  # fmt: skip
         self._val_labels: list[Tensor] | None = None
 
     def batches(self, split: str, model: nn.Module) -> Iterable[_Batch]:

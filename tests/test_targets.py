@@ -319,7 +319,7 @@ def of_classes(kind):
         images = Signals(torch.rand(20, 4, 3, generator=drawn), torch.arange(20) % 3)
         return seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), 0), images, images[5:]
     whole = one_graph("mse")
-    whole = whole.replace(y=torch.arange(whole.num_nodes) % 3)
+    whole = whole.replace(y=torch.arange(whole.num_nodes) // 3 % 3)  # masks go by the remainder
     if kind == "rows":
         return seeded(lambda: SIGN([NUM_FEATURES], HIDDEN, 3).double(), 0), NodeRows(whole, [whole.x])
     return seeded(lambda: gcn(3), 0), whole

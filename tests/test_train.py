@@ -5,6 +5,7 @@ import math
 import random
 import re
 import sys
+import warnings
 from contextlib import nullcontext
 
 import numpy as np
@@ -14,11 +15,13 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 import gcnlab
-from gcnlab import GCN, GINConv, Graph, GraphClassifier, GraphCollection
+from gcnlab import GCN, GINConv, Graph, GraphClassifier, GraphCollection, Signals
 from gcnlab import train as train_module
 from gcnlab.data.synthetic import power_law_edges
 from gcnlab.errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
 from gcnlab.layers import GCNConv
+from gcnlab.models import SIGN
+from gcnlab.precompute import NodeRows
 from gcnlab.train import METRICS, Adam, Callback, Checkpoint, EarlyStopping, History, StopAt, fit, predict
 
 NUM_NODES, NUM_FEATURES, NUM_CLASSES, HIDDEN = 61, 13, 3, 7
@@ -894,6 +897,75 @@ def test_the_seeds_of_a_stack_start_numpy_and_python_too(graph):
     set_generators(2)
     alone = fit(noisy, graph, seeds=[6], epochs=2)
     assert_close(together.states["layers.0.weight"][1], alone.states["layers.0.weight"][0], 1e-6)
+
+
+# -- classes without training rows --------------------------------------------------------------------------------------
+
+
+def many(labels):
+    return GraphCollection.from_graphs([Graph.from_edges([[0, 1], [1, 0]], x=torch.ones(2, 3), y=y) for y in labels])
+
+
+def labelled(kind, train, val, class_names=None):
+    """(model, data...) whose training and validation rows have these labels."""
+    y = torch.tensor([*train, *val])
+    if kind == "graph":
+        return GraphClassifier(3, 2, 7, 1), many(train), many(val)
+    if kind == "image":
+        both = Signals(torch.rand(len(y), 2, 2), y)
+        return nn.Sequential(nn.Flatten(), nn.Linear(4, 7)), both[: len(train)], both[len(train) :]
+    mask = torch.arange(len(y)) < len(train)
+    line = torch.stack([torch.arange(len(y) - 1), torch.arange(1, len(y))])
+    edges = torch.cat([line, line.flip(0)], 1)
+    options = {"y": y, "train_mask": mask, "val_mask": ~mask, "class_names": class_names}
+    whole = Graph.from_edges(edges, x=torch.rand(len(y), 3), **options)
+    if kind == "rows":
+        return SIGN([3], 2, 7), NodeRows(whole, [whole.x])
+    return GCN(3, 2, 7), whole
+
+
+@pytest.mark.parametrize("kind", ["node", "graph", "image", "rows"])
+@pytest.mark.parametrize(
+    ("train", "val", "message"),
+    [
+        ([0, 0, 2, 2], [0, 1, 1], "no training {} is of class 1, but 2 validation {}s are: the model cannot learn it"),
+        (
+            [0, 1, 1],
+            [3, 2, 0],
+            "no training {} is of class 2, 3, but 2 validation {}s are: the model cannot learn them",
+        ),
+        (
+            [1, 1, 2],
+            [1, 2],
+            "no training {} is of class 0: the model cannot learn it. Draw .* number the labels from 0",
+        ),
+        ([5, 6, 5], [6], "no training {} is of class 0, 1, 2 and 2 more: the model cannot learn them"),
+        ([0, 1, 0], [1, 0], None),
+    ],
+    ids=str,
+)
+def test_a_class_without_training_rows_is_said_once(kind, train, val, message):
+    row = "node" if kind == "rows" else kind
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        fit(*labelled(kind, train, val), epochs=2, batch_size=9)
+    assert len(said) == (message is not None)
+    if message:
+        assert re.search(message.replace("{}", row), str(said[0].message)), said[0].message
+        assert said[0].filename == __file__
+
+
+def test_a_class_without_training_rows_has_its_name():
+    names = ["a", "b", "c", "d"]
+    with pytest.warns(
+        UserWarning, match=r"no training node is of class 2 \('c'\), 3 \('d'\), but 1 validation node is:"
+    ):
+        fit(*labelled("node", [0, 1, 0], [2, 0], names), epochs=1)
+    with pytest.warns(
+        UserWarning, match=r"no training node is of class 1 \('b'\):"
+    ):  # of any loss, if classes have names
+        fit(*labelled("node", [0, 2], [2], "abc"), epochs=1, loss=nn.CrossEntropyLoss(reduction="none"))
+    fit(*labelled("node", [0, 2], [2]), epochs=1, loss=lambda out, y: (out[:, 0] - y).square())  # counts are no classes
 
 
 # -- input errors -----------------------------------------------------------------------------------------------------
