@@ -508,7 +508,8 @@ def fit(
             epoch's step, validation metrics and weights those after it.
         callbacks: `EarlyStopping(10)`, `StopAt("train_loss", 0.3)`, `TensorBoard("runs")`, or your own.
         class_weight: [num_classes], weights of the cross-entropy (`metrics.class_weights`).
-        batch_size: graphs, images or rows of a training batch.
+        batch_size: graphs, images or rows of a training batch. A batch norm takes its running averages for a batch of a
+            single row, which has no variance, and a warning says so.
         checkpoint: where to save and resume.
         seeds_at_once: seeds in one stack; 1 for a model that torch.func.vmap cannot run.
         progress: show a progress bar on stderr while training; by default where stderr is a terminal.
@@ -616,8 +617,9 @@ def fit(
         seed = int(torch.randint(2**53, (), device="cpu")) if seed is None else seed  # a double, as in JSON, holds it
         with (
             ckpt.generators_kept(seed), keep(), _determinism(deterministic), _ended(callbacks),
-            _progress_bar(progress, epochs) as bar,
+            _single_rows_allowed(batch_size) as allow, _progress_bar(progress, epochs) as bar,
         ):  # fmt: skip
+            allow(model)
             history = _train([model], [seed], source, bar, is_drawn=is_drawn, **options)
         model.load_state_dict(history.state(0))
         history.batching = why
@@ -637,7 +639,7 @@ def fit(
                 f"checkpoint: got {len(seeds)} seeds, but one stack of at most {size} can be saved and resumed."
             )
         parts = []
-        with _progress_bar(progress, epochs * len(groups)) as bar:
+        with _single_rows_allowed(batch_size) as allow, _progress_bar(progress, epochs * len(groups)) as bar:
             for group in groups:
                 models = []
                 for s in group:
@@ -647,6 +649,7 @@ def fit(
                         raise InputError(
                             "model: the function gave one module twice; it must make a new one at each call."
                         )
+                allow(models[0])
                 parts.append(_train(models, group, source, bar, **options))
     history = History.join(parts)
     history.batching = why
@@ -709,6 +712,54 @@ def _ended(callbacks: Sequence[Callback]) -> Iterator[None]:
     finally:
         for callback in callbacks:
             callback.after_training()
+
+
+@contextmanager
+def _single_rows_allowed(batch_size: int) -> Iterator[Callable[[nn.Module], None]]:
+    """Within the block, batch norms of the models that the yielded function is given normalise a single row by their
+    running averages, and say so once.
+
+    One row has no variance, and torch refuses it: after a whole epoch, where the last batch is the one that has it.
+    """
+    handles: list[Any] = []
+    evaluated: set[nn.Module] = set()
+    is_said = False
+
+    def before(norm: Any, inputs: tuple[Any, ...]) -> None:
+        nonlocal is_said
+        if not norm.training or not inputs or inputs[0].dim() < 2 or inputs[0].numel() != inputs[0].shape[1]:
+            return
+        if any(count is not None for count in inputs[1:]):  # `models.BatchNorm`: the row stands for several nodes
+            return
+        if norm.running_mean is None:
+            raise InputError(
+                f"batch_size: with {batch_size}, a batch norm without running averages met a batch of a single row, which "
+                "has no variance; choose another, so that each batch has two rows or more."
+            )
+        if not is_said:
+            is_said = True
+            warnings.warn(
+                f"batch_size: with {batch_size}, a batch norm met a batch of a single row, which has no variance, and took "
+                "its running averages for it; choose another, so that each batch has two rows or more.",
+                stacklevel=2,
+            )
+        evaluated.add(norm.eval())
+
+    def after(norm: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        if norm in evaluated:
+            evaluated.remove(norm.train())
+
+    def allow(model: nn.Module) -> None:
+        for module in model.modules():
+            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
+                handles.append(module.register_forward_pre_hook(before))
+                handles.append(module.register_forward_hook(after, always_call=True))
+
+    try:
+        yield allow
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 class _Batch(NamedTuple):

@@ -22,6 +22,7 @@ from gcnlab.errors import CheckpointMismatchError, InputError, InputTypeError, N
 from gcnlab.layers import GCNConv
 from gcnlab.models import SIGN
 from gcnlab.precompute import NodeRows
+from gcnlab.scale import NeighborSampler
 from gcnlab.train import METRICS, Adam, Callback, Checkpoint, EarlyStopping, History, StopAt, fit, predict
 
 NUM_NODES, NUM_FEATURES, NUM_CLASSES, HIDDEN = 61, 13, 3, 7
@@ -966,6 +967,106 @@ def test_a_class_without_training_rows_has_its_name():
     ):  # of any loss, if classes have names
         fit(*labelled("node", [0, 2], [2], "abc"), epochs=1, loss=nn.CrossEntropyLoss(reduction="none"))
     fit(*labelled("node", [0, 2], [2]), epochs=1, loss=lambda out, y: (out[:, 0] - y).square())  # counts are no classes
+
+
+# -- batches of a single row ----------------------------------------------------------------------------------------------
+
+
+class NormedReadout(nn.Module):
+    """A batch norm on the readout: a batch of one graph is a single row of it, however many nodes the graph has."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.head = nn.BatchNorm1d(3), nn.Linear(3, 2)
+
+    def forward(self, x, a_hat, p):
+        return self.head(self.norm(p @ (a_hat @ x)))
+
+
+def lone_rows(kind):
+    """(model, data, batch_size) of 9 rows in batches of 8 and 1."""
+    y, generator = torch.arange(9) % 2, torch.Generator().manual_seed(0)
+    points = [Graph.from_edges([[], []], num_nodes=1, x=torch.rand(1, 3, generator=generator), y=int(c)) for c in y]
+    images = Signals(torch.rand(9, 2, 3, generator=generator), y)
+    nodes = Graph.from_edges([[], []], 9, x=torch.rand(9, 3, generator=generator), y=y, train_mask=torch.ones(9) > 0)
+    return {
+        "graphs of one node": (lambda: GraphClassifier(3, 4, 2, 2), GraphCollection.from_graphs(points)),
+        "a graph": (NormedReadout, many(y.tolist())),
+        "images": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 2)), images),
+        "maps": (
+            lambda: nn.Sequential(nn.Conv2d(1, 5, (2, 3)), nn.BatchNorm2d(5), nn.Flatten(), nn.Linear(5, 2)), images,
+        ),
+        "sampled nodes": (lambda: GCN(3, 4, 2, norm=True), nodes),
+    }[kind]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["graphs of one node", "a graph", "images", "maps", "sampled nodes"])
+@pytest.mark.parametrize("seeds", [None, 2])
+def test_a_batch_norm_takes_its_running_averages_for_a_single_row(kind, seeds):
+    make, data = lone_rows(kind)
+    options = {"epochs": 3, "batch_size": 8, "select": "last", "lr": 0.05}
+    if isinstance(data, Graph):
+        options["batching"] = NeighborSampler(data, (2, 2), batch_size=8)
+    torch.manual_seed(0)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        model = make() if seeds is None else make
+        history = fit(model, data, seeds=seeds, **options)
+    assert [str(warning.message).split(",")[0] for warning in said] == ["batch_size: with 8"]
+    assert "a batch norm met a batch of a single row" in str(said[0].message)
+    assert bool(torch.isfinite(history.metrics["train_loss"]).all())
+    if seeds is None:
+        norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        assert all(int(norm.num_batches_tracked) == 3 for norm in norms)  # of two batches an epoch the one of 8
+        assert not any(norm._forward_pre_hooks or norm._forward_hooks for norm in norms)
+        assert not any(module.training for module in model.modules())
+
+
+def test_a_single_row_moves_as_its_running_averages_say():
+    """A step on one row is one of the model with its batch norm in evaluation mode."""
+    make, data = lone_rows("images")
+    torch.manual_seed(0)
+    model, oracle = make(), make()
+    oracle.load_state_dict(model.state_dict())
+    with pytest.warns(UserWarning, match="with 1, a batch norm met a batch of a single row"):
+        fit(model, data[:1][torch.tensor([0])], epochs=1, batch_size=1, select="last", optimizer=torch.optim.SGD)
+    step = torch.optim.SGD(oracle.parameters(), lr=0.01)
+    oracle.train()[2].eval()
+    (images,), y = next(data[:1].batches(1))
+    nn.functional.cross_entropy(oracle(images), y).backward()
+    step.step()
+    for name, value in oracle.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value)
+
+
+def test_rows_of_one_in_each_batch():
+    _, nodes = lone_rows("sampled nodes")
+    model = SIGN([3], 4, 2, norm=True)
+    with pytest.warns(UserWarning, match="with 1, a batch norm met a batch of a single row"):
+        fit(model, NodeRows(nodes, [nodes.x]), epochs=1, batch_size=1, select="last")
+    fit(model, NodeRows(nodes, [nodes.x]), epochs=1, batch_size=8, select="last")  # 5 and 4 rows
+
+
+def test_batches_of_more_rows_are_normalised_by_themselves():
+    """One graph of many nodes alone in a batch, and one row that stands for several nodes, are as they were."""
+    ring = Graph.from_edges([[0, 1, 2], [1, 2, 0]], x=torch.rand(3, 3)).to_undirected()
+    graphs = GraphCollection.from_graphs([ring.replace(y=i % 2) for i in range(9)])
+    model = GraphClassifier(3, 4, 2, 2)
+    fit(model, graphs, epochs=2, batch_size=8, select="last")  # a warning is an error here
+    assert [int(norm.num_batches_tracked) for norm in model.norms] == [4, 4]
+    alike = GraphCollection.from_graphs([ring.replace(x=torch.ones(3, 3), y=i % 2) for i in range(9)])
+    assert alike.merged().num_nodes == 9
+    model = GraphClassifier(3, 4, 2, 2)
+    fit(model, alike, epochs=2, batch_size=8, select="last")
+    assert [int(norm.num_batches_tracked) for norm in model.norms] == [4, 4]
+
+
+def test_a_batch_norm_without_averages_names_the_batch_size():
+    _, data = lone_rows("images")
+    model = nn.Sequential(nn.Flatten(), nn.Linear(6, 2), nn.BatchNorm1d(2, track_running_stats=False))
+    with pytest.raises(InputError, match=r"batch_size: with 8, a batch norm without running averages met a batch of a"):
+        fit(model, data, epochs=1, batch_size=8, select="last")
+    assert not model[2]._forward_pre_hooks
 
 
 # -- input errors -----------------------------------------------------------------------------------------------------
