@@ -231,7 +231,8 @@ PROMISES = {
         "the same seed, number of threads and versions",
         "bit-equal between processes; 1 against 2 threads within 1e-5",
         "train: a_large_graph_repeats_to_the_bit "
-        "the_deterministic_mode_is_as_before_afterwards; reliability: fresh_processes_repeat_to_the_bit",
+        "the_deterministic_mode_is_as_before_afterwards; reliability: fresh_processes_repeat_to_the_bit; "
+        "graph: a_computed_lambda_max_repeats_to_the_bit",
     ),
     "T7": Promise(
         "a dense adjacency, batch or training step larger than half of the free memory",
@@ -244,6 +245,36 @@ PROMISES = {
         "degrees and sums in float32",
         "graph: low_precision_sums_degrees_in_float32; sparse: sums_of_low_precision_are_in_float32; "
         "train: half_precision_scores_in_float32",
+    ),
+    "T9": Promise(
+        "trainings without a seed, one after the other",
+        "each draws one number from torch's generator, so that they differ and `torch.manual_seed` before them repeats them; "
+        "`History.seeds` tells it, a resumed training takes its file's, several processes rank 0's",
+        "train: a_loop_of_trainings_varies_and_a_seed_before_it_repeats_it an_input_error_draws_nothing "
+        "fit_draws_one_number_at_most_and_leaves_every_generator_as_it_was the_seed_of_a_history_repeats_its_training "
+        "the_seeds_of_a_stack_start_numpy_and_python_too; checkpoint: without_a_seed_the_files_is_taken; "
+        "distributed: ranks_take_the_seed_that_the_first_draws_and_keep_their_generators",
+    ),
+    "T10": Promise(
+        "random numbers of the caller's own before and after a call",
+        "no call seeds or moves the generators of torch, CUDA, numpy and Python, also after an error; but for those whose "
+        "work it is to draw",
+        "reliability: no_door_changes_the_callers_generators no_fold_changes_the_callers_generators "
+        "what_is_imported_for_a_call_does_not_change_the_callers_generators; "
+        "train: fit_draws_one_number_at_most_and_leaves_every_generator_as_it_was; "
+        "checkpoint: generators_go_back the_generators_of_devices_go_back_where_they_are_in_use",
+    ),
+    "T14": Promise(
+        "a class that no training row has",
+        "one warning: which classes, and how many validation rows are of them",
+        "train: a_class_without_training_rows_is_said_once a_class_without_training_rows_has_its_name",
+    ),
+    "T15": Promise(
+        "a batch of a single row under batch norm",
+        "trained by the running averages, and one warning that names `batch_size`",
+        "train: a_batch_norm_takes_its_running_averages_for_a_single_row a_single_row_moves_as_its_running_averages_say "
+        "rows_of_one_in_each_batch batches_of_more_rows_are_normalised_by_themselves "
+        "a_batch_norm_without_averages_names_the_batch_size",
     ),
     # -- several processes
     "D1": Promise(
