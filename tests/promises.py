@@ -274,7 +274,8 @@ PROMISES = {
         "trained by the running averages, and one warning that names `batch_size`",
         "train: a_batch_norm_takes_its_running_averages_for_a_single_row a_single_row_moves_as_its_running_averages_say "
         "rows_of_one_in_each_batch batches_of_more_rows_are_normalised_by_themselves "
-        "a_batch_norm_without_averages_names_the_batch_size",
+        "a_batch_norm_without_averages_names_the_batch_size; "
+        "distributed: a_share_of_a_single_row_is_trained_under_batch_norm",
     ),
     # -- several processes
     "D1": Promise(

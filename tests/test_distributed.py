@@ -354,6 +354,19 @@ def test_ranks_take_the_seed_that_the_first_draws_and_keep_their_generators(run_
     assert [state for _, state in found] == [after_a_draw(rank)[1] for rank in range(2)]
 
 
+def test_a_share_of_a_single_row_is_trained_under_batch_norm(run_ranks):
+    def work(rank):
+        warnings.simplefilter("always")
+        torch.manual_seed(0)
+        nodes = [Graph.from_edges([[], []], num_nodes=1, x=torch.rand(1, 5), y=i % 2) for i in range(9)]
+        graphs, model = GraphCollection.from_graphs(nodes), GraphClassifier(5, 3, 2, 2)
+        with warnings.catch_warnings(record=True) as said:
+            history = fit(model, graphs, select="last", epochs=2, batch_size=8, progress=False)
+        return history.metrics["train_loss"].isfinite().all().item(), [str(warning.message)[:10] for warning in said]
+
+    assert values(run_ranks(work)) == [(True, ["batch_size"])] * 2  # shares of 4 rows, then of 1 and a copy of it
+
+
 # -- D1: a rank that fails ---------------------------------------------------------------------------------------------
 
 
