@@ -32,10 +32,12 @@ from . import distributed
 from .collection import GraphBatch, GraphCollection, GraphLoader
 from .errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
 from .files import check_target, remove_stale_temporaries
-from .graph import Graph, check_features_finite, check_nodes
+from .graph import Graph, check_features_finite, check_nodes, how_to_make, is_kind
+from .inputs import classes_remedy
+from .layers import wanted_operators, warn_if_of_another_kind, with_operator
 from .memory import available_memory, check_fits, estimate_step, keep_freed_memory
 from .precompute import EVALUATION_ROWS, NodeRows
-from .scale import NeighborSampler, Sampler, Subgraph, estimate_full_batch, predict_in_batches
+from .scale import NeighborSampler, RandomNodeSampler, Sampler, Subgraph, estimate_full_batch, predict_in_batches
 from .signals import Signals
 from .sparse import SparseMatrix, as_tensor, check_count, check_seed
 
@@ -46,6 +48,7 @@ METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 LARGE_GRAPH = 100_000  # nodes, from which on fit is careful with memory
 EVALUATION_BATCH = 50  # images; of 500, each array is one that malloc takes anew from the system, at twice the time
 LOSSES = ("cross-entropy", "binary", "mse", "mae")
+OWN = "own"  # of a model's operator: no matrix that a Graph makes
 
 Loss = str | Callable[[Tensor, Tensor], Tensor]
 
@@ -146,6 +149,8 @@ class History:
         epoch_seconds: wall time of each epoch, training and validation; of all seeds of a stack together, one stack
             after the other.
         batching: of one graph, what a step was on, and why.
+        operator: the kind of the matrix that the model was called with (`Graph.matrix`); "own" where it was another
+            one, given as `operator=`; "" where there was none.
     """
 
     seeds: list[int]
@@ -154,6 +159,7 @@ class History:
     states: dict[str, Tensor]
     epoch_seconds: list[float] = field(default_factory=list)
     batching: str = ""
+    operator: str = ""
 
     def __repr__(self) -> str:
         means = ", ".join(f"{name} {float(self.best(name).mean()):.3f}" for name in self.metrics)
@@ -201,6 +207,7 @@ class History:
             torch.cat([part.best_epoch for part in parts]),
             {name: torch.cat([part.states[name] for part in parts]) for name in parts[0].states},
             [seconds for part in parts for seconds in part.epoch_seconds],
+            operator=parts[0].operator,
         )
 
 
@@ -515,8 +522,11 @@ def fit(
         progress: show a progress bar on stderr while training; by default where stderr is a terminal.
         check_finite: refuse NaN and infinities in x.
         operator: of one graph, the matrix [num_nodes, num_nodes] that the model is called with, such as
-            `propagate.diffusion(graph.a_hat, ...)` or `graph.l_tilde()`; by default `graph.a_hat`. Of many graphs, a
-            function of the GraphBatch that gives it: `lambda batch: batch.adjacency` for `GINConv`.
+            `propagate.diffusion(graph.a_hat, ...)` or `graph.l_tilde(None)`; of many graphs, a function of the
+            GraphBatch that gives it, such as `lambda batch: batch.l_tilde(None)` (asked beforehand for that of the first
+            graph, whose kind is recorded). The default is the kind that the model was trained with before; else the one
+            that its layers name in `operator` (`layers.wanted_operators`), such as A for `GINConv` and L̃ for `ChebConv`;
+            else Â. `model.trained_operator` and `History.operator` say which it was, and `predict` takes the same.
         consistency: of one graph, what the nodes without a training label add to the loss.
         cuda_graph: of one small graph on a GPU, record a training step's kernels once and launch them together from
             then on (`torch.cuda.CUDAGraph`), since launching each takes longer than running it. For models without
@@ -582,7 +592,7 @@ def fit(
     elif isinstance(data, NodeRows):
         source = _RowData(data, loss, class_weight, check_finite, needs_val, batch_size)
     else:
-        sampler, why = _choose_batching(batching, data, model, progress)
+        sampler, why = _choose_batching(batching, data, model, operator, progress)
         source = _NodeData(data, loss, class_weight, check_finite, needs_val, operator, consistency, sampler)
     if operator is not None and not isinstance(source, (_NodeData, _GraphData)):
         raise InputError("operator: goes with a Graph or a GraphCollection, not with NodeRows or Signals.")
@@ -622,6 +632,8 @@ def fit(
             allow(model)
             history = _train([model], [seed], source, bar, is_drawn=is_drawn, **options)
         model.load_state_dict(history.state(0))
+        if history.operator:
+            model.trained_operator = history.operator  # type: ignore[assignment]
         history.batching = why
         return history
     if isinstance(model, nn.Module):
@@ -860,9 +872,10 @@ def _check_targets(argument: str, y: Tensor | None, row: str, num_rows: int, los
     is_float = y is not None and y.is_floating_point()
     if loss == "cross-entropy":
         fits = y is not None and y.dim() == 1 and not is_float
+        remedy = "" if y is None else classes_remedy(y)
         expected = (
-            f"one integer class a {row}, [num_{row}s]; y.long() makes integers of floats, y.argmax(1) of one-hot rows, "
-            'and loss="binary", "mse" or "mae" takes floats'
+            f"one integer class per {row}, [num_{row}s]; {remedy}{', and ' * bool(remedy)}"
+            'loss="binary", "mse" or "mae" takes floats'
         )
     else:
         fits = is_float or (y is not None and callable(loss))
@@ -882,7 +895,11 @@ def _check_targets(argument: str, y: Tensor | None, row: str, num_rows: int, los
 
 @ckpt.generators_kept()
 def _choose_batching(
-    batching: str | Sampler, graph: Graph, model: nn.Module | Callable[[], nn.Module], progress: bool | None
+    batching: str | Sampler,
+    graph: Graph,
+    model: nn.Module | Callable[[], nn.Module],
+    operator: Any,
+    progress: bool | None,
 ) -> tuple[Sampler | None, str]:
     """The sampler, None for full batches, and the reason in words."""
     if isinstance(batching, Sampler):
@@ -903,7 +920,9 @@ def _choose_batching(
                 f"batching: {compared}, more than half, and how many products with Â {type(one).__name__} has is not "
                 "known; pass scale.NeighborSampler(graph, fan_outs), with a fan-out for each."
             )
-        sampler = NeighborSampler(graph, (10,) * num_layers)
+        if operator is None and "a_hat" not in (kinds := _kinds_for(one, stacklevel=5)):
+            operator = graph.matrix(kinds[0])
+        sampler = NeighborSampler(graph, (10,) * num_layers, operator=operator)
         why = f"batches of {sampler!r}: {compared}, more than half"
     if progress is not False:
         print(f"gcnlab: {why}", file=sys.stderr)
@@ -951,13 +970,14 @@ class _NodeData:
         if sampler is not None:
             if sampler.graph is not graph:
                 raise InputError("batching: the sampler is of another graph than data; make it of this one.")
-            if operator is not None:
+            if operator is not None and operator is not sampler.operator:
                 raise InputError(
                     "operator: with a sampler as batching give it to the sampler, which draws from its rows."
                 )
             if consistency is not None:
                 raise InputError('consistency: goes with batching="full", not with a sampler.')
-        self.operator = None if sampler is not None else _operator_of(graph, operator)
+        self.operator = None if operator is None else _check_operator(graph, operator)
+        self.kind = ""
         self.consistency = consistency
         assert graph.train_mask is not None
         num_labelled = None if consistency is None else consistency.num_labelled
@@ -976,6 +996,27 @@ class _NodeData:
         )  # fmt: skip
         self.has_val = graph.val_mask is not None
         self._parts: dict[tuple[str, int | None], list[_Batch]] = {}
+
+    def choose_operator(self, model: nn.Module) -> None:
+        """The matrix that the model is called with, and its kind."""
+        if self.kind:  # of the stack of seeds before
+            return
+        sampler = self.sampler
+        draws = isinstance(sampler, NeighborSampler | RandomNodeSampler)  # rows of Â, where they are given no matrix
+        operator = sampler.operator if sampler is not None and draws else self.operator
+        if operator is not None:
+            self.kind = _kind_of(self.graph, operator)
+            _warn_of_layers(model, operator, stacklevel=7)
+            return
+        kinds = _kinds_for(model, stacklevel=6)
+        if draws and "a_hat" not in kinds:
+            raise InputError(
+                f"batching: {sampler!r} draws rows of graph.a_hat, but {type(model).__name__} is called with "
+                f"{how_to_make(kinds[0])}; give the sampler operator={how_to_make(kinds[0])}."
+            )
+        self.kind = "a_hat" if draws else kinds[0]
+        if sampler is None:
+            self.operator = self.graph.matrix(self.kind)
 
     @property
     def is_constant(self) -> bool:
@@ -1023,17 +1064,17 @@ class _NodeData:
         for subgraph in sampler.batches(rows, same):
             yield self._of_part(subgraph, num_layers)
 
-    @staticmethod
-    def _of_part(part: Subgraph, num_layers: int | None, counts: bool = True) -> _Batch:
+    def _of_part(self, part: Subgraph, num_layers: int | None, counts: bool = True) -> _Batch:
         assert part.y is not None
-        y = part.y[part.targets]
+        y, operator = part.y[part.targets], part.a_hat if part.operator is not None else part.matrix(self.kind)
         if num_layers is None:
-            return _Batch((part.x, part.a_hat), part.targets, y, counts=counts)
-        field = part.receptive_field(part.targets, num_layers)
+            return _Batch((part.x, operator), part.targets, y, counts=counts)
+        field = part.receptive_field(part.targets, num_layers, operator)
         return _Batch((field.x, field.a_hat), None, y, counts=counts)
 
     def _batch(self, split: str, rows: Tensor, model: nn.Module) -> _Batch:
-        graph, num_layers, unlabelled = self.graph, _num_operators(model), None
+        graph, unlabelled = self.graph, None
+        num_layers = _num_operators(model) if isinstance(self.operator, SparseMatrix) else None  # else it has no rows
         if split == "train" and self.consistency is not None:
             unlabelled, size = self.unlabelled, self.consistency.num_nodes
             if size is not None:
@@ -1065,10 +1106,12 @@ class _NodeData:
         # Not the values of X and A: sums on another device or number of threads may differ in their last bits.
         weight = self.objective.class_weight
         tensors = [matrix.rowptr, matrix.col, self.y, graph.train_mask, graph.val_mask, weight]
-        if isinstance(self.operator, SparseMatrix) and self.operator is not graph.a_hat:
-            tensors += [self.operator.rowptr, self.operator.col]
+        operator = self.operator if self.sampler is None else self.sampler.operator
+        if isinstance(operator, SparseMatrix) and self.kind != "a_hat":
+            tensors += [operator.rowptr, operator.col]
         return {
             **self.objective.fingerprint(),
+            "operator": None if self.kind in ("a_hat", OWN) else self.kind,
             "consistency": repr(self.consistency),
             "batching": repr(self.sampler),
             "shape of x": None if graph.x is None else graph.x.shape,
@@ -1109,7 +1152,7 @@ class _GraphData:
             if y.shape[1:] != train.y.shape[1:]:
                 raise InputError(f"{name}: has y of shape {tuple(y.shape)}, but data of {tuple(train.y.shape)}.")
         assert val is None or isinstance(val, GraphCollection)
-        self.operator = _batch_operator(operator)
+        self.operator, self.kind = _check_function(operator), ""
         self.train, self.val, self.batch_size = train, val, batch_size
         self.num_batches = -(-len(train) // batch_size)
         num_classes = max(graphs.num_classes for graphs in (train, val) if graphs is not None)
@@ -1119,37 +1162,58 @@ class _GraphData:
         self.has_val = val is not None
         self._val: list[_Batch] = []
 
+    def choose_operator(self, model: nn.Module) -> None:
+        """The kind of the matrix that the model is called with."""
+        if self.kind:  # of the stack of seeds before
+            return
+        if self.operator is None:
+            self.kind = _kinds_for(model, stacklevel=6)[0]
+            return
+        with ckpt.generators_kept():  # the function may draw, and the training shall not notice
+            matrix = self.operator(self.train.batch([0]))
+        self.kind = (matrix.kind if isinstance(matrix, SparseMatrix) else None) or OWN
+        _warn_of_layers(model, matrix, stacklevel=7)
+
     def batches(self, split: str, model: nn.Module) -> Iterable[_Batch]:
-        merges = self.operator is _a_hat and getattr(model, "merges_nodes", False)
+        merges = self.operator is None and self.kind == "a_hat" and getattr(model, "merges_nodes", False)
         if split == "train":
             train = self.train.merged() if merges else self.train
             shares, counts = zip(*distributed.shares(len(train), self.batch_size), strict=True)
-            return map(self._arguments, GraphLoader(train, batch_sampler=shares), counts)
+            return map(self._arguments, GraphLoader(train, batch_sampler=shares, kind=self._cut_out), counts)
         if not self._val and self.val is not None:
             val = self.val.merged() if merges else self.val
             batches = distributed.mine(torch.arange(len(val)).split(self.batch_size))
-            self._val = [self._arguments(graphs) for graphs in GraphLoader(val, batch_sampler=batches)]
+            loader = GraphLoader(val, batch_sampler=batches, kind=self._cut_out)
+            self._val = [self._arguments(graphs) for graphs in loader]
         return self._val
+
+    @property
+    def _cut_out(self) -> str:
+        return "a_hat" if self.kind == OWN else self.kind
 
     def _arguments(self, graphs: GraphBatch, counts: bool = True) -> _Batch:
         assert graphs.y is not None
-        return _Batch((graphs.x, self.operator(graphs), graphs.p), None, graphs.y, counts=counts)
+        matrix = graphs.matrix(self.kind) if self.operator is None else self.operator(graphs)
+        return _Batch((graphs.x, matrix, graphs.p), None, graphs.y, counts=counts)
 
     def fingerprint(self) -> dict[str, Any]:
         whole = self.train.whole
         parts = [part for graphs in (self.train, self.val) if graphs is not None for part in (graphs.ids, graphs.y)]
         tensors = [whole.adjacency.rowptr, whole.adjacency.col, self.objective.class_weight, *parts]
+        operator = getattr(self.operator, "__qualname__", str(self.operator)) if self.kind == OWN else self.kind
         return {
             **self.objective.fingerprint(),
             "shape of x": None if whole.x is None else whole.x.shape,
             "batch size": self.batch_size,
-            "operator": None if self.operator is _a_hat else getattr(self.operator, "__qualname__", str(self.operator)),
+            "operator": None if self.operator is None and self.kind == "a_hat" else operator,
             "sha256 of graphs, labels, splits and class weights": ckpt.sha256_of_tensors(tensors),
         }
 
 
 class _SignalData:
     """Batches of images: those that train are shuffled anew each epoch and augmented."""
+
+    kind = ""  # of the operator; a grid has its own
 
     def __init__(
         self,
@@ -1204,6 +1268,8 @@ class _SignalData:
 
 class _RowData:
     """Batches of nodes whose features were made beforehand, shuffled anew each epoch."""
+
+    kind = ""  # of the operator: the model takes none
 
     def __init__(
         self,
@@ -1279,6 +1345,8 @@ def _train(
     is_drawn: bool = False,
 ) -> History:
     model, num_seeds, stacked = models[0], len(seeds), len(models) > 1
+    if isinstance(data, _NodeData | _GraphData):
+        data.choose_operator(model)
     consistency = data.consistency if isinstance(data, _NodeData) else None
     objective = data.objective
     params: dict[str, Tensor] = dict(model.named_parameters())
@@ -1387,7 +1455,7 @@ def _train(
         rng, *others = [ckpt.rng_state()] if ranks is None else ranks.gather_objects(ckpt.rng_state())
         header = {
             **checkpoint.header, "model": settings["model"], "seeds": seeds, "epoch": epoch, "settings": settings,
-            "processes": num_processes,
+            "processes": num_processes, "operator": data.kind,
         }  # fmt: skip
         training = {
             "current": current(),
@@ -1531,7 +1599,7 @@ def _train(
         len(epoch_seconds), seeds, torch.ones_like(active), {f"the kept weight {k}": v for k, v in kept.items()}
     )
     model.eval()
-    return History(list(seeds), table(), best_epoch, kept, epoch_seconds)
+    return History(list(seeds), table(), best_epoch, kept, epoch_seconds, operator=data.kind)
 
 
 def _clip(grads: Sequence[Tensor], most: float) -> None:
@@ -1794,10 +1862,14 @@ def predict(
         data: one graph or NodeRows: [num_nodes, num_classes]; a batch or a collection of graphs: [num_graphs, num_classes];
             images: [num_images, num_classes].
         nodes: of one graph or NodeRows, a mask or ids: only their rows.
-        operator: of one graph, the matrix that the model is called with; of many, a function of the batch that gives it;
-            by default `graph.a_hat`.
+        operator: of one graph, the matrix that the model is called with; of many, a function of the batch that gives it.
+            By default the kind that the model was trained with (`model.trained_operator`), else as for `fit`.
         batch_size: of one graph, compute so many nodes at a time, each with all of its neighbours, layer by layer: for
-            graphs that do not fit in memory, whose `a_hat` is then never made. The model must be layerwise, as `GCN` is.
+            graphs that do not fit in memory, whose `a_hat` is then never made (a matrix of another kind is). The model
+            must be layerwise, as `GCN` is.
+
+    Warns where the model was trained with another kind of matrix than `operator`, or with one of your own and `operator`
+    is not given.
     """
     if batch_size is not None and not (isinstance(data, Graph) and (_num_operators(model) or hasattr(model, "layer"))):
         raise InputError(
@@ -1814,22 +1886,36 @@ def predict(
         raise InputError(f"nodes: go with one Graph or NodeRows, not with {type(data).__name__}.")
     if operator is not None and isinstance(data, (Signals, NodeRows)):
         raise InputError(f"operator: goes with graphs, not with {type(data).__name__}.")
-    if is_batch:
-        operator = _batch_operator(operator)
+    function = _check_function(operator) if is_batch else None
+    kinds = _kinds_for(model) if operator is None and isinstance(data, Graph | GraphCollection) else ("",)
+    kind = "a_hat" if batch_size is not None and "a_hat" in kinds else kinds[0]
+
+    def given(matrix: Any) -> Any:
+        _warn_of_layers(model, matrix, stacklevel=5)
+        _warn_of_training(model, matrix, stacklevel=4)
+        return matrix
+
+    def operator_of(batch: GraphBatch) -> Any:
+        return batch.matrix(kind) if function is None else given(function(batch))
+
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with torch.no_grad():
             if isinstance(data, GraphCollection):
-                merges = operator is _a_hat and getattr(model, "merges_nodes", False)
-                graphs = data.merged() if merges else data
-                return torch.cat([model(batch.x, operator(batch), batch.p) for batch in GraphLoader(graphs)])
+                merges = kind == "a_hat" and getattr(model, "merges_nodes", False)
+                loader = GraphLoader(data.merged() if merges else data, kind=kind or "a_hat")
+                return torch.cat([model(batch.x, operator_of(batch), batch.p) for batch in loader])
             if isinstance(data, Signals):
                 return torch.cat([model(*arguments) for arguments, _ in data.batches(EVALUATION_BATCH)])
             if isinstance(data, GraphBatch):
-                return model(data.x, operator(data), data.p)
+                return model(data.x, operator_of(data), data.p)
             if isinstance(data, NodeRows):
                 return _predict_rows(model, data, nodes)
+            if operator is not None:
+                given(operator)
+            elif batch_size is None or kind != "a_hat":
+                operator = data.matrix(kind)
             return _predict_nodes(model, data, nodes, operator, batch_size)
     finally:
         for module, mode in modes:
@@ -1843,9 +1929,9 @@ def _predict_nodes(
         raise InputError('graph: has no x; make one with graph.with_features("identity").')
     if batch_size is not None:
         return predict_in_batches(model, graph, nodes, operator, batch_size)
-    operator = _operator_of(graph, operator)
+    operator = _check_operator(graph, operator)
     num_layers = _num_operators(model)
-    if nodes is not None and num_layers is not None:
+    if nodes is not None and num_layers is not None and isinstance(operator, SparseMatrix):
         part = graph.receptive_field(nodes, num_layers, operator)
         return model(part.x, part.a_hat)
     logits = model(graph.x, operator)
@@ -1863,29 +1949,75 @@ def _predict_rows(model: nn.Module, data: NodeRows, nodes: Tensor | None) -> Ten
     return logits
 
 
-def _operator_of(graph: Graph, operator: Any) -> Any:
-    if operator is None:
-        return graph.a_hat
+def _check_operator(graph: Graph, operator: Any) -> Any:
     if tuple(getattr(operator, "shape", ())) != graph.adjacency.shape:
         found = f"shape {tuple(operator.shape)}" if hasattr(operator, "shape") else f"a {type(operator).__name__}"
         raise InputError(f"operator: got {found}, expected a matrix [{graph.num_nodes}, {graph.num_nodes}].")
     return operator
 
 
-def _a_hat(batch: GraphBatch) -> SparseMatrix:
-    return batch.a_hat
-
-
-def _batch_operator(operator: Any) -> Callable[[GraphBatch], Any]:
+def _check_function(operator: Any) -> Callable[[GraphBatch], Any] | None:
     """What gives the matrix of a batch."""
-    if operator is None:
-        return _a_hat
-    if not callable(operator):
+    if operator is not None and not callable(operator):
         raise InputTypeError(
             f"operator: got a {type(operator).__name__}; of many graphs it is a function of the batch, such as "
             "lambda batch: batch.adjacency."
         )
     return operator
+
+
+def _kinds_for(model: nn.Module, stacklevel: int = 3) -> tuple[str, ...]:
+    """The kinds of matrices that the model may be called with where none is given, the preferred one first."""
+    trained: Any = getattr(model, "trained_operator", None)
+    if trained not in (None, OWN):
+        return (trained,)
+    kinds = wanted_operators(model) or ("a_hat",)
+    if trained == OWN:
+        warnings.warn(
+            f"operator: the model was trained with a matrix of your own, and is called with {how_to_make(kinds[0])} now; "
+            "pass yours as operator=.",
+            stacklevel=stacklevel,
+        )
+    return kinds
+
+
+def _kind_of(graph: Graph, operator: Any) -> str:
+    """The kind of a matrix, if it is this graph's matrix of that kind; else OWN."""
+    kind = operator.kind if isinstance(operator, SparseMatrix) else None
+    try:
+        ours = graph.matrix(kind) if kind is not None else None
+    except InputError:  # another graph's: of this one there is none
+        ours = None
+    if ours is None or (ours is not operator and not _are_equal(ours, operator)):
+        return OWN
+    assert kind is not None
+    return kind
+
+
+def _are_equal(a: SparseMatrix, b: SparseMatrix) -> bool:
+    if (a.dtype, a.device, a.rowptr.dtype) != (b.dtype, b.device, b.rowptr.dtype):
+        return False
+    return all(map(torch.equal, (a.rowptr, a.col, a.value), (b.rowptr, b.col, b.value)))
+
+
+def _warn_of_layers(model: nn.Module, operator: Any, stacklevel: int) -> None:
+    """Compare the matrix with what layers of your own name; gcnlab's look at what they are called with themselves."""
+    for _, layer, kinds in with_operator(model):
+        is_own = not any(base.__module__.startswith("gcnlab.") for base in type(layer).__mro__)
+        if is_own and all(map(is_kind, kinds)):
+            warn_if_of_another_kind(layer, operator, stacklevel)
+
+
+def _warn_of_training(model: nn.Module, operator: Any, stacklevel: int) -> None:
+    """Compare the matrix with the one that the model was trained with."""
+    trained: Any = getattr(model, "trained_operator", None)
+    kind = operator.kind if isinstance(operator, SparseMatrix) else None
+    if trained not in (None, OWN) and kind not in (None, trained):
+        warnings.warn(
+            f"operator: got {how_to_make(kind)}, but the model was trained with {how_to_make(trained)}, which it is called "
+            "with where operator is not given.",
+            stacklevel=stacklevel,
+        )
 
 
 def _num_operators(model: Any) -> int | None:

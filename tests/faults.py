@@ -73,9 +73,23 @@ FAULTS = [
     Fault("I15", "graph.py", 'return {**self.__dict__, "_derived": {}}', "return dict(self.__dict__)"),
     Fault("I16", "readout.py", "torch.where(total == 0, 1, total)", "total"),
     Fault("I17", "graph.py", "_check_disjoint({", "(lambda masks: None)({"),
-    Fault("I18", "metrics.py", "raise InputError(f\"scores: {int(bad.sum())} are NaN", "print(f\"scores: {int(bad.sum())} are NaN"),
+    Fault("I18", "metrics.py", "raise InputError(\n            f\"{argument}: {int(bad.sum())} are NaN", "print(\n            f\"{argument}: {int(bad.sum())} are NaN"),
     Fault("I19", "graph.py", 'options.setdefault("node_names", names)', "pass"),
     Fault("I20", "image.py", "raise InputError(f\"shape: got {size!r}, expected integers", "print(f\"shape: got {size!r}, expected integers"),
+    Fault("I21", "inputs.py", "return value.iloc[[place[name] for name in order]]", "return value"),
+    Fault("I21", "inputs.py", "table = table.iloc[[row_at[name] for name in order], [column_at[name] for name in order]]", "pass"),
+    Fault("I21", "convert.py", "elif _num_rows(table) > 1 and kinds - {float}:", "elif False:"),
+    Fault("I21", "convert.py", "            nodes += found\n", "            pass\n"),
+    Fault("I22", "inputs.py", "    if len(set(names)) < len(names):\n        twice, first, second = _repeated(names)\n        raise InputError(f\"{argument}: {twice!r}", "    if False:\n        twice, first, second = _repeated(names)\n        raise InputError(f\"{argument}: {twice!r}"),
+    Fault("I23", "inputs.py", "missing if is_missing(value) else int(value)", "0 if is_missing(value) else int(value)"),
+    Fault("I23", "inputs.py", "return sorted(texts, key=float) if whole else texts", "return texts"),
+    Fault("I23", "graph.py", "number_here[y.clamp(min=0)]", "y"),
+    Fault("I23", "inputs.py", 'is_one_hot = bool(((y == 0) | (y == 1)).all()) and bool((y.sum(1) == 1).all())', "is_one_hot = False"),
+    Fault("I24", "convert.py", 'upper = SparseMatrix.from_coo(low, high, value, shape, duplicates or "first")', 'upper = SparseMatrix.from_coo(low, high, value, shape, duplicates or "sum")'),
+    Fault("I25", "sparse.py", "if largest >= 1_000_000 and largest > 100 * edge_index.numel():", "if False:"),
+    Fault("I25", "convert.py", 'if source and weight not in (None, "weight") and not has_weight:', "if False:"),
+    Fault("I26", "convert.py", "if weight is None and attr is not None and attr.is_floating_point() and attr.shape[1:].numel() == 1:", "if weight is None and attr is not None and attr.shape[1:].numel() == 1:"),
+    Fault("I27", "convert.py", "low, high = ends.amin(0), ends.amax(0)", "low, high = ends"),
     # -- about training
     Fault("T1", "train.py", "if bool(torch.isfinite(torch.nn.utils.get_total_norm(floats))):", "if True:"),
     Fault("T2", "files.py", "    os.replace(file.name, path)", "    shutil.copyfile(file.name, path)"),
@@ -84,7 +98,6 @@ FAULTS = [
     Fault("T4", "train.py", 'opt.load_state_dict(training["optimizer"])', "pass"),
     Fault("T5", "checkpoint.py", "if a.shape != b.shape or a.dtype != b.dtype:", "if a.shape != b.shape:"),
     Fault("T6", "checkpoint.py", "torch.default_generator.manual_seed(seed)", "torch.default_generator.seed()"),
-    Fault("T6", "graph.py", ", v0=start.numpy()", ""),
     Fault("T7", "memory.py", "if free is not None and num_bytes > share * free:", "if free is not None and num_bytes > 9 * share * free:"),
     Fault("T8", "sparse.py", "dtype = torch.promote_types(self.dtype, torch.float32)\n        return self.to(dtype)", "dtype = self.dtype\n        return self.to(dtype)"),
     Fault("T9", "train.py", 'int(torch.randint(2**53, (), device="cpu")) if seed is None else seed', "0 if seed is None else seed"),
@@ -97,6 +110,34 @@ FAULTS = [
     Fault("T14", "train.py", "_warn_of_classes_without_rows(row, y, val_y, num_classes, class_names)\n        return", "pass\n        return"),
     Fault("T15", "train.py", "evaluated.add(norm.eval())", "pass"),
     Fault("T15", "train.py", "if any(count is not None for count in inputs[1:]):", "if False:"),
+    Fault("T11", "train.py", 'kinds = wanted_operators(model) or ("a_hat",)', 'kinds = ("a_hat",)'),
+    Fault("T11", "train.py", 'if draws and "a_hat" not in kinds:', "if False:"),
+    Fault("T11", "layers.py", "if layers and not fitting:", "if False:"),
+    Fault("T12", "train.py", "if trained not in (None, OWN):\n        return (trained,)", "if False:\n        return (trained,)"),
+    Fault("T12", "models.py", "model.trained_operator = operator", "pass"),
+    Fault("T12", "train.py", '"operator": None if self.kind in ("a_hat", OWN) else self.kind,', ""),
+    Fault("T12", "graph.py", "tol=1e-6, v0=start)", "tol=1e-6)"),
+    Fault("T13", "layers.py", "if not _is_among(kind, (*named, *accepted)):", "if False:"),
+    Fault("T13", "sparse.py", "        other = SparseMatrix(self.rowptr, self.col, value, self.shape)\n        other._pattern", "        other = SparseMatrix(self.rowptr, self.col, value, self.shape)\n        other.kind = self.kind\n        other._pattern"),
+    Fault("T13", "graph.py", 'self.__dict__["adjacency"] = matrix._as_kind("adjacency")', 'self.__dict__["adjacency"] = matrix\n            matrix.kind = "adjacency"'),
+    # -- about probabilities
+    Fault("P1", "recipes.py", "fit_temperature(logits[graph.val_mask], graph.y[graph.val_mask])", "fit_temperature(logits[graph.test_mask], graph.y[graph.test_mask])"),
+    Fault("P1", "recipes.py", "fit_temperature(predict(model, graphs[val]), graphs[val].y)", "fit_temperature(predict(model, graphs[test]), graphs[test].y)"),
+    Fault("P1", "cli.py", "(logits / temperature).softmax(1)", "logits.softmax(1)"),
+    Fault("P1", "cli.py", "label = logits.argmax(1)", "label = (logits / temperature).softmax(1).argmax(1)"),
+    Fault("P1", "metrics.py", "(n * F.one_hot(y, c).to(z.dtype) + 1 / c) / (n + 1)", "F.one_hot(y, c)"),
+    Fault("P2", "metrics.py", "bad = (p < 0).any(1) | ((p.sum(1) - 1).abs() > 0.01)", "bad = (p < 0).any(1)"),
+    Fault("P2", "metrics.py", "torch.bucketize(confidence, edges)", "torch.bucketize(confidence, edges, right=True)"),
+    # -- about links
+    Fault("L1", "links.py", "if graph._made:", "if False:"),
+    Fault("L1", "links.py", "_check_features(graph, edges, pairs)", "pass"),
+    Fault("L1", "graph.py", "self._made if arguments[\"adjacency\"] is self.adjacency else {}", "self._made"),
+    Fault("L2", "links.py", "pairs = _NonEdges(graph, _check_sides(graph, sides))\n    if num_held", "pairs = _NonEdges(graph, None)\n    if num_held"),
+    Fault("L2", "links.py", "< 10:  # independent cycles", "< 0:"),
+    Fault("L3", "sparse.py", "relative * larger + absolute * larger.max()", "0 * larger"),
+    Fault("L3", "sparse.py", "1e-9 if a.dtype == torch.float64 else 1e-5", "1e-2"),
+    Fault("L4", "links.py", "bad = ((pairs < 0) | (pairs >= h.shape[0])).any(0)", "bad = (pairs >= h.shape[0]).any(0)"),
+    Fault("L4", "links.py", "if self.num_places <= 3 * (self.num_entries + num_pairs):", "if False:"),
     # -- about several processes
     Fault("D1", "distributed.py", "known = None if isinstance(error, DistributedError) else heart.explain(error)", "known = None"),
     Fault("D2", "distributed.py", "return [(part, True) if len(part) else (batch[:1], False) for batch, part in parts]", "return [(part, True) for batch, part in parts if len(part)]"),
@@ -148,7 +189,7 @@ def plant(fault: Fault) -> tuple[bool, str, float]:
     tests = TESTS[fault.of] if fault.of in TESTS else [f"test_{name}.py" for name in fault.tests.split()]
     began = time.time()
     with tempfile.TemporaryDirectory() as folder:
-        for part in ("gcnlab", "tests", "benchmarks", "examples", "pyproject.toml", "datasets"):
+        for part in ("gcnlab", "tests", "benchmarks", "examples", "docs", "pyproject.toml", "datasets"):
             source = CHECKOUT / part
             if source.is_dir():
                 shutil.copytree(

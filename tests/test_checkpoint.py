@@ -30,7 +30,7 @@ from gcnlab.errors import (
 )
 from gcnlab.files import write_arrays
 from gcnlab.models import load_model
-from gcnlab.train import Adam, Callback, Checkpoint, EarlyStopping, fit
+from gcnlab.train import Adam, Callback, Checkpoint, EarlyStopping, fit, predict
 
 __all__ = ["graph", "one_thread"]  # fixtures
 EPOCHS = 40
@@ -247,6 +247,46 @@ def test_another_graph_or_split_is_not_resumed(graph, tmp_path):
         with pytest.raises(CheckpointMismatchError, match=r"sha256 of graph, labels, masks and class weights: "):
             fit(make(), other, seeds=2, epochs=2, select="last" if other.val_mask is None else "val_loss",
                 checkpoint=checkpoint)  # fmt: skip
+
+
+def test_a_checkpoint_says_what_the_model_was_called_with(graph, tmp_path):
+    for i, operator in enumerate((None, graph.a_tilde, graph.a_hat.to_dense())):
+        path, trained = tmp_path / str(i), seeded(make(), 0)
+        fit(trained, graph, epochs=2, operator=operator, checkpoint=Checkpoint(path))
+        model, header = load_model(path)
+        assert header["operator"] == model.trained_operator == ("a_hat", "a_tilde", "own")[i]
+        if i < 2:
+            assert torch.equal(predict(model, graph), predict(trained, graph))
+        else:
+            with pytest.warns(UserWarning, match="trained with a matrix of your own"):
+                predict(model, graph)
+    rewritten(path, lambda header, weights, training: header.pop("operator"))  # as the files of 1.0
+    model, _ = load_model(path)
+    assert not hasattr(model, "trained_operator")
+    assert torch.equal(predict(model, graph), model(graph.x, graph.a_hat))
+    for wrong in ("b_hat", ["a_hat"], 3, {"l_tilde": 2.0}):
+        rewritten(path, lambda header, weights, training, wrong=wrong: header.update(operator=wrong))
+        with pytest.raises(CheckpointMismatchError, match=r"its operator is .*, which names no matrix of a Graph"):
+            load_model(path)
+
+
+def test_a_training_with_another_matrix_is_not_resumed(graph, tmp_path):
+    checkpoint = Checkpoint(tmp_path / "a", resume=True)
+    options = {"seeds": 2, "epochs": 2, "checkpoint": checkpoint}
+    fit(make(), graph, **options)
+    fit(make(), graph, **options, operator=graph.a_hat)  # the same
+    for other in (graph.a_tilde, graph.normalize("fill", "rw")):
+        with pytest.raises(
+            CheckpointMismatchError,
+            match=f"operator: None in the file, {other.kind!r} here".replace("(", r"\(").replace(")", r"\)"),
+        ):
+            fit(make(), graph, **options, operator=other)
+    with pytest.raises(CheckpointMismatchError, match="sha256 of graph, labels, masks and class weights"):
+        fit(make(), graph, **options, operator=graph.a_hat.with_value(graph.a_hat.value))
+    checkpoint.path = tmp_path / "b"
+    fit(make(), graph, **options, operator=graph.normalize("add", "rw"))
+    with pytest.raises(CheckpointMismatchError, match="in the file, None here"):
+        fit(make(), graph, **options)
 
 
 def rewritten(path, change):

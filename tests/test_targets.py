@@ -172,11 +172,11 @@ def test_targets_to_and_from_pyg(pyg):
     ("second", "message"),
     [
         (1, r"graph 1 has y torch.int64 of shape \(\), graph 0 torch.float32 of shape \(1, 2\)"),
-        (0.5, r"graph 1 has y torch.float64 of shape \(\), graph 0"),
+        (0.5, r"graph 1 has y torch.float32 of shape \(\), graph 0"),
         ([[1.0, 2.0, 3.0]], r"graph 1 has y torch.float32 of shape \(1, 3\), graph 0"),
-        ([1.0, 2.0, 3.0], r"graph 1 has no label; pass y=, one integer .* floats \[1, num_targets\]"),
-        (torch.ones(3, 2), r"graph 1 has no label"),
-        (None, r"graph 1 has no label"),
+        ([1.0, 2.0, 3.0], r"graph 1 has labels of its 3 nodes, .*Graph.from_graphs joins"),
+        (torch.ones(3, 2), r"graph 1 has labels of its 3 nodes"),
+        (None, r"graph 1 has no label; pass y=, one integer .* floats \[1, num_targets\]"),
     ],
 )
 def test_graphs_of_a_collection_have_targets_of_one_kind(second, message):
@@ -190,9 +190,12 @@ def test_graphs_of_a_collection_have_targets_of_one_kind(second, message):
         ([[0.5, 1.0], [math.inf, 0.0]], r"y: target inf at \[1, 0\]; a target is a finite number, or NaN if missing"),
         ([0.5, -math.inf], r"y: target -inf at \[1\]"),
         ([[0.5]], r"y: got 1 labels for 2 graphs"),
-        ([[[0.5]], [[0.5]]], r"y: got torch.float32 of shape \(2, 1, 1\), expected \[G\] integers, or floats"),
-        ([[0, 1], [1, 1]], r"y: got torch.int64 of shape \(2, 2\), .* floats \[G\] or \[G, num_targets\]; y.float\(\)"),
-        ([True, False], r"y: got torch.bool"),
+        (
+            [[[0.5]], [[0.5]]],
+            r"y: got torch.float32 of shape \(2, 1, 1\), expected one label per graph, \[2\] integers, or targets, floats",
+        ),
+        ([[0, 1], [1, 1]], r"y: got torch.int64 of shape \(2, 2\), .* floats \[2\] or \[2, num_targets\]; y.float\(\)"),
+        ([True, None], r"y: graph 1 has no label"),
     ],
 )
 def test_targets_are_checked_at_the_door(y, message):
@@ -477,7 +480,7 @@ def test_wrong_pairings_on_one_graph():
         ),
         ({"y": torch.tensor(0.5)}, "mse", r"graph: has y torch.float32 of shape \(\)"),
         ({"y": torch.zeros(n, dtype=torch.int64)}, "mae", r"graph: has y torch.int64 .*expected floats"),
-        ({}, "cross-entropy", r"graph: has y torch.float32 .*expected one integer class a node.*loss=.binary"),
+        ({}, "cross-entropy", r"graph: has y torch.float32 .*expected one integer class per node.*loss=.binary"),
         ({}, "binary", r"graph: y has .* at \[\d+, 1\], but loss"),
         ({"y": unknown}, "mse", r"val_mask: of its nodes no target is known"),
     ):

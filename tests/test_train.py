@@ -1,7 +1,9 @@
+import copy
 import functools
 import io
 import json
 import math
+import pickle
 import random
 import re
 import sys
@@ -11,11 +13,12 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
+from checks import unnamed
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 import gcnlab
-from gcnlab import GCN, GINConv, Graph, GraphClassifier, GraphCollection, Signals
+from gcnlab import GCN, ChebConv, GINConv, Graph, GraphClassifier, GraphCollection, Signals
 from gcnlab import train as train_module
 from gcnlab.data.synthetic import power_law_edges
 from gcnlab.errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
@@ -751,7 +754,9 @@ def test_the_operator_of_many_graphs_is_a_function_of_the_batch():
         for data in (graphs, batch):
             found = predict(model, data, operator=lambda batch: batch.adjacency)
             assert torch.allclose(found, expected, atol=1e-6)
-            assert not torch.allclose(predict(model, data), expected, atol=1e-3)
+            assert torch.equal(predict(model, data), found)  # what it was trained with
+            other = predict(model, data, operator=lambda batch: unnamed(batch.a_hat))
+            assert not torch.allclose(other, expected, atol=1e-3)
         last = fit(model, graphs, select="last", epochs=1, lr=0.0, operator=lambda batch: batch.adjacency, batch_size=6)
         batch_loss = nn.functional.cross_entropy(model.train()(batch.x, batch.adjacency, batch.p), graphs.y)
         assert float(last.metrics["train_loss"]) == pytest.approx(float(batch_loss.detach()), rel=1e-5)
@@ -761,6 +766,98 @@ def test_the_operator_of_many_graphs_is_a_function_of_the_batch():
         fit(model, graphs, select="last", operator=graphs.whole.adjacency)
     with pytest.raises(InputError, match="nodes: go with one Graph or NodeRows, not with GraphCollection"):
         predict(model, graphs, torch.tensor([0]))
+
+
+class TwoCheb(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = ChebConv(NUM_FEATURES, HIDDEN), ChebConv(HIDDEN, NUM_CLASSES)
+
+    def forward(self, x, l_tilde):
+        return self.second(self.first(x, l_tilde).relu(), l_tilde)
+
+
+@pytest.mark.parametrize("maker", [make(), TwoCheb])
+def test_predict_takes_the_matrix_of_the_training(graph, maker):
+    given = {"l_tilde(1.5)": graph.l_tilde(1.5), "l_tilde(None)": graph.l_tilde(None)}
+    if maker is not TwoCheb:
+        given = {"a_tilde": graph.a_tilde, "normalize('fill', 'rw')": graph.normalize("fill", "rw")}
+    for kind, operator in given.items():
+        model = seeded(maker, 0)
+        assert fit(model, graph, epochs=3, operator=operator).operator == kind
+        expected = model(graph.x, operator)
+        for trained in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            assert "trained_operator" not in trained.state_dict()
+            assert trained.trained_operator == kind
+            assert torch.equal(predict(trained, graph), expected)
+            assert torch.equal(predict(trained, graph, operator=operator), expected)
+            predict(trained, graph, operator=unnamed(graph.a_hat))  # one's own, taken without a word
+        with pytest.warns(UserWarning, match=r"operator: got graph.normalize\(None, 'sym'\), but the model was trained with graph."
+                          + re.escape(kind)) as told:  # fmt: skip
+            predict(model, graph, operator=graph.normalize(None))
+        assert told[0].filename == __file__
+        fit(model, graph, epochs=1)  # goes on with it
+        assert model.trained_operator == kind
+        fit(model, graph, epochs=1, operator=graph.normalize(None))
+        assert model.trained_operator == "normalize(None, 'sym')"
+
+
+def test_a_matrix_of_one_s_own_is_missed_by_predict(graph):
+    other = graph.replace(adjacency=graph.adjacency.with_value(2 * graph.adjacency.value))
+    equal = graph.replace(adjacency=graph.adjacency.with_value(graph.adjacency.value.clone()))
+    own = [graph.a_hat.to_dense(), unnamed(graph.a_hat), other.a_hat, graph.to(torch.float64).a_hat.to(torch.float32)]
+    own[3] = graph.a_hat.with_value(own[3].value)
+    for operator in own:
+        model = seeded(make(), 0)
+        assert fit(model, graph, epochs=1, operator=operator).operator == model.trained_operator == "own"
+        with pytest.warns(
+            UserWarning,
+            match=r"operator: the model was trained with a matrix of your own, and is called with graph.a_hat now; pass yours as operator=",
+        ) as told:
+            found = predict(model, graph)
+        assert told[0].filename == __file__
+        assert torch.equal(found, model(graph.x, graph.a_hat))
+        assert torch.equal(predict(model, graph, operator=graph.a_hat), found)
+        some = predict(model, graph, torch.tensor([7, 3]), operator=operator)
+        assert_close(some, model(graph.x, operator)[[7, 3]], 1e-6)
+        with pytest.warns(UserWarning, match="trained with a matrix of your own") as told:
+            fit(model, graph, epochs=1)
+        assert (told[0].filename, model.trained_operator) == (__file__, "a_hat")
+    model = seeded(make(), 0)
+    fit(model, graph, epochs=1, operator=equal.a_hat)
+    assert model.trained_operator == "a_hat"  # entry by entry what this graph makes
+
+
+def test_a_training_says_what_its_models_were_called_with(graph):
+    history = fit(TwoCheb, graph, seeds=3, epochs=2, seeds_at_once=2)
+    assert history.operator == "l_tilde(2.0)"
+    model = TwoCheb()
+    model.load_state_dict(history.state(1))
+    assert torch.equal(predict(model, graph), model(graph.x, graph.l_tilde()))
+    assert fit(TwoCheb, graph, seeds=2, epochs=1, operator=unnamed(graph.l_tilde())).operator == "own"
+
+
+def test_a_function_that_draws_is_asked_for_its_kind_beside_the_numbers():
+    graphs = GraphCollection.from_graphs(
+        [Graph.from_edges([[0, 1, 1, 2], [1, 0, 2, 1]], x=torch.eye(3), y=i % 2) for i in range(4)]
+    )
+    drawn = []
+
+    def draws(batch):
+        drawn.append(float(torch.rand(())))
+        return batch.a_hat.with_value(batch.a_hat.value * drawn[-1])
+
+    assert (
+        fit(
+            lambda: GraphClassifier(3, 4, 2, dropout=0.0), graphs, seeds=[5], select="last", epochs=1, operator=draws
+        ).operator
+        == "own"
+    )
+    used = drawn[1:]
+    torch.manual_seed(5)
+    GraphClassifier(3, 4, 2)
+    torch.randperm(4)
+    assert used == [float(torch.rand(()))]
 
 
 def test_predict_checks_nodes_of_any_model(graph):
@@ -957,15 +1054,12 @@ def test_a_class_without_training_rows_is_said_once(kind, train, val, message):
 
 
 def test_a_class_without_training_rows_has_its_name():
-    names = ["a", "b", "c", "d"]
-    with pytest.warns(
-        UserWarning, match=r"no training node is of class 2 \('c'\), 3 \('d'\), but 1 validation node is:"
-    ):
-        fit(*labelled("node", [0, 1, 0], [2, 0], names), epochs=1)
-    with pytest.warns(
-        UserWarning, match=r"no training node is of class 1 \('b'\):"
-    ):  # of any loss, if classes have names
-        fit(*labelled("node", [0, 2], [2], "abc"), epochs=1, loss=nn.CrossEntropyLoss(reduction="none"))
+    message = r"no training node is of class 2 \('c'\), 3 \('d'\), but 1 validation node is:"
+    with pytest.warns(UserWarning, match=message):
+        fit(*labelled("node", [0, 1, 0], [2, 0], ["a", "b", "c", "d"]), epochs=1)
+    function = nn.CrossEntropyLoss(reduction="none")
+    with pytest.warns(UserWarning, match=r"no training node is of class 1 \('b'\):"):  # where classes have names
+        fit(*labelled("node", [0, 2], [2], ["a", "b", "c"]), epochs=1, loss=function)
     fit(*labelled("node", [0, 2], [2]), epochs=1, loss=lambda out, y: (out[:, 0] - y).square())  # counts are no classes
 
 
@@ -1155,8 +1249,8 @@ def test_input_errors(graph, error, message, changes):
 def test_what_the_graph_lacks(graph):
     for changes, message in (
         ({"x": None}, r'graph: has no x; make one with graph.with_features\("identity"\)'),
-        ({"y": None}, r"graph: has .*, expected one integer class a node"),
-        ({"y": torch.rand(NUM_NODES)}, r"graph: has .*, expected one integer class a node"),
+        ({"y": None}, r"graph: has .*, expected one integer class per node"),
+        ({"y": torch.rand(NUM_NODES)}, r"graph: has .*, expected one integer class per node"),
         ({"train_mask": None}, r"graph: has no train_mask, which says on which nodes to train"),
         ({"val_mask": None}, r'graph: has no val_mask; give one, or select="last"'),
     ):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..collection import GraphCollection
 from ..errors import InputError
-from ..graph import Features, Graph
+from ..graph import Features, Graph, check_max_degree, degree_features, one_hot
 from ..sparse import SparseMatrix
 
 FEATURES = ("label", "attributes", "degree", "degree_bins", "log_degree", "constant")
@@ -22,11 +22,7 @@ def check_options(*, features: str | None = None, attributes: bool = False, max_
         raise InputError(f"features: got {features!r}, expected None or one of {', '.join(map(repr, FEATURES))}.")
     if not isinstance(attributes, bool):
         raise InputError(f"attributes: got {attributes!r}, expected True or False.")
-    if max_degree is not None:
-        if type(max_degree) is not int or max_degree < 0:
-            raise InputError(f"max_degree: got {max_degree!r}, expected None or an integer of at least 0.")
-        if features not in ("degree", "degree_bins"):
-            raise InputError('max_degree: it caps the one-hot degree; pass features="degree" or "degree_bins" with it.')
+    check_max_degree(features, max_degree)
 
 
 def pack(
@@ -139,19 +135,12 @@ def to_graph(
             )
     if features is None:
         features = "label" if "node_label" in arrays else "attributes" if "node_attributes" in arrays else None
-    degree = arrays["adjacency.rowptr"].diff().long()
     x: Features | None = None
     if features == "label":
-        x = _one_hot(arrays["node_label"].long(), len(header["node_label_names"]))
-    elif features == "degree":
-        highest = int(degree.max()) if max_degree is None else max_degree
-        x = _one_hot(degree.clamp(max=highest), highest + 1)
-    elif features == "degree_bins":
-        highest = int(degree.max()) if max_degree is None else max_degree
-        bins = (2 * (torch.arange(highest + 1) + 1).double().log2()).long()  # of each degree
-        x = _one_hot(bins[degree.clamp(max=highest)], int(bins[-1]) + 1)
-    elif features == "log_degree":
-        x = degree.float().log1p().unsqueeze(1)
+        x = one_hot(arrays["node_label"].long(), len(header["node_label_names"]))
+    elif features in ("degree", "degree_bins", "log_degree"):
+        kind = "degree_one_hot" if features == "degree" else features
+        x = degree_features(arrays["adjacency.rowptr"].diff().long(), kind, max_degree)
     elif features == "constant":
         x = torch.ones(n, 1)
     elif features == "attributes":
@@ -166,8 +155,3 @@ def to_graph(
     whole = Graph(adjacency, x, class_names=header["class_names"], name=name, num_duplicates=header["num_duplicates"])
     # Trusted: `pack` made it, and the sha256 of its file says that nobody changed it.
     return GraphCollection._trusted(whole, arrays["node_ptr"], arrays["y"], None, name)
-
-
-def _one_hot(code: Tensor, width: int) -> SparseMatrix:
-    n = len(code)
-    return SparseMatrix(torch.arange(n + 1, dtype=torch.int32), code.int(), torch.ones(n), (n, width))
