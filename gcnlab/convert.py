@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError, InputTypeError, did_you_mean
-from .inputs import check_names, distinct_names, index_names, is_table, name_kind, read_labels, some
+from .inputs import as_series, check_names, distinct_names, index_names, is_table, name_kind, read_labels, some
 from .sparse import SparseMatrix, check_count, check_weight, largest_id
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def networkx_parts(
     options: dict[str, Any],
 ) -> dict[str, Any]:
     """The arguments of `Graph.from_edges` for a networkx graph."""
-    if not hasattr(graph, "nodes"):
+    if not (hasattr(graph, "nodes") and hasattr(graph, "is_directed")):
         raise InputTypeError(f"graph: got {type(graph).__name__}, expected a networkx graph.")
     for argument, given, other in (("features", features, "x"), ("label", label, "y")):
         if given is not None and options.get(other) is not None:
@@ -149,6 +149,7 @@ def pandas_parts(
             )
         if bool(edges[column].isna().any()):
             raise InputError(f"edges: column {column!r} is empty in row {edges[column].isna().idxmax()}.")
+    options |= {key: as_series(key, options[key]) for key in _BY_NODE if key in options}
     of_row = [edges[column].tolist() for column in (source, target)]
     given = options.get("node_names")
     names = check_names("node_names", _nodes_of([*of_row[0], *of_row[1]], options) if given is None else given)

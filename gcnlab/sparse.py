@@ -867,7 +867,12 @@ def check_edge_index(edge_index: Any) -> Tensor:
         return torch.empty(2, 0, dtype=torch.int64)
     if isinstance(edge_index, (list, tuple)) and not len(edge_index):
         raise InputError("edge_index: got an empty list, expected two lists of ids: [[], []] has no edges.")
-    tensor = as_tensor("edge_index", edge_index, "a tensor, an array or lists of integers")
+    if is_table(edge_index):
+        raise InputTypeError(
+            "edge_index: got a DataFrame; Graph.from_pandas(edges, source, target) reads a table of edges."
+        )
+    expected = "a tensor, an array or lists of integers; Graph.from_pandas numbers nodes that have names"
+    tensor = as_tensor("edge_index", edge_index, expected)
     if tensor.layout != torch.strided:
         raise InputTypeError("edge_index: got a sparse tensor; use Graph.from_torch or SparseMatrix.from_torch.")
     if tensor.dtype not in (torch.int64, torch.int32, torch.int16):

@@ -203,7 +203,8 @@ PROMISES = {
         "doors: features_follow_the_names labels_follow_the_names masks_follow_the_names tables_of_other_names_are_refused "
         "a_table_beside_nodes_without_names names_of_another_type a_positional_array_beside_names_that_are_numbered_here "
         "rows_without_an_edge_are_isolated_nodes a_table_as_adjacency weights_have_no_names_to_follow columns_of_several_types "
-        "what_is_read_by_position_has_no_names points_keep_their_names",
+        "what_is_read_by_position_has_no_names points_keep_their_names dicts_are_by_name "
+        "what_has_no_order_is_refused masked_arrays_and_tables_of_edges",
     ),
     "I22": Promise(
         "node or class names of which one is given twice, or that are a text",
