@@ -36,7 +36,7 @@ try:
     graph = gcnlab.load("cora")
 except gcnlab.GcnlabError as error:
     parser.exit(2, f"{error}\n")
-graph = graph.replace(x=graph.x.row_normalized())
+graph = graph.with_row_normalized_features()
 DEPTHS = (2, 8, 32) if args.quick else (2, 4, 8, 16, 32, 64)
 SEEDS = range(args.seeds or (1 if args.quick else 3))
 HIDDEN = 64

@@ -49,7 +49,7 @@ for conv in ("isotropic", "relational"):
     model = GridGCN(1, [16, 32, 48], data.num_classes, conv=conv)
     history = gcnlab.fit(
         model, train, val, epochs=args.epochs, batch_size=64, lr=0.01, scheduler="one-cycle", select="last",
-        precision="bfloat16",
+        precision="bfloat16", seed=0,
     )  # fmt: skip
     accuracy = gcnlab.metrics.accuracy(gcnlab.predict(model, test), test.y)
     print(

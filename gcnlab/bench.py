@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .checkpoint import generators_kept
 from .checks import check_package, check_workers
 from .errors import InputError, did_you_mean
 from .graph import Features, Graph
@@ -22,6 +23,7 @@ HIDDEN = 16
 BLOCK = 10
 
 
+@generators_kept()
 def floor(model: GCN, x: Features, a_hat: SparseMatrix) -> dict[str, float]:
     """What an epoch of a GCN on the whole graph needs at least on this machine: its roofline.
 
@@ -75,6 +77,7 @@ def datasets() -> list[str]:
     return [r.dataset for name, r in RECIPES.items() if isinstance(r, Recipe) and name == f"{r.dataset}-gcn"]
 
 
+@generators_kept()
 def epoch_times(
     dataset: str,
     epochs: int = 50,
@@ -149,8 +152,8 @@ def gcnlab_epoch(graph: Graph, whole: bool) -> Callable[[], None]:
     assert graph.x is not None
     assert graph.y is not None
     assert graph.train_mask is not None
-    torch.manual_seed(0)
-    model = GCN(graph.num_features, HIDDEN, graph.num_classes)
+    with generators_kept(0):
+        model = GCN(graph.num_features, HIDDEN, graph.num_classes)
     y = graph.y[graph.train_mask]
     if whole:
         mask = graph.train_mask
@@ -174,8 +177,8 @@ def _pyg_epoch(graph: Graph, csr: bool) -> Callable[[], None]:
 
     assert graph.y is not None
     assert graph.train_mask is not None
-    torch.manual_seed(0)
-    model, mask = Net(), graph.train_mask
+    with generators_kept(0):
+        model, mask = Net(), graph.train_mask
     x = graph.x.to_dense() if isinstance(graph.x, SparseMatrix) else graph.x
     edges = graph.adjacency.to_torch() if csr else graph.edge_index
     return _epoch(model, lambda: model(x, edges)[mask], graph.y[mask])

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,6 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     args = _parser().parse_args(arguments)
     args.arguments = arguments
+    format_before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_: f"gcnlab: {message}\n"
     try:
         for name, value in vars(args).items():
             if value == "":  # an unset variable of a shell
@@ -50,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         is_wrong = isinstance(error, wrong_path) or error.errno in (errno.ENAMETOOLONG, errno.ELOOP)
         message = str(error) if error.filename is None else f"{error.filename}: {error.strerror}"
         return _fail(message, 2 if is_wrong else 1)
+    finally:
+        warnings.formatwarning = format_before
     return status or 0
 
 
@@ -116,7 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     predict = _add(
         commands,
         "predict",
-        "label the nodes of a graph, or graphs, with a trained model, as CSV",
+        "label the nodes of a graph, or graphs, with a trained model, as CSV; each label has its probability, calibrated on "
+        "the validation nodes or graphs of the training",
         "gcnlab predict runs/cora/model.gcnlab --data cora",
     )
     predict.add_argument("checkpoint", help="the model.gcnlab of `gcnlab run --out`")
@@ -304,13 +310,22 @@ def _predict(args: argparse.Namespace) -> None:
     if isinstance(recipe, recipes.GraphRecipe):
         graphs = recipe.graphs(dataset, args.data_root, header["features"])
         kind, names = "graph", range(len(graphs))
-        probabilities = predict(model, graphs).softmax(-1)
+        logits = predict(model, graphs)
     else:
         nodes = recipes.find_node_recipe(recipe.name)
         graph = nodes.graph(dataset, None, args.data_root)
         kind, names = "node", graph.node_names or range(graph.num_nodes)
-        probabilities = nodes.probabilities(model, nodes.inputs(graph, nodes.operator(graph)))
-    probability, label = probabilities.max(-1)
+        logits = nodes.logits(model, nodes.inputs(graph, nodes.operator(graph)))
+    temperature = header.get("temperature")
+    if temperature is None:
+        print(
+            f"gcnlab: {args.checkpoint} is of an older version and holds no temperature, so its probabilities are not "
+            "calibrated; `gcnlab run --out` fits one.",
+            file=sys.stderr,
+        )
+        temperature = 1.0
+    label = logits.argmax(1)  # of the logits: probabilities may be rounded to the same number
+    probability = (logits / temperature).softmax(1).amax(1)
     classes = header["class_names"] or range(int(label.max()) + 1)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from numbers import Integral
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import torch
 from torch import Tensor
 
+from .convert import pyg_edges, pyg_num_nodes
 from .errors import InputError, InputIndexError, InputTypeError
-from .graph import Features, Graph, check_targets, weights_of_pyg
+from .graph import Graph, common_classes, side_by_side
+from .inputs import as_tensor, labels_of_all
 from .memory import check_large
 from .merging import alike, merge
 from .readout import consecutive
-from .sparse import SparseMatrix
+from .sparse import SparseMatrix, largest_id, starts
 
 if TYPE_CHECKING:
     from torch.utils.data import BatchSampler
@@ -97,8 +100,13 @@ def _listed(graphs: Iterable[Any]) -> list[Any]:
     return graphs
 
 
-def _label(i: int, y: Tensor | None, before: Sequence[Tensor]) -> Tensor:
+def _label(i: int, y: Tensor | None, num_nodes: int, before: Sequence[Tensor]) -> Tensor:
     """The y of the i-th graph, if it is a graph's and like those before."""
+    if y is not None and y.dim() and num_nodes == len(y) and (y.dim() == 1 or len(y) > 1):
+        raise InputError(
+            f"graphs: graph {i} has labels of its {num_nodes} nodes, and here each graph has one; Graph.from_graphs joins "
+            "such graphs into one Graph, with the labels and masks of its nodes."
+        )
     if y is None or (y.dim() and (y.dim() != 2 or y.shape[0] != 1)):
         raise InputError(
             f"graphs: graph {i} has no label; pass y=, one integer (or targets: one float, or floats "
@@ -131,8 +139,9 @@ class GraphCollection(Sequence[Graph]):
         whole: the block-diagonal graph of all graphs; its class_names are those of the collection. Node labels, masks
             and names are not kept.
         node_ptr: [G + 1] integers, from 0 to the number of nodes.
-        y: the label of each graph, [G] integers from 0; or the targets of each, floats [G] or [G, T]: numbers to
-            predict (regression), or 0 and 1 for each of T properties (multi-label). NaN is a missing one.
+        y: the label of each graph, [G] integers from 0, or names, or -1 and 1; or the targets of each, floats [G] or
+            [G, T]: numbers to predict (regression), or 0 and 1 for each of T properties (multi-label). NaN is a missing
+            one.
         name: what it is called in messages; by default the name of `whole`.
 
     Attributes:
@@ -155,29 +164,16 @@ class GraphCollection(Sequence[Graph]):
     def __init__(self, whole: Graph, node_ptr: Any, y: Any, *, name: str | None = None) -> None:
         if not isinstance(whole, Graph):
             raise InputTypeError(f"whole: got {type(whole).__name__}, expected the Graph of all graphs.")
-        ptr, labels = (torch.as_tensor(part, device=whole.device) for part in (node_ptr, y))
-        n = whole.num_nodes
-        has_targets = labels.is_floating_point() and labels.dim() in (1, 2)
-        for key, tensor, expected in (
-            ("node_ptr", ptr, "[G + 1] integers"),
-            ("y", labels, "[G] integers, or floats [G] or [G, num_targets]; y.float() makes targets of zeros and ones"),
-        ):
-            is_integers = tensor.dim() == 1 and not tensor.is_floating_point() and tensor.dtype != torch.bool
-            if not is_integers and not (key == "y" and has_targets):
-                raise InputError(f"{key}: got {tensor.dtype} of shape {tuple(tensor.shape)}, expected {expected}.")
-        ptr, labels = ptr.long(), check_targets(labels) if has_targets else labels.long()
+        n, ptr = whole.num_nodes, as_tensor("node_ptr", node_ptr, "[G + 1] integers").to(whole.device)
+        if ptr.dim() != 1 or ptr.is_floating_point() or ptr.dtype == torch.bool:
+            raise InputError(f"node_ptr: got {ptr.dtype} of shape {tuple(ptr.shape)}, expected [G + 1] integers.")
+        ptr = ptr.long()
         if not len(ptr) or int(ptr[0]) != 0 or int(ptr[-1]) != n or bool((ptr.diff() < 0).any()):
             raise InputError(f"node_ptr: expected numbers that rise from 0 to {n}, the number of nodes.")
-        if len(labels) != len(ptr) - 1:
-            raise InputError(f"y: got {len(labels)} labels for {len(ptr) - 1} graphs.")
-        num_classes = None if whole.class_names is None else len(whole.class_names)
-        if has_targets and num_classes not in (None, _num_targets(labels)):
-            raise InputError(f"class_names: got {num_classes} names for {_num_targets(labels)} targets.")
-        bad = (labels < 0) | (labels >= (num_classes or torch.iinfo(torch.int64).max))
-        if not has_targets and bool(bad.any()):
-            at = int(bad.nonzero()[0])
-            limit = "" if num_classes is None else f" and below {num_classes}"
-            raise InputError(f"y: label {int(labels[at])} at {at}; labels must be at least 0{limit}.")
+        labels, names = labels_of_all(y, whole.class_names, len(ptr) - 1, "graph")
+        labels = labels.to(whole.device)
+        if labels.is_floating_point() and names is not None and len(names) != _num_targets(labels):
+            raise InputError(f"class_names: got {len(names)} names for {_num_targets(labels)} targets.")
         graph_of = torch.repeat_interleave(ptr.diff(), output_size=n)
         crossing = graph_of[whole.adjacency.row] != graph_of[whole.adjacency.col.long()]
         if bool(crossing.any()):
@@ -185,7 +181,9 @@ class GraphCollection(Sequence[Graph]):
             i, j = int(whole.adjacency.row[at]), int(whole.adjacency.col[at])
             raise InputError(f"whole: the edge {j} -> {i} leads from graph {graph_of[j]} to graph {graph_of[i]}.")
         # Labels and masks of nodes are not kept: a batch would need them cut too, and readouts have no use for them.
-        whole = whole.replace(y=None, train_mask=None, val_mask=None, test_mask=None, node_names=None)
+        whole = whole.replace(
+            y=None, train_mask=None, val_mask=None, test_mask=None, node_names=None, class_names=names
+        )
         self._fill(whole, ptr, labels, None, name or whole.name)
 
     def _fill(self, whole: Graph, ptr: Tensor, y: Tensor, chosen: Tensor | None, name: str | None) -> GraphCollection:
@@ -210,18 +208,10 @@ class GraphCollection(Sequence[Graph]):
             y = graph.y
             if y is not None and y.dim() == 1 == graph.num_nodes:  # which may be the node's as well as the graph's
                 y = y.reshape(())
-            ys.append(_label(i, y, ys))
-            if (graph.x is None) != (graphs[0].x is None) or graph.num_features != graphs[0].num_features:
-                raise InputError(
-                    f"graphs: graph {i} has {graph.num_features} features, graph 0 has {graphs[0].num_features}."
-                )
-        ptr = torch.tensor([0, *(graph.num_nodes for graph in graphs)]).cumsum(0)
-        n = int(ptr[-1])
-        adjacency = _stack([graph.adjacency for graph in graphs], ptr, (n, n))
-        x: Features | None = None
-        if xs := [graph.x for graph in graphs if graph.x is not None]:
-            rows = [x if isinstance(x, SparseMatrix) else SparseMatrix.from_dense(x) for x in xs]
-            x = _stack(rows, torch.zeros_like(ptr), (n, rows[0].shape[1]))
+            ys.append(_label(i, y, graph.num_nodes, ys))
+        ptr = starts(torch.tensor([graph.num_nodes for graph in graphs]))
+        ys, class_names = common_classes(graphs, ys, class_names)
+        adjacency, x = side_by_side(graphs)
         num_duplicates = sum(graph.num_duplicates for graph in graphs)
         whole = Graph(adjacency, x, class_names=class_names, name=name, num_duplicates=num_duplicates)
         return cls(whole, ptr, torch.cat(ys) if ys[0].dim() else torch.stack(ys))
@@ -236,42 +226,50 @@ class GraphCollection(Sequence[Graph]):
 
         Raises InputError naming the first graph that does not fit.
         """
+        if hasattr(graphs, "to_data_list"):  # a Batch
+            graphs = graphs.to_data_list()
         graphs = _listed(graphs)
         ys: list[Tensor] = []
+        edges: list[tuple[Tensor, Tensor | None, str]] = []
+        counted: list[int] = []
         for i, data in enumerate(graphs):
-            if getattr(data, "edge_index", None) is None:
-                raise InputTypeError(
-                    f"graphs: graph {i} is a {type(data).__name__}, expected a PyG Data with edge_index."
-                )
-            ys.append(_label(i, data.y.reshape(()) if data.y is not None and data.y.numel() == 1 else data.y, ys))
-        sizes = torch.tensor([data.num_nodes for data in graphs])
-        ptr = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+            if not hasattr(data, "edge_index") and not hasattr(data, "adj_t"):
+                raise InputTypeError(f"graphs: graph {i} is a {type(data).__name__}, expected a PyG Data.")
+            edges.append(pyg_edges(data, f"graphs: graph {i}"))
+            num_nodes = pyg_num_nodes(data)
+            counted.append(largest_id(edges[-1][0]) + 1 if num_nodes is None else num_nodes)
+            y = data.y.reshape(()) if data.y is not None and data.y.numel() == 1 else data.y
+            ys.append(_label(i, y, counted[-1], ys))
+        if left_out := next((note for *_, note in edges if note), ""):
+            warnings.warn(f"graphs: {left_out}", stacklevel=2)
+        sizes = torch.tensor(counted)
+        ptr = starts(sizes)
 
-        def joined(what: str, parts: list[Any], rows: list[int], dim: int = 0) -> Tensor | None:
+        def joined(what: str, parts: list[Any], rows: list[int]) -> Tensor | None:
             if all(part is None for part in parts):
                 return None
             for i, (part, length) in enumerate(zip(parts, rows, strict=True)):
-                if part is None or part.shape[dim] != length or (part.shape[1:] != parts[0].shape[1:] and not dim):
+                if part is None or part.shape[0] != length or part.shape[1:] != parts[0].shape[1:]:
                     found = "none" if part is None else f"shape {tuple(part.shape)}"
                     raise InputError(
                         f"graphs: graph {i} has {what} of {found}; expected {length} rows, as wide as in graph 0, or none in all."
                     )
-            return torch.cat(parts, dim)
+            return torch.cat(parts)
 
-        counts = [data.num_edges for data in graphs]
+        counts = [ends.shape[1] for ends, *_ in edges]
         graph_of_edge = torch.repeat_interleave(torch.tensor(counts))
-        ends = joined("edge_index", [data.edge_index for data in graphs], counts, 1)
-        assert ends is not None
+        ends = torch.cat([ends for ends, *_ in edges], 1)
         bad = ((ends < 0) | (ends >= sizes[graph_of_edge])).any(0)
         if bool(bad.any()):
             e = int(bad.nonzero()[0])
             i = int(graph_of_edge[e])
             raise InputError(
-                f"graphs: graph {i} has {sizes[i]} nodes and an edge {ends[0, e]} -> {ends[1, e]}; ids must be at least 0 and below."
+                f"graphs: graph {i} has {sizes[i]} nodes and an edge {ends[0, e]} -> {ends[1, e]}; ids must be at least 0 and "
+                "below. Do they count from 1? Then pass edge_index - 1."
             )
         whole = Graph.from_edges(
             ends + ptr[graph_of_edge], int(ptr[-1]),
-            joined("edge weights", [weights_of_pyg(data) for data in graphs], counts),
+            joined("edge weights", [weight for _, weight, _ in edges], counts),
             x=joined("x", [data.x for data in graphs], sizes.tolist()), class_names=class_names, name=name,
         )  # fmt: skip
         return cls(whole, ptr, torch.cat(ys) if ys[0].dim() else torch.stack(ys))
@@ -355,7 +353,7 @@ class GraphCollection(Sequence[Graph]):
     def _cut(self, ids: Tensor) -> GraphBatch:
         first = self._ptr.index_select(0, ids)
         size = self._ptr.index_select(0, ids + 1) - first
-        ptr = _starts(size)
+        ptr = starts(size)
         batch = torch.repeat_interleave(size, output_size=int(ptr[-1]))
         shift = first - ptr[:-1]  # of the node ids, from here to the whole
         node = torch.arange(batch.shape[0], device=ids.device).add_(shift.index_select(0, batch))
@@ -417,11 +415,11 @@ class GraphCollection(Sequence[Graph]):
             **whole.__dict__,
             "adjacency": merge(whole.adjacency, node, alike_class),
             "x": None if x is None else x.select_rows(node) if isinstance(x, SparseMatrix) else x[node],
-            "ptr": _starts(group[node].bincount(minlength=len(self._y))),
+            "ptr": starts(group[node].bincount(minlength=len(self._y))),
             "batch": group[node],
             "multiplicity": count.to(torch.promote_types(whole.adjacency.dtype, torch.float32)),
         }
-        return _batch_of(values, {("fill", "sym"): merge(whole.a_hat, node, alike_class)})
+        return _batch_of(values, {("fill", "sym"): merge(whole.a_hat, node, alike_class)._as_kind("a_hat")})
 
     def to(self, device: torch.device | torch.dtype | str) -> GraphCollection:
         """The collection on another device: batches are then cut out there; or with A and X of another dtype."""
@@ -538,6 +536,7 @@ class GraphLoader:
             batches differ less in memory.
         batch_sampler: the graphs of each batch, in place of the arguments above: tensors or lists of indices, one a
             batch; such as torch's `BatchSampler(DistributedSampler(graphs), 128, drop_last=False)`.
+        kind: the matrix (`Graph.matrix`) that is made once of all graphs, and cut out with each batch.
 
     >>> pair = GraphCollection(Graph.from_edges([[0, 1, 2, 3, 3, 4], [1, 0, 3, 2, 4, 3]]), [0, 2, 5], [0, 1])
     >>> [batch.num_nodes for batch in GraphLoader(pair, batch_size=1)]
@@ -553,12 +552,14 @@ class GraphLoader:
         shuffle: bool = False,
         bucket: bool = False,
         batch_sampler: Sequence[Tensor | Sequence[int]] | BatchSampler | None = None,
+        kind: str = "a_hat",
     ) -> None:
         if batch_size < 1:
             raise InputError(f"batch_size: got {batch_size}, expected at least 1.")
         self.graphs, self.batch_size, self.shuffle, self.bucket = graphs, batch_size, shuffle, bucket
         self.batch_sampler = batch_sampler
-        graphs.whole.a_hat.T  # noqa: B018 (both made once here, and cut out with each batch)
+        if kind != "l_tilde(None)":  # of a batch, the λ_max of its own graphs
+            graphs.whole.matrix(kind).T  # noqa: B018 (both made once here, and cut out with each batch)
 
     def __len__(self) -> int:
         return -(-len(self.graphs) // self.batch_size) if self.batch_sampler is None else len(self.batch_sampler)
@@ -591,7 +592,7 @@ class GraphLoader:
 
 def _slices(shelf: GraphBatch, sizes: list[int]) -> Iterator[GraphBatch]:
     """Batches of so many graphs each, one after the other; what need not be moved is a view."""
-    at = _starts(torch.tensor(sizes)).to(shelf.device)
+    at = starts(torch.tensor(sizes)).to(shelf.device)
     nodes_at = shelf.ptr.index_select(0, at)
     bounds = list(pairwise(zip(at.tolist(), nodes_at.tolist(), strict=True)))
 
@@ -603,7 +604,7 @@ def _slices(shelf: GraphBatch, sizes: list[int]) -> Iterator[GraphBatch]:
             if square:
                 col, shape = col - n0, (n1 - n0, n1 - n0)
             part = SparseMatrix(rowptr, col, matrix.value[e0:e1], shape)
-            part._is_brief = True
+            part._is_brief, part.kind = True, matrix.kind
             if matrix._transposed is matrix:
                 part._mark_symmetric()
             elif square and matrix._pattern:
@@ -620,7 +621,7 @@ def _slices(shelf: GraphBatch, sizes: list[int]) -> Iterator[GraphBatch]:
         values = {
             **shelf.__dict__,
             "adjacency": adjacency[i],
-            "x": xs[i] if xs is not None else None if x is None else x[n0:n1],  # type: ignore[index]
+            "x": xs[i] if xs is not None else None if x is None else x[n0:n1],
             "y": None if y is None else y[g0:g1],
             "ptr": shelf.ptr[g0 : g1 + 1] - n0,
             "batch": shelf.batch[n0:n1] - g0,
@@ -663,7 +664,7 @@ class _Rows(NamedTuple):
         rowptr, index = matrix.rowptr, matrix.rowptr.dtype
         start = rowptr.index_select(0, self.first)
         count = rowptr.index_select(0, self.first + self.size) - start
-        here = _starts(count)
+        here = starts(count)
         nnz = int(here[-1])
         shift = start - here[:-1].to(index)
         graph = torch.repeat_interleave(count, output_size=nnz)
@@ -673,45 +674,22 @@ class _Rows(NamedTuple):
             col -= self.shift.to(index).index_select(0, graph)
         shift_of_node = shift.index_select(0, self.batch)
 
-        def starts(rowptr: Tensor) -> Tensor:
+        def row_starts(rowptr: Tensor) -> Tensor:
             return torch.cat([rowptr.index_select(0, self.node) - shift_of_node, here[-1:].to(index)])
 
         n = self.node.shape[0]
         value = matrix.value.index_select(0, entry)
-        cut = SparseMatrix(starts(rowptr), col, value, (n, n if square else matrix.shape[1]))
+        cut = SparseMatrix(row_starts(rowptr), col, value, (n, n if square else matrix.shape[1]))
+        cut.kind = matrix.kind
         if square and matrix._transposed is matrix:
             cut._mark_symmetric()
         elif square and matrix._pattern:  # the transpose of a diagonal of blocks has each block's entries where it has
             t_rowptr, t_col, order = matrix._pattern[0]
             t_col = t_col.index_select(0, entry) - self.shift.to(index).index_select(0, graph)
             order = order.index_select(0, entry) - shift.index_select(0, graph)
-            cut._pattern.append((starts(t_rowptr), t_col, order))
+            cut._pattern.append((row_starts(t_rowptr), t_col, order))
         return cut
 
 
 def _num_targets(y: Tensor) -> int:
     return 1 if y.dim() == 1 else int(y.shape[1])
-
-
-def _starts(sizes: Tensor) -> Tensor:
-    """[0, s_1, s_1 + s_2, ...], one more than there are sizes, int64."""
-    starts = torch.zeros(sizes.shape[0] + 1, dtype=torch.int64, device=sizes.device)
-    torch.cumsum(sizes, 0, out=starts[1:])
-    return starts
-
-
-def _stack(matrices: list[SparseMatrix], shift: Tensor, shape: tuple[int, int]) -> SparseMatrix:
-    """The matrices below each other, the columns of the i-th moved by shift[i]."""
-    nnz = _starts(torch.tensor([matrix.nnz for matrix in matrices]))
-    index = matrices[0].rowptr.dtype if max(*shape, int(nnz[-1])) < 2**31 else torch.int64
-    pieces = zip(matrices, shift.tolist(), nnz.tolist(), strict=False)
-    rowptr, col = [], []
-    for matrix, column, entry in pieces:
-        rowptr.append(matrix.rowptr[:-1].long() + entry)
-        col.append(matrix.col.long() + column)
-    return SparseMatrix(
-        torch.cat([*rowptr, nnz[-1:]]).to(index),
-        torch.cat(col).to(index),
-        torch.cat([m.value for m in matrices]),
-        shape,
-    )

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from . import __version__
+from .checkpoint import generators_kept
 from .data import catalog
 from .data.fetch import by_hand, file_states, named_roots, why_unreachable
 from .errors import DatasetNotFoundError
@@ -85,6 +86,7 @@ class Found:
         self.problems.append((problem, remedy))
 
 
+@generators_kept()
 def diagnose(
     root: str | None = None, verify: bool = False, say: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import math
-import numbers
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import product
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from .convert import count_nodes, networkx_parts, pandas_parts, pyg_parts
 from .errors import InputError, InputTypeError
+from .inputs import (
+    as_tensor,
+    check_names,
+    is_table,
+    read_labels,
+    read_mask,
+    rows_in_order,
+    shaped_labels,
+    some,
+    sort_classes,
+    square_table,
+    table_numbers,
+)
 from .memory import check_large, estimate_step
-from .sparse import SparseMatrix, as_tensor, check_count
+from .sparse import SparseMatrix, check_count, check_edge_index, check_ids, check_weight, stacked, starts
 
 if TYPE_CHECKING:
     import networkx
@@ -24,6 +39,17 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 22  # values that are looked at together: what they are kept in may be larger than memory
 SPARSE_BELOW = 0.15  # X is kept sparse while fewer of its entries than this are non-zero
+
+# The kinds of matrices that `Graph.normalize` makes (`Graph.matrix`), and its arguments for each
+NORMALIZED: dict[str, tuple[str | None, str | None]] = {
+    "a_hat": ("fill", "sym"), "a_tilde": ("fill", None), "adjacency": (None, None), "random_walk": (None, "rw"),
+}  # fmt: skip
+NORMALIZED |= {
+    f"normalize{key}": key
+    for key in product(("fill", "add", None), ("sym", "rw", None))
+    if key not in NORMALIZED.values()
+}
+_KIND_OF = {key: kind for kind, key in NORMALIZED.items()}
 
 Features = Tensor | SparseMatrix
 
@@ -66,7 +92,6 @@ class Graph:
         InputError, InputTypeError: with the argument, the value, its position and the remedy.
     """
 
-    adjacency: SparseMatrix
     x: Features | None
     y: Tensor | None
     train_mask: Tensor | None
@@ -77,6 +102,7 @@ class Graph:
     name: str | None
     num_duplicates: int
     _derived: dict[Any, Any]
+    _made: dict[str, Any] | None = None  # with_features' arguments if it made x of A; {} if of another A; None if given
 
     def __init__(
         self,
@@ -99,21 +125,34 @@ class Graph:
                 "Graph.from_edges, from_scipy, from_dense, from_torch and from_networkx make one."
             )
         if adjacency.shape[0] != adjacency.shape[1]:
-            raise InputError(f"adjacency: got {adjacency.shape[0]} x {adjacency.shape[1]}, expected a square matrix.")
+            rows, cols = adjacency.shape
+            raise InputError(
+                f"adjacency: got {rows} x {cols}, expected a square matrix. If it is the matrix B of a bipartite graph, its "
+                f"A of {rows} + {cols} nodes is scipy.sparse.block_array([[None, B], [B.T, None]])."
+            )
         n = adjacency.shape[0]
-        for label, names, size in (("node_names", node_names, n), ("class_names", class_names, None)):
-            if names is not None and size is not None and len(names) != size:
-                raise InputError(f"{label}: got {len(names)} names for {size} nodes.")
-        x = None if x is None else _check_features(x, n, check_finite)
-        y = None if y is None else _check_labels(y, n, None if class_names is None else len(class_names))
+        node_names = None if node_names is None else check_names("node_names", node_names)
+        if node_names is not None and len(node_names) != n:
+            raise InputError(f"node_names: got {len(node_names)} names for {n} nodes.")
+
+        def ordered(key: str, value: Any) -> Any:
+            return rows_in_order(key, value, node_names, n)
+
+        class_names = None if class_names is None else check_names("class_names", class_names)
+        x = None if x is None else _check_features(ordered("x", x), n, check_finite)
+        if y is not None:
+            y, class_names = read_labels(ordered("y", y), class_names)
+            y = shaped_labels(y, n, None if class_names is None else len(class_names))
         masks = {"train_mask": train_mask, "val_mask": val_mask, "test_mask": test_mask}
+        for key, mask in masks.items():
+            masks[key] = None if mask is None else _check_mask(key, ordered(key, mask), n, y)
         values = {
             "adjacency": adjacency if x is None else adjacency.to(x.dtype),
             "x": x,
             "y": y,
-            **{key: None if mask is None else _check_mask(key, mask, n, y) for key, mask in masks.items()},
-            "node_names": None if node_names is None else tuple(node_names),
-            "class_names": None if class_names is None else tuple(class_names),
+            **masks,
+            "node_names": node_names,
+            "class_names": class_names,
             "name": name,
             "num_duplicates": num_duplicates,
         }
@@ -162,7 +201,8 @@ class Graph:
 
         Args:
             edge_index: integers [2, num_edges]; see `SparseMatrix.from_edges`.
-            num_nodes: N; by default the rows of x, else those of y ([1, T] is the graph's), else the largest id + 1.
+            num_nodes: N; by default the number of node_names, else the rows of x, else those of y (a single label or
+                [1, T] is the graph's), else the largest id + 1.
             edge_weight: [num_edges]; by default ones.
             x: features [N, F], dense or SparseMatrix.
             y: labels [N], or one (0-d) for the graph; or targets, as for `Graph`.
@@ -178,17 +218,18 @@ class Graph:
                 [0.4082, 0.3333, 0.4082],
                 [0.0000, 0.4082, 0.5000]])
         """
-        x = None if x is None else _as_features(x, options.get("check_finite", True))
-        y = None if y is None else as_tensor("y", y, "class numbers")
-        if num_nodes is None:
-            shape: Sequence[int] = x.shape if x is not None else y.shape if y is not None else ()
-            is_of_graph = x is None and len(shape) == 2 and shape[0] == 1
-            num_nodes = int(shape[0]) if len(shape) and not is_of_graph else None
-        adjacency = SparseMatrix.from_edges(edge_index, num_nodes, edge_weight, duplicates=duplicates)
-        num_given = edge_index.shape[1] if hasattr(edge_index, "shape") else len(edge_index[0])
+        edge_index = check_edge_index(edge_index)
+        if options.get("node_names") is not None:
+            options["node_names"] = check_names("node_names", options["node_names"])
+        num_nodes, because = count_nodes(num_nodes, options.get("node_names"), x, y, edge_index)
+        shape = (num_nodes, num_nodes)
+        check_ids(edge_index, shape, because)
+        weight = None if edge_weight is None else check_weight(edge_weight, edge_index.shape[1]).to(edge_index.device)
+        adjacency = SparseMatrix.from_coo(edge_index[1], edge_index[0], weight, shape, duplicates)
         return cls(
-            adjacency, x, y, train_mask, val_mask, test_mask, num_duplicates=num_given - adjacency.nnz, **options
-        )
+            adjacency, x, y, train_mask, val_mask, test_mask,
+            num_duplicates=edge_index.shape[1] - adjacency.nnz, **options,
+        )  # fmt: skip
 
     @classmethod
     def from_scipy(cls, adjacency: scipy.sparse.sparray | scipy.sparse.spmatrix, **options: Any) -> Graph:
@@ -197,7 +238,14 @@ class Graph:
 
     @classmethod
     def from_dense(cls, adjacency: Any, **options: Any) -> Graph:
-        """From a dense A [N, N], A[target, source]: a tensor, array or nested list."""
+        """From a dense A [N, N], A[target, source]: a tensor, array or nested list.
+
+        The columns of a pandas DataFrame are put into the order of its rows (or of `node_names`) by their names, which
+        become the `node_names`.
+        """
+        if is_table(adjacency):
+            adjacency, names = square_table("adjacency", adjacency, options.get("node_names"))
+            options["node_names"] = options.get("node_names", names)
         return cls(SparseMatrix.from_dense(adjacency, "adjacency"), **options)
 
     @classmethod
@@ -225,32 +273,7 @@ class Graph:
                 names are numbered in sorted order and kept as `class_names`. None is a node without a label, -1 or NaN.
             **options: as for `Graph`.
         """
-        if not hasattr(graph, "nodes"):
-            raise InputTypeError(f"graph: got {type(graph).__name__}, expected a networkx graph.")
-        names = list(graph.nodes)
-        index = {name: i for i, name in enumerate(names)}
-        source, target, weights = [], [], []
-        for u, v, data in graph.edges(data=True):
-            w = data.get(weight, 1.0) if weight is not None else 1.0
-            try:
-                w = float(w)
-            except (TypeError, ValueError):
-                raise InputTypeError(
-                    f"edge {u!r} -> {v!r}: attribute {weight!r} is {w!r}, expected a number."
-                ) from None
-            both = not graph.is_directed() and u != v
-            source += [index[u], index[v]] if both else [index[u]]
-            target += [index[v], index[u]] if both else [index[v]]
-            weights += [w, w] if both else [w]
-        if features is not None:
-            rows = _node_attributes(graph, [features] if isinstance(features, str) else list(features))
-            options["x"] = _stack_features(names, rows)
-        if label is not None:
-            values = [row[0] for row in _node_attributes(graph, [label])]
-            options["y"], options["class_names"] = _labels(values, options.get("class_names"))
-        options.setdefault("node_names", names)
-        edge_index = torch.tensor([source, target], dtype=torch.int64).reshape(2, -1)
-        return cls.from_edges(edge_index, len(names), weights or None, **options)
+        return cls.from_edges(**networkx_parts(graph, weight, features, label, options))
 
     @classmethod
     def from_pandas(
@@ -261,9 +284,10 @@ class Graph:
         weight: str | None = None,
         *,
         directed: bool = False,
+        duplicates: str | None = None,
         **options: Any,
     ) -> Graph:
-        """From a pandas edge list, one row an edge; node names are the distinct values, sorted where they can be.
+        """From a pandas edge list, one row per edge; node names are the distinct values, sorted if all are of one kind.
 
         Args:
             edges: the table.
@@ -271,54 +295,67 @@ class Graph:
             target: column of the targets.
             weight: column of the weights; None for ones.
             directed: whether a row means source -> target alone; otherwise both directions.
+            duplicates: a pair that is listed again (undirected: in either direction). "sum" adds the weights, "first"
+                keeps the first, "error" refuses it. None: "sum" if directed; otherwise the pair counts once, and another
+                weight is refused.
             **options: as for `Graph`; `node_names` fixes the order, and may add nodes without an edge. An x, y or mask
-                that is a pandas table or series is put into the order of the names by its index; anything else must
-                be in that order already.
+                that is a pandas object is put in the order of the names by its index; without `node_names` the rows
+                that no edge names are isolated nodes. An array must be in the order of `node_names`, which must be
+                given unless the names are numbers.
         """
-        if not hasattr(edges, "columns"):
-            raise InputTypeError(f"edges: got {type(edges).__name__}, expected a pandas DataFrame.")
-        for column in (source, target, *([weight] if weight is not None else [])):
-            if column not in edges.columns:
-                raise InputError(f"edges: no column {column!r}; the table has {list(edges.columns)}.")
-            if bool(edges[column].isna().any()):
-                raise InputError(f"edges: column {column!r} is empty in row {edges[column].isna().idxmax()}.")
-        names = options.pop("node_names", None)
-        if names is None:
-            names = list(dict.fromkeys([*edges[source].tolist(), *edges[target].tolist()]))
-            if len({type(name) for name in names}) == 1:
-                names.sort()
-        index = {name: i for i, name in enumerate(names)}
-        try:
-            ends = torch.tensor([[index[name] for name in edges[column].tolist()] for column in (source, target)])
-        except KeyError as error:
-            raise InputError(f"edges: node {error.args[0]!r} is not among node_names.") from None
-        for key, value in options.items():
-            if hasattr(value, "loc"):
-                missing = [name for name in names if name not in value.index]
-                if missing:
-                    raise InputError(f"{key}: its index has no row for node {missing[0]!r}.")
-                options[key] = value.loc[list(names)].to_numpy()
-        weights = None if weight is None else as_tensor(f"edges[{weight!r}]", edges[weight].to_numpy(), "numbers")
-        if not directed:
-            back = ends.flip(0)[:, ends[0] != ends[1]]
-            weights = None if weights is None else torch.cat([weights, weights[ends[0] != ends[1]]])
-            ends = torch.cat([ends, back], 1)
-        return cls.from_edges(ends.long().reshape(2, -1), len(names), weights, node_names=names, **options)
+        adjacency, num_duplicates, names = pandas_parts(edges, source, target, weight, directed, duplicates, options)
+        return cls(adjacency, **{**options, "node_names": names}, num_duplicates=num_duplicates)
 
     @classmethod
     def from_pyg(cls, data: Data, **options: Any) -> Graph:
         """From a PyG `Data`: edge_index, edge_weight (or a one-column edge_attr), x, y and the masks."""
-        if not hasattr(data, "edge_index"):
-            raise InputTypeError(f"data: got {type(data).__name__}, expected a PyG Data.")
-        for key in ("x", "y", "train_mask", "val_mask", "test_mask"):
-            if key in data and key not in options:
-                options[key] = data[key]
-        y = options.get("y")
-        if y is not None and y is data.y and data.num_nodes != 1 and y.numel() == 1:
-            options["y"] = y.reshape(())  # a graph's label
-        elif y is not None and y is data.y and y.dim() == 2 and y.shape[1] == 1:
-            options["y"] = y.squeeze(1)
-        return cls.from_edges(data.edge_index, data.num_nodes, weights_of_pyg(data), **options)
+        parts = pyg_parts(data, "data")
+        return cls.from_edges(**{**parts, **options})
+
+    @classmethod
+    def from_graphs(cls, graphs: Iterable[Graph], *, name: str | None = None) -> Graph:
+        """One graph of several side by side, A = diag(A_1, ..., A_B), with the features, labels and masks of their nodes.
+
+        For graphs with one label each see `GraphCollection.from_graphs`. Labels are matched by their class_names. Node
+        names are kept where they differ between the graphs; otherwise (i, name) is a node of the i-th graph.
+
+        >>> edge = Graph.from_edges([[0, 1], [1, 0]], y=[0, 1])
+        >>> Graph.from_graphs([edge, edge]).y
+        tensor([0, 1, 0, 1])
+        """
+        graphs = list(graphs)
+        if not graphs:
+            raise InputError("graphs: got none, expected at least one.")
+        ys = [graph.y for graph in graphs if graph.y is not None]
+        y: Tensor | None = None
+        class_names: Sequence[Any] | None = graphs[0].class_names
+        if ys:
+            for i, graph in enumerate(graphs):
+                found = "none" if graph.y is None else f"y of shape {tuple(graph.y.shape)}"
+                if graph.y is None or graph.y.shape[:1] != (graph.num_nodes,):
+                    raise InputError(
+                        f"graphs: graph {i} has {found}, expected a label for each of its {graph.num_nodes} nodes, as others "
+                        "have; GraphCollection.from_graphs takes graphs with one label each."
+                    )
+            ys, class_names = common_classes(graphs, ys, None)
+            y = torch.cat(ys)
+        masks: dict[str, Tensor | None] = {}
+        for key in ("train_mask", "val_mask", "test_mask"):
+            parts = [getattr(graph, key) for graph in graphs]
+            empty = [torch.zeros(graph.num_nodes, dtype=torch.bool, device=graph.device) for graph in graphs]
+            is_there = any(part is not None for part in parts)
+            masks[key] = torch.cat([part if part is not None else e for part, e in zip(parts, empty, strict=True)])
+            masks[key] = masks[key] if is_there else None
+        names: list[Any] | None = None
+        if all(graph.node_names is not None for graph in graphs):
+            names = [name for graph in graphs for name in graph.node_names or ()]
+            if len(set(names)) < len(names):
+                names = [(i, name) for i, graph in enumerate(graphs) for name in graph.node_names or ()]
+        adjacency, x = side_by_side(graphs)
+        return cls(
+            adjacency, x, y, **masks, node_names=names, class_names=class_names, name=name,
+            num_duplicates=sum(graph.num_duplicates for graph in graphs), check_finite=False,
+        )  # fmt: skip
 
     @classmethod
     def from_mesh(
@@ -367,29 +404,68 @@ class Graph:
         arguments = {key: changes.get(key, getattr(self, key)) for key in keys}
         num_duplicates = 0 if "adjacency" in changes else self.num_duplicates
         other = Graph(**arguments, num_duplicates=num_duplicates, check_finite="x" in changes)
+        if "x" not in changes and self._made is not None:
+            other.__dict__["_made"] = self._made if arguments["adjacency"] is self.adjacency else {}
         if other.adjacency is self.adjacency:  # not where another dtype of x converted it
             other._derived.update(self._derived)
         return other
 
-    def with_features(self, kind: str) -> Graph:
+    def with_features(self, kind: str, max_degree: int | None = None) -> Graph:
         """The graph with features made from its structure, for a data set that has none.
 
+        `links.split_edges` makes those of A again from the training edges, so that X does not hold the edges to predict.
+
         Args:
-            kind: "identity": X = I, one feature a node. "adjacency": X = A + I. "degree": X_i = (degree of i),
-                [N, 1], loops counted once. "constant": X_i = 1, [N, 1].
+            kind: "identity": X = I, one feature per node. "adjacency": X = A + I. "constant": X_i = 1, [N, 1].
+                "degree": the weighted degree D_ii, [N, 1]. Of the number of neighbours (a loop counts once), as
+                `load(..., features="degree")` and the like make them of collections: "degree_one_hot", "degree_bins"
+                and "log_degree" (`degree_features`).
+            max_degree: of "degree_one_hot" and "degree_bins", the degree of the last column; by default the highest here.
+                A model that was trained on other graphs takes the columns of those.
+
+        >>> star = Graph.from_edges([[0, 1, 0, 2], [1, 0, 2, 0]])
+        >>> star.with_features("degree_one_hot", max_degree=3).x.to_dense()
+        tensor([[0., 0., 1., 0.],
+                [0., 1., 0., 0.],
+                [0., 1., 0., 0.]])
         """
-        n = self.num_nodes
+        kinds = ("identity", "adjacency", "constant", "degree", *DEGREE_FEATURES)
+        if kind not in kinds:
+            raise InputError(f"with_features: got {kind!r}, expected one of {', '.join(map(repr, kinds))}.")
+        check_max_degree(kind, max_degree)
+        n, count = self.num_nodes, self.adjacency.rowptr.diff().long()
         if kind == "identity":
             x: Features = SparseMatrix.eye(n, device=self.device)
+        elif kind == "constant":
+            x = torch.ones(n, 1, device=self.device)
         elif kind == "adjacency":
             x = self.adjacency.with_self_loops("add")
         elif kind == "degree":
             x = self.degree.unsqueeze(1)
-        elif kind == "constant":
-            x = torch.ones(n, 1, device=self.device)
         else:
-            raise InputError(f'with_features: got {kind!r}, expected "identity", "adjacency", "degree" or "constant".')
-        return self.replace(x=x)
+            if max_degree is None and kind in ("degree_one_hot", "degree_bins"):
+                max_degree = int(count.max()) if n else 0
+            x = degree_features(count, kind, max_degree)
+        graph = self.replace(x=x)
+        if kind not in ("identity", "constant"):
+            graph.__dict__["_made"] = {"kind": kind, "max_degree": max_degree}
+        return graph
+
+    def with_row_normalized_features(self) -> Graph:
+        """The graph with each row of X, dense or sparse, divided by the sum of its absolute values; zero rows stay zero.
+
+        >>> Graph.from_edges([[0, 1], [1, 0]], x=[[1.0, 3.0], [0.0, 0.0]]).with_row_normalized_features().x
+        tensor([[0.2500, 0.7500],
+                [0.0000, 0.0000]])
+        """
+        x = self.x
+        if x is None:
+            raise InputError('graph: has no x; make one with graph.with_features("identity").')
+        if isinstance(x, SparseMatrix):
+            total = x.with_value(x.value.abs()).row_sums()
+            return self.replace(x=x.scale(rows=torch.where(total == 0, 1.0, 1 / total)).to(x.dtype))
+        total = x.abs().sum(1, keepdim=True)
+        return self.replace(x=x / torch.where(total == 0, 1, total))
 
     # -- what it is ---------------------------------------------------------------------------------------------------
 
@@ -423,7 +499,7 @@ class Graph:
 
     @property
     def is_directed(self) -> bool:
-        """Whether A differs from its transpose."""
+        """Whether A differs from its transpose by more than rounding; see `SparseMatrix.is_symmetric`."""
         if "directed" not in self._derived:
             self._derived["directed"] = not self.adjacency.is_symmetric()
             if not self._derived["directed"]:
@@ -439,6 +515,34 @@ class Graph:
         return int((self.adjacency.diagonal() != 0).sum())
 
     # -- what is derived from A ---------------------------------------------------------------------------------------
+
+    @property
+    def adjacency(self) -> SparseMatrix:
+        """A, [N, N]: A[i, j] is the weight of the edge j -> i."""
+        matrix = self.__dict__["adjacency"]
+        if matrix.kind != "adjacency":  # as it was given: with no kind, or as the Â of another graph, which it stays
+            matrix = self.__dict__["adjacency"] = matrix._as_kind("adjacency")
+        return matrix
+
+    def matrix(self, kind: str) -> SparseMatrix:
+        """The matrix of a kind: what `SparseMatrix.kind` says, and a layer's `operator` asks for.
+
+        Args:
+            kind: "adjacency", "a_tilde", "a_hat" or "laplacian", the attributes of these names; "random_walk", which is
+                D^-1 A, `normalize(None, "rw")`; "l_tilde", which is `l_tilde()`; or another call of `normalize` or
+                `l_tilde` as Python shows it: "normalize('fill', 'rw')", "l_tilde(None)".
+
+        >>> path = Graph.from_edges([[0, 1, 1, 2], [1, 0, 2, 1]])
+        >>> path.matrix("random_walk").to_dense()[1], path.l_tilde(1.5).kind
+        (tensor([0.5000, 0.0000, 0.5000]), 'l_tilde(1.5)')
+        """
+        check_kind("kind", kind)
+        if kind in NORMALIZED:
+            return self.normalize(*NORMALIZED[kind])
+        if kind == "laplacian":
+            return self.laplacian
+        lambda_max = kind.removeprefix("l_tilde").strip("()")
+        return self.l_tilde(None if lambda_max == "None" else float(lambda_max or 2.0))
 
     @property
     def degree(self) -> Tensor:
@@ -496,6 +600,7 @@ class Graph:
             inverse = torch.where(degree > 0, degree, 1).pow(-0.5 if norm == "sym" else -1.0) * (degree > 0)
             matrix = matrix.scale(rows=inverse, cols=inverse if norm == "sym" else None)  # in float32 at least, too
         matrix = matrix.to(dtype)
+        matrix.kind = _KIND_OF[key]  # of (None, None), which is A itself, it is that already
         if norm != "rw" and not self.is_directed:
             matrix._mark_symmetric()
         if not matrix.value.requires_grad:  # learned edge weights: every backward pass needs a graph of its own
@@ -524,6 +629,7 @@ class Graph:
         if "laplacian" in self._derived:
             return self._derived["laplacian"]
         laplacian = SparseMatrix.eye(self.num_nodes, self.adjacency.dtype, self.device) - self.normalize(None)
+        laplacian.kind = "laplacian"
         if not self.is_directed:
             laplacian._mark_symmetric()
         if not laplacian.value.requires_grad:
@@ -538,23 +644,41 @@ class Graph:
                 None computes it, of an undirected graph.
         """
         if lambda_max is None:
-            if self.is_directed:
-                raise InputError(
-                    "lambda_max: None computes it for a symmetric L, but the graph is directed; give a number, such as 2.0."
-                )
-            if self.num_nodes <= 32:  # the iteration below wants more rows than it finds eigenvalues
-                lambda_max = max(
-                    torch.linalg.eigvalsh(self.laplacian.to_dense().detach().double()).tolist(), default=2.0
-                )
-            else:
-                from scipy.sparse.linalg import eigsh
-
-                lambda_max = float(eigsh(self.laplacian.to_scipy().astype("float64"), k=1, which="LA", tol=1e-6)[0][0])
+            return self.l_tilde(self._lambda_max())._as_kind("l_tilde(None)")
         if not 0 < lambda_max < math.inf:
             raise InputError(f"lambda_max: got {lambda_max}, expected a finite number above 0.")
+        kind = f"l_tilde({float(lambda_max)})"
+        if kind in self._derived:
+            return self._derived[kind]
         scaled = self.laplacian * (2.0 / lambda_max)
         l_tilde = scaled - SparseMatrix.eye(self.num_nodes, self.adjacency.dtype, self.device)
-        return l_tilde if self.is_directed else l_tilde._mark_symmetric()
+        l_tilde.kind = kind
+        if not self.is_directed:
+            l_tilde._mark_symmetric()
+        if not l_tilde.value.requires_grad:
+            self._derived[kind] = l_tilde
+        return l_tilde
+
+    def _lambda_max(self) -> float:
+        """The largest eigenvalue of L, the same at each call."""
+        if "lambda_max" in self._derived:
+            return self._derived["lambda_max"]
+        if self.is_directed:
+            raise InputError(
+                "lambda_max: None computes it for a symmetric L, but the graph is directed; give a number, such as 2.0."
+            )
+        if self.num_nodes <= 32:  # the iteration below wants more rows than it finds eigenvalues
+            lambda_max = max(torch.linalg.eigvalsh(self.laplacian.to_dense().detach().double()).tolist(), default=2.0)
+        else:
+            import numpy
+            from scipy.sparse.linalg import eigsh
+
+            start = numpy.random.default_rng(0).standard_normal(self.num_nodes)  # eigsh itself draws another each time
+            laplacian = self.laplacian.to_scipy().astype("float64")
+            lambda_max = float(eigsh(laplacian, k=1, which="LA", tol=1e-6, v0=start)[0][0])
+        if not self.adjacency.value.requires_grad:
+            self._derived["lambda_max"] = lambda_max
+        return lambda_max
 
     def receptive_field(self, nodes: Tensor, num_layers: int, operator: SparseMatrix | None = None) -> ReceptiveField:
         """The part of the graph that `num_layers` GCN layers read to compute the outputs at `nodes`.
@@ -591,6 +715,8 @@ class Graph:
         values: dict[str, Any] = {"class_names": self.class_names, "name": self.name}
         if self.x is not None:
             values["x"] = select_rows(self.x, nodes)
+        if self._made is not None:
+            values["_made"] = {}
         if self.y is not None:
             values["y"] = self.y[nodes] if self.y.shape[:1] == (self.num_nodes,) else self.y
         for key in ("train_mask", "val_mask", "test_mask"):
@@ -682,14 +808,16 @@ class Graph:
     def to(self, device: torch.device | torch.dtype | str) -> Graph:
         """The graph on another device, or with A and X of another dtype; what was derived is derived again there."""
         if isinstance(device, torch.dtype):
-            return self.replace(adjacency=self.adjacency.to(device), x=None if self.x is None else self.x.to(device))
+            cast = self.replace(adjacency=self.adjacency.to(device), x=None if self.x is None else self.x.to(device))
+            cast.__dict__["_made"] = self._made
+            return cast
         if torch.device(device) == self.device:
             return self
         moved: dict[str, Any] = {
             key: None if (value := getattr(self, key)) is None else value.to(device)
             for key in ("adjacency", "x", "y", "train_mask", "val_mask", "test_mask")
         }
-        names = {key: getattr(self, key) for key in ("node_names", "class_names", "name", "num_duplicates")}
+        names = {key: getattr(self, key) for key in ("node_names", "class_names", "name", "num_duplicates", "_made")}
         return Graph._of_checked(**moved, **names)
 
     @property
@@ -708,9 +836,6 @@ class Graph:
         graph: networkx.Graph = networkx.DiGraph() if self.is_directed else networkx.Graph()
         names = list(self.node_names) if self.node_names is not None else list(range(self.num_nodes))
         graph.add_nodes_from(names)
-        if len(graph) < self.num_nodes:
-            twice = next(name for i, name in enumerate(names) if name in names[:i])
-            raise InputError(f"node_names: {twice!r} names two nodes, and networkx would make them one.")
         x = self.x.to_dense() if isinstance(self.x, SparseMatrix) else self.x
         if x is not None:
             networkx.set_node_attributes(graph, dict(zip(names, x.tolist(), strict=True)), "x")
@@ -776,12 +901,114 @@ class Graph:
         return "\n".join([self.name or "Graph", *(f"  {key:<18} {value}" for key, value in rows)])
 
 
+DEGREE_FEATURES = ("degree_one_hot", "degree_bins", "log_degree")
+
+
+def check_max_degree(kind: str | None, max_degree: int | None) -> None:
+    """Raise InputError unless max_degree is None, or a degree beside features that have a column for it."""
+    if max_degree is not None and kind not in ("degree", "degree_one_hot", "degree_bins"):
+        raise InputError(f"max_degree: got {max_degree} for {kind!r} features; it goes with one-hot degrees or bins.")
+    if max_degree is not None:
+        check_count("max_degree", max_degree)
+
+
+def degree_features(degree: Tensor, kind: str, max_degree: int | None = None) -> Features:
+    """X of degrees, int64 [N].
+
+    Args:
+        degree: of each node.
+        kind: "degree_one_hot": one-hot in columns 0, ..., max_degree. "degree_bins": floor(2 log2(1 + degree)), one-hot,
+            for graphs whose degrees spread over powers of ten. "log_degree": log(1 + degree), [N, 1].
+        max_degree: nodes of a higher degree share the last column, or bin; by default the highest degree.
+    """
+    if kind == "log_degree":
+        return degree.float().log1p().unsqueeze(1)
+    highest = int(degree.max()) if max_degree is None else max_degree
+    code = degree.clamp(max=highest)
+    if kind == "degree_one_hot":
+        return one_hot(code, highest + 1)
+    bins = (2 * (torch.arange(highest + 1, device=degree.device) + 1).double().log2()).long()  # of each degree
+    return one_hot(bins[code], int(bins[-1]) + 1)
+
+
+def one_hot(code: Tensor, width: int) -> SparseMatrix:
+    """Rows with a 1 in the column `code`, int64 [N]."""
+    n = len(code)
+    rowptr = torch.arange(n + 1, dtype=torch.int32, device=code.device)
+    return SparseMatrix(rowptr, code.int(), torch.ones(n, device=code.device), (n, width))
+
+
+def side_by_side(graphs: Sequence[Graph]) -> tuple[SparseMatrix, Features | None]:
+    """diag(A_1, ..., A_B) and [X_1; ...; X_B] of graphs that all have features of one width, or none."""
+    for i, graph in enumerate(graphs):
+        if (graph.x is None) != (graphs[0].x is None) or graph.num_features != graphs[0].num_features:
+            raise InputError(
+                f"graphs: graph {i} has {graph.num_features} features, graph 0 has {graphs[0].num_features}."
+            )
+    ptr = starts(torch.tensor([graph.num_nodes for graph in graphs]))
+    n = int(ptr[-1])
+    adjacency = stacked([graph.adjacency for graph in graphs], ptr, (n, n))
+    xs = [graph.x for graph in graphs if graph.x is not None]
+    if not xs:
+        return adjacency, None
+    rows = [x if isinstance(x, SparseMatrix) else SparseMatrix.from_dense(x, check_finite=False) for x in xs]
+    return adjacency, stacked(rows, torch.zeros_like(ptr), (n, rows[0].shape[1]))
+
+
+def common_classes(
+    graphs: Sequence[Graph], ys: list[Tensor], class_names: Sequence[Any] | None
+) -> tuple[list[Tensor], Sequence[Any] | None]:
+    """(ys, class_names): the labels of each graph numbered alike, by the names that it has for them."""
+    named = [graph.class_names for graph in graphs]
+    if ys[0].is_floating_point() or all(names == named[0] for names in named):
+        return ys, named[0] if class_names is None else class_names
+    if None in named:
+        i, j = named.index(None), next(j for j, names in enumerate(named) if names is not None)
+        raise InputError(
+            f"graphs: graph {j} has class_names and graph {i} has none, so their labels can't be compared."
+        )
+    names = sort_classes({name for names in named for name in names or ()}) if class_names is None else class_names
+    number = {name: i for i, name in enumerate(names)}
+    numbered = []
+    for i, (y, own) in enumerate(zip(ys, named, strict=True)):
+        if odd := [name for name in own or () if name not in number]:
+            raise InputError(
+                f"graphs: graph {i} has the class {odd[0]!r}, which is not among class_names {some(names)}."
+            )
+        number_here = torch.tensor([number[name] for name in own or ()], device=y.device)
+        numbered.append(torch.where(y < 0, -1, number_here[y.clamp(min=0)]))
+    return numbered, names
+
+
 def select_rows(x: Features, rows: Tensor) -> Features:
     """The given rows of X, int64 ids."""
     size = sum(t.nbytes for t in ((x.col, x.value) if isinstance(x, SparseMatrix) else (x,)))  # of X; as a view, of it
     part = size * len(rows) // max(x.shape[0], 1)
     check_large("nodes", f"the features of {len(rows):,} nodes", part, rows.device, "take fewer at a time, or sample.")
     return x.select_rows(rows) if isinstance(x, SparseMatrix) else x.index_select(0, rows)
+
+
+def is_kind(kind: Any) -> bool:
+    """Whether `Graph.matrix` makes it."""
+    l_tilde = r"l_tilde(\((None|\d+(\.\d+)?(e[+-]\d+)?)\))?"  # and its λ_max
+    return isinstance(kind, str) and (kind in NORMALIZED or kind == "laplacian" or bool(re.fullmatch(l_tilde, kind)))
+
+
+def check_kind(name: str, kind: Any) -> str:
+    """`kind` if it is one of `Graph.matrix`; `name` is what the error calls it."""
+    if not is_kind(kind):
+        raise InputError(f"{name}: got {kind!r}, expected one of {', '.join(NORMALIZED)}, laplacian, l_tilde.")
+    return kind
+
+
+def how_to_make(kind: str) -> str:
+    """The Python that makes the matrix of a kind.
+
+    >>> how_to_make("random_walk"), how_to_make("l_tilde"), how_to_make("a_hat")
+    ("graph.normalize(None, 'rw')", 'graph.l_tilde()', 'graph.a_hat')
+    """
+    call = f"normalize{NORMALIZED[kind]}" if kind == "random_walk" else "l_tilde()" if kind == "l_tilde" else kind
+    return f"graph.{call}"
 
 
 def warn_if_directed(graph: Graph) -> None:
@@ -814,7 +1041,7 @@ def _as_features(x: Any, check_finite: bool) -> Features:
         return SparseMatrix.from_scipy(x, "x", check_finite)
     if isinstance(x, Tensor) and x.layout != torch.strided:
         return SparseMatrix.from_torch(x, "x", check_finite)
-    x = as_tensor("x", x, "numbers, [num_nodes, num_features]")
+    x = as_tensor("x", table_numbers("x", x) if is_table(x) else x, "numbers, [num_nodes, num_features]")
     if x.is_complex():
         raise InputError("x: got complex values, expected real ones.")
     return x if x.is_floating_point() else x.float()
@@ -833,47 +1060,10 @@ def check_features_finite(x: Features, name: str = "x") -> None:
     )
 
 
-def _check_labels(y: Any, num_nodes: int, num_classes: int | None) -> Tensor:
-    y = as_tensor("y", y, "class numbers")
-    if y.dim() == 0 or (y.dim() == 1 and y.shape[0] == num_nodes):
-        if y.is_floating_point():
-            return check_targets(y)
-        y = y.long()
-        bad = (y < -1) | (y >= num_classes) if num_classes is not None else y < -1
-        if bool(bad.any()):
-            at = int(bad.reshape(-1).nonzero()[0])
-            limit = "" if num_classes is None else f" and below {num_classes}"
-            raise InputError(
-                f"y: label {int(y.reshape(-1)[at])} at {at}; labels must be at least 0{limit}, or -1 for unlabelled."
-            )
-        return y
-    if y.dim() == 2 and y.shape[0] in (num_nodes, 1):  # several targets a node, or of the graph
-        return check_targets(y if y.is_floating_point() else y.float())
-    raise InputError(
-        f"y: got shape {tuple(y.shape)}, expected [{num_nodes}], one label a node, or a single label; "
-        "several targets of the graph are [1, num_targets]."
-    )
-
-
-def check_targets(y: Tensor) -> Tensor:
-    """Targets, of which NaN are missing ones; raises InputError with the first that is infinite."""
-    bad = y.isinf()
-    if bool(bad.any()):
-        at = bad.nonzero()[0].tolist()
-        raise InputError(f"y: target {float(y[tuple(at)])} at {at}; a target is a finite number, or NaN if missing.")
-    return y
-
-
 def _check_mask(name: str, mask: Any, num_nodes: int, y: Tensor | None) -> Tensor:
-    mask = as_tensor(name, mask, "a bool for each node")
-    if mask.dtype != torch.bool:
-        raise InputError(f"{name}: got dtype {mask.dtype}, expected bool; turn ids into a mask with mask[ids] = True.")
-    if mask.shape != (num_nodes,):
-        raise InputError(f"{name}: got shape {tuple(mask.shape)}, expected [{num_nodes}].")
-    if not bool(mask.any()):
-        raise InputError(f"{name}: selects no node; pass None where a split has none.")
-    if y is not None and y.dim() == 1:
-        unlabelled = mask & (y == -1) if not y.is_floating_point() else torch.zeros_like(mask)
+    mask = read_mask(name, mask, num_nodes)
+    if y is not None and y.dim() == 1 and not y.is_floating_point():
+        unlabelled = mask & (y == -1)
         if bool(unlabelled.any()):
             raise InputError(f"{name}: node {int(unlabelled.nonzero()[0])} is in it but has no label (y = -1).")
     return mask
@@ -886,12 +1076,6 @@ def _check_disjoint(masks: dict[str, Tensor]) -> None:
             both = masks[first] & masks[second]
             if bool(both.any()):
                 raise InputError(f"{first} and {second} overlap: node {int(both.nonzero()[0])} is in both.")
-
-
-def weights_of_pyg(data: Data) -> Tensor | None:
-    """edge_weight, or a one-column edge_attr as [num_edges]."""
-    weight = data.edge_weight if "edge_weight" in data else data.edge_attr
-    return weight.squeeze(1) if weight is not None and weight.dim() == 2 and weight.shape[1] == 1 else weight
 
 
 def check_nodes(nodes: Any, num_nodes: int) -> Tensor:
@@ -966,52 +1150,3 @@ def _vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     total = torch.zeros_like(vertices, dtype=torch.float64).index_add(0, faces.flatten(), normals)
     length = total.norm(dim=1, keepdim=True)
     return (total / torch.where(length > 0, length, 1)).to(vertices.dtype)
-
-
-def _node_attributes(graph: networkx.Graph, keys: list[str]) -> list[list[Any]]:
-    rows = []
-    for name, data in graph.nodes(data=True):
-        missing = [key for key in keys if key not in data]
-        if missing:
-            raise InputError(
-                f"node {name!r} has no attribute {missing[0]!r}, which other nodes may have; set it on all."
-            )
-        rows.append([data[key] for key in keys])
-    return rows
-
-
-def _labels(values: list[Any], class_names: Sequence[str] | None) -> tuple[Tensor, Sequence[str] | None]:
-    """y, and the names of the classes; where the values are names and those of the classes unknown, they are these."""
-    values = [value.item() if isinstance(value, Tensor) and not value.dim() else value for value in values]
-    known = [value for value in values if value is not None]
-    if all(isinstance(value, numbers.Integral) for value in known):  # NumPy's integers too
-        return torch.tensor([-1 if value is None else int(value) for value in values], dtype=torch.int64), class_names
-    if all(isinstance(value, numbers.Real) for value in known):
-        return torch.tensor([math.nan if value is None else float(value) for value in values]), class_names
-    if all(isinstance(value, str) for value in known):
-        class_names = sorted(set(known)) if class_names is None else list(class_names)
-        if unknown := set(known) - set(class_names):
-            raise InputError(f"label: {min(unknown)!r} is not among class_names, {', '.join(map(repr, class_names))}.")
-        return torch.tensor([-1 if value is None else class_names.index(value) for value in values]), class_names
-    try:
-        return torch.stack([torch.as_tensor(value, dtype=torch.get_default_dtype()) for value in values]), class_names
-    except (TypeError, ValueError, RuntimeError):
-        found = ", ".join(sorted({type(value).__name__ for value in values}))
-        raise InputTypeError(
-            f"label: got values of {found}, expected all integers, all numbers, all names, or lists of numbers of one length."
-        ) from None
-
-
-def _stack_features(names: list[Any], rows: list[list[Any]]) -> Tensor:
-    width = None
-    out = []
-    for name, row in zip(names, rows, strict=True):
-        try:
-            parts = [torch.as_tensor(value, dtype=torch.float32).reshape(-1) for value in row]
-        except (TypeError, ValueError):
-            raise InputTypeError(f"node {name!r}: feature {row!r} is not made of numbers.") from None
-        out.append(torch.cat(parts))
-        if width is not None and out[-1].shape[0] != width:
-            raise InputError(f"node {name!r} has {out[-1].shape[0]} features, nodes before it {width}.")
-        width = out[-1].shape[0]
-    return torch.stack(out) if out else torch.empty(0, 0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 
 from .checks import check_flag, check_probability
 from .errors import InputError, InputTypeError
-from .graph import Features
+from .graph import NORMALIZED, Features, check_kind, how_to_make
 from .sparse import SparseMatrix, check_count
 
 if TYPE_CHECKING:
@@ -205,6 +206,8 @@ class GCNConv(nn.Module):
     torch.Size([2, 3])
     """
 
+    operator, accepts = "a_hat", frozenset(NORMALIZED)
+
     def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
         super().__init__()
         self.in_channels = check_count("in_channels", in_channels, 1)
@@ -222,6 +225,7 @@ class GCNConv(nn.Module):
 
     def forward(self, x: Features, a_hat: Any) -> Tensor:
         check_operands(x, a_hat, self.in_channels, self.weight)
+        warn_if_of_another_kind(self, a_hat)
         # (Â H) W, where Â moves fewer columns; where as many, Â (H W) keeps one array less for the derivatives
         first = self.in_channels < self.out_channels + (not getattr(x, "requires_grad", False))
         if isinstance(x, Tensor) and first:
@@ -436,3 +440,74 @@ def check_operands(x: Any, a_hat: Any, in_channels: int, weight: Tensor, name: s
             raise InputError(
                 f"{operand_name}: is on {operand.device}, but the layer on {weight.device}; move one with .to(device)."
             )
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Which matrix a layer is called with
+# --------------------------------------------------------------------------------------------------------------------
+
+
+def wanted_operators(model: nn.Module) -> tuple[str, ...]:
+    """The kinds of matrices with which every layer of the model computes its formula, the preferred one first.
+
+    A layer names them in its attribute `operator`: a kind of `Graph.matrix`, or a tuple of kinds that do equally well. A
+    module that names some speaks for all of its parts. () where no module names any; "l_tilde" is the paper's,
+    "l_tilde(2.0)".
+
+    Raises:
+        InputError: no kind fits all layers, or a name is no kind.
+
+    >>> wanted_operators(nn.Sequential(GCNConv(2, 3), nn.ReLU()))
+    ('a_hat',)
+    """
+    layers = list(with_operator(model))
+    kinds = {check_kind(f"{type(layer).__name__}.operator", kind): None for _, layer, named in layers for kind in named}
+    fitting = tuple(kind for kind in kinds if all(_is_among(kind, named) for *_, named in layers))
+    if layers and not fitting:
+        each = ", ".join(f"{name} ({type(layer).__name__}) {how_to_make(named[0])}" for name, layer, named in layers)
+        raise InputError(
+            f"operator: the layers of {type(model).__name__} take different matrices: {each}. Pass the one that the model "
+            'is called with as operator=, or name it in the class (operator = "a_hat").'
+        )
+    return tuple("l_tilde(2.0)" if kind == "l_tilde" else kind for kind in fitting)
+
+
+def warn_if_of_another_kind(layer: Any, operator: Any, stacklevel: int = 5) -> None:
+    """Warn where the operator is a Graph's matrix that the layer's formula has no use for.
+
+    These are the kinds that neither `layer.operator` names nor `layer.accepts`. By default the warning points at the
+    call of the layer in whose forward this is called.
+    """
+    if torch.compiler.is_compiling() or not isinstance(operator, SparseMatrix):
+        return
+    kind, accepted = operator.kind, getattr(layer, "accepts", ())
+    if kind is None or kind == layer.operator or kind in accepted or operator.value.is_meta:
+        return
+    named = _names(layer)
+    if not _is_among(kind, (*named, *accepted)):
+        warnings.warn(
+            f"{type(layer).__name__}: got {how_to_make(kind)}, but its formula takes {how_to_make(named[0])}. Pass that "
+            "one; if this one is meant, matrix.with_value(matrix.value) makes it a matrix of your own, taken without a word.",
+            stacklevel=stacklevel,
+        )
+
+
+def with_operator(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module, tuple[str, ...]]]:
+    """(name, module, kinds) of each module that names kinds, those within one that does left out."""
+    if kinds := _names(module):
+        yield name or "model", module, kinds
+        return
+    for part, child in module.named_children():
+        yield from with_operator(child, f"{name}.{part}" if name else part)
+
+
+def _names(layer: nn.Module) -> tuple[str, ...]:
+    """What its `operator` names; () where it is no name, but anything else of its author's."""
+    named: Any = getattr(layer, "operator", ())
+    named = (named,) if isinstance(named, str) else named
+    return named if isinstance(named, tuple) and all(isinstance(kind, str) for kind in named) else ()
+
+
+def _is_among(kind: str, named: Sequence[str]) -> bool:
+    """Whether it is named, by itself or, with whatever λ_max, as l_tilde."""
+    return kind in named or kind.partition("(")[0] in named

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import check_state, read_checkpoint
+from .checkpoint import check_state, generators_kept, read_checkpoint
 from .checks import check_choice, check_flag, check_list, check_probability
 from .deep import drop_node
 from .errors import CheckpointMismatchError, InputError, InputTypeError
-from .graph import Features
+from .graph import Features, is_kind
 from .image import Grid, check_grid, coarsen, with_coordinates
 from .layers import GCNConv, RelationalGCNConv, dropout, glorot_uniform, linear, relu_dropout
 from .memory import estimate_step
@@ -341,8 +341,8 @@ class GraphClassifier(nn.Module):
         hidden_channels: width of every layer.
         out_channels: classes; or targets, where the loss says so.
         num_layers: convolutions, at least 1.
-        conv: called as conv(in_channels, out_channels), then as conv(x, a_hat). `fit` and `predict` give it Â; for
-            `GINConv`, which sums over A, pass them operator=lambda batch: batch.adjacency.
+        conv: called as conv(in_channels, out_channels), then as conv(x, a_hat). `fit` and `predict` give it the matrix
+            that the layer names in `operator`: Â, or A for `GINConv`, D^-1 A for `SAGEConv`, L̃ for `ChebConv`.
         readout: a kind of `Readout`, such as "mean" or "mean+max".
         norm: "batch" or None.
         jumping_knowledge: "last" or "cat".
@@ -565,10 +565,13 @@ def _check_counts(name: str, counts: Sequence[int]) -> list[int]:
     return [check_count(f"{name}[{i}]", count, 1) for i, count in enumerate(check_list(name, counts, "integers", 1))]
 
 
+@generators_kept()
 def load_model(path: str | PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     """(model, header) of a checkpoint: the model of its first seed, in evaluation mode.
 
+    `predict` calls it with the kind of matrix that it was trained with, which the file says (`model.trained_operator`).
     Only classes of this module are made, from the plain arguments in the header; no code is read.
+    header["temperature"], where there is one, is the T of its probabilities softmax(logits / T) (`metrics.fit_temperature`).
 
     Raises:
         CheckpointCorruptError: the file was cut short or changed.
@@ -590,9 +593,14 @@ def load_model(path: str | PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     state = {key: value[0] for key, value in weights.items()}
     check_state(path, state, model.state_dict())
     model.load_state_dict(state)
+    if operator := header.get("operator"):  # of images there is none, nor in the files of 1.0
+        if operator != "own" and not is_kind(operator):
+            raise CheckpointMismatchError(f"{path}: its operator is {operator!r}, which names no matrix of a Graph.")
+        model.trained_operator = operator
     return model.eval(), header
 
 
+@generators_kept()
 def summary(model: nn.Module, *inputs: Any) -> str:
     """A table as Keras prints it: each layer, its output shape, its parameters and how they are counted.
 

@@ -15,10 +15,12 @@ from torch.nn import functional as F
 
 from .checks import check_choice, check_flag, check_number, check_probability
 from .errors import InputError, InputTypeError
-from .graph import Features
-from .layers import check_operands, dropout, glorot_uniform
+from .graph import NORMALIZED, Features
+from .layers import check_operands, dropout, glorot_uniform, warn_if_of_another_kind
 from .propagate import propagate
 from .sparse import SparseMatrix, check_count
+
+_MEANS = frozenset(kind for kind, (_, norm) in NORMALIZED.items() if norm == "rw")
 
 
 class ChebConv(nn.Module):
@@ -41,6 +43,8 @@ class ChebConv(nn.Module):
     torch.Size([5, 3])
     """
 
+    operator, accepts = "l_tilde", frozenset({"normalize(None, 'sym')"})  # which is -L̃ of λ_max = 2
+
     def __init__(self, in_channels: int, out_channels: int, num_terms: int = 3, bias: bool = True) -> None:
         super().__init__()
         self.in_channels = check_count("in_channels", in_channels, 1)
@@ -60,6 +64,7 @@ class ChebConv(nn.Module):
 
     def forward(self, x: Features, l_tilde: Any) -> Tensor:
         _check_square(x, l_tilde, self.in_channels, self.weight, "l_tilde")
+        warn_if_of_another_kind(self, l_tilde)
         # Clenshaw's recurrence, from the last term down: the same sum, with the products by the weights first, so that
         # X may be sparse and L̃ meets out_channels columns.
         #     C_k = X W_k + 2 L̃ C_{k+1} - C_{k+2},   H' = X W_0 + L̃ C_1 - C_2
@@ -104,6 +109,8 @@ class SGConv(nn.Module):
     True
     """
 
+    operator, accepts = "a_hat", frozenset(NORMALIZED)
+
     def __init__(self, in_channels: int, out_channels: int, num_hops: int = 2, bias: bool = True) -> None:
         super().__init__()
         self.in_channels = check_count("in_channels", in_channels, 1)
@@ -122,6 +129,7 @@ class SGConv(nn.Module):
 
     def forward(self, x: Features, a_hat: Any) -> Tensor:
         _check_square(x, a_hat, self.in_channels, self.weight, "a_hat")
+        warn_if_of_another_kind(self, a_hat)
         h: Any = propagate(x @ self.weight, a_hat, self.num_hops)
         return h if self.bias is None else h + self.bias
 
@@ -149,6 +157,8 @@ class APPNP(nn.Module):
             [2.]])
     """
 
+    operator, accepts = "a_hat", frozenset(NORMALIZED)
+
     def __init__(self, num_iterations: int = 10, alpha: float = 0.1, dropout: float = 0.0) -> None:
         super().__init__()
         self.num_iterations = check_count("num_iterations", num_iterations)
@@ -160,6 +170,7 @@ class APPNP(nn.Module):
                 f"h: got {type(h).__name__}, expected a tensor: the predictions of a model, not its features."
             )
         _check_square(h, a_hat, h.shape[-1], h, "a_hat")
+        warn_if_of_another_kind(self, a_hat)
         drops = self.training and self.dropout > 0
         if drops and not isinstance(a_hat, SparseMatrix):
             raise InputTypeError(
@@ -195,6 +206,8 @@ class GCN2Conv(nn.Module):
     torch.Size([5, 3])
     """
 
+    operator, accepts = "a_hat", frozenset(NORMALIZED)
+
     def __init__(self, channels: int, layer: int, alpha: float = 0.1, theta: float = 0.5) -> None:
         super().__init__()
         self.channels, self.alpha = check_count("channels", channels, 1), check_probability("alpha", alpha)
@@ -208,6 +221,7 @@ class GCN2Conv(nn.Module):
 
     def forward(self, x: Tensor, a_hat: Any, x_0: Tensor) -> Tensor:
         _check_square(x, a_hat, self.channels, self.weight, "a_hat")
+        warn_if_of_another_kind(self, a_hat)
         if x_0.shape != x.shape:
             raise InputError(f"x_0: got shape {tuple(x_0.shape)}, expected {tuple(x.shape)}, the shape of x.")
         h = _lerp(a_hat @ x, x_0, self.alpha)
@@ -254,6 +268,16 @@ class SAGEConv(nn.Module):
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         self.reset_parameters()
 
+    @property
+    def operator(self) -> str | tuple[str, ...]:
+        """The maximum does not read the values: any matrix with the entries of A will do."""
+        return "random_walk" if self.aggregate == "mean" else ("adjacency", "random_walk", "normalize(None, 'sym')")
+
+    @property
+    def accepts(self) -> frozenset[str]:
+        """Means that count the node itself."""
+        return _MEANS if self.aggregate == "mean" else frozenset()
+
     def reset_parameters(self) -> None:
         """Glorot-uniform weights, zero bias."""
         glorot_uniform(self.weight)
@@ -263,6 +287,7 @@ class SAGEConv(nn.Module):
 
     def forward(self, x: Features, operator: Any) -> Tensor:
         _check_square(x, operator, self.in_channels, self.weight, "operator")
+        warn_if_of_another_kind(self, operator)
         if self.aggregate == "mean":
             neighbours = operator @ (x @ self.weight)
         else:
@@ -298,6 +323,8 @@ class GINConv(nn.Module):
     torch.Size([5, 3])
     """
 
+    operator, accepts = "adjacency", frozenset({"a_tilde", "normalize('add', None)"})  # sums, of another ε
+
     def __init__(
         self,
         in_channels: int,
@@ -331,6 +358,7 @@ class GINConv(nn.Module):
 
     def forward(self, x: Features, adjacency: Any) -> Tensor:
         _check_square(x, adjacency, self.in_channels, self.weight, "adjacency")
+        warn_if_of_another_kind(self, adjacency)
         xw = x @ self.weight  # first, which the sum allows: A meets hidden_channels columns, and X may be sparse
         h = (1 + self.eps) * xw + adjacency @ xw + self.bias
         if self.norm is not None:
@@ -366,6 +394,9 @@ class GATConv(nn.Module):
     torch.Size([5, 12])
     """
 
+    operator = "a_tilde", "a_hat", "laplacian", "l_tilde"  # which have the same entries
+    accepts = frozenset(NORMALIZED)
+
     def __init__(
         self,
         in_channels: int,
@@ -398,6 +429,7 @@ class GATConv(nn.Module):
 
     def forward(self, x: Features, a_tilde: SparseMatrix) -> Tensor:
         _check_square(x, a_tilde, self.in_channels, self.weight, "a_tilde")
+        warn_if_of_another_kind(self, a_tilde)
         pattern = _check_pattern("a_tilde", a_tilde)
         xw = x @ self.weight
         if xw.dim() == 3:  # each signal has attention of its own, so there is nothing to share but the pattern

@@ -11,7 +11,8 @@ from torch import Tensor
 from .checks import check_choice, check_flag, check_number, check_package
 from .errors import InputError, InputTypeError
 from .graph import Graph, check_features_finite, unordered_pairs
-from .sparse import as_tensor, check_count
+from .inputs import as_tensor, index_names, is_table, table_numbers
+from .sparse import check_count
 
 MAX_GUESSED_CHANNELS = 4  # grey, grey + alpha, RGB, RGBA
 
@@ -34,7 +35,7 @@ def knn_graph(
     pairs. Of neighbours at the same distance any may be taken.
 
     Args:
-        points: [num_points, dimensions].
+        points: [num_points, dimensions]; the names in the index of a DataFrame become `node_names`.
         k: neighbours of a point, itself not counted; at least 1 and below num_points.
         symmetry: "union": i and j are joined where one is among the other's k nearest. "mutual": where each is among
             the other's. None: an edge from each of the k to the point, so that every row of A has k entries.
@@ -52,6 +53,9 @@ def knn_graph(
             [1., 0., 1.],
             [0., 1., 0.]])
     """
+    if is_table(points):
+        options = {"node_names": index_names("points", points.index), **options}
+        points = table_numbers("points", points)
     points = as_tensor("points", points, "coordinates, [num_points, dimensions]")
     if points.dim() != 2 or not points.shape[1]:
         raise InputError(f"points: got shape {tuple(points.shape)}, expected [num_points, dimensions].")

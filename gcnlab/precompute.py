@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .checkpoint import sha256_of_tensors
+from .checkpoint import generators_kept, sha256_of_tensors
 from .errors import CorruptFileError, InputError, InputTypeError
 from .files import atomic_write, check_target, lock, map_array, sha256_of, write_array, write_json
 from .graph import Features, Graph, check_features_finite
@@ -316,6 +316,7 @@ class Plan:
         )
 
 
+@generators_kept()
 def plan(
     model: nn.Module, counts: Mapping[str, int], num_hops: int, label_hops: int, reuse: int, batch_size: int
 ) -> Plan:

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from . import distributed, metrics
-from .checkpoint import describe, read_checkpoint, write_checkpoint
+from .checkpoint import describe, generators_kept, read_checkpoint, write_checkpoint
 from .checks import check_number, check_package
 from .collection import GraphCollection
 from .data import folds, load
@@ -84,8 +84,8 @@ class Settings:
         checkpoint: Checkpoint | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> tuple[nn.Module, History]:
-        torch.manual_seed(seed)
-        model = self.build(train).to(train.device)
+        with generators_kept(seed):
+            model = self.build(train).to(train.device)
         history = fit(
             model,
             train,
@@ -147,8 +147,8 @@ def run_job(job: Job) -> dict[str, Any]:
     others have test and validation accuracy too, the choice from the grid, and the confusion matrix, of all final runs.
     """
     graphs = _graphs(job.dataset, tuple(sorted(job.features.items())), job.root, job.device)
-    train, test = split(job, graphs)
     if job.protocol == "gin":
+        train, test = split(job, graphs)
         _, history = job.grid[0].train(
             graphs[train], graphs[test], job.seed + job.fold, stop=False, callbacks=job.callbacks()
         )
@@ -157,18 +157,17 @@ def run_job(job: Job) -> dict[str, Any]:
             "epochs": len(history.epoch_seconds),
             "epoch_seconds": history.epoch_seconds,
         }
-    inner, val = stratified(graphs.y[train], 1 / 10 if job.protocol == "nested" else 1 / 9, job.fold)
-    inner, val = train[inner], train[val]
+    train, val, test = parts(job, graphs)
     tried = []
     for settings in job.grid if len(job.grid) > 1 else ():
-        _, history = settings.train(graphs[inner], graphs[val], job.seed, stop=True)
+        _, history = settings.train(graphs[train], graphs[val], job.seed, stop=True)
         tried.append(float(history.best("val_accuracy")[0]))
     chosen = job.grid[max(range(len(tried)), key=tried.__getitem__) if tried else 0]
     tests, histories = [], []
     confusion = torch.zeros(graphs.num_classes, graphs.num_classes, dtype=torch.int64)
     for run in range(3 if job.protocol == "nested" else 1):
         model, history = chosen.train(
-            graphs[inner],
+            graphs[train],
             graphs[val],
             job.seed + 1 + run,
             stop=True,
@@ -183,7 +182,7 @@ def run_job(job: Job) -> dict[str, Any]:
         header = {
             "job": job.key(), "seeds": [job.seed], "epoch": int(history.best_epoch[0]), "model": describe(model),
             "metrics": {name: values[:, 0].tolist() for name, values in history.metrics.items()},
-            "confusion_matrix": confusion.tolist(),
+            "confusion_matrix": confusion.tolist(), "operator": history.operator,
         }  # fmt: skip
         write_checkpoint(job.model_file, header, history.states)
         if (checkpoint := job.checkpoint()) is not None:
@@ -211,6 +210,7 @@ def _graphs(dataset: str, features: tuple[tuple[str, Any], ...], root: str | Non
     return graphs.to(device)
 
 
+@generators_kept()  # importing scikit-learn may draw from Python's
 def split(job: Job, graphs: GraphCollection) -> tuple[Tensor, Tensor]:
     """(train, test) of a fold: the given lists where the set has them, else stratified and seeded."""
     if job.protocol == "holdout":
@@ -224,6 +224,14 @@ def split(job: Job, graphs: GraphCollection) -> tuple[Tensor, Tensor]:
         return torch.from_numpy(train), torch.from_numpy(test)
 
 
+def parts(job: Job, graphs: GraphCollection) -> tuple[Tensor, Tensor, Tensor]:
+    """(train, validation, test) of a fold of nested or holdout."""
+    train, test = split(job, graphs)
+    inner, val = stratified(graphs.y[train], 1 / 10 if job.protocol == "nested" else 1 / 9, job.fold)
+    return train[inner], train[val], test
+
+
+@generators_kept()  # importing scikit-learn may draw from Python's
 def stratified(y: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
     """Indices of the rows in two parts, the second with `share` of every class."""
     selection = check_package("folds: splitting", "scikit-learn", "sklearn.model_selection")

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from . import __version__, distributed, image_recipes, metrics, plot, report
-from .checkpoint import describe, read_checkpoint, write_checkpoint
+from .checkpoint import describe, generators_kept, read_checkpoint, write_checkpoint
 from .checks import check_choice, check_package, check_workers
 from .collection import GraphCollection
 from .content import MAX_IMAGES, Content, add_graphs, add_images, add_nodes
@@ -33,7 +33,7 @@ from .models import GCN, GRAND, SIGN
 from .precompute import NodeRows, Plan, hops, plan
 from .propagate import correct_and_smooth, diffusion, ppr_coefficients
 from .protocols import PROTOCOLS as GRAPH_PROTOCOLS
-from .protocols import Job, Settings, best_common_epoch, run_jobs, split
+from .protocols import Job, Settings, best_common_epoch, parts, run_jobs
 from .scale import NeighborSampler
 from .signals import Signals
 from .sparse import SparseMatrix, check_counts
@@ -127,14 +127,7 @@ class Recipe:
             raise InputError(f"dataset: {dataset} is not one graph, of which {self.name} classifies the nodes.")
         if graph.x is None:
             return graph.with_features("identity")
-        if not self.scaled_rows:
-            return graph
-        x = graph.x
-        if isinstance(x, SparseMatrix):
-            total = x.with_value(x.value.abs()).row_sums()
-            return graph.replace(x=x.scale(rows=torch.where(total == 0, 1.0, 1 / total)).to(x.dtype))
-        total = x.abs().sum(1, keepdim=True)
-        return graph.replace(x=x / torch.where(total == 0, 1, total))
+        return graph.with_row_normalized_features() if self.scaled_rows else graph
 
     def operator(self, graph: Graph) -> SparseMatrix:
         """The matrix that the model gets."""
@@ -150,9 +143,9 @@ class Recipe:
             self.batch_norm, self.input_dropout,
         )  # fmt: skip
 
-    def probabilities(self, model: nn.Module, inputs: dict[str, Any]) -> Tensor:
+    def logits(self, model: nn.Module, inputs: dict[str, Any]) -> Tensor:
         """Of each node and class, [num_nodes, num_classes], by a trained model."""
-        return predict(model, **inputs).softmax(1)
+        return predict(model, **inputs)
 
 
 @dataclass(frozen=True)
@@ -231,6 +224,7 @@ class HopRecipe(Recipe):
             self.input_dropout or 0.0,
         )  # fmt: skip
 
+    @generators_kept()
     def plan(self, dataset: str | None = None) -> Plan:
         """Bytes and seconds of one seed on a named set, whose files need not be here."""
         dataset = dataset or self.dataset
@@ -242,17 +236,23 @@ class HopRecipe(Recipe):
         model = self._model(counts["features"], counts["classes"])
         return plan(model, counts, self.num_hops, self.label_hops, self.reuse, self.batch_size)
 
-    def probabilities(self, model: nn.Module, inputs: dict[str, Any]) -> Tensor:
-        """Corrected and smoothed, unless that lowers the accuracy on the validation nodes."""
+    def logits(self, model: nn.Module, inputs: dict[str, Any]) -> Tensor:
+        """Logarithms of the corrected and smoothed scores, unless these are less accurate on the validation nodes."""
         graph: Graph = inputs["data"].graph
         assert graph.y is not None
         assert graph.train_mask is not None
         assert graph.val_mask is not None
-        z = super().probabilities(model, inputs)
+        logits = super().logits(model, inputs)
         s = graph.normalize(None)
-        scores = correct_and_smooth(z, graph.y, graph.train_mask, s, self.correct_alpha, self.smooth_alpha)
-        right, right_before = (int((p.argmax(1) == graph.y)[graph.val_mask].sum()) for p in (scores, z))
-        return z if right < right_before else scores / scores.sum(1, keepdim=True)
+        scores = correct_and_smooth(
+            logits.softmax(1), graph.y, graph.train_mask, s, self.correct_alpha, self.smooth_alpha
+        )
+        right, right_before = (int((z.argmax(1) == graph.y)[graph.val_mask].sum()) for z in (scores, logits))
+        if right < right_before:
+            return logits
+        # Scores are clamped at 0, so that those below the precision of a sum say nothing of how improbable a class is.
+        # In float64 no two scores have the same logarithm.
+        return scores.double().clamp(min=torch.finfo(scores.dtype).eps).log()
 
 
 _KIPF = "Kipf & Welling 2017, table 2"
@@ -460,6 +460,7 @@ def find(name: str) -> Recipe | GraphRecipe | ImageRecipe:
 
 
 @distributed.watch()
+@generators_kept()
 def run(
     name: str,
     *,
@@ -496,7 +497,8 @@ def run(
         pretrained: of a recipe of images, score the weights that come with gcnlab instead of training; the seed is
             that of their training, and there are no epochs.
         out: a folder for result.json, report.html (`report`), curves.png and model.gcnlab (the seed with the best
-            validation accuracy, whose predictions the report shows). The
+            validation accuracy, whose predictions the report shows; its header holds the temperature of their
+            probabilities, `metrics.fit_temperature` of the validation nodes or graphs). The
             ten folds of gin and nested make ten models, none of which is the one that was measured: they have no
             model.gcnlab. Finished folds are kept there in folds.jsonl, and not trained again. A recipe of images
             writes weights.npz, plain arrays, in place of model.gcnlab. Features that are propagated beforehand are
@@ -613,6 +615,7 @@ def _run_nodes(
     operator = None  # one for all splits of the same edges
     for group in [[seed] for seed in seeds] if seeds and (is_random or recipe.fan_outs) else [seeds]:
         graph = recipe.graph(dataset, protocol, root, seed=group[0] if group else 0).to(device)
+        _check_labels(recipe, graph, dataset)
         operator = recipe.operator(graph) if operator is None else operator
         inputs = recipe.inputs(graph, operator, folder)
         if group:
@@ -642,27 +645,46 @@ def _run_nodes(
     )
     content = None
     if folder is not None and distributed.is_first():
-        header = {
-            "recipe": recipe.name, "dataset": dataset, "protocol": protocol, "model": describe(recipe.model(graph)),
-            "class_names": list(graph.class_names or ()),
-        }  # fmt: skip
-        best = _write_model(folder, header, history, val_accuracy, [score["confusion_matrix"] for score in test])
-        for seed in seeds if shared else ():
-            (folder / f"seed-{seed}.training").unlink()
+        best = _best(val_accuracy)
         if is_random:  # the graph at hand has the split of another seed
             assert operator is not None
             graph = recipe.graph(dataset, protocol, root, seed=history.seeds[best]).to(device)
             inputs = recipe.inputs(graph, operator, folder)
+        assert graph.y is not None
+        model = recipe.model(graph).to(device).eval()
+        model.load_state_dict(history.state(best))
+        logits = recipe.logits(model, inputs)
+        header = {
+            "recipe": recipe.name, "dataset": dataset, "protocol": protocol, "model": describe(model),
+            "class_names": list(graph.class_names or ()), "confusion_matrix": test[best]["confusion_matrix"],
+            "temperature": metrics.fit_temperature(logits[graph.val_mask], graph.y[graph.val_mask]),
+        }  # fmt: skip
+        _write_model(folder, header, history, best)
+        for seed in seeds if shared else ():
+            (folder / f"seed-{seed}.training").unlink()
         content = Content(
             {"protocol": f"{described}; {selection}", "data": graph.summary()},
             graph.class_names or list(map(str, range(graph.num_classes))), history,
             confusion=test[best]["confusion_matrix"], chosen=_chosen(history.seeds, best),
         )  # fmt: skip
-        model = recipe.model(graph).to(device).eval()
-        model.load_state_dict(history.state(best))
-        predicted = recipe.probabilities(model, inputs).argmax(1)
-        add_nodes(content, model, inputs["data"], inputs.get("operator"), predicted)
+        add_nodes(content, model, inputs["data"], inputs.get("operator"), logits.argmax(1))
     return result, "curves.png, model.gcnlab" + ", hops" * isinstance(recipe, HopRecipe), content
+
+
+def _check_labels(recipe: Recipe, graph: Graph, dataset: str) -> None:
+    """Raise InputError where a graph of the user's own lacks what a recipe trains and scores on."""
+    if graph.y is not None and graph.y.is_floating_point():
+        raise InputError(
+            f"dataset: the labels of {dataset} are numbers to predict (targets), and {recipe.name} tells classes; "
+            'fit(model, graph, loss="mse") trains on targets.'
+        )
+    missing = [key for key in ("train_mask", "val_mask", "test_mask") if getattr(graph, key) is None]
+    if missing:
+        count = 0 if graph.y is None else int((graph.y >= 0).sum())
+        raise InputError(
+            f"dataset: {dataset} has {count} labelled nodes, too few for training, validation and test nodes; its "
+            f"split has no {missing[-1].removesuffix('_mask')} nodes."
+        )
 
 
 def _run_images(
@@ -720,7 +742,7 @@ def _run_images(
     )
     if folder is None or not distributed.is_first():
         return result, "", None
-    best = max(range(len(vals)), key=vals.__getitem__)
+    best = _best(vals)
     size = " x ".join(map(str, images.image_shape))
     data = f"{len(images.train_images):,} training and {len(images.test_images):,} test images of {size}"
     content = Content(
@@ -752,20 +774,20 @@ def _run_images(
     return result, "weights.npz, curves.png", content
 
 
-def _write_model(
-    folder: Path, header: dict[str, Any], history: History, val_accuracy: Sequence[float], confusion: Sequence[Any]
-) -> int:
-    """model.gcnlab, the seed with the best validation accuracy, and curves.png, of all seeds; the seed's position."""
-    best = max(range(len(val_accuracy)), key=val_accuracy.__getitem__)
+def _best(val_accuracy: Sequence[float]) -> int:
+    """The position of the seed with the best validation accuracy."""
+    return max(range(len(val_accuracy)), key=val_accuracy.__getitem__)
+
+
+def _write_model(folder: Path, header: dict[str, Any], history: History, best: int) -> None:
+    """model.gcnlab, the weights of one seed by its position, and curves.png, of all seeds."""
     header = {
-        **header, "epoch": int(history.best_epoch[best]), "seeds": [history.seeds[best]],
-        "confusion_matrix": confusion[best],
+        **header, "epoch": int(history.best_epoch[best]), "seeds": [history.seeds[best]], "operator": history.operator,
     }  # fmt: skip
     write_checkpoint(
         folder / "model.gcnlab", header, {key: value[best : best + 1] for key, value in history.states.items()}
     )
     history.plot(folder / "curves.png", _title(header))
-    return best
 
 
 def _chosen(seeds: Sequence[int], best: int) -> str:
@@ -847,23 +869,26 @@ def _run_graphs(
         return result, "curves.png, folds.jsonl", content
     saved = [read_checkpoint(job.model_file) for job in jobs if job.model_file is not None]
     history = History.join([_history(told, states) for told, states, _ in saved])
-    header |= {
-        "model": saved[0][0]["model"], "features": _features(recipe, graphs),
-        "class_names": list(graphs.class_names or ()),
-    }  # fmt: skip
-    confusion = [told["confusion_matrix"] for told, *_ in saved]
-    best = _write_model(folder, header, history, val_per_fold, confusion)
-    content.history, content.confusion, content.chosen = history, confusion[best], _chosen(history.seeds, best)
+    best = _best(val_per_fold)
     model = recipe.model(graphs).eval()
     model.load_state_dict(history.state(best))
-    add_graphs(content, graphs, model, split(jobs[best], graphs)[1])
+    _, val, test = parts(jobs[best], graphs)
+    header |= {
+        "model": describe(model), "features": _features(recipe, graphs), "class_names": list(graphs.class_names or ()),
+        "confusion_matrix": saved[best][0]["confusion_matrix"],
+        "temperature": metrics.fit_temperature(predict(model, graphs[val]), graphs[val].y),
+    }  # fmt: skip
+    _write_model(folder, header, history, best)
+    content.history, content.confusion = history, header["confusion_matrix"]
+    content.chosen = _chosen(history.seeds, best)
+    add_graphs(content, graphs, model, test)
     return result, "curves.png, model.gcnlab, folds.jsonl, seeds", content
 
 
 def _history(header: Mapping[str, Any], states: dict[str, torch.Tensor]) -> History:
     """The training of a file that a job wrote."""
     table = {name: torch.tensor(values, dtype=torch.float64).unsqueeze(1) for name, values in header["metrics"].items()}
-    return History(header["seeds"], table, torch.tensor([header["epoch"]]), states)
+    return History(header["seeds"], table, torch.tensor([header["epoch"]]), states, operator=header.get("operator", ""))
 
 
 def _features(recipe: GraphRecipe, graphs: GraphCollection) -> dict[str, Any]:
@@ -951,7 +976,7 @@ def _test_scores(
     for i in range(len(history.seeds)):
         model.load_state_dict(history.state(i))
         if isinstance(recipe, HopRecipe):
-            found = recipe.probabilities(model, inputs)
+            found = recipe.logits(model, inputs)
             outputs = found[graph.test_mask]
             vals[i] = accuracy(found[graph.val_mask], graph.y[graph.val_mask])
         else:

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from .checks import check_flag, check_list, check_number, check_seed
 from .errors import InputError
-from .graph import Graph, check_nodes, select_rows, warn_if_directed
+from .graph import NORMALIZED, Graph, check_nodes, select_rows, warn_if_directed
 from .memory import estimate_step, large_empty
 from .sparse import SparseMatrix, as_tensor, check_count
 
@@ -52,7 +52,7 @@ class Subgraph(Graph):
     def _derive(self, key: tuple[str | None, str | None]) -> SparseMatrix:
         if self.operator is None:
             return super()._derive(key)
-        if key == ("fill", "sym"):
+        if key == ("fill", "sym") or NORMALIZED.get(self.operator.kind or "") == key:
             return self.operator
         raise InputError("normalize: a batch has the Â that was drawn; give another matrix to the sampler (operator=).")
 
@@ -79,7 +79,10 @@ class Sampler:
     Attributes:
         graph: the whole graph.
         batch_size: target nodes of a batch, or all nodes of it.
+        operator: the matrix whose rows are drawn; None where that is Â, or nothing is.
     """
+
+    operator: SparseMatrix | None = None
 
     def __init__(self, graph: Graph, batch_size: int) -> None:
         if not isinstance(graph, Graph):
@@ -138,7 +141,8 @@ class NeighborSampler(Sampler):
         fan_outs: k for each product with Â, that of the targets first; None takes all neighbours.
         batch_size: targets of a batch.
         replace: draw with replacement.
-        operator: a matrix [num_nodes, num_nodes] in the place of Â, whose diagonal is kept as it is, too.
+        operator: a matrix [num_nodes, num_nodes] in the place of Â, whose diagonal is kept as it is, too. Layers that name
+            another matrix than Â want it here: `graph.normalize(None, "rw")` for `SAGEConv`.
 
     Raises:
         InputError: a fan-out or batch size below 1, or weights that make a degree 0 or less.
@@ -165,7 +169,7 @@ class NeighborSampler(Sampler):
         self.fan_outs = tuple(
             None if k is None else check_count(f"fan_outs[{i}]", k, 1) for i, k in enumerate(fan_outs)
         )
-        self.replace = check_flag("replace", replace)
+        self.replace, self.operator = check_flag("replace", replace), operator
         self._rows = _Rows(graph, operator)
 
     @property
@@ -225,12 +229,13 @@ class RandomNodeSampler(Sampler):
     Args:
         graph: the whole graph.
         batch_size: n, at least 2.
-        operator: a matrix [num_nodes, num_nodes] in the place of Â.
+        operator: a matrix [num_nodes, num_nodes] in the place of Â, as for `NeighborSampler`.
     """
 
     def __init__(self, graph: Graph, batch_size: int = 10_000, operator: SparseMatrix | None = None) -> None:
         super().__init__(graph, batch_size)
         check_count("batch_size", batch_size, 2)
+        self.operator = operator
         self._rows = _Rows(graph, operator)
 
     def num_batches(self, num_targets: int) -> int:
@@ -489,6 +494,7 @@ class _Rows:
         self.num_classes = graph.num_classes
         if operator is None and isinstance(graph, Subgraph):
             operator = graph.operator  # of a batch of a batch: its own edges are a sample
+        self.kind = "a_hat" if operator is None else operator.kind
         self.graph, self.matrix = graph, graph.adjacency if operator is None else operator
         n, device = graph.num_nodes, graph.device
         self.place = torch.empty(n, dtype=torch.int32, device=device)  # in a row, of the diagonal or where it would be
@@ -578,9 +584,10 @@ class _Rows:
         adjacency = matrix(has_loop, weight, loops)
         if self.scale is not None:
             weight = weight * self.scale.index_select(0, source) * self.scale.index_select(0, picks.cols)
-        all_true = torch.ones_like(has_loop)
-        operator = matrix(all_true, (weight * picks.factor).to(adjacency.dtype), self.diagonal.index_select(0, nodes))
-        operator._is_brief = True
+        has_diagonal = torch.ones_like(has_loop) if self.scale is not None else has_loop  # Â has all of it
+        diagonal = self.diagonal.index_select(0, nodes[has_diagonal])
+        operator = matrix(has_diagonal, (weight * picks.factor).to(adjacency.dtype), diagonal)
+        operator._is_brief, operator.kind = True, self.kind
         own = {
             "nodes": nodes, "targets": self.new_id[targets].long(), "operator": operator,
             "classes_of_whole": self.num_classes,

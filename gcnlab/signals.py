@@ -11,10 +11,10 @@ from torch import Tensor
 from .augment import Augment
 from .checks import check_flag
 from .errors import InputError, InputIndexError, InputTypeError
-from .graph import check_targets
 from .image import Grid, check_grid, to_images, to_signals
+from .inputs import labels_of_all
 from .points import channels_seem_first
-from .sparse import as_tensor, check_count
+from .sparse import check_count
 
 
 class Signals:
@@ -24,11 +24,14 @@ class Signals:
 
     Args:
         images: uint8 or floats, [N, H, W] or [N, H, W, C]; uint8 becomes value / 255 batch by batch.
-        y: classes, integers [N] from 0. Or targets, floats [N] or [N, num_targets], NaN where one is missing: zeros and
+        y: classes, integers [N] from 0, or names, which are numbered in sorted order. Or targets, floats [N] or [N, num_targets], NaN where one is missing: zeros and
             ones for fit(loss="binary"), as a two-class (sigmoid) head takes them, any numbers for "mse" and "mae".
         grid: a batch is then (signals [batch, H * W, C], grid), as a graph network takes it. None: it is images
             [batch, C, H, W], in channels_last memory, as a CNN takes them.
         augment: applied to the batches that train.
+
+    Attributes:
+        class_names: the names of the classes in the order of their numbers; None where the labels were numbers.
 
     Raises:
         InputError, InputTypeError: images and labels do not fit each other, or the grid is of another size.
@@ -58,25 +61,12 @@ class Signals:
         self.shape, self.grid, self.augment = tuple(images.shape[1:3]), grid, augment
         if y is None:
             raise InputTypeError("y: got None, expected the class of each image, integers [N], or its targets, floats.")
-        labels = as_tensor("y", y, "integers [N], the class of each image, or its targets, floats").to(self.x.device)
-        has_targets = labels.is_floating_point()
-        if labels.dtype == torch.bool or labels.is_complex():
-            raise InputTypeError(
-                f"y: got {labels.dtype}, expected integers, the class of each image; y.float() makes targets."
-            )
-        fits = labels.dim() in (1, 2) if has_targets else labels.dim() == 1
-        if not fits or len(labels) != len(self.x) or not labels.numel():
-            raise InputError(
-                f"y: got {labels.dtype} of shape {tuple(labels.shape)} for {len(self.x)} images, expected one label "
-                "each, or floats of one or more targets each."
-            )
-        labels = labels if has_targets else labels.long()  # of unsigned integers torch compares none
-        if not has_targets and bool((labels < 0).any()):
-            at = int((labels < 0).nonzero()[0])
-            raise InputError(f"y: label {int(labels[at])} at {at}; labels must be at least 0.")
+        labels, self.class_names = labels_of_all(y, None, len(self.x), "image")
+        if not labels.numel():
+            raise InputError("images: got none, expected at least one.")
         if grid is not None and grid.shape != self.shape:
             raise InputError(f"grid: is of {grid.shape}, but the images are of {self.shape}; grid_graph(*image_shape).")
-        self.y = check_targets(labels) if has_targets else labels
+        self.y = labels.to(self.x.device)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -88,7 +78,9 @@ class Signals:
 
     @property
     def num_classes(self) -> int:
-        """The largest label + 1; of targets their number."""
+        """The number of class names if the labels were names, else the largest label + 1; of targets their number."""
+        if self.class_names is not None:
+            return len(self.class_names)
         return int(self.y.shape[1:].numel()) if self.y.is_floating_point() else int(self.y.max()) + 1
 
     def __getitem__(self, index: slice | Tensor | Iterable[int]) -> Signals:

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from .errors import InputError, InputTypeError
+from .inputs import as_tensor, is_table, table_matrix
 from .memory import check_large
 
 if TYPE_CHECKING:
-    import numpy
     import scipy.sparse
 
 _INT32_MAX, _INT64_MAX = 2**31 - 1, 2**63 - 1
@@ -255,11 +255,17 @@ class SparseMatrix:
         value: [nnz], value of each entry.
         shape: (num_rows, num_cols).
 
+    Attributes:
+        kind: which matrix of a Graph this is, or is cut out of, in the words of `Graph.matrix`: "a_hat", for one. None
+            for any other matrix, also for one made of it by other values or another pattern.
+
     >>> s = SparseMatrix.from_dense([[0.0, 2.0], [1.0, 0.0]])
     >>> s @ torch.tensor([[1.0], [10.0]])
     tensor([[20.],
             [ 1.]])
     """
+
+    kind: str | None = None
 
     def __init__(self, rowptr: Tensor, col: Tensor, value: Tensor, shape: Sequence[int]) -> None:
         self.rowptr, self.col, self.value = rowptr, col, value
@@ -289,6 +295,9 @@ class SparseMatrix:
         num_rows, num_cols = int(shape[0]), int(shape[1])
         if num_rows * num_cols > _INT64_MAX:
             raise InputError(f"shape: {num_rows} x {num_cols} is more places than an int64 can number.")
+        check_large(
+            "shape", f"a matrix of {num_rows:,} rows", 28 * num_rows, row.device, "number only the nodes there are."
+        )
         if value is None:
             value = torch.ones(row.shape[0], device=row.device)
         key = row * num_cols + col
@@ -342,26 +351,15 @@ class SparseMatrix:
         """
         edge_index = check_edge_index(edge_index)
         if shape is None:
-            if num_nodes is None:
-                num_nodes = max(int(edge_index.max()) + 1, 0) if edge_index.numel() else 0
-            num_nodes = check_count("num_nodes", num_nodes)
+            num_nodes = largest_id(edge_index) + 1 if num_nodes is None else check_count("num_nodes", num_nodes)
             shape = (num_nodes, num_nodes)
         elif num_nodes is not None:
             raise InputError("num_nodes and shape were both given; pass one.")
         else:
             shape = (check_count("shape[0]", shape[0]), check_count("shape[1]", shape[1]))
+        check_ids(edge_index, shape)
+        value = None if edge_weight is None else check_weight(edge_weight, edge_index.shape[1]).to(edge_index.device)
         source, target = edge_index
-        for ids, limit in ((target, shape[0]), (source, shape[1])):
-            bad = (ids < 0) | (ids >= limit)
-            if bool(bad.any()):
-                at = int(bad.nonzero()[0])
-                raise InputError(
-                    f"edge_index: edge {at} is {int(source[at])} -> {int(target[at])}, "
-                    f"but ids must be at least 0 and below {limit}; pass num_nodes if there are more nodes."
-                )
-        value = None
-        if edge_weight is not None:
-            value = check_weight(edge_weight, edge_index.shape[1]).to(edge_index.device)
         return cls.from_coo(target, source, value, shape, duplicates)
 
     @classmethod
@@ -392,6 +390,7 @@ class SparseMatrix:
     @classmethod
     def from_dense(cls, matrix: Any, name: str = "matrix", check_finite: bool = True) -> SparseMatrix:
         """From a dense [num_rows, num_cols] tensor, array or nested list; its non-zeros are stored."""
+        matrix = table_matrix(name, matrix) if is_table(matrix) else matrix
         matrix = as_tensor(name, matrix, "a tensor, an array or lists of numbers")
         if matrix.layout != torch.strided:
             raise InputTypeError(f"{name}: got layout {matrix.layout}, expected a dense tensor; use from_torch.")
@@ -449,12 +448,25 @@ class SparseMatrix:
         return other
 
     def _mark_symmetric(self) -> SparseMatrix:
+        # Products with the transpose then use S itself, and differ by no more than `is_symmetric` calls rounding.
         self._transposed = self
         return self
+
+    def _as_kind(self, kind: str) -> SparseMatrix:
+        """The same entries under a kind of their own; this matrix keeps its kind."""
+        other = SparseMatrix(self.rowptr, self.col, self.value, self.shape)
+        other.__dict__.update({**self.__dict__, "kind": kind})
+        return other._mark_symmetric() if self._transposed is self else other
 
     def __getstate__(self) -> dict[str, Any]:
         kept = self if self._transposed is self else None
         return {**self.__dict__, "_pattern": [], "_transposed": kept}  # a copy or a pickle makes its own transpose
+
+    def __getitem__(self, index: Any) -> Any:
+        raise InputTypeError(
+            "a SparseMatrix takes no index: S.select_rows(ids) and S.select_cols(ids) are parts of it, and S.to_dense() is a "
+            "tensor. (graph.x is one of the two by its share of non-zeros.)"
+        )
 
     # -- looking at it ------------------------------------------------------------------------------------------------
 
@@ -499,12 +511,26 @@ class SparseMatrix:
         return out.index_put((self.col[on_diagonal].long(),), self.value[on_diagonal])
 
     def is_symmetric(self) -> bool:
-        """Whether S equals its transpose, entry by entry."""
+        """Whether S equals its transpose up to rounding.
+
+        Functions such as `numpy.corrcoef` leave S_ij and S_ji a few bits apart. So the two count as equal if they differ
+        by at most 1e-5 of the larger one (1e-9 in float64, one rounding in bfloat16 and float16) plus 5e-7 of the
+        largest value in S (9e-16 in float64). An entry that has no partner is never put down to rounding.
+        """
         if self.shape[0] != self.shape[1]:
             return False
         t = self.T
-        same = torch.equal(self.rowptr, t.rowptr) and torch.equal(self.col, t.col)
-        return same and torch.equal(self.value, t.value)
+        if not (torch.equal(self.rowptr, t.rowptr) and torch.equal(self.col, t.col)):
+            return False
+        a, b = self.value.detach(), t.value.detach()
+        if torch.equal(a, b):
+            return True
+        if not a.is_floating_point():
+            return False
+        eps, larger = torch.finfo(a.dtype).eps, torch.maximum(a.abs(), b.abs())
+        relative = max(eps, 1e-9 if a.dtype == torch.float64 else 1e-5)
+        absolute = 4 * min(eps, torch.finfo(torch.float32).eps)  # values near 0 that were made by cancellation
+        return bool(((a - b).abs() <= relative * larger + absolute * larger.max()).all())
 
     # -- algebra ------------------------------------------------------------------------------------------------------
 
@@ -690,7 +716,7 @@ class SparseMatrix:
         )
         col, value = self.col.index_select(0, entry), self.value.index_select(0, entry)
         part = SparseMatrix(rowptr.to(self.rowptr.dtype), col, value, (rows.shape[0], self.shape[1]))
-        part._is_brief = self._is_brief
+        part._is_brief, part.kind = self._is_brief, self.kind
         return part
 
     def select_cols(self, cols: Tensor) -> SparseMatrix:
@@ -702,7 +728,7 @@ class SparseMatrix:
         kept = torch.cat([keep.new_zeros(1, dtype=torch.int64), keep.cumsum(0)])
         rowptr = kept[self.rowptr.long()].to(self.rowptr.dtype)
         part = SparseMatrix(rowptr, col[keep], self.value[keep], (self.shape[0], cols.shape[0]))
-        part._is_brief = self._is_brief
+        part._is_brief, part.kind = self._is_brief, self.kind
         return part
 
     # -- into other forms ---------------------------------------------------------------------------------------------
@@ -715,6 +741,7 @@ class SparseMatrix:
 
     def _apply(self, f: Callable[[Tensor], Tensor]) -> SparseMatrix:
         other = SparseMatrix(f(self.rowptr), f(self.col), f(self.value), self.shape)
+        other.kind = self.kind
         if self._transposed is self:
             return other._mark_symmetric()
         other._pattern = [(f(rowptr), f(col), f(order)) for rowptr, col, order in self._pattern]
@@ -744,6 +771,31 @@ class SparseMatrix:
         return _csr(self.rowptr, self.col, self.value, self.shape[1])
 
 
+def starts(sizes: Tensor) -> Tensor:
+    """[0, s_1, s_1 + s_2, ...], one more than there are sizes, int64."""
+    starts = torch.zeros(sizes.shape[0] + 1, dtype=torch.int64, device=sizes.device)
+    torch.cumsum(sizes, 0, out=starts[1:])
+    return starts
+
+
+def stacked(matrices: list[SparseMatrix], shift: Tensor, shape: tuple[int, int]) -> SparseMatrix:
+    """The matrices below each other, the columns of the i-th moved by shift[i]."""
+    nnz = starts(torch.tensor([matrix.nnz for matrix in matrices]))
+    index = matrices[0].rowptr.dtype if max(*shape, int(nnz[-1])) < 2**31 else torch.int64
+    pieces = zip(matrices, shift.tolist(), nnz.tolist(), strict=False)
+    rowptr, col = [], []
+    for matrix, column, entry in pieces:
+        rowptr.append(matrix.rowptr[:-1].long() + entry)
+        col.append(matrix.col.long() + column)
+    return SparseMatrix(
+        torch.cat([*rowptr, nnz[-1:]]).to(index),
+        torch.cat(col).to(index),
+        torch.cat([m.value for m in matrices]),
+        shape,
+    )
+
+
+# The kind is not part of the tree: a tree_map may change the values, and an exported program takes matrices of any kind.
 def _flatten(matrix: SparseMatrix) -> tuple[list[Any], Any]:
     own_transpose = matrix._transposed is matrix
     return [matrix.rowptr, matrix.col, matrix.value, matrix._pattern], (matrix.shape, own_transpose)
@@ -808,7 +860,12 @@ def check_edge_index(edge_index: Any) -> Tensor:
         return torch.empty(2, 0, dtype=torch.int64)
     if isinstance(edge_index, (list, tuple)) and not len(edge_index):
         raise InputError("edge_index: got an empty list, expected two lists of ids: [[], []] has no edges.")
-    tensor = as_tensor("edge_index", edge_index, "a tensor, an array or lists of integers")
+    if is_table(edge_index):
+        raise InputTypeError(
+            "edge_index: got a DataFrame; Graph.from_pandas(edges, source, target) reads a table of edges."
+        )
+    expected = "a tensor, an array or lists of integers; Graph.from_pandas numbers nodes that have names"
+    tensor = as_tensor("edge_index", edge_index, expected)
     if tensor.layout != torch.strided:
         raise InputTypeError("edge_index: got a sparse tensor; use Graph.from_torch or SparseMatrix.from_torch.")
     if tensor.dtype not in (torch.int64, torch.int32, torch.int16):
@@ -824,6 +881,42 @@ def check_edge_index(edge_index: Any) -> Tensor:
         )
         raise InputError(f"edge_index: got shape {tuple(tensor.shape)}, expected [2, num_edges]{hint}.")
     return tensor.long()
+
+
+def largest_id(edge_index: Tensor) -> int:
+    """The largest id, -1 if there is none; raises InputError for ids that are not numbered from 0, such as account numbers."""
+    largest = max(int(edge_index.max()), -1) if edge_index.numel() else -1
+    if largest >= 1_000_000 and largest > 100 * edge_index.numel():
+        raise InputError(
+            f"edge_index: the largest id is {largest:,}, but there are only {edge_index.shape[1]:,} edges, so the ids are not "
+            "numbered from 0. Graph.from_pandas numbers any ids, and so does torch.unique(edge_index, return_inverse=True); "
+            f"pass num_nodes={largest + 1} if there really are so many nodes."
+        )
+    return largest
+
+
+def check_ids(edge_index: Tensor, shape: Sequence[int], because: str = "") -> None:
+    """Raise InputError unless the ids [2, num_edges] fit a matrix of `shape`, (targets, sources).
+
+    `because` says what the number of nodes was taken from, such as "x has 3 rows"; empty if it was given itself.
+    """
+    source, target = edge_index
+    for ids, limit in ((target, shape[0]), (source, shape[1])):
+        bad = (ids < 0) | (ids >= limit)
+        if bool(bad.any()):
+            at = int(bad.nonzero()[0])
+            counts_from_1 = int(edge_index.min()) == 1 and int(ids.max()) == limit
+            remedy = (
+                "do they count from 1? Then pass edge_index - 1"
+                if counts_from_1
+                else f"give {because.partition(' ')[0]} for every node"
+                if because
+                else "pass num_nodes if there are more nodes"
+            )
+            raise InputError(
+                f"edge_index: edge {at} is {int(source[at])} -> {int(target[at])}, but {because}{', so ' * bool(because)}"
+                f"ids must be at least 0 and below {limit}; {remedy}."
+            )
 
 
 def check_weight(weight: Any, length: int, name: str = "edge_weight") -> Tensor:
@@ -845,23 +938,6 @@ def _as_values(name: str, data: Any, length: int) -> Tensor:
     if tensor.shape != (length,):
         raise InputError(f"{name}: got shape {tuple(tensor.shape)}, expected [{length}], one value an edge.")
     return tensor if tensor.is_floating_point() else tensor.float()
-
-
-def as_tensor(name: str, data: Any, expected: str) -> Tensor:
-    """`data` as a tensor: itself if it is one, else a copy; floats in a list become torch's default dtype."""
-    if isinstance(data, Tensor):
-        return data
-    import numpy
-
-    try:
-        array: numpy.ndarray[Any, Any] = numpy.asarray(data)
-        if array.dtype == object:
-            raise ValueError("rows of unequal length or objects")
-        tensor = torch.from_numpy(array.copy())
-        is_list = isinstance(data, (list, tuple))
-        return tensor.to(torch.get_default_dtype()) if is_list and tensor.is_floating_point() else tensor
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise InputTypeError(f"{name}: got {type(data).__name__} ({error}), expected {expected}.") from None
 
 
 def _check_entries(name: str, row: Tensor, col: Tensor, value: Any, shape: Sequence[int], check_finite: bool) -> Tensor:

@@ -104,6 +104,8 @@ def open_graph(folder: str | PathLike[str], check: bool = True) -> Graph:
         raise CorruptFileError(folder / _HEADER, f"has {len(names)} class_names, but y a label {int(y.max())}.")
     if header["node_names"] is not None and len(header["node_names"]) != num_nodes:
         raise CorruptFileError(folder / _HEADER, f"has {len(header['node_names'])} node_names for {num_nodes} nodes.")
+    if len(set(header["node_names"] or ())) < len(header["node_names"] or ()):
+        raise CorruptFileError(folder / _HEADER, "has a node name twice; each name must occur once.")
     if not header["directed"]:
         adjacency._mark_symmetric()
     names = {key: None if header[key] is None else tuple(header[key]) for key in ("class_names", "node_names")}

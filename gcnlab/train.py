@@ -12,6 +12,7 @@ import json
 import math
 import sys
 import time
+import warnings
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -28,13 +29,16 @@ from torch.utils._pytree import tree_iter
 
 from . import checkpoint as ckpt
 from . import distributed
+from .checks import check_seed
 from .collection import GraphBatch, GraphCollection, GraphLoader
 from .errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
 from .files import check_target, remove_stale_temporaries
-from .graph import Graph, check_features_finite, check_nodes
+from .graph import Graph, check_features_finite, check_nodes, how_to_make, is_kind
+from .inputs import classes_remedy
+from .layers import wanted_operators, warn_if_of_another_kind, with_operator
 from .memory import available_memory, check_fits, estimate_step, keep_freed_memory
 from .precompute import EVALUATION_ROWS, NodeRows
-from .scale import NeighborSampler, Sampler, Subgraph, estimate_full_batch, predict_in_batches
+from .scale import NeighborSampler, RandomNodeSampler, Sampler, Subgraph, estimate_full_batch, predict_in_batches
 from .signals import Signals
 from .sparse import SparseMatrix, as_tensor, check_count
 
@@ -45,6 +49,7 @@ METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 LARGE_GRAPH = 100_000  # nodes, from which on fit is careful with memory
 EVALUATION_BATCH = 50  # images; of 500, each array is one that malloc takes anew from the system, at twice the time
 LOSSES = ("cross-entropy", "binary", "mse", "mae")
+OWN = "own"  # of a model's operator: no matrix that a Graph makes
 
 Loss = str | Callable[[Tensor, Tensor], Tensor]
 
@@ -135,15 +140,18 @@ class History:
     """What a training did.
 
     Attributes:
-        seeds: one a column below.
+        seeds: one per column below. That of one model, passed back as `seed=`, repeats its training from the same
+            initial weights.
         metrics: "train_loss", "train_accuracy", "val_loss", "val_accuracy" -> [num_epochs, num_seeds]; NaN after a
             seed has stopped. Losses are means over labelled nodes or graphs, or over the targets that are not missing.
-            Accuracies are fractions, and there for the losses "cross-entropy" and "binary" alone.
+            Accuracies are fractions. They are measured of classes and by the loss "binary"; of numbers there are none.
         best_epoch: [num_seeds], the epoch (from 1) whose weights were kept.
         states: name -> the kept weights (and buffers) of all seeds, [num_seeds, ...].
         epoch_seconds: wall time of each epoch, training and validation; of all seeds of a stack together, one stack
             after the other.
         batching: of one graph, what a step was on, and why.
+        operator: the kind of the matrix that the model was called with (`Graph.matrix`); "own" where it was another
+            one, given as `operator=`; "" where there was none.
     """
 
     seeds: list[int]
@@ -152,6 +160,7 @@ class History:
     states: dict[str, Tensor]
     epoch_seconds: list[float] = field(default_factory=list)
     batching: str = ""
+    operator: str = ""
 
     def __repr__(self) -> str:
         means = ", ".join(f"{name} {float(self.best(name).mean()):.3f}" for name in self.metrics)
@@ -199,6 +208,7 @@ class History:
             torch.cat([part.best_epoch for part in parts]),
             {name: torch.cat([part.states[name] for part in parts]) for name in parts[0].states},
             [seconds for part in parts for seconds in part.epoch_seconds],
+            operator=parts[0].operator,
         )
 
 
@@ -331,8 +341,9 @@ class TensorBoard(Callback):
 class Checkpoint:
     """Where `fit` saves its state, how often, and whether it continues from it.
 
-    To continue, the model, seeds, optimizer, splits, labels and edges must be those of the file. The values of X and of
-    the edge weights are not compared (their last bits may differ between machines): give the same ones.
+    To continue, the model, seeds, optimizer, splits, labels and edges must be those of the file; one model without a
+    seed takes the file's. The values of X and of the edge weights are not compared (their last bits may differ between
+    machines): give the same ones.
 
     Args:
         path: the file; replaced atomically.
@@ -418,7 +429,7 @@ def fit(
     loss: Loss = "cross-entropy",
     label_smoothing: float = 0.0,
     seeds: int | Sequence[int] | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     epochs: int = 200,
     lr: float = 0.01,
     weight_decay: float | Mapping[str, float] | None = None,
@@ -449,7 +460,9 @@ def fit(
     once (`GraphCollection.merged`): same numbers, fewer rows.
 
     With the same seeds, versions and number of threads, a training on a CPU repeats to the bit; on a GPU with
-    deterministic=True alone.
+    deterministic=True alone. Within a training the generators of torch, CUDA, numpy and Python start from its seed;
+    afterwards, also after an error, they are as they were before it, but for the one number that is drawn from torch's
+    where no seed is given.
 
     In a process group (`distributed`) all its processes call `fit` with the same data, and train together on batches
     of many graphs or images: each takes its share of every batch, all end with the same weights and metrics, and seeds
@@ -473,14 +486,18 @@ def fit(
               whose logit has the right sign.
             - "mse", "mae": (output - y)^2 and |output - y| of such y, any real numbers. They have no accuracy.
             - a function: (logits, y) -> losses [num_rows] of any y, logits and floats of at least 32 bits, such as
-              `nn.CrossEntropyLoss(label_smoothing=0.1, reduction="none")`. It has no accuracy.
+              `nn.CrossEntropyLoss(label_smoothing=0.1, reduction="none")`. Accuracy is measured, as by "cross-entropy",
+              if y is one integer class per row and the logits have a column for each class, at least two.
         label_smoothing: ε of the training's cross-entropy against (1 - ε) one-hot + ε / C (Szegedy et al. 2016); a
             validation loss is without it.
         seeds: how many (0 .. n-1) or which seeds to train, together, `seeds_at_once` at a time. A seed sets the
             initial weights; the dropout masks of the seeds are independent, but are not those of a run alone.
             Models with buffers (BatchNorm), shared weights, or other values that differ from one to the next (a random
             projection that is no parameter) are trained one after the other.
-        seed: for one model: seeds dropout. (Its initial weights are its maker's.)
+        seed: for one model: what dropout, shuffling, augmentation and sampling start from, below 2**63. (Its initial
+            weights are its maker's.) None draws one number below 2**53 from torch's generator, so that trainings in a
+            loop differ, and `torch.manual_seed(0)` before the loop repeats all of them; a resumed training takes the
+            seed of its file. `History.seeds` tells it.
         epochs: the most epochs.
         lr: learning rate.
         weight_decay: L2 factor, or one for each part of the model: {"layers.0": 5e-4}; 0 for the others. None leaves it
@@ -499,14 +516,18 @@ def fit(
             epoch's step, validation metrics and weights those after it.
         callbacks: `EarlyStopping(10)`, `StopAt("train_loss", 0.3)`, `TensorBoard("runs")`, or your own.
         class_weight: [num_classes], weights of the cross-entropy (`metrics.class_weights`).
-        batch_size: graphs, images or rows of a training batch.
+        batch_size: graphs, images or rows of a training batch. A batch norm takes its running averages for a batch of a
+            single row, which has no variance, and a warning says so.
         checkpoint: where to save and resume.
         seeds_at_once: seeds in one stack; 1 for a model that torch.func.vmap cannot run.
         progress: show a progress bar on stderr while training; by default where stderr is a terminal.
         check_finite: refuse NaN and infinities in x.
         operator: of one graph, the matrix [num_nodes, num_nodes] that the model is called with, such as
-            `propagate.diffusion(graph.a_hat, ...)` or `graph.l_tilde()`; by default `graph.a_hat`. Of many graphs, a
-            function of the GraphBatch that gives it: `lambda batch: batch.adjacency` for `GINConv`.
+            `propagate.diffusion(graph.a_hat, ...)` or `graph.l_tilde(None)`; of many graphs, a function of the
+            GraphBatch that gives it, such as `lambda batch: batch.l_tilde(None)` (asked beforehand for that of the first
+            graph, whose kind is recorded). The default is the kind that the model was trained with before; else the one
+            that its layers name in `operator` (`layers.wanted_operators`), such as A for `GINConv` and L̃ for `ChebConv`;
+            else Â. `model.trained_operator` and `History.operator` say which it was, and `predict` takes the same.
         consistency: of one graph, what the nodes without a training label add to the loss.
         cuda_graph: of one small graph on a GPU, record a training step's kernels once and launch them together from
             then on (`torch.cuda.CUDAGraph`), since launching each takes longer than running it. For models without
@@ -529,8 +550,6 @@ def fit(
         raise InputError(f"loss: got {loss!r}, expected one of {', '.join(LOSSES)}, or a function.")
     if select != "last":
         _known_metric("select", select)
-    if select.endswith("accuracy") and loss not in ("cross-entropy", "binary"):
-        raise InputError(f'select: got {select!r}, but this loss has no accuracy; select "val_loss", for one.')
     for argument, value in (("epochs", epochs), ("seeds_at_once", seeds_at_once), ("batch_size", batch_size)):
         if check_count(argument, value) < 1:
             raise InputError(f"{argument}: got {value}, expected at least 1.")
@@ -545,6 +564,10 @@ def fit(
         )
     if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
         raise InputTypeError(f"checkpoint: got {checkpoint!r}, expected Checkpoint(path, every=10, resume=True).")
+    if seed is not None and seeds is not None:
+        raise InputError(f"seed: got {seed} with seeds={seeds}; seed goes with one model, seeds with a function.")
+    seed = None if seed is None else check_seed(seed)
+    seeds = None if seeds is None else _check_seeds(seeds)
     needs_val = select.startswith("val")
     if not 0 <= label_smoothing < 1 or (label_smoothing and (loss != "cross-entropy" or class_weight is not None)):
         raise InputError(
@@ -570,7 +593,7 @@ def fit(
     elif isinstance(data, NodeRows):
         source = _RowData(data, loss, class_weight, check_finite, needs_val, batch_size)
     else:
-        sampler, why = _choose_batching(batching, data, model, progress)
+        sampler, why = _choose_batching(batching, data, model, operator, progress)
         source = _NodeData(data, loss, class_weight, check_finite, needs_val, operator, consistency, sampler)
     if operator is not None and not isinstance(source, (_NodeData, _GraphData)):
         raise InputError("operator: goes with a Graph or a GraphCollection, not with NodeRows or Signals.")
@@ -580,6 +603,8 @@ def fit(
         raise InputError("cuda_graph: goes with one Graph on a CUDA device, all nodes in each step, and no warmup.")
     if consistency is not None and loss != "cross-entropy":
         raise InputError(f"consistency: goes with the loss cross-entropy, got {loss!r}.")
+    if select.endswith("accuracy") and not source.objective.has_accuracy:
+        raise InputError(f'select: got {select!r}, but this loss has no accuracy; select "val_loss", for one.')
     source.objective = source.objective._replace(smoothing=label_smoothing)
     is_shared = isinstance(source, (_GraphData, _SignalData)) or isinstance(sampler, NeighborSampler)
     ranks = distributed.ranks() if is_shared else None
@@ -599,46 +624,63 @@ def fit(
             raise InputTypeError(
                 f"model: got {type(model).__name__}, expected a module; pass seeds=n to train a function's."
             )
-        torch.manual_seed(seed)
-        with keep(), _determinism(deterministic), _ended(callbacks), _progress_bar(progress, epochs) as bar:
-            history = _train([model], [seed], source, bar, **options)
+        is_drawn = seed is None
+        seed = int(torch.randint(2**53, (), device="cpu")) if seed is None else seed  # a double, as in JSON, holds it
+        with (
+            ckpt.generators_kept(seed), keep(), _determinism(deterministic), _ended(callbacks),
+            _single_rows_allowed(batch_size) as allow, _progress_bar(progress, epochs) as bar,
+        ):  # fmt: skip
+            allow(model)
+            history = _train([model], [seed], source, bar, is_drawn=is_drawn, **options)
         model.load_state_dict(history.state(0))
+        if history.operator:
+            model.trained_operator = history.operator  # type: ignore[assignment]
         history.batching = why
         return history
     if isinstance(model, nn.Module):
         raise InputTypeError("model: got a module, but each seed needs its own; pass a function: lambda: GCN(...).")
-    if isinstance(seeds, (int, Integral)) and int(seeds) < 1:
-        raise InputError(f"seeds: got {seeds}, expected at least one.")
-    seeds = list(range(int(seeds))) if isinstance(seeds, (int, Integral)) else [int(s) for s in seeds]
-    if not seeds:
-        raise InputError("seeds: got none, expected at least one.")
-    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise InputError(f"seeds: got {seeds}, expected numbers of at least 0, each once.")
-    first = model()
-    # vmap runs one module with the parameters of each seed: it can have no other state, and no name twice for one.
-    can_stack = not any(True for _ in first.buffers()) and len(first.state_dict()) == len(list(first.parameters()))
-    size = seeds_at_once if can_stack and ranks is None else 1
-    if min(size, len(seeds)) > 1 and not _alike(first, model()):
-        size = 1
-    groups = [seeds[start : start + size] for start in range(0, len(seeds), size)]
-    if checkpoint is not None and len(groups) > 1:
-        raise InputError(
-            f"checkpoint: got {len(seeds)} seeds, but one stack of at most {size} can be saved and resumed."
-        )
-    parts = []
-    total = epochs * len(groups)
-    with keep(), _determinism(deterministic), _ended(callbacks), _progress_bar(progress, total) as bar:
-        for group in groups:
-            models = []
-            for s in group:
-                torch.manual_seed(s)
-                models.append(model())
-                if models[-1] is first:
-                    raise InputError("model: the function gave one module twice; it must make a new one at each call.")
-            parts.append(_train(models, group, source, bar, **options))
+    with ckpt.generators_kept(), keep(), _determinism(deterministic), _ended(callbacks):
+        first = model()
+        # vmap runs one module with the parameters of each seed: it can have no other state, and no name twice for one.
+        can_stack = not any(True for _ in first.buffers()) and len(first.state_dict()) == len(list(first.parameters()))
+        size = seeds_at_once if can_stack and ranks is None else 1
+        if min(size, len(seeds)) > 1 and not _alike(first, model()):
+            size = 1
+        groups = [seeds[start : start + size] for start in range(0, len(seeds), size)]
+        if checkpoint is not None and len(groups) > 1:
+            raise InputError(
+                f"checkpoint: got {len(seeds)} seeds, but one stack of at most {size} can be saved and resumed."
+            )
+        parts = []
+        with _single_rows_allowed(batch_size) as allow, _progress_bar(progress, epochs * len(groups)) as bar:
+            for group in groups:
+                models = []
+                for s in group:
+                    ckpt.set_seed(s)
+                    models.append(model())
+                    if models[-1] is first:
+                        raise InputError(
+                            "model: the function gave one module twice; it must make a new one at each call."
+                        )
+                allow(models[0])
+                parts.append(_train(models, group, source, bar, **options))
     history = History.join(parts)
     history.batching = why
     return history
+
+
+def _check_seeds(seeds: Any) -> list[int]:
+    """0 .. n - 1 for a number n of seeds, else the seeds of a sequence."""
+    if isinstance(seeds, Integral):
+        return list(range(check_count("seeds", seeds, 1)))
+    if not isinstance(seeds, Iterable):
+        raise InputTypeError(f"seeds: got {seeds!r}, expected how many, or a list of them.")
+    listed = [check_seed(seed, f"seeds[{i}]") for i, seed in enumerate(seeds)]
+    if not listed:
+        raise InputError("seeds: got none, expected at least one.")
+    if len(set(listed)) < len(listed):
+        raise InputError(f"seeds: got {listed}, expected each once.")
+    return listed
 
 
 def _alike(a: nn.Module, b: nn.Module) -> bool:
@@ -685,6 +727,54 @@ def _ended(callbacks: Sequence[Callback]) -> Iterator[None]:
             callback.after_training()
 
 
+@contextmanager
+def _single_rows_allowed(batch_size: int) -> Iterator[Callable[[nn.Module], None]]:
+    """Within the block, batch norms of the models that the yielded function is given normalise a single row by their
+    running averages, and say so once.
+
+    One row has no variance, and torch refuses it: after a whole epoch, where the last batch is the one that has it.
+    """
+    handles: list[Any] = []
+    evaluated: set[nn.Module] = set()
+    is_said = False
+
+    def before(norm: Any, inputs: tuple[Any, ...]) -> None:
+        nonlocal is_said
+        if not norm.training or not inputs or inputs[0].dim() < 2 or inputs[0].numel() != inputs[0].shape[1]:
+            return
+        if any(count is not None for count in inputs[1:]):  # `models.BatchNorm`: the row stands for several nodes
+            return
+        if norm.running_mean is None:
+            raise InputError(
+                f"batch_size: with {batch_size}, a batch norm without running averages met a batch of a single row, which "
+                "has no variance; choose another, so that each batch has two rows or more."
+            )
+        if not is_said:
+            is_said = True
+            warnings.warn(
+                f"batch_size: with {batch_size}, a batch norm met a batch of a single row, which has no variance, and took "
+                "its running averages for it; choose another, so that each batch has two rows or more.",
+                stacklevel=2,
+            )
+        evaluated.add(norm.eval())
+
+    def after(norm: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        if norm in evaluated:
+            evaluated.remove(norm.train())
+
+    def allow(model: nn.Module) -> None:
+        for module in model.modules():
+            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
+                handles.append(module.register_forward_pre_hook(before))
+                handles.append(module.register_forward_hook(after, always_call=True))
+
+    try:
+        yield allow
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 class _Batch(NamedTuple):
     """What one step reads: the model's arguments, the rows of its output that have labels (None: all), and those.
 
@@ -699,15 +789,26 @@ class _Batch(NamedTuple):
 
 
 class _Objective(NamedTuple):
-    """The loss, how many outputs of the model it takes, and the weights of the classes."""
+    """The loss, how many outputs of the model it takes, whether labels are one class a row, and the classes' weights."""
 
     loss: Loss
     num_outputs: int
+    is_of_classes: bool
     class_weight: Tensor | None
     smoothing: float = 0.0
 
     @classmethod
-    def of(cls, loss: Loss, y: Tensor, num_classes: int, class_weight: Tensor | None) -> _Objective:
+    def of(
+        cls,
+        loss: Loss,
+        row: str,
+        y: Tensor,
+        val_y: Tensor | None,
+        num_classes: int,
+        class_names: Sequence[str] | None,
+        class_weight: Tensor | None,
+    ) -> _Objective:
+        """Of the labels of the training and validation rows, which are nodes, graphs or images."""
         if class_weight is not None and loss != "cross-entropy":
             raise InputError('class_weight: goes with loss="cross-entropy"; a function as loss can weigh as it likes.')
         if class_weight is not None:
@@ -718,7 +819,16 @@ class _Objective(NamedTuple):
                 raise InputError(
                     f"class_weight: got {class_weight.tolist()}, expected finite numbers, 0 at least, not all 0."
                 )
-        return cls(loss, int(y.shape[1:].numel()) if y.is_floating_point() else num_classes, class_weight)
+        is_of_classes = not y.is_floating_point() and y.dim() == 1
+        num_outputs = int(y.shape[1:].numel()) if y.is_floating_point() else num_classes
+        if is_of_classes and (loss == "cross-entropy" or class_names is not None):  # else integers may be counts
+            _warn_of_classes_without_rows(row, y, val_y, num_classes, class_names)
+        return cls(loss, num_outputs, is_of_classes, class_weight)
+
+    @property
+    def has_accuracy(self) -> bool:
+        """Whether an output can be right; that of a function of classes if it has a column for each of them."""
+        return self.is_of_classes or self.loss == "binary"
 
     def check_logits(self, logits: Tensor) -> Tensor:
         if not isinstance(logits, Tensor):
@@ -738,14 +848,35 @@ class _Objective(NamedTuple):
         return {"loss": name, "label smoothing": self.smoothing}
 
 
+def _warn_of_classes_without_rows(
+    row: str, y: Tensor, val_y: Tensor | None, num_classes: int, class_names: Sequence[str] | None
+) -> None:
+    """Say which classes have no row among the training labels y, and how many validation rows are of them."""
+    missing = (y.bincount(minlength=num_classes) == 0).nonzero().squeeze(1)
+    if not len(missing):
+        return
+    names = dict(enumerate(class_names or ()))
+    named = [f"{c} ({names[c]!r})" if c in names else str(c) for c in missing[:3].tolist()]
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    them = "it" if len(missing) == 1 else "them"
+    in_val = 0 if val_y is None else int(torch.isin(val_y, missing).sum())
+    beside = f", but {in_val:,} validation {row}{'s are' if in_val > 1 else ' is'}" if in_val else ""
+    warnings.warn(
+        f"data: no training {row} is of class {', '.join(named)}{more}{beside}: the model cannot learn {them}. Draw the "
+        "split class by class, or number the labels from 0 without gaps.",
+        stacklevel=6,
+    )
+
+
 def _check_targets(argument: str, y: Tensor | None, row: str, num_rows: int, loss: Loss) -> Tensor:
     """`y` [num_rows, ...] as the loss takes it, or InputError."""
     is_float = y is not None and y.is_floating_point()
     if loss == "cross-entropy":
         fits = y is not None and y.dim() == 1 and not is_float
+        remedy = "" if y is None else classes_remedy(y)
         expected = (
-            f"one integer class a {row}, [num_{row}s]; y.long() makes integers of floats, y.argmax(1) of one-hot rows, "
-            'and loss="binary", "mse" or "mae" takes floats'
+            f"one integer class per {row}, [num_{row}s]; {remedy}{', and ' * bool(remedy)}"
+            'loss="binary", "mse" or "mae" takes floats'
         )
     else:
         fits = is_float or (y is not None and callable(loss))
@@ -763,8 +894,13 @@ def _check_targets(argument: str, y: Tensor | None, row: str, num_rows: int, los
     return y
 
 
+@ckpt.generators_kept()
 def _choose_batching(
-    batching: str | Sampler, graph: Graph, model: nn.Module | Callable[[], nn.Module], progress: bool | None
+    batching: str | Sampler,
+    graph: Graph,
+    model: nn.Module | Callable[[], nn.Module],
+    operator: Any,
+    progress: bool | None,
 ) -> tuple[Sampler | None, str]:
     """The sampler, None for full batches, and the reason in words."""
     if isinstance(batching, Sampler):
@@ -785,7 +921,9 @@ def _choose_batching(
                 f"batching: {compared}, more than half, and how many products with Â {type(one).__name__} has is not "
                 "known; pass scale.NeighborSampler(graph, fan_outs), with a fan-out for each."
             )
-        sampler = NeighborSampler(graph, (10,) * num_layers)
+        if operator is None and "a_hat" not in (kinds := _kinds_for(one, stacklevel=5)):
+            operator = graph.matrix(kinds[0])
+        sampler = NeighborSampler(graph, (10,) * num_layers, operator=operator)
         why = f"batches of {sampler!r}: {compared}, more than half"
     if progress is not False:
         print(f"gcnlab: {why}", file=sys.stderr)
@@ -833,13 +971,14 @@ class _NodeData:
         if sampler is not None:
             if sampler.graph is not graph:
                 raise InputError("batching: the sampler is of another graph than data; make it of this one.")
-            if operator is not None:
+            if operator is not None and operator is not sampler.operator:
                 raise InputError(
                     "operator: with a sampler as batching give it to the sampler, which draws from its rows."
                 )
             if consistency is not None:
                 raise InputError('consistency: goes with batching="full", not with a sampler.')
-        self.operator = None if sampler is not None else _operator_of(graph, operator)
+        self.operator = None if operator is None else _check_operator(graph, operator)
+        self.kind = ""
         self.consistency = consistency
         assert graph.train_mask is not None
         num_labelled = None if consistency is None else consistency.num_labelled
@@ -852,9 +991,33 @@ class _NodeData:
         self.unlabelled = (~graph.train_mask).nonzero().squeeze(1)
         if consistency is not None and not len(self.unlabelled):
             raise InputError("consistency: every node is in the train_mask, none is left to be consistent at.")
-        self.objective = _Objective.of(loss, y, graph.num_classes, class_weight)
+        self.objective = _Objective.of(
+            loss, "node", y[graph.train_mask], None if graph.val_mask is None else y[graph.val_mask],
+            graph.num_classes, graph.class_names, class_weight,
+        )  # fmt: skip
         self.has_val = graph.val_mask is not None
         self._parts: dict[tuple[str, int | None], list[_Batch]] = {}
+
+    def choose_operator(self, model: nn.Module) -> None:
+        """The matrix that the model is called with, and its kind."""
+        if self.kind:  # of the stack of seeds before
+            return
+        sampler = self.sampler
+        draws = isinstance(sampler, NeighborSampler | RandomNodeSampler)  # rows of Â, where they are given no matrix
+        operator = sampler.operator if sampler is not None and draws else self.operator
+        if operator is not None:
+            self.kind = _kind_of(self.graph, operator)
+            _warn_of_layers(model, operator, stacklevel=7)
+            return
+        kinds = _kinds_for(model, stacklevel=6)
+        if draws and "a_hat" not in kinds:
+            raise InputError(
+                f"batching: {sampler!r} draws rows of graph.a_hat, but {type(model).__name__} is called with "
+                f"{how_to_make(kinds[0])}; give the sampler operator={how_to_make(kinds[0])}."
+            )
+        self.kind = "a_hat" if draws else kinds[0]
+        if sampler is None:
+            self.operator = self.graph.matrix(self.kind)
 
     @property
     def is_constant(self) -> bool:
@@ -902,17 +1065,17 @@ class _NodeData:
         for subgraph in sampler.batches(rows, same):
             yield self._of_part(subgraph, num_layers)
 
-    @staticmethod
-    def _of_part(part: Subgraph, num_layers: int | None, counts: bool = True) -> _Batch:
+    def _of_part(self, part: Subgraph, num_layers: int | None, counts: bool = True) -> _Batch:
         assert part.y is not None
-        y = part.y[part.targets]
+        y, operator = part.y[part.targets], part.a_hat if part.operator is not None else part.matrix(self.kind)
         if num_layers is None:
-            return _Batch((part.x, part.a_hat), part.targets, y, counts=counts)
-        field = part.receptive_field(part.targets, num_layers)
+            return _Batch((part.x, operator), part.targets, y, counts=counts)
+        field = part.receptive_field(part.targets, num_layers, operator)
         return _Batch((field.x, field.a_hat), None, y, counts=counts)
 
     def _batch(self, split: str, rows: Tensor, model: nn.Module) -> _Batch:
-        graph, num_layers, unlabelled = self.graph, _num_operators(model), None
+        graph, unlabelled = self.graph, None
+        num_layers = _num_operators(model) if isinstance(self.operator, SparseMatrix) else None  # else it has no rows
         if split == "train" and self.consistency is not None:
             unlabelled, size = self.unlabelled, self.consistency.num_nodes
             if size is not None:
@@ -944,10 +1107,12 @@ class _NodeData:
         # Not the values of X and A: sums on another device or number of threads may differ in their last bits.
         weight = self.objective.class_weight
         tensors = [matrix.rowptr, matrix.col, self.y, graph.train_mask, graph.val_mask, weight]
-        if isinstance(self.operator, SparseMatrix) and self.operator is not graph.a_hat:
-            tensors += [self.operator.rowptr, self.operator.col]
+        operator = self.operator if self.sampler is None else self.sampler.operator
+        if isinstance(operator, SparseMatrix) and self.kind != "a_hat":
+            tensors += [operator.rowptr, operator.col]
         return {
             **self.objective.fingerprint(),
+            "operator": None if self.kind in ("a_hat", OWN) else self.kind,
             "consistency": repr(self.consistency),
             "batching": repr(self.sampler),
             "shape of x": None if graph.x is None else graph.x.shape,
@@ -988,45 +1153,68 @@ class _GraphData:
             if y.shape[1:] != train.y.shape[1:]:
                 raise InputError(f"{name}: has y of shape {tuple(y.shape)}, but data of {tuple(train.y.shape)}.")
         assert val is None or isinstance(val, GraphCollection)
-        self.operator = _batch_operator(operator)
+        self.operator, self.kind = _check_function(operator), ""
         self.train, self.val, self.batch_size = train, val, batch_size
         self.num_batches = -(-len(train) // batch_size)
         num_classes = max(graphs.num_classes for graphs in (train, val) if graphs is not None)
-        self.objective = _Objective.of(loss, train.y, num_classes, class_weight)
+        self.objective = _Objective.of(
+            loss, "graph", train.y, None if val is None else val.y, num_classes, train.class_names, class_weight
+        )
         self.has_val = val is not None
         self._val: list[_Batch] = []
 
+    def choose_operator(self, model: nn.Module) -> None:
+        """The kind of the matrix that the model is called with."""
+        if self.kind:  # of the stack of seeds before
+            return
+        if self.operator is None:
+            self.kind = _kinds_for(model, stacklevel=6)[0]
+            return
+        with ckpt.generators_kept():  # the function may draw, and the training shall not notice
+            matrix = self.operator(self.train.batch([0]))
+        self.kind = (matrix.kind if isinstance(matrix, SparseMatrix) else None) or OWN
+        _warn_of_layers(model, matrix, stacklevel=7)
+
     def batches(self, split: str, model: nn.Module) -> Iterable[_Batch]:
-        merges = self.operator is _a_hat and getattr(model, "merges_nodes", False)
+        merges = self.operator is None and self.kind == "a_hat" and getattr(model, "merges_nodes", False)
         if split == "train":
             train = self.train.merged() if merges else self.train
             shares, counts = zip(*distributed.shares(len(train), self.batch_size), strict=True)
-            return map(self._arguments, GraphLoader(train, batch_sampler=shares), counts)
+            return map(self._arguments, GraphLoader(train, batch_sampler=shares, kind=self._cut_out), counts)
         if not self._val and self.val is not None:
             val = self.val.merged() if merges else self.val
             batches = distributed.mine(torch.arange(len(val)).split(self.batch_size))
-            self._val = [self._arguments(graphs) for graphs in GraphLoader(val, batch_sampler=batches)]
+            loader = GraphLoader(val, batch_sampler=batches, kind=self._cut_out)
+            self._val = [self._arguments(graphs) for graphs in loader]
         return self._val
+
+    @property
+    def _cut_out(self) -> str:
+        return "a_hat" if self.kind == OWN else self.kind
 
     def _arguments(self, graphs: GraphBatch, counts: bool = True) -> _Batch:
         assert graphs.y is not None
-        return _Batch((graphs.x, self.operator(graphs), graphs.p), None, graphs.y, counts=counts)
+        matrix = graphs.matrix(self.kind) if self.operator is None else self.operator(graphs)
+        return _Batch((graphs.x, matrix, graphs.p), None, graphs.y, counts=counts)
 
     def fingerprint(self) -> dict[str, Any]:
         whole = self.train.whole
         parts = [part for graphs in (self.train, self.val) if graphs is not None for part in (graphs.ids, graphs.y)]
         tensors = [whole.adjacency.rowptr, whole.adjacency.col, self.objective.class_weight, *parts]
+        operator = getattr(self.operator, "__qualname__", str(self.operator)) if self.kind == OWN else self.kind
         return {
             **self.objective.fingerprint(),
             "shape of x": None if whole.x is None else whole.x.shape,
             "batch size": self.batch_size,
-            "operator": None if self.operator is _a_hat else getattr(self.operator, "__qualname__", str(self.operator)),
+            "operator": None if self.operator is None and self.kind == "a_hat" else operator,
             "sha256 of graphs, labels, splits and class weights": ckpt.sha256_of_tensors(tensors),
         }
 
 
 class _SignalData:
     """Batches of images: those that train are shuffled anew each epoch and augmented."""
+
+    kind = ""  # of the operator; a grid has its own
 
     def __init__(
         self,
@@ -1051,7 +1239,9 @@ class _SignalData:
         self.train, self.val, self.batch_size = train, val, batch_size
         self.num_batches = -(-len(train) // batch_size)
         num_classes = max(signals.num_classes for signals in (train, val) if signals is not None)
-        self.objective = _Objective.of(loss, train.y, num_classes, class_weight)
+        self.objective = _Objective.of(
+            loss, "image", train.y, None if val is None else val.y, num_classes, None, class_weight
+        )
         self.has_val = val is not None
 
     def batches(self, split: str, model: nn.Module) -> Iterable[_Batch]:
@@ -1080,6 +1270,8 @@ class _SignalData:
 class _RowData:
     """Batches of nodes whose features were made beforehand, shuffled anew each epoch."""
 
+    kind = ""  # of the operator: the model takes none
+
     def __init__(
         self,
         data: NodeRows,
@@ -1099,7 +1291,10 @@ class _RowData:
         self.data, self.batch_size, self.has_val = data, batch_size, graph.val_mask is not None
         self.num_known = len(data.train_ids) // 2 if data.label_hops else 0  # labels that an epoch reads and learns not
         self.num_batches = -(-(len(data.train_ids) - self.num_known) // batch_size)
-        self.objective = _Objective.of(loss, self.y, graph.num_classes, class_weight)
+        self.objective = _Objective.of(
+            loss, "node", self.y[graph.train_mask], None if graph.val_mask is None else self.y[graph.val_mask],
+            graph.num_classes, graph.class_names, class_weight,
+        )  # fmt: skip
         self._val_labels: list[Tensor] | None = None
 
     def batches(self, split: str, model: nn.Module) -> Iterable[_Batch]:
@@ -1148,8 +1343,11 @@ def _train(
     cuda_graph: bool,
     clip_norm: float | None,
     ranks: distributed.Ranks | None,
+    is_drawn: bool = False,
 ) -> History:
     model, num_seeds, stacked = models[0], len(seeds), len(models) > 1
+    if isinstance(data, _NodeData | _GraphData):
+        data.choose_operator(model)
     consistency = data.consistency if isinstance(data, _NodeData) else None
     objective = data.objective
     params: dict[str, Tensor] = dict(model.named_parameters())
@@ -1200,10 +1398,14 @@ def _train(
     if ranks is not None:
         num_processes = ranks.size
         ranks.meet()
+        drawn_by_first = ranks.of_first(seeds if is_drawn else None)
+        if is_drawn and drawn_by_first is not None:
+            seeds = settings["seeds"] = drawn_by_first
+            ckpt.set_seed(seeds[0])
         ranks.check_same(settings | _facts(model, data, epochs))
         replica = distributed.Replica(model)
         if ranks.rank:  # masks and augmentation of its own; rank 0 draws as one process does
-            torch.manual_seed((torch.initial_seed() + ranks.rank * 0x9E3779B97F4A7C15) % 2**63)
+            ckpt.set_seed((torch.initial_seed() + ranks.rank * 0x9E3779B97F4A7C15) % 2**63)
     averaged = {name: v.clone() for name, v in current().items() if v.is_floating_point()} if average else {}
     num_steps = 0
 
@@ -1254,7 +1456,7 @@ def _train(
         rng, *others = [ckpt.rng_state()] if ranks is None else ranks.gather_objects(ckpt.rng_state())
         header = {
             **checkpoint.header, "model": settings["model"], "seeds": seeds, "epoch": epoch, "settings": settings,
-            "processes": num_processes,
+            "processes": num_processes, "operator": data.kind,
         }  # fmt: skip
         training = {
             "current": current(),
@@ -1286,6 +1488,8 @@ def _train(
                 f"{checkpoint.path}: is of {header.get('processes', 1)} processes, here are {num_processes}. Resume with "
                 "as many, or start anew."
             )
+        if is_drawn and len(header["seeds"]) == 1:
+            seeds = settings["seeds"] = header["seeds"]
         ckpt.check_settings(checkpoint.path, header["settings"], settings)
         if header["epoch"] > epochs:
             raise CheckpointMismatchError(
@@ -1362,7 +1566,11 @@ def _train(
             if schedule is not None and reads_loss:
                 schedule.step(float(metrics["val_loss" if data.has_val else "train_loss"]))
             last = select == "last"
-            value = -torch.full((num_seeds,), float(epoch)) if last else _lower_is_better(select, metrics[select])
+            value = (
+                -torch.full((num_seeds,), float(epoch))
+                if last
+                else _lower_is_better(select, _measured("select", select, metrics))
+            )
             better = active & (value < best_value)
             best_value = torch.where(better, value, best_value)
             best_epoch = torch.where(better, epoch, best_epoch)
@@ -1392,7 +1600,7 @@ def _train(
         len(epoch_seconds), seeds, torch.ones_like(active), {f"the kept weight {k}": v for k, v in kept.items()}
     )
     model.eval()
-    return History(list(seeds), table(), best_epoch, kept, epoch_seconds)
+    return History(list(seeds), table(), best_epoch, kept, epoch_seconds, operator=data.kind)
 
 
 def _clip(grads: Sequence[Tensor], most: float) -> None:
@@ -1560,7 +1768,7 @@ def _score(logits: Tensor, batch: _Batch, objective: _Objective) -> tuple[dict[s
 
     logits: [num_seeds, num_rows, num_outputs].
     """
-    y, (loss, _, weight, smoothing) = batch.y, objective
+    y, (loss, num_outputs, is_of_classes, weight, smoothing) = batch.y, objective
     if batch.rows is not None:
         logits = logits[:, batch.rows]
     if logits.shape[1] != len(y):
@@ -1572,7 +1780,10 @@ def _score(logits: Tensor, batch: _Batch, objective: _Objective) -> tuple[dict[s
         if not all(isinstance(losses, Tensor) and losses.shape == y.shape[:1] for losses in each):
             found = f"shape {tuple(each[0].shape)}" if isinstance(each[0], Tensor) else f"a {type(each[0]).__name__}"
             raise InputError(f'loss: gave {found}, expected [{len(y)}], one loss a row (reduction="none" in torch).')
-        return {"loss": len(y)}, {"loss": torch.stack(each).mean(-1)}
+        scored = {"loss": torch.stack(each).mean(-1)}
+        if is_of_classes and logits.shape[-1] >= max(2, num_outputs):
+            scored["accuracy"] = _share_of_right(logits, y)
+        return dict.fromkeys(scored, len(y)), scored
     if loss != "cross-entropy":
         return _score_targets(logits, y.reshape(len(y), -1), loss)
     log_p = logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
@@ -1587,7 +1798,11 @@ def _score(logits: Tensor, batch: _Batch, objective: _Objective) -> tuple[dict[s
         counts["loss"] = w.sum()
         # A batch may have classes without weight alone; it does not count.
         losses = (nll * w).sum(-1) / counts["loss"].clamp(min=torch.finfo(w.dtype).tiny)
-    return counts, {"loss": losses, "accuracy": (logits.detach().argmax(-1) == y).double().mean(-1)}
+    return counts, {"loss": losses, "accuracy": _share_of_right(logits, y)}
+
+
+def _share_of_right(logits: Tensor, y: Tensor) -> Tensor:
+    return (logits.detach().argmax(-1) == y).double().mean(-1)  # [num_seeds]
 
 
 def _score_targets(out: Tensor, y: Tensor, loss: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -1648,10 +1863,14 @@ def predict(
         data: one graph or NodeRows: [num_nodes, num_classes]; a batch or a collection of graphs: [num_graphs, num_classes];
             images: [num_images, num_classes].
         nodes: of one graph or NodeRows, a mask or ids: only their rows.
-        operator: of one graph, the matrix that the model is called with; of many, a function of the batch that gives it;
-            by default `graph.a_hat`.
+        operator: of one graph, the matrix that the model is called with; of many, a function of the batch that gives it.
+            By default the kind that the model was trained with (`model.trained_operator`), else as for `fit`.
         batch_size: of one graph, compute so many nodes at a time, each with all of its neighbours, layer by layer: for
-            graphs that do not fit in memory, whose `a_hat` is then never made. The model must be layerwise, as `GCN` is.
+            graphs that do not fit in memory, whose `a_hat` is then never made (a matrix of another kind is). The model
+            must be layerwise, as `GCN` is.
+
+    Warns where the model was trained with another kind of matrix than `operator`, or with one of your own and `operator`
+    is not given.
     """
     if batch_size is not None and not (isinstance(data, Graph) and (_num_operators(model) or hasattr(model, "layer"))):
         raise InputError(
@@ -1668,22 +1887,36 @@ def predict(
         raise InputError(f"nodes: go with one Graph or NodeRows, not with {type(data).__name__}.")
     if operator is not None and isinstance(data, (Signals, NodeRows)):
         raise InputError(f"operator: goes with graphs, not with {type(data).__name__}.")
-    if is_batch:
-        operator = _batch_operator(operator)
+    function = _check_function(operator) if is_batch else None
+    kinds = _kinds_for(model) if operator is None and isinstance(data, Graph | GraphCollection) else ("",)
+    kind = "a_hat" if batch_size is not None and "a_hat" in kinds else kinds[0]
+
+    def given(matrix: Any) -> Any:
+        _warn_of_layers(model, matrix, stacklevel=5)
+        _warn_of_training(model, matrix, stacklevel=4)
+        return matrix
+
+    def operator_of(batch: GraphBatch) -> Any:
+        return batch.matrix(kind) if function is None else given(function(batch))
+
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with torch.no_grad():
             if isinstance(data, GraphCollection):
-                merges = operator is _a_hat and getattr(model, "merges_nodes", False)
-                graphs = data.merged() if merges else data
-                return torch.cat([model(batch.x, operator(batch), batch.p) for batch in GraphLoader(graphs)])
+                merges = kind == "a_hat" and getattr(model, "merges_nodes", False)
+                loader = GraphLoader(data.merged() if merges else data, kind=kind or "a_hat")
+                return torch.cat([model(batch.x, operator_of(batch), batch.p) for batch in loader])
             if isinstance(data, Signals):
                 return torch.cat([model(*arguments) for arguments, _ in data.batches(EVALUATION_BATCH)])
             if isinstance(data, GraphBatch):
-                return model(data.x, operator(data), data.p)
+                return model(data.x, operator_of(data), data.p)
             if isinstance(data, NodeRows):
                 return _predict_rows(model, data, nodes)
+            if operator is not None:
+                given(operator)
+            elif batch_size is None or kind != "a_hat":
+                operator = data.matrix(kind)
             return _predict_nodes(model, data, nodes, operator, batch_size)
     finally:
         for module, mode in modes:
@@ -1697,9 +1930,9 @@ def _predict_nodes(
         raise InputError('graph: has no x; make one with graph.with_features("identity").')
     if batch_size is not None:
         return predict_in_batches(model, graph, nodes, operator, batch_size)
-    operator = _operator_of(graph, operator)
+    operator = _check_operator(graph, operator)
     num_layers = _num_operators(model)
-    if nodes is not None and num_layers is not None:
+    if nodes is not None and num_layers is not None and isinstance(operator, SparseMatrix):
         part = graph.receptive_field(nodes, num_layers, operator)
         return model(part.x, part.a_hat)
     logits = model(graph.x, operator)
@@ -1717,29 +1950,75 @@ def _predict_rows(model: nn.Module, data: NodeRows, nodes: Tensor | None) -> Ten
     return logits
 
 
-def _operator_of(graph: Graph, operator: Any) -> Any:
-    if operator is None:
-        return graph.a_hat
+def _check_operator(graph: Graph, operator: Any) -> Any:
     if tuple(getattr(operator, "shape", ())) != graph.adjacency.shape:
         found = f"shape {tuple(operator.shape)}" if hasattr(operator, "shape") else f"a {type(operator).__name__}"
         raise InputError(f"operator: got {found}, expected a matrix [{graph.num_nodes}, {graph.num_nodes}].")
     return operator
 
 
-def _a_hat(batch: GraphBatch) -> SparseMatrix:
-    return batch.a_hat
-
-
-def _batch_operator(operator: Any) -> Callable[[GraphBatch], Any]:
+def _check_function(operator: Any) -> Callable[[GraphBatch], Any] | None:
     """What gives the matrix of a batch."""
-    if operator is None:
-        return _a_hat
-    if not callable(operator):
+    if operator is not None and not callable(operator):
         raise InputTypeError(
             f"operator: got a {type(operator).__name__}; of many graphs it is a function of the batch, such as "
             "lambda batch: batch.adjacency."
         )
     return operator
+
+
+def _kinds_for(model: nn.Module, stacklevel: int = 3) -> tuple[str, ...]:
+    """The kinds of matrices that the model may be called with where none is given, the preferred one first."""
+    trained: Any = getattr(model, "trained_operator", None)
+    if trained not in (None, OWN):
+        return (trained,)
+    kinds = wanted_operators(model) or ("a_hat",)
+    if trained == OWN:
+        warnings.warn(
+            f"operator: the model was trained with a matrix of your own, and is called with {how_to_make(kinds[0])} now; "
+            "pass yours as operator=.",
+            stacklevel=stacklevel,
+        )
+    return kinds
+
+
+def _kind_of(graph: Graph, operator: Any) -> str:
+    """The kind of a matrix, if it is this graph's matrix of that kind; else OWN."""
+    kind = operator.kind if isinstance(operator, SparseMatrix) else None
+    try:
+        ours = graph.matrix(kind) if kind is not None else None
+    except InputError:  # another graph's: of this one there is none
+        ours = None
+    if ours is None or (ours is not operator and not _are_equal(ours, operator)):
+        return OWN
+    assert kind is not None
+    return kind
+
+
+def _are_equal(a: SparseMatrix, b: SparseMatrix) -> bool:
+    if (a.dtype, a.device, a.rowptr.dtype) != (b.dtype, b.device, b.rowptr.dtype):
+        return False
+    return all(map(torch.equal, (a.rowptr, a.col, a.value), (b.rowptr, b.col, b.value)))
+
+
+def _warn_of_layers(model: nn.Module, operator: Any, stacklevel: int) -> None:
+    """Compare the matrix with what layers of your own name; gcnlab's look at what they are called with themselves."""
+    for _, layer, kinds in with_operator(model):
+        is_own = not any(base.__module__.startswith("gcnlab.") for base in type(layer).__mro__)
+        if is_own and all(map(is_kind, kinds)):
+            warn_if_of_another_kind(layer, operator, stacklevel)
+
+
+def _warn_of_training(model: nn.Module, operator: Any, stacklevel: int) -> None:
+    """Compare the matrix with the one that the model was trained with."""
+    trained: Any = getattr(model, "trained_operator", None)
+    kind = operator.kind if isinstance(operator, SparseMatrix) else None
+    if trained not in (None, OWN) and kind not in (None, trained):
+        warnings.warn(
+            f"operator: got {how_to_make(kind)}, but the model was trained with {how_to_make(trained)}, which it is called "
+            "with where operator is not given.",
+            stacklevel=stacklevel,
+        )
 
 
 def _num_operators(model: Any) -> int | None:

@@ -98,6 +98,11 @@ def ignoring_direction(f: Callable[[Graph], Any]) -> Callable[[Graph], Any]:
 a_hat = ignoring_direction(lambda graph: graph.a_hat)
 
 
+def unnamed(matrix: SparseMatrix) -> SparseMatrix:
+    """The same matrix as one of your own, of which no layer knows the kind."""
+    return matrix.with_value(matrix.value)
+
+
 @contextmanager
 def compiling() -> Iterator[None]:
     """For torch.compile: a fresh start, and deaf to torch's deprecations of what its own compiler uses."""

@@ -196,6 +196,48 @@ PROMISES = {
         "ValueError; 1 x N is right; self-loops on request only",
         "image: bad_shapes bad_connectivity adjacency bad_images bad_signals",
     ),
+    "I21": Promise(
+        "a pandas object as x, y, mask, weight or adjacency, at any door",
+        "put in the order of the node names by its index, or refused with the names; a default index counts as no names; rows "
+        "without an edge are isolated nodes; an array beside names that were numbered here is refused",
+        "doors: features_follow_the_names labels_follow_the_names masks_follow_the_names tables_of_other_names_are_refused "
+        "a_table_beside_nodes_without_names names_of_another_type a_positional_array_beside_names_that_are_numbered_here "
+        "rows_without_an_edge_are_isolated_nodes a_table_as_adjacency weights_have_no_names_to_follow columns_of_several_types "
+        "what_is_read_by_position_has_no_names points_keep_their_names dicts_are_by_name "
+        "what_has_no_order_is_refused masked_arrays_and_tables_of_edges",
+    ),
+    "I22": Promise(
+        "node or class names of which one is given twice, or that are a text",
+        "refused with the name and its places",
+        "doors: names_occur_once networkx_takes_its_own_nodes_in_an_order",
+    ),
+    "I23": Promise(
+        "labels as text, categories, bools, with missing values, [N, 1], -1 and 1, numbers as text, of nodes, graphs and images",
+        "one rule says what is a class and what a target; the remedy in a message gives the right classes",
+        "doors: what_becomes_a_class what_becomes_a_class_of_graphs_and_images what_becomes_a_target labels_that_are_refused "
+        "text_that_means_a_missing_label_is_said a_single_label_is_the_graphs graphs_are_numbered_alike_by_their_class_names "
+        "minus_one_and_one_are_classes_of_graphs the_remedy_for_floats_gives_the_right_classes labels_of_a_csv_folder",
+    ),
+    "I24": Promise(
+        "an undirected table that lists a pair in both directions",
+        "the pair counts once; another weight is an error that names the pair",
+        "doors: an_undirected_table_counts_a_pair_once",
+    ),
+    "I25": Promise(
+        "ids from 1, ids that are account numbers, a weight that no edge has, the matrix of a bipartite graph",
+        "an error that knows why, before memory is taken",
+        "doors: ids_that_count_from_1 ids_that_are_not_numbered a_weight_that_no_edge_has the_matrix_of_a_bipartite_graph",
+    ),
+    "I26": Promise(
+        "PyG's edge_attr of integers or several columns, adj_t, masks of several splits, a Batch",
+        "no weight in silence: left out with one warning, read, or named with the remedy; MUTAG is MUTAG",
+        "doors: edge_attr_of_pyg other_forms_of_pyg masks_that_are_refused masks_of_bytes_and_columns mutag_of_pyg_is_ours",
+    ),
+    "I27": Promise(
+        "one graph through every door: edge list, matrices, networkx, pandas, PyG, files, batch, replace",
+        "one graph; what a door cannot carry is said by a table of the documentation",
+        "doors: one_graph_through_every_door_is_one_graph every_door_of_the_page_is_tried one_graph_of_several",
+    ),
     # -- options and the installation
     "O1": Promise(
         'an option that is not meant: a probability of 1.5 or NaN, 2.5 layers, 0 channels, `True` as a number, `"False"` as '
@@ -273,6 +315,109 @@ PROMISES = {
         "degrees and sums in float32",
         "graph: low_precision_sums_degrees_in_float32; sparse: sums_of_low_precision_are_in_float32; "
         "train: half_precision_scores_in_float32",
+    ),
+    "T9": Promise(
+        "trainings without a seed, one after the other",
+        "each draws one number from torch's generator, so that they differ and `torch.manual_seed` before them repeats them; "
+        "`History.seeds` tells it, a resumed training takes its file's, several processes rank 0's",
+        "train: a_loop_of_trainings_varies_and_a_seed_before_it_repeats_it an_input_error_draws_nothing "
+        "fit_draws_one_number_at_most_and_leaves_every_generator_as_it_was the_seed_of_a_history_repeats_its_training "
+        "the_seeds_of_a_stack_start_numpy_and_python_too; checkpoint: without_a_seed_the_files_is_taken; "
+        "distributed: ranks_take_the_seed_that_the_first_draws_and_keep_their_generators",
+    ),
+    "T10": Promise(
+        "random numbers of the caller's own before and after a call",
+        "no call seeds or moves the generators of torch, CUDA, numpy and Python, also after an error; but for those whose "
+        "work it is to draw",
+        "reliability: no_door_changes_the_callers_generators no_fold_changes_the_callers_generators "
+        "what_is_imported_for_a_call_does_not_change_the_callers_generators; "
+        "train: fit_draws_one_number_at_most_and_leaves_every_generator_as_it_was; "
+        "checkpoint: generators_go_back the_generators_of_devices_go_back_where_they_are_in_use",
+    ),
+    "T14": Promise(
+        "a class that no training row has",
+        "one warning: which classes, and how many validation rows are of them",
+        "train: a_class_without_training_rows_is_said_once a_class_without_training_rows_has_its_name",
+    ),
+    "T15": Promise(
+        "a batch of a single row under batch norm",
+        "trained by the running averages, and one warning that names `batch_size`",
+        "train: a_batch_norm_takes_its_running_averages_for_a_single_row a_single_row_moves_as_its_running_averages_say "
+        "rows_of_one_in_each_batch batches_of_more_rows_are_normalised_by_themselves "
+        "a_batch_norm_without_averages_names_the_batch_size; "
+        "distributed: a_share_of_a_single_row_is_trained_under_batch_norm",
+    ),
+    "T11": Promise(
+        "a model of layers that take another matrix than Â, and no operator given",
+        "`fit` and `predict` give it the one that the layers name; where they name different ones, or a sampler draws another "
+        "one, InputError names layer, matrix and remedy",
+        "layer_set: a_model_is_called_with_the_matrix_that_its_layer_names a_collection_gives_each_layer_its_matrix "
+        "layers_that_name_different_matrices_are_refused names_that_are_no_kinds models_of_others_go_on_with_a_hat; "
+        "scale: a_sampler_that_draws_another_matrix_is_refused auto_draws_the_matrix_that_the_layers_name",
+    ),
+    "T12": Promise(
+        "a model trained with one matrix, and `predict`, a file or a resumed training without it or with another",
+        "`predict` takes the kind of the training, λ_max included, from the model or its file; another kind, or a matrix of "
+        "your own that is missing, is a warning; a training resumed with another is `CheckpointMismatchError`",
+        "train: predict_takes_the_matrix_of_the_training a_matrix_of_one_s_own_is_missed_by_predict "
+        "a_training_says_what_its_models_were_called_with a_function_that_draws_is_asked_for_its_kind_beside_the_numbers; "
+        "checkpoint: a_checkpoint_says_what_the_model_was_called_with a_training_with_another_matrix_is_not_resumed; "
+        "scale: prediction_in_batches_has_the_matrix_of_the_training; graph: the_largest_eigenvalue_is_the_same_at_each_call",
+    ),
+    "T13": Promise(
+        "a layer called with a graph's matrix that its formula has no use for",
+        "a warning, once for each place, that names both; a matrix knows what it is for as long as its values and entries stay",
+        "layer_set: a_layer_says_when_it_gets_another_matrix a_layer_of_one_s_own_that_names_its_matrix "
+        "the_warning_does_not_break_a_compiled_layer; graph: a_matrix_of_a_graph_knows_its_kind no_other_kind "
+        "a_matrix_keeps_its_kind_when_it_becomes_the_adjacency_of_a_graph; sparse: what_keeps_the_kind_and_what_drops_it",
+    ),
+    # -- probabilities
+    "P1": Promise(
+        "the probability beside a predicted label",
+        "softmax(logits / T), T fitted on the validation nodes or graphs alone; no label changes, and a checkpoint without T is named",
+        "recipes: the_temperature_is_of_the_validation_nodes the_temperature_of_a_random_split_is_of_its_own_validation_nodes "
+        "a_recipe_on_a_diffusion_matrix the_result_of_a_holdout; ogb: logits_of_smoothed_scores "
+        "labels_of_the_test_nodes_are_not_read; cli: a_temperature_changes_probabilities_and_no_label "
+        "predict_gives_what_was_trained predict_graphs; metrics: temperature_is_that_of_scipy "
+        "temperature_of_few_or_separated_rows",
+    ),
+    "P2": Promise(
+        "logits, one column or NaN where the calibration error takes probabilities",
+        "`InputError` with the remedy: logits.softmax(1), or two columns",
+        "metrics: logits_have_no_calibration_error one_column_is_no_distribution no_temperature_is_fitted_by_accident "
+        "calibration_error_is_its_formula calibration_error_by_hand",
+    ),
+    # -- links
+    "L1": Promise(
+        "features made of the structure before edges are held back",
+        "made again from the training edges where `with_features` made them; refused where they are A, degrees or what tells "
+        "edges alike, with the remedy",
+        "links: features_of_the_structure_are_seen_in_a_saved_graph features_of_the_structure_are_made_again_from_the_training_edges "
+        "features_made_by_hand_from_the_structure_are_refused neighbours_within_two_steps_are_refused "
+        "a_similarity_that_the_graph_was_cut_from_is_refused features_of_a_larger_or_another_structure_are_refused "
+        "other_features_are_kept features_given_anew_are_no_longer_those_of_the_structure "
+        "nothing_derived_from_the_whole_graph_rides_along",
+    ),
+    "L2": Promise(
+        "negative pairs of a bipartite graph",
+        "one node on each side: of `sides=`, or found where no chance makes them, with a warning",
+        "links: sides_are_found_in_a_graph_of_women_and_events pairs_between_sides_are_all_of_them_when_all_are_asked_for "
+        "pairs_between_unequal_sides_are_uniform_and_quick directed_pairs_go_the_ways_that_edges_go "
+        "graphs_that_have_two_colours_by_chance_or_not_at_all_have_no_sides sides_asked_for_in_a_tree "
+        "sides_in_several_components",
+    ),
+    "L3": Promise(
+        "a matrix whose two halves differ by rounding alone",
+        "undirected: both directions of an edge stay together; more than rounding is directed, and nearly undirected is told",
+        "links: a_matrix_that_is_symmetric_up_to_rounding_is_undirected "
+        "a_matrix_that_differs_by_more_than_rounding_is_directed a_directed_graph_that_is_nearly_undirected_is_told "
+        "derivatives_of_a_rounded_matrix_are_those_of_its_transpose_up_to_rounding",
+    ),
+    "L4": Promise(
+        "pairs, shares, seeds, scores and K of a wrong kind, range or number; dense graphs with few pairs left",
+        "an error that names the argument and the remedy; the few pairs are listed, in seconds",
+        "links: errors_name_the_argument lists_are_pairs_and_scores a_share_that_holds_back_no_edge_is_told "
+        "the_few_non_edges_of_a_dense_graph_are_listed listed_non_edges_are_uniform",
     ),
     # -- several processes
     "D1": Promise(

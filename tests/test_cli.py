@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from torch.profiler import profile
 
 from gcnlab import load, recipes
-from gcnlab.checkpoint import write_checkpoint
+from gcnlab.checkpoint import read_checkpoint, write_checkpoint
 from gcnlab.cli import _parser, main
 from gcnlab.data import catalog
 from gcnlab.errors import DatasetNotFoundError
@@ -177,7 +177,7 @@ def test_predict_gives_what_was_trained(gcnlab, trained, tmp_path):
     assert header == ["node", "label", "probability"]
     karate = find("karate-gcn").graph()
     model, saved = load_model(path)
-    probability = predict(model, karate).softmax(1)
+    probability = (predict(model, karate) / saved["temperature"]).softmax(1)
     assert [row[0] for row in rows] == [str(name) for name in karate.node_names]
     assert [row[1] for row in rows] == [karate.class_names[c] for c in probability.argmax(1)]
     assert [float(row[2]) for row in rows] == pytest.approx(probability.max(1).values.tolist(), abs=1e-6)
@@ -187,6 +187,24 @@ def test_predict_gives_what_was_trained(gcnlab, trained, tmp_path):
     file = tmp_path / "new" / "labels.csv"
     assert gcnlab("predict", path, "--data", "karate", "--out", file) == (0, "", "")
     assert file.read_text(encoding="utf-8") == said
+
+
+def test_a_temperature_changes_probabilities_and_no_label(gcnlab, trained, tmp_path):
+    """Without one, as older versions wrote, they are the softmax of the logits, and it says so."""
+    header, weights, _ = read_checkpoint(trained[0])
+    karate, model = find("karate-gcn").graph(), load_model(trained[0])[0]
+    found = {}
+    for temperature in (header.pop("temperature"), None, 1e-30, 1e30):
+        path = tmp_path / "model.gcnlab"
+        write_checkpoint(path, header if temperature is None else {**header, "temperature": temperature}, weights)
+        status, said, wrong = gcnlab("predict", path)
+        assert status == 0
+        assert ("not calibrated" in wrong and str(path) in wrong) is (temperature is None)
+        _, *rows = csv.reader(io.StringIO(said))
+        found[temperature] = [float(row[2]) for row in rows]
+        assert [row[1] for row in rows] == [karate.class_names[c] for c in predict(model, karate).argmax(1)]
+    assert found[None] == pytest.approx(predict(model, karate).softmax(1).amax(1).tolist(), abs=1e-6)
+    assert (found[1e-30], found[1e30]) == ([1.0] * 34, [0.5] * 34)
 
 
 def test_a_folder_of_ones_own_is_trained_on_and_predicted(gcnlab, tmp_path):
@@ -240,7 +258,8 @@ def test_predict_graphs(gcnlab, rings, tmp_path):
     assert (status, wrong) == (0, "")
     header, *rows = csv.reader(io.StringIO(said))
     assert header == ["graph", "label", "probability"]
-    probability = predict(load_model(path)[0], rings.graphs()).softmax(1)
+    model, saved = load_model(path)
+    probability = (predict(model, rings.graphs()) / saved["temperature"]).softmax(1)
     assert [row[0] for row in rows] == [str(i) for i in range(40)]
     assert [row[1] for row in rows] == [("-1", "1")[c] for c in probability.argmax(1)]
     assert [float(row[2]) for row in rows] == pytest.approx(probability.max(1).values.tolist(), abs=1e-6)

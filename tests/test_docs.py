@@ -121,6 +121,22 @@ def test_protocols_are_as_recorded():
         assert " | ".join(row) in page
 
 
+def test_calibration_is_as_recorded():
+    page = (DOCS / "accuracy.md").read_text(encoding="utf-8")
+    for row in json.loads((ROOT / "benchmarks/results/calibration.json").read_text())["rows"]:
+        cells = [f"`{row['recipe']}`", row["protocol"], str(row["num_seeds"])]
+        for key, factor, digits in (
+            ("accuracy_after", 100, 2),
+            ("temperature", 1, 2),
+            ("calibration_error_before", 1, 3),
+            ("calibration_error_after", 1, 3),
+        ):
+            cells.append(f"{factor * row[key]['mean']:.{digits}f} ± {factor * row[key]['std']:.{digits}f}")
+        cells.append(f"{row['calibration_error_of_true_probabilities']['mean']:.3f}")
+        assert f"| {' | '.join(cells)} |" in page
+        assert row["accuracy_before"] == row["accuracy_after"]
+
+
 def test_reference_has_every_public_name():
     pages = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*.md"))
     for name in gcnlab.__all__:

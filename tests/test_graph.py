@@ -13,7 +13,7 @@ import torch
 from checks import ZOO, Edges, a_hat, assert_close, dense_copy, edge_lists, ignoring_direction, undirected
 from hypothesis import given
 
-from gcnlab import GCN, Graph, SparseMatrix
+from gcnlab import GCN, Graph, SparseMatrix, load
 from gcnlab.errors import InputError, InputTypeError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -332,11 +332,35 @@ def test_features_made_from_the_structure():
     assert adjacency.x.tolist() == [[1, 2, 0, 0], [2, 1, 3, 0], [0, 3, 6, 0], [0, 0, 0, 1]]
     assert graph.with_features("degree").x.tolist() == [[2.0], [5.0], [8.0], [0.0]]
     assert graph.with_features("constant").x.tolist() == [[1.0]] * 4
-    with pytest.raises(InputError, match=r"with_features: got 'ones', expected \"identity\", \"adjacency\""):
+    with pytest.raises(InputError, match=r"with_features: got 'ones', expected one of 'identity', 'adjacency'"):
         graph.with_features("ones")
+    for kind in ("identity", "log_degree"):
+        with pytest.raises(InputError, match=rf"max_degree: got 3 for '{kind}' features"):
+            graph.with_features(kind, max_degree=3)
     big = Graph.from_edges([[0], [1]], num_nodes=11).with_features("identity")
     assert isinstance(big.x, SparseMatrix)
     assert big.num_features == 11
+
+
+def test_degree_features_are_those_of_a_collection(tmp_path):
+    """A model trained on load(..., features="degree") takes a new graph with the same columns."""
+    write = {
+        "A": "1, 2\n2, 1\n3, 4\n4, 3\n4, 5\n5, 4\n",
+        "graph_indicator": "1\n1\n2\n2\n2\n",
+        "graph_labels": "1\n-1\n",
+    }
+    for part, text in write.items():
+        (tmp_path / f"DS_{part}.txt").write_text(text)
+    dense = lambda x: x.to_dense() if isinstance(x, SparseMatrix) else x  # noqa: E731
+    for features, kind in (("degree", "degree_one_hot"), ("degree_bins", "degree_bins"), ("log_degree", "log_degree")):
+        graphs = load(tmp_path, features=features)
+        options = {} if kind == "log_degree" else {"max_degree": 2}
+        for graph in graphs:
+            bare = graph.replace(x=None)
+            assert torch.equal(dense(bare.with_features(kind, **options).x), dense(graph.x))
+    star = Graph.from_edges([[0, 1, 0, 2, 0, 3], [1, 0, 2, 0, 3, 0]])
+    assert dense(star.with_features("degree_one_hot", max_degree=2).x)[0].tolist() == [0, 0, 1]  # the last is for more
+    assert star.with_features("degree_one_hot").num_features == 4
 
 
 def test_weights_take_the_dtype_of_the_features():
@@ -402,6 +426,66 @@ def test_derived_matrices_are_kept():
     assert torch.equal(graph.a_hat.to_dense(), graph.a_hat.to_dense().T)
 
 
+KINDS = {
+    "adjacency": lambda graph: graph.adjacency,
+    "a_tilde": lambda graph: graph.a_tilde,
+    "a_hat": lambda graph: graph.a_hat,
+    "random_walk": lambda graph: graph.normalize(None, "rw"),
+    "laplacian": lambda graph: graph.laplacian,
+    "l_tilde(2.0)": lambda graph: graph.l_tilde(),
+    "l_tilde(1.5)": lambda graph: graph.l_tilde(1.5),
+    "l_tilde(0.0001)": lambda graph: graph.l_tilde(1e-4),
+    "l_tilde(1e-05)": lambda graph: graph.l_tilde(torch.tensor(1e-5, dtype=torch.float64)),
+    "l_tilde(None)": lambda graph: graph.l_tilde(None),
+} | {
+    f"normalize({loops!r}, {norm!r})": lambda graph, arguments=(loops, norm): graph.normalize(*arguments)
+    for loops, norm in [(None, "sym"), ("fill", "rw"), ("add", "sym"), ("add", "rw"), ("add", None)]
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["weighted", "loops", "isolated"])
+def test_a_matrix_of_a_graph_knows_its_kind(kind, name):
+    graph = ZOO[name].graph(torch.float32)
+    matrix = KINDS[kind](graph)
+    assert matrix.kind == kind
+    again = graph.matrix(kind)
+    assert (again.kind, again.T is again) == (kind, matrix.T is matrix)
+    assert torch.equal(again.to_dense(), matrix.to_dense())
+    assert matrix.dtype == graph.adjacency.dtype
+    assert graph.to(torch.float64).matrix(kind).kind == kind
+    assert all(m.kind == kind or m.T is not m for m in (matrix.T,))
+    assert graph.normalize(None, None) is graph.adjacency
+    assert graph.adjacency.kind == "adjacency"
+
+
+@pytest.mark.parametrize(
+    "kind", ["rw", "l_tilde(2)()", "l_tilde(nan)", "l_tilde(-1.0)", "l_tilde()", "", None, 2, ["a_hat"]]
+)
+def test_no_other_kind(kind):
+    with pytest.raises(InputError, match=r"kind: got .*, expected one of a_hat, a_tilde, adjacency, random_walk"):
+        ZOO["weighted"].graph().matrix(kind)
+
+
+def test_a_matrix_keeps_its_kind_when_it_becomes_the_adjacency_of_a_graph():
+    graph = ZOO["weighted"].graph()
+    mine = graph.adjacency.with_value(graph.adjacency.value.clone())
+    for matrix, kind in ((mine, None), (graph.a_hat, "a_hat")):
+        other = Graph(matrix)
+        assert (other.adjacency.kind, matrix.kind) == ("adjacency", kind)
+        assert other.adjacency.value is matrix.value
+        assert other.adjacency is other.adjacency is other.replace(name="other").adjacency
+    assert graph.a_hat.T is graph.a_hat
+
+
+def test_the_largest_eigenvalue_is_the_same_at_each_call():
+    ring = torch.arange(101)
+    edges = torch.stack([torch.cat([ring, ring.roll(1)]), torch.cat([ring.roll(1), ring])])
+    weight = torch.rand(101, generator=torch.Generator().manual_seed(0), dtype=torch.float64).repeat(2)
+    found = [Graph.from_edges(edges, edge_weight=weight).l_tilde(None).value for _ in range(5)]
+    assert all(torch.equal(value, found[0]) for value in found)
+
+
 def test_what_is_derived_is_never_stale():
     graph = ZOO["weighted"].graph(torch.float32)
     graph.a_hat, graph.laplacian, graph.l_tilde()
@@ -440,7 +524,9 @@ def test_learned_weights_are_normalised_anew():
 
 @pytest.mark.parametrize("copier", [copy.copy, copy.deepcopy, lambda g: pickle.loads(pickle.dumps(g))])
 def test_copies_hold_nothing_derived(copier):
-    graph = ZOO["weighted"].graph(x=torch.eye(7, dtype=torch.float64), y=[0, 1, 2, 0, 1, 2, -1], node_names="abcdefg")
+    graph = ZOO["weighted"].graph(
+        x=torch.eye(7, dtype=torch.float64), y=[0, 1, 2, 0, 1, 2, -1], node_names=list("abcdefg")
+    )
     fresh = len(pickle.dumps(graph))
     expected = graph.a_hat.to_dense()
     graph.laplacian  # noqa: B018
@@ -574,10 +660,12 @@ def test_labels_of_networkx_are_numbered_by_the_names_given():
     nx.set_node_attributes(source, {0: "low", 1: "high"}, "t")
     graph = Graph.from_networkx(source, label="t", class_names=["low", "high"])
     assert (graph.y.tolist(), graph.class_names) == ([0, 1], ("low", "high"))
-    with pytest.raises(InputError, match="label: 'low' is not among class_names, 'high'"):
+    with pytest.raises(InputError, match="label: 'low' at 0 is not among class_names, 'high'"):
         Graph.from_networkx(source, label="t", class_names=["high"])
     nx.set_node_attributes(source, {0: "low", 1: [1, 2]}, "t")
-    with pytest.raises(InputTypeError, match="label: got values of list, str, expected all integers"):
+    with pytest.raises(
+        InputTypeError, match=r"label: got values of list \(first at 1\), str \(first at 0\), expected all integers"
+    ):
         Graph.from_networkx(source, label="t")
 
 
@@ -607,8 +695,8 @@ def test_networkx_round_trip():
             assert torch.equal(back.x, graph.x)
     named = Graph.from_edges([[0], [1]], node_names=["a", "b"]).to_networkx()
     assert list(named.edges(data="weight")) == [("a", "b", 1.0)]
-    with pytest.raises(InputError, match="node_names: 'a' names two nodes"):
-        Graph.from_edges([[0], [1]], node_names=["a", "a"]).to_networkx()
+    with pytest.raises(InputError, match="node_names: 'a' is given twice, at 0 and 1"):
+        Graph.from_edges([[0], [1]], node_names=["a", "a"])
 
 
 def test_from_pandas():

@@ -129,9 +129,13 @@ def test_image_set():
         ({"test_images": torch.zeros(0, 2, 3).byte()}, InputError, r"test_images: got shape \(0, 2, 3\)"),
         ({"test_images": torch.zeros(1, 3, 2).byte()}, InputError, r"images of 3 x 2 grey, .* have 2 x 3 grey"),
         ({"test_labels": torch.tensor([1.0])}, InputTypeError, r"test_labels: got torch.float32, expected integers"),
-        ({"train_labels": torch.tensor([0, 1])}, InputError, r"train_labels: got shape \(2,\) for 4 images"),
-        ({"train_labels": torch.tensor([0, -1, 0, 0])}, InputError, r"train_labels: label -1 at 1, expected 0 to 1"),
-        ({"class_names": ["a", "b"]}, InputError, r"train_labels: label 2 at 3, expected 0 to 1"),
+        ({"train_labels": torch.tensor([0, 1])}, InputError, r"train_labels: got 2 labels for 4 images"),
+        (
+            {"train_labels": torch.tensor([0, -1, 0, 0])},
+            InputError,
+            r"train_labels: label -1 at 1; labels must be at least 0",
+        ),
+        ({"class_names": ["a", "b"]}, InputError, r"train_labels: label 2 at 3; labels must be at least 0 and below 2"),
     ],
 )
 def test_what_fits_no_image_set(changes, error, message):

@@ -1,19 +1,41 @@
 """The layers of `more_layers` and what goes around them: the checks of every layer, and PyG's layer of the same name."""
 
+import copy
 import math
+import pickle
+import re
 
 import numpy as np
 import oracles
 import pytest
 import torch
-from checks import LAYER_CHECKS, ZOO, LayerCase, assert_close, ignoring_direction
+from checks import LAYER_CHECKS, ZOO, LayerCase, assert_close, compiling, ignoring_direction, unnamed
 from torch import nn
 from torch.utils._pytree import tree_structure, treespec_dumps, treespec_loads
 
-from gcnlab import APPNP, GCN, ChebConv, GATConv, GCN2Conv, GINConv, Graph, SAGEConv, SGConv, SparseMatrix
+from gcnlab import (
+    APPNP,
+    GCN,
+    ChebConv,
+    GATConv,
+    GCN2Conv,
+    GCNConv,
+    GINConv,
+    Graph,
+    GraphClassifier,
+    GraphCollection,
+    SAGEConv,
+    SGConv,
+    SparseMatrix,
+    fit,
+    predict,
+)
+from gcnlab.checkpoint import read_checkpoint
 from gcnlab.errors import InputError, InputTypeError
+from gcnlab.layers import wanted_operators
 from gcnlab.more_layers import neighbour_max
 from gcnlab.propagate import propagate
+from gcnlab.train import Checkpoint
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -377,3 +399,241 @@ def test_the_form_of_a_matrix_survives_json():
 def test_how_layers_are_shown(layer, shown):
     assert repr(layer).startswith(shown)
     assert getattr(layer, "bias", None) is None or "bias=False" not in shown
+
+
+# -- the matrix of each layer -----------------------------------------------------------------------------------------
+
+TRAINED = {"GCNConv": LayerCase(lambda: GCNConv(5, 3), lambda *_: 0), **LAYERS}
+del TRAINED["GATConv, mean of heads, no loops"]  # another choice than the layer's own
+
+
+def labelled(in_channels, name="undirected"):
+    """A graph of the zoo with classes, features and masks."""
+    masks = {"train_mask": torch.arange(7) < 3, "val_mask": torch.arange(7) > 4}
+    x = torch.randn(7, in_channels, generator=torch.Generator().manual_seed(1))
+    return ZOO[name].graph(torch.float32, x=x, y=torch.tensor([0, 1, 2, 0, 1, 2, 0]), **masks)
+
+
+def seeded(case):
+    torch.manual_seed(0)
+    return case.make()
+
+
+@pytest.mark.parametrize("seeds", [None, 2])
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_model_is_called_with_the_matrix_that_its_layer_names(name, seeds, tmp_path):
+    """Without operator= the numbers are those of the right matrix given each time, also from a file and in a copy."""
+    case, path = TRAINED[name], tmp_path / "checkpoint"
+    graph = labelled(case.in_channels)
+    operator = case.operator(graph)
+    options = {"epochs": 3, "lr": 0.1, "seeds": seeds}
+    model, expected = (case.make, case.make) if seeds else (seeded(case), seeded(case))
+    history = fit(model, graph, **options, checkpoint=Checkpoint(path))
+    by_hand = fit(expected, graph, **options, operator=operator)
+    assert all(torch.equal(history.states[key], by_hand.states[key]) for key in by_hand.states)
+    assert history.operator == operator.kind
+    header, weights, _ = read_checkpoint(path)
+    assert header["operator"] == operator.kind
+    again = case.make()
+    again.load_state_dict({key: value[0] for key, value in weights.items()})
+    if seeds:
+        model, expected = case.make(), case.make()
+        model.load_state_dict(history.state(0))
+        expected.load_state_dict(by_hand.state(0))
+    right = expected.eval()(graph.x, operator)
+    for trained in (model, again, copy.deepcopy(model), pickle.loads(pickle.dumps(expected))):
+        assert torch.equal(predict(trained, graph), right)
+        assert torch.equal(predict(trained, graph, operator=operator), right)
+        assert torch.equal(predict(trained, graph, torch.tensor([4, 2])), right[[4, 2]])
+
+
+@pytest.mark.parametrize(
+    "conv", [GCNConv, ChebConv, SAGEConv, lambda a, b: SAGEConv(a, b, "max"), GINConv, GATConv, SGConv]
+)
+def test_a_collection_gives_each_layer_its_matrix(conv):
+    generator = torch.Generator().manual_seed(0)
+    graphs = GraphCollection.from_graphs(
+        [
+            Graph.from_edges(
+                [[0, 1, 1, 2, 2, 0][: 4 + i % 3], [1, 0, 2, 1, 0, 2][: 4 + i % 3]],
+                x=torch.rand(3, 2, generator=generator), y=i % 2,
+            ).to_undirected()
+            for i in range(6)
+        ]
+    )  # fmt: skip
+    kind = wanted_operators(conv(2, 2))[0]
+
+    def operator(batch):
+        return batch.matrix(kind)
+
+    models = []
+    for given in (None, operator):
+        torch.manual_seed(0)
+        model = GraphClassifier(2, 4, 2, conv=conv, dropout=0.0)
+        history = fit(model, graphs[:4], graphs[4:], epochs=3, lr=0.1, batch_size=2, operator=given)
+        assert history.operator == model.trained_operator == graphs.batch().matrix(kind).kind
+        models.append(model)
+    assert all(torch.equal(a, b) for a, b in zip(*(model.state_dict().values() for model in models), strict=True))
+    batch = graphs.batch()
+    expected = models[1](batch.x, batch.matrix(kind), batch.p)
+    for data in (graphs, batch):
+        found = predict(models[0], data)
+        assert torch.equal(found, predict(models[1], data, operator=operator))
+        assert_close(found, expected.detach(), 1e-6)
+
+
+def test_layers_that_name_different_matrices_are_refused():
+    class Mixed(nn.Module):
+        def __init__(self, first, second):
+            super().__init__()
+            self.first, self.second = first, second
+
+        def forward(self, x, operator):
+            return self.second(self.first(x, operator), operator)
+
+    class Knows(Mixed):
+        operator = "a_hat"
+
+        def forward(self, x, a_hat):
+            return self.second(self.first(x, unnamed(a_hat)), a_hat)
+
+    graph = labelled(5)
+    for first, second, kinds in (
+        (GCNConv(5, 4), GATConv(4, 3), ("a_hat",)),
+        (GATConv(5, 4), GCNConv(4, 3), ("a_hat",)),
+        (GATConv(5, 4), ChebConv(4, 3), ("l_tilde(2.0)",)),
+        (SAGEConv(5, 4, "max"), SAGEConv(4, 3), ("random_walk",)),
+        (GINConv(5, 4), SAGEConv(4, 3, "max"), ("adjacency",)),
+        (nn.Linear(5, 4), nn.Linear(4, 3), ()),
+    ):
+        assert wanted_operators(Mixed(first, second)) == kinds
+    for first, second in (
+        (ChebConv(5, 4), GCNConv(4, 3)), (GINConv(5, 4), SAGEConv(4, 3)), (GINConv(5, 4), GATConv(4, 3)),
+    ):  # fmt: skip
+        model = nn.Sequential(Mixed(first, second))
+        for call in (lambda model=model: fit(model, graph), lambda model=model: predict(model, graph)):
+            with pytest.raises(
+                InputError,
+                match=rf"operator: the layers of Sequential take different matrices: 0.first \({type(first).__name__}\) graph\..*, 0.second \({type(second).__name__}\) graph\..* Pass the one",
+            ):
+                call()
+    model = Mixed(ChebConv(5, 4), GCNConv(4, 3))
+    mine = unnamed(graph.a_hat)
+    fit(model, graph, epochs=1, operator=mine)
+    assert torch.equal(predict(model, graph, operator=mine), model(graph.x, mine))
+    knows = Knows(ChebConv(5, 4), GCNConv(4, 3))
+    fit(knows, graph, epochs=1)  # which says for all of its parts what it is called with
+    assert torch.equal(predict(knows, graph), knows(graph.x, graph.a_hat))
+
+
+def test_names_that_are_no_kinds():
+    class Misspelt(GCNConv):
+        operator = "a_hatt"
+
+    class Foreign(nn.Linear):
+        operator = torch.add  # something else of its author's
+
+    with pytest.raises(InputError, match=r"Misspelt.operator: got 'a_hatt', expected one of a_hat, a_tilde, adjacency"):
+        fit(nn.ModuleList([Misspelt(5, 3)]), labelled(5))
+    assert wanted_operators(nn.Sequential(Foreign(5, 3), GINConv(3, 3))) == ("adjacency",)
+
+
+WRONG = {
+    "GCNConv": ["laplacian", "l_tilde"],
+    "SGConv": ["laplacian", "l_tilde"],
+    "APPNP": ["laplacian", "l_tilde"],
+    "GCN2Conv": ["laplacian", "l_tilde"],
+    "ChebConv": ["a_hat", "a_tilde", "adjacency", "random_walk", "laplacian"],
+    "SAGEConv, mean": ["a_hat", "a_tilde", "adjacency", "normalize(None, 'sym')", "laplacian", "l_tilde"],
+    "SAGEConv, max": ["a_hat", "a_tilde", "normalize('fill', 'rw')", "laplacian", "l_tilde"],
+    "GINConv": ["a_hat", "random_walk", "laplacian", "l_tilde"],
+    "GATConv": [],
+}
+EVERY = ("a_hat", "a_tilde", "adjacency", "random_walk", "normalize('fill', 'rw')", "normalize(None, 'sym')",
+         "normalize('add', None)", "laplacian", "l_tilde")  # fmt: skip
+QUIET = {  # kinds that are in no list: nothing to say for or against them
+    "ChebConv": ["normalize('fill', 'rw')", "normalize('add', None)"],
+    "SAGEConv, mean": ["normalize('add', None)"],
+    "SAGEConv, max": ["normalize('add', None)"],
+    "GINConv": ["normalize('fill', 'rw')", "normalize(None, 'sym')"],
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_layer_says_when_it_gets_another_matrix(name):
+    case = TRAINED[name]
+    graph, layer = labelled(case.in_channels), case.make().eval()
+    for kind in EVERY:
+        if kind in QUIET.get(name, ()):
+            continue
+        matrix = graph.matrix(kind)
+        if kind not in WRONG[name]:
+            layer(graph.x, matrix)  # a warning is an error
+            continue
+        named = case.operator(graph).kind.replace("(2.0)", "()").replace("random_walk", r"normalize(None, 'rw')")
+        shown = matrix.kind.replace("random_walk", "normalize(None, 'rw')")
+        expected = f"got graph.{shown}, but its formula takes graph.{named}. Pass that one"
+        with pytest.warns(UserWarning, match=re.escape(expected)) as told:
+            out = layer(graph.x, matrix)
+        assert len(told) == 1
+        assert name in ("APPNP", "GCN2Conv") or told[0].filename == __file__
+        assert torch.equal(layer(graph.x, unnamed(matrix)), out)  # one's own, and taken without a word
+
+
+def test_the_warning_does_not_break_a_compiled_layer():
+    graph, layer = labelled(5), ChebConv(5, 3)
+    with compiling(), torch.no_grad():
+        compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+        for matrix in (graph.l_tilde(), graph.a_hat, unnamed(graph.a_hat)):
+            assert_close(compiled(graph.x, matrix), layer(graph.x, unnamed(matrix)), 1e-6)
+        program = torch.export.export(layer, (graph.x, graph.l_tilde())).module()
+        mine = unnamed(graph.l_tilde())._mark_symmetric()
+        assert_close(program(graph.x, mine), layer(graph.x, mine), 1e-6)
+
+
+def test_a_layer_of_one_s_own_that_names_its_matrix():
+    class Mean(nn.Module):
+        operator = "random_walk"
+        accepts = ("normalize('fill', 'rw')",)
+
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(5, 3)
+
+        def forward(self, x, operator):
+            return operator @ self.linear(x)
+
+    graph, models = labelled(5), []
+    for operator in (None, graph.normalize(None, "rw"), graph.normalize("fill", "rw"), graph.a_hat):
+        torch.manual_seed(0)
+        models.append(Mean())
+        if operator is graph.a_hat:
+            with pytest.warns(
+                UserWarning, match=r"Mean: got graph.a_hat, but its formula takes graph.normalize\(None, 'rw'\)"
+            ) as told:
+                fit(models[-1], graph, epochs=2, operator=operator)
+            assert told[0].filename == __file__
+            with pytest.warns(UserWarning, match="Mean: got graph.a_hat") as told:
+                predict(models[-1], graph, operator=operator)
+            assert told[0].filename == __file__
+        else:
+            fit(models[-1], graph, epochs=2, operator=operator)
+    assert torch.equal(models[0].linear.weight, models[1].linear.weight)
+    assert models[2].trained_operator == "normalize('fill', 'rw')"
+    assert torch.equal(predict(models[2], graph), predict(models[2], graph, operator=graph.normalize("fill", "rw")))
+
+
+def test_models_of_others_go_on_with_a_hat():
+    class Foreign(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(5, 3)
+
+        def forward(self, x, a_hat):
+            assert a_hat.kind == "a_hat"
+            return a_hat @ self.linear(x)
+
+    graph, model = labelled(5), Foreign()
+    assert wanted_operators(model) == ()
+    assert fit(model, graph, epochs=1).operator == model.trained_operator == "a_hat"
+    assert torch.equal(predict(model, graph), model(graph.x, graph.a_hat))

@@ -7,7 +7,7 @@ import oracles
 import pytest
 import scipy.stats
 import torch
-from checks import LAYER_CHECKS, ZOO, LayerCase, assert_close, check_layer, compiling
+from checks import LAYER_CHECKS, ZOO, LayerCase, assert_close, check_layer, compiling, unnamed
 from torch import nn
 from torch.func import vmap
 
@@ -31,8 +31,8 @@ LAYERS = {
     "GCNConv on the row-normalised operator": LayerCase(
         lambda: GCNConv(5, 3), gcn_oracle, operator=lambda graph: graph.normalize(norm="rw")
     ),
-    "GCNConv on L̃": LayerCase(
-        lambda: GCNConv(5, 3), gcn_oracle, operator=checks.ignoring_direction(lambda graph: graph.l_tilde())
+    "GCNConv on L̃, as a matrix of one's own": LayerCase(
+        lambda: GCNConv(5, 3), gcn_oracle, operator=checks.ignoring_direction(lambda graph: unnamed(graph.l_tilde()))
     ),
 }
 

@@ -143,7 +143,8 @@ def test_batches_that_cannot_fit_are_refused(monkeypatch):
 def test_fit_refuses_a_step_that_cannot_fit(monkeypatch):
     num_nodes = 100_000
     mask = torch.ones(num_nodes, dtype=torch.bool)
-    graph = Graph.from_edges([[0, 1], [1, 0]], num_nodes, x=torch.ones(num_nodes, 8), y=mask.long(), train_mask=mask)
+    y = torch.arange(num_nodes) % 2
+    graph = Graph.from_edges([[0, 1], [1, 0]], num_nodes, x=torch.ones(num_nodes, 8), y=y, train_mask=mask)
     model = GCN(8, 64, 2)
     monkeypatch.setattr(memory, "available_memory", lambda: 60 << 20)
     with pytest.raises(

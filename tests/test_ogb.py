@@ -20,7 +20,9 @@ from gcnlab.cli import main
 from gcnlab.data import catalog, load, ogb, ogb_evaluator, ogb_split, verify
 from gcnlab.errors import DatasetFormatError, DatasetNotFoundError, InputError
 from gcnlab.models import load_model
-from gcnlab.recipes import RECIPES, run
+from gcnlab.propagate import correct_and_smooth
+from gcnlab.recipes import RECIPES, find, run
+from gcnlab.train import predict
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -362,8 +364,27 @@ def test_labels_of_the_test_nodes_are_not_read(blocks, tmp_path):
     )
     assert one["val_accuracy"] == two["val_accuracy"]
     assert one["test_accuracy"] != two["test_accuracy"]
-    states = [load_model(tmp_path / f"out {name}" / "model.gcnlab")[0].state_dict() for name in ("blocks", "other")]
-    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+    (model, header), (other, header_of_other) = (
+        load_model(tmp_path / f"out {name}" / "model.gcnlab") for name in ("blocks", "other")
+    )
+    assert all(torch.equal(value, other.state_dict()[key]) for key, value in model.state_dict().items())
+    assert header["temperature"] == header_of_other["temperature"] != 1.0
+
+
+def test_logits_of_smoothed_scores(blocks):
+    """Their softmax is the scores, each row divided by its sum; the best class stays the best, however close."""
+    recipe = find("arxiv-diffusion")
+    graph = recipe.graph(str(blocks))
+    inputs = recipe.inputs(graph, recipe.operator(graph))
+    torch.manual_seed(0)
+    model = recipe.model(graph).eval()
+    z = predict(model, **inputs).softmax(1)
+    s = graph.normalize(None)
+    scores = correct_and_smooth(z, graph.y, graph.train_mask, s, recipe.correct_alpha, recipe.smooth_alpha)
+    found = recipe.logits(model, inputs)
+    assert bool(((z.argmax(1) == graph.y) < (scores.argmax(1) == graph.y))[graph.val_mask].any())  # so they are taken
+    assert torch.equal(found.argmax(1), scores.argmax(1))
+    assert torch.allclose(found.softmax(1), scores.double() / scores.double().sum(1, keepdim=True), atol=1e-6)
 
 
 def test_a_named_set_is_scored_by_ogb(data_root, blocks, monkeypatch):

@@ -3,6 +3,8 @@ import json
 import math
 import os
 import statistics
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +14,15 @@ from test_train import one_thread
 
 from gcnlab import Graph, recipes
 from gcnlab.errors import DatasetNotFoundError, InputError, NonFiniteError
+from gcnlab.metrics import fit_temperature
 from gcnlab.models import load_model
-from gcnlab.protocols import Job, split
+from gcnlab.protocols import Job, split, stratified
 from gcnlab.recipes import RECIPES, DiffusionRecipe, GraphRecipe, _features, find, run
 from gcnlab.sparse import SparseMatrix
 from gcnlab.train import Consistency, predict
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+import calibration
 
 __all__ = ["one_thread", "tu_folder"]  # fixtures
 FIELDS = {
@@ -108,6 +114,57 @@ def test_what_out_holds(tmp_path):
     assert float(table.diagonal().sum() / 24) == pytest.approx(float(accuracy))
 
 
+def karate_with(monkeypatch, **changes):
+    """What karate-gcn runs on, as it would be with other labels or masks."""
+    own = find("karate-gcn").graph()
+    monkeypatch.setattr(recipes.Recipe, "graph", lambda *_, **__: own.replace(**changes))
+    return own
+
+
+def temperature_of(out):
+    run("karate-gcn", seeds=2, epochs=20, out=out)
+    return load_model(out / "model.gcnlab")
+
+
+def test_the_temperature_is_of_the_validation_nodes(tmp_path, monkeypatch):
+    graph = find("karate-gcn").graph()
+    model, header = temperature_of(tmp_path / "own")
+    logits = predict(model, graph)
+    assert header["temperature"] == fit_temperature(logits[graph.val_mask], graph.y[graph.val_mask])
+    others = [graph.test_mask, graph.val_mask & (graph.val_mask.cumsum(0) == 1)]
+    test, val = (torch.where(nodes, 1 - graph.y, graph.y) for nodes in others)
+    one = graph.test_mask & (graph.test_mask.cumsum(0) == 1)
+    for name, changes, is_same in (
+        ("test labels", {"y": test}, True),
+        ("one test node", {"test_mask": one}, True),
+        ("a validation label", {"y": val}, False),
+    ):
+        karate_with(monkeypatch, **changes)
+        found = temperature_of(tmp_path / name)[1]["temperature"]
+        monkeypatch.undo()
+        assert (found == header["temperature"]) is is_same, name
+
+
+def test_the_temperature_of_a_random_split_is_of_its_own_validation_nodes(tmp_path, monkeypatch):
+    """The seed that is kept has another split than the last one, which is at hand."""
+    recipe = dataclasses.replace(RECIPES["karate-gcn"], name="karate-random", protocols=("random",), patience=None)
+    monkeypatch.setitem(RECIPES, recipe.name, recipe)
+    graph = find("karate-gcn").graph()
+
+    def split_of(*_, seed=0, **__):
+        order = torch.randperm(34, generator=torch.Generator().manual_seed(seed))
+        masks = (torch.zeros(34, dtype=torch.bool).index_fill(0, part, True) for part in order.split([8, 13, 13]))
+        return graph.replace(**dict(zip(("train_mask", "val_mask", "test_mask"), masks, strict=True)))
+
+    monkeypatch.setattr(recipes.Recipe, "graph", split_of)
+    result = run(recipe.name, seeds=3, epochs=15, out=tmp_path / "out")
+    model, header = load_model(tmp_path / "out" / "model.gcnlab")
+    per_seed = result["val_accuracy"]["per_seed"]
+    assert header["seeds"] == [per_seed.index(max(per_seed))] != [2]
+    val = split_of(seed=header["seeds"][0]).val_mask
+    assert header["temperature"] == fit_temperature(predict(model, graph)[val], graph.y[val])
+
+
 @pytest.mark.parametrize("normalized", [False, True])
 def test_a_recipe_on_a_diffusion_matrix(normalized, tmp_path, monkeypatch):
     recipe = DiffusionRecipe(
@@ -128,6 +185,8 @@ def test_a_recipe_on_a_diffusion_matrix(normalized, tmp_path, monkeypatch):
     logits = predict(model, graph, graph.test_mask, operator=operator)
     accuracy = float((logits.argmax(1) == graph.y[graph.test_mask]).double().mean())
     assert accuracy == result["test_accuracy"]["per_seed"][header["seeds"][0]]
+    logits = predict(model, graph, operator=operator)[graph.val_mask]
+    assert header["temperature"] == fit_temperature(logits, graph.y[graph.val_mask])
 
 
 # -- graph classification ---------------------------------------------------------------------------------------------
@@ -157,7 +216,9 @@ def test_the_result_of_a_holdout(rings, tmp_path):
     per_seed = result["val_accuracy"]["per_seed"]
     assert seed == per_seed.index(max(per_seed))
     graphs = rings.graphs()
-    _, test = split(Job(rings.dataset, {}, "holdout", 0, (), seed), graphs)
+    rest, test = split(Job(rings.dataset, {}, "holdout", 0, (), seed), graphs)
+    val = rest[stratified(graphs.y[rest], 1 / 9, 0)[1]]
+    assert header["temperature"] == fit_temperature(predict(model, graphs[val]), graphs[val].y)
     accuracy = (predict(model, graphs[test]).argmax(1) == graphs[test].y).double().mean()
     assert float(accuracy) == result["test_accuracy"]["per_seed"][seed]
     assert sum(map(sum, header["confusion_matrix"])) == len(test)
@@ -302,6 +363,16 @@ def test_cora(real_root):
     assert result["test_accuracy"]["mean"] > 0.78
     assert result["num_parameters"] == 1433 * 16 + 16 + 16 * 7 + 7
     assert all(value == round(value, 3) for value in result["test_accuracy"]["per_seed"])  # of 1,000 nodes
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("name", "most"), [("cora-gcn", 0.05), ("citeseer-gcn", 0.06), ("pubmed-gcn", 0.05)])
+def test_probabilities_of_test_nodes_are_near_the_accuracy(real_root, name, most):
+    run_real(name, seeds=1, epochs=1)  # skips without data
+    scores = calibration.of_nodes(find(name), 10)
+    before, after = (np.mean([score[f"calibration_error_{when}"] for score in scores]) for when in ("before", "after"))
+    assert after < most < before
+    assert all(score["accuracy_before"] == score["accuracy_after"] for score in scores)
 
 
 @pytest.mark.data

@@ -4,9 +4,10 @@ import time
 
 import pytest
 import torch
+from torch import nn
 
 import gcnlab
-from gcnlab import GCN, GRAND, Graph, SparseMatrix, fit, predict
+from gcnlab import GCN, GRAND, ChebConv, GCNConv, GINConv, Graph, SAGEConv, SparseMatrix, fit, predict
 from gcnlab.data.synthetic import power_law_edges, write_communities
 from gcnlab.errors import InputError
 from gcnlab.memory import large_empty
@@ -392,6 +393,74 @@ def test_validation_draws_the_same_at_each_epoch(graph):
     history = fit(GCN(5, 8, 3), graph, epochs=4, lr=0.0, batching=NeighborSampler(graph, [1, 1], batch_size=4))
     assert len(set(history.metrics["val_loss"].flatten().tolist())) == 1
     assert len(set(history.metrics["train_loss"].flatten().tolist())) == 4
+
+
+class Mean(nn.Module):
+    """Two layers of means over neighbours, which may be cut to what the targets read."""
+
+    layerwise, num_layers, operator = True, 2, "random_walk"
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([GCNConv(5, 8), GCNConv(8, 3)])
+
+    def forward(self, x, operators):
+        first, second = operators if isinstance(operators, list) else [operators] * 2
+        return self.layers[1](self.layers[0](x, first).relu(), second)
+
+
+@pytest.mark.parametrize(("make", "kind"), [(Mean, "random_walk"), (lambda: SAGEConv(5, 3), "random_walk"), (lambda: GINConv(5, 3), "adjacency"),
+                                            (lambda: SAGEConv(5, 3, "max"), "adjacency"), (lambda: ChebConv(5, 3), "l_tilde(2.0)")])  # fmt: skip
+def test_a_sampler_that_draws_another_matrix_is_refused(make, kind):
+    graph = random_graph(loops=False)
+    operator = graph.matrix(kind)
+    for sampler in (NeighborSampler(graph, [None, None]), RandomNodeSampler(graph, 40)):
+        with pytest.raises(
+            InputError,
+            match=rf"batching: {type(sampler).__name__}\(.* draws rows of graph.a_hat, but .* is called with .*; give the sampler operator=graph\.",
+        ):
+            fit(make(), graph, batching=sampler)
+    # Given it, batches of all neighbours and of all nodes train as the whole graph does.
+    torch.manual_seed(0)
+    whole = make()
+    fit(whole, graph, epochs=2)
+    for sampler in (
+        NeighborSampler(graph, [None, None], 40, operator=operator), RandomNodeSampler(graph, 40, operator),
+        ClusterSampler(graph, torch.zeros(40, dtype=torch.int64)),
+    ):  # fmt: skip
+        torch.manual_seed(0)
+        model = make()
+        history = fit(model, graph, epochs=2, batching=sampler)
+        assert history.operator == model.trained_operator == kind
+        assert next(iter(sampler)).matrix("a_hat" if sampler.operator is not None else kind).kind == kind
+        torch.testing.assert_close(predict(model, graph), predict(whole, graph), rtol=1e-4, atol=1e-5)
+    torch.manual_seed(0)
+    model = make()
+    with pytest.warns(UserWarning, match="got graph.a_hat, but its formula takes graph"):  # asked for by name
+        fit(model, graph, epochs=1, batching=NeighborSampler(graph, [None, None], operator=graph.a_hat))
+    assert model.trained_operator == "a_hat"
+
+
+def test_auto_draws_the_matrix_that_the_layers_name(graph, monkeypatch):
+    monkeypatch.setattr(gcnlab.train, "available_memory", lambda: 1000)
+    history = fit(Mean(), graph, epochs=1, batching="auto", progress=False)
+    assert history.operator == "random_walk"
+    assert "NeighborSampler" in history.batching
+    history = fit(GCN(5, 8, 3), graph, epochs=1, batching="auto", progress=False, operator=graph.a_tilde)
+    assert history.operator == "a_tilde"
+
+
+def test_prediction_in_batches_has_the_matrix_of_the_training(graph):
+    model = Mean()
+    for _ in range(2):
+        expected = predict(model, graph)
+        torch.testing.assert_close(predict(model, graph, batch_size=7), expected)
+        torch.testing.assert_close(expected, model(graph.x, graph.normalize(None, "rw")))
+        fit(model, graph, epochs=1)
+    gcn = GCN(5, 8, 3)
+    for operator in (graph.adjacency, graph.normalize("fill", "rw"), graph.a_tilde):
+        fit(gcn, graph, epochs=1, operator=operator)
+        torch.testing.assert_close(predict(gcn, graph, batch_size=7), gcn(graph.x, operator))
 
 
 def test_bad_batching(graph):

@@ -10,7 +10,8 @@ from checks import assert_close, compiling, dense_copy
 from torch.func import grad, vmap
 from torch.utils import _pytree
 
-from gcnlab import SparseMatrix, sparse
+from gcnlab import SparseMatrix, dropout, sparse
+from gcnlab.deep import drop_edge
 from gcnlab.errors import InputError, InputTypeError
 from gcnlab.sparse import spmm_reference
 
@@ -753,6 +754,31 @@ def test_copies(kind, copier):
     assert torch.equal(back.T.to_dense(), matrix.to_dense().T)
     assert back.T is back or kind != "symmetric" or copier is copy.copy
     assert back.value.requires_grad == (kind == "learned")
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_what_keeps_the_kind_and_what_drops_it(symmetric):
+    dense = random_dense(7, 7)
+    matrix = SparseMatrix.from_dense(dense + dense.T if symmetric else dense)
+    assert matrix.kind is None
+    if symmetric:
+        matrix._mark_symmetric()
+    named = matrix._as_kind("a_hat")
+    assert (named.kind, matrix.kind, named.T is named) == ("a_hat", None, symmetric)
+    some = torch.tensor([1, 4])
+    for same in (
+        named.to(torch.float32), named.to("meta"), copy.copy(named), copy.deepcopy(named),
+        pickle.loads(pickle.dumps(named)), named.select_rows(some), named.select_cols(some),
+        named.with_self_loops(None), dropout(named, 0.0), dropout(named, 0.5, training=False),
+    ):  # fmt: skip
+        assert same.kind == "a_hat"
+    for other in (
+        named.with_value(named.value), 2 * named, named + named, named - named, named @ named, named.row_normalized(),
+        named.scale(rows=torch.ones(7, dtype=dense.dtype)), named.with_self_loops(), dropout(named, 0.5), drop_edge(named, pairs=False),
+        _pytree.tree_map(lambda t: 2 * t, named), SparseMatrix.from_scipy(named.to_scipy()),
+    ):  # fmt: skip
+        assert other.kind is None
+    assert (named.T.kind == "a_hat") == symmetric
 
 
 def test_a_pickle_does_not_hold_the_transpose():

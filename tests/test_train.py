@@ -1,21 +1,31 @@
+import copy
 import functools
 import io
+import json
 import math
+import pickle
+import random
 import re
 import sys
+import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
+from checks import unnamed
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 import gcnlab
-from gcnlab import GCN, GINConv, Graph, GraphClassifier, GraphCollection
+from gcnlab import GCN, ChebConv, GINConv, Graph, GraphClassifier, GraphCollection, Signals
 from gcnlab import train as train_module
 from gcnlab.data.synthetic import power_law_edges
 from gcnlab.errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
 from gcnlab.layers import GCNConv
+from gcnlab.models import SIGN
+from gcnlab.precompute import NodeRows
+from gcnlab.scale import NeighborSampler
 from gcnlab.train import METRICS, Adam, Callback, Checkpoint, EarlyStopping, History, StopAt, fit, predict
 
 NUM_NODES, NUM_FEATURES, NUM_CLASSES, HIDDEN = 61, 13, 3, 7
@@ -744,7 +754,9 @@ def test_the_operator_of_many_graphs_is_a_function_of_the_batch():
         for data in (graphs, batch):
             found = predict(model, data, operator=lambda batch: batch.adjacency)
             assert torch.allclose(found, expected, atol=1e-6)
-            assert not torch.allclose(predict(model, data), expected, atol=1e-3)
+            assert torch.equal(predict(model, data), found)  # what it was trained with
+            other = predict(model, data, operator=lambda batch: unnamed(batch.a_hat))
+            assert not torch.allclose(other, expected, atol=1e-3)
         last = fit(model, graphs, select="last", epochs=1, lr=0.0, operator=lambda batch: batch.adjacency, batch_size=6)
         batch_loss = nn.functional.cross_entropy(model.train()(batch.x, batch.adjacency, batch.p), graphs.y)
         assert float(last.metrics["train_loss"]) == pytest.approx(float(batch_loss.detach()), rel=1e-5)
@@ -754,6 +766,98 @@ def test_the_operator_of_many_graphs_is_a_function_of_the_batch():
         fit(model, graphs, select="last", operator=graphs.whole.adjacency)
     with pytest.raises(InputError, match="nodes: go with one Graph or NodeRows, not with GraphCollection"):
         predict(model, graphs, torch.tensor([0]))
+
+
+class TwoCheb(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = ChebConv(NUM_FEATURES, HIDDEN), ChebConv(HIDDEN, NUM_CLASSES)
+
+    def forward(self, x, l_tilde):
+        return self.second(self.first(x, l_tilde).relu(), l_tilde)
+
+
+@pytest.mark.parametrize("maker", [make(), TwoCheb])
+def test_predict_takes_the_matrix_of_the_training(graph, maker):
+    given = {"l_tilde(1.5)": graph.l_tilde(1.5), "l_tilde(None)": graph.l_tilde(None)}
+    if maker is not TwoCheb:
+        given = {"a_tilde": graph.a_tilde, "normalize('fill', 'rw')": graph.normalize("fill", "rw")}
+    for kind, operator in given.items():
+        model = seeded(maker, 0)
+        assert fit(model, graph, epochs=3, operator=operator).operator == kind
+        expected = model(graph.x, operator)
+        for trained in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            assert "trained_operator" not in trained.state_dict()
+            assert trained.trained_operator == kind
+            assert torch.equal(predict(trained, graph), expected)
+            assert torch.equal(predict(trained, graph, operator=operator), expected)
+            predict(trained, graph, operator=unnamed(graph.a_hat))  # one's own, taken without a word
+        with pytest.warns(UserWarning, match=r"operator: got graph.normalize\(None, 'sym'\), but the model was trained with graph."
+                          + re.escape(kind)) as told:  # fmt: skip
+            predict(model, graph, operator=graph.normalize(None))
+        assert told[0].filename == __file__
+        fit(model, graph, epochs=1)  # goes on with it
+        assert model.trained_operator == kind
+        fit(model, graph, epochs=1, operator=graph.normalize(None))
+        assert model.trained_operator == "normalize(None, 'sym')"
+
+
+def test_a_matrix_of_one_s_own_is_missed_by_predict(graph):
+    other = graph.replace(adjacency=graph.adjacency.with_value(2 * graph.adjacency.value))
+    equal = graph.replace(adjacency=graph.adjacency.with_value(graph.adjacency.value.clone()))
+    own = [graph.a_hat.to_dense(), unnamed(graph.a_hat), other.a_hat, graph.to(torch.float64).a_hat.to(torch.float32)]
+    own[3] = graph.a_hat.with_value(own[3].value)
+    for operator in own:
+        model = seeded(make(), 0)
+        assert fit(model, graph, epochs=1, operator=operator).operator == model.trained_operator == "own"
+        with pytest.warns(
+            UserWarning,
+            match=r"operator: the model was trained with a matrix of your own, and is called with graph.a_hat now; pass yours as operator=",
+        ) as told:
+            found = predict(model, graph)
+        assert told[0].filename == __file__
+        assert torch.equal(found, model(graph.x, graph.a_hat))
+        assert torch.equal(predict(model, graph, operator=graph.a_hat), found)
+        some = predict(model, graph, torch.tensor([7, 3]), operator=operator)
+        assert_close(some, model(graph.x, operator)[[7, 3]], 1e-6)
+        with pytest.warns(UserWarning, match="trained with a matrix of your own") as told:
+            fit(model, graph, epochs=1)
+        assert (told[0].filename, model.trained_operator) == (__file__, "a_hat")
+    model = seeded(make(), 0)
+    fit(model, graph, epochs=1, operator=equal.a_hat)
+    assert model.trained_operator == "a_hat"  # entry by entry what this graph makes
+
+
+def test_a_training_says_what_its_models_were_called_with(graph):
+    history = fit(TwoCheb, graph, seeds=3, epochs=2, seeds_at_once=2)
+    assert history.operator == "l_tilde(2.0)"
+    model = TwoCheb()
+    model.load_state_dict(history.state(1))
+    assert torch.equal(predict(model, graph), model(graph.x, graph.l_tilde()))
+    assert fit(TwoCheb, graph, seeds=2, epochs=1, operator=unnamed(graph.l_tilde())).operator == "own"
+
+
+def test_a_function_that_draws_is_asked_for_its_kind_beside_the_numbers():
+    graphs = GraphCollection.from_graphs(
+        [Graph.from_edges([[0, 1, 1, 2], [1, 0, 2, 1]], x=torch.eye(3), y=i % 2) for i in range(4)]
+    )
+    drawn = []
+
+    def draws(batch):
+        drawn.append(float(torch.rand(())))
+        return batch.a_hat.with_value(batch.a_hat.value * drawn[-1])
+
+    assert (
+        fit(
+            lambda: GraphClassifier(3, 4, 2, dropout=0.0), graphs, seeds=[5], select="last", epochs=1, operator=draws
+        ).operator
+        == "own"
+    )
+    used = drawn[1:]
+    torch.manual_seed(5)
+    GraphClassifier(3, 4, 2)
+    torch.randperm(4)
+    assert used == [float(torch.rand(()))]
 
 
 def test_predict_checks_nodes_of_any_model(graph):
@@ -785,6 +889,280 @@ def test_seeds_may_be_a_number_of_numpy(graph):
     assert fit(make(), graph, seeds=np.int64(2), epochs=1).seeds == [0, 1]
 
 
+# -- seeds and the caller's generators ----------------------------------------------------------------------------------
+
+
+def generators():
+    """The states of the global generators of torch, numpy and Python, for comparison."""
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002
+    return torch.get_rng_state().tolist(), (kind, keys.tolist(), *rest), random.getstate()
+
+
+def set_generators(seed):
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    random.seed(seed)
+
+
+class Draws(Callback):
+    """Draws from every generator after each epoch, and may end the training."""
+
+    def __init__(self, error=None):
+        self.error, self.drawn = error, []
+
+    def after_epoch(self, epoch, metrics):
+        self.drawn.append((float(torch.rand(())), float(np.random.rand()), random.random()))  # noqa: NPY002
+        if epoch == 2 and self.error is not None:
+            raise self.error
+
+
+def test_a_loop_of_trainings_varies_and_a_seed_before_it_repeats_it(graph):
+    def loop():
+        histories = []
+        for _ in range(3):
+            model = make(0.5)()
+            histories.append(fit(model, graph, epochs=3))
+        return histories
+
+    torch.manual_seed(5)
+    first = loop()
+    torch.manual_seed(5)
+    again = loop()
+    for name in ("train_loss", "val_loss"):
+        assert len({tuple(history.metrics[name].flatten().tolist()) for history in first}) == 3
+        assert all(torch.equal(a.metrics[name], b.metrics[name]) for a, b in zip(first, again, strict=True))
+    weights = [history.states["layers.0.weight"] for history in first]
+    assert not torch.equal(weights[0], weights[1])
+    assert all(torch.equal(w, other.states["layers.0.weight"]) for w, other in zip(weights, again, strict=True))
+    assert len({history.seeds[0] for history in first}) == 3
+
+
+@pytest.mark.parametrize("options", [{}, {"seed": 3}, {"seeds": 3}, {"seeds": [7]}], ids=str)
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt(), InputError("in a callback")], ids=repr)
+def test_fit_draws_one_number_at_most_and_leaves_every_generator_as_it_was(graph, options, error):
+    model, draws = make(0.5), Draws(error)
+    model = model if "seeds" in options else model()
+    set_generators(8)
+    if not options:
+        torch.randint(2**53, ())
+    expected = generators()
+    set_generators(8)
+    with nullcontext() if error is None else pytest.raises(type(error)):
+        fit(model, graph, epochs=3, callbacks=[draws], **options)
+    assert len(draws.drawn) >= 2
+    assert generators() == expected
+
+
+def test_an_input_error_draws_nothing(graph):
+    model, before = make()(), generators()
+    for changes in ({"seed": -1}, {"lr": -1.0}, {"select": "nothing"}):
+        with pytest.raises(InputError):
+            fit(model, graph, **changes)
+    with pytest.raises(InputError, match="has no train_mask"):
+        fit(model, graph.replace(train_mask=None))
+    assert generators() == before
+
+
+@pytest.mark.parametrize("seed", [0, 3, 2**63 - 1, np.int64(5), None], ids=repr)
+def test_the_seed_of_a_history_repeats_its_training(graph, seed):
+    def run(seed, elsewhere):
+        model, draws = seeded(make(0.5), 1), Draws()
+        set_generators(elsewhere)
+        history = fit(model, graph, epochs=3, callbacks=[draws], seed=seed)
+        return history, draws.drawn
+
+    first, drawn = run(seed, 4)
+    again, drawn_again = run(first.seeds[0], 5)
+    assert type(first.seeds[0]) is int
+    assert json.loads(json.dumps(first.seeds), parse_int=float) == first.seeds or seed == 2**63 - 1
+    assert seed is None or first.seeds == [seed]
+    assert first.frame()["seed"].unique().tolist() == first.seeds
+    assert drawn == drawn_again  # of numpy's and Python's generators, too
+    assert torch.equal(first.metrics["train_loss"], again.metrics["train_loss"])
+    assert all(torch.equal(value, again.states[name]) for name, value in first.states.items())
+    assert drawn != run(12, 4)[1]
+
+
+def test_the_seeds_of_a_stack_start_numpy_and_python_too(graph):
+    def noisy():
+        model = make()()
+        with torch.no_grad():
+            model.layers[0].weight += float(np.random.rand()) + random.random()  # noqa: NPY002
+        return model
+
+    set_generators(1)
+    together = fit(noisy, graph, seeds=[4, 6], epochs=2)
+    set_generators(2)
+    alone = fit(noisy, graph, seeds=[6], epochs=2)
+    assert_close(together.states["layers.0.weight"][1], alone.states["layers.0.weight"][0], 1e-6)
+
+
+# -- classes without training rows --------------------------------------------------------------------------------------
+
+
+def many(labels):
+    return GraphCollection.from_graphs([Graph.from_edges([[0, 1], [1, 0]], x=torch.ones(2, 3), y=y) for y in labels])
+
+
+def labelled(kind, train, val, class_names=None):
+    """(model, data...) whose training and validation rows have these labels."""
+    y = torch.tensor([*train, *val])
+    if kind == "graph":
+        return GraphClassifier(3, 2, 7, 1), many(train), many(val)
+    if kind == "image":
+        both = Signals(torch.rand(len(y), 2, 2), y)
+        return nn.Sequential(nn.Flatten(), nn.Linear(4, 7)), both[: len(train)], both[len(train) :]
+    mask = torch.arange(len(y)) < len(train)
+    line = torch.stack([torch.arange(len(y) - 1), torch.arange(1, len(y))])
+    edges = torch.cat([line, line.flip(0)], 1)
+    options = {"y": y, "train_mask": mask, "val_mask": ~mask, "class_names": class_names}
+    whole = Graph.from_edges(edges, x=torch.rand(len(y), 3), **options)
+    if kind == "rows":
+        return SIGN([3], 2, 7), NodeRows(whole, [whole.x])
+    return GCN(3, 2, 7), whole
+
+
+@pytest.mark.parametrize("kind", ["node", "graph", "image", "rows"])
+@pytest.mark.parametrize(
+    ("train", "val", "message"),
+    [
+        ([0, 0, 2, 2], [0, 1, 1], "no training {} is of class 1, but 2 validation {}s are: the model cannot learn it"),
+        (
+            [0, 1, 1],
+            [3, 2, 0],
+            "no training {} is of class 2, 3, but 2 validation {}s are: the model cannot learn them",
+        ),
+        (
+            [1, 1, 2],
+            [1, 2],
+            "no training {} is of class 0: the model cannot learn it. Draw .* number the labels from 0",
+        ),
+        ([5, 6, 5], [6], "no training {} is of class 0, 1, 2 and 2 more: the model cannot learn them"),
+        ([0, 1, 0], [1, 0], None),
+    ],
+    ids=str,
+)
+def test_a_class_without_training_rows_is_said_once(kind, train, val, message):
+    row = "node" if kind == "rows" else kind
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        fit(*labelled(kind, train, val), epochs=2, batch_size=9)
+    assert len(said) == (message is not None)
+    if message:
+        assert re.search(message.replace("{}", row), str(said[0].message)), said[0].message
+        assert said[0].filename == __file__
+
+
+def test_a_class_without_training_rows_has_its_name():
+    message = r"no training node is of class 2 \('c'\), 3 \('d'\), but 1 validation node is:"
+    with pytest.warns(UserWarning, match=message):
+        fit(*labelled("node", [0, 1, 0], [2, 0], ["a", "b", "c", "d"]), epochs=1)
+    function = nn.CrossEntropyLoss(reduction="none")
+    with pytest.warns(UserWarning, match=r"no training node is of class 1 \('b'\):"):  # where classes have names
+        fit(*labelled("node", [0, 2], [2], ["a", "b", "c"]), epochs=1, loss=function)
+    fit(*labelled("node", [0, 2], [2]), epochs=1, loss=lambda out, y: (out[:, 0] - y).square())  # counts are no classes
+
+
+# -- batches of a single row ----------------------------------------------------------------------------------------------
+
+
+class NormedReadout(nn.Module):
+    """A batch norm on the readout: a batch of one graph is a single row of it, however many nodes the graph has."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.head = nn.BatchNorm1d(3), nn.Linear(3, 2)
+
+    def forward(self, x, a_hat, p):
+        return self.head(self.norm(p @ (a_hat @ x)))
+
+
+def lone_rows(kind):
+    """(model, data, batch_size) of 9 rows in batches of 8 and 1."""
+    y, generator = torch.arange(9) % 2, torch.Generator().manual_seed(0)
+    points = [Graph.from_edges([[], []], num_nodes=1, x=torch.rand(1, 3, generator=generator), y=int(c)) for c in y]
+    images = Signals(torch.rand(9, 2, 3, generator=generator), y)
+    nodes = Graph.from_edges([[], []], 9, x=torch.rand(9, 3, generator=generator), y=y, train_mask=torch.ones(9) > 0)
+    return {
+        "graphs of one node": (lambda: GraphClassifier(3, 4, 2, 2), GraphCollection.from_graphs(points)),
+        "a graph": (NormedReadout, many(y.tolist())),
+        "images": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 2)), images),
+        "maps": (
+            lambda: nn.Sequential(nn.Conv2d(1, 5, (2, 3)), nn.BatchNorm2d(5), nn.Flatten(), nn.Linear(5, 2)), images,
+        ),
+        "sampled nodes": (lambda: GCN(3, 4, 2, norm=True), nodes),
+    }[kind]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["graphs of one node", "a graph", "images", "maps", "sampled nodes"])
+@pytest.mark.parametrize("seeds", [None, 2])
+def test_a_batch_norm_takes_its_running_averages_for_a_single_row(kind, seeds):
+    make, data = lone_rows(kind)
+    options = {"epochs": 3, "batch_size": 8, "select": "last", "lr": 0.05}
+    if isinstance(data, Graph):
+        options["batching"] = NeighborSampler(data, (2, 2), batch_size=8)
+    torch.manual_seed(0)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        model = make() if seeds is None else make
+        history = fit(model, data, seeds=seeds, **options)
+    assert [str(warning.message).split(",")[0] for warning in said] == ["batch_size: with 8"]
+    assert "a batch norm met a batch of a single row" in str(said[0].message)
+    assert bool(torch.isfinite(history.metrics["train_loss"]).all())
+    if seeds is None:
+        norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        assert all(int(norm.num_batches_tracked) == 3 for norm in norms)  # of two batches an epoch the one of 8
+        assert not any(norm._forward_pre_hooks or norm._forward_hooks for norm in norms)
+        assert not any(module.training for module in model.modules())
+
+
+def test_a_single_row_moves_as_its_running_averages_say():
+    """A step on one row is one of the model with its batch norm in evaluation mode."""
+    make, data = lone_rows("images")
+    torch.manual_seed(0)
+    model, oracle = make(), make()
+    oracle.load_state_dict(model.state_dict())
+    with pytest.warns(UserWarning, match="with 1, a batch norm met a batch of a single row"):
+        fit(model, data[:1][torch.tensor([0])], epochs=1, batch_size=1, select="last", optimizer=torch.optim.SGD)
+    step = torch.optim.SGD(oracle.parameters(), lr=0.01)
+    oracle.train()[2].eval()
+    (images,), y = next(data[:1].batches(1))
+    nn.functional.cross_entropy(oracle(images), y).backward()
+    step.step()
+    for name, value in oracle.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value)
+
+
+def test_rows_of_one_in_each_batch():
+    _, nodes = lone_rows("sampled nodes")
+    model = SIGN([3], 4, 2, norm=True)
+    with pytest.warns(UserWarning, match="with 1, a batch norm met a batch of a single row"):
+        fit(model, NodeRows(nodes, [nodes.x]), epochs=1, batch_size=1, select="last")
+    fit(model, NodeRows(nodes, [nodes.x]), epochs=1, batch_size=8, select="last")  # 5 and 4 rows
+
+
+def test_batches_of_more_rows_are_normalised_by_themselves():
+    """One graph of many nodes alone in a batch, and one row that stands for several nodes, are as they were."""
+    ring = Graph.from_edges([[0, 1, 2], [1, 2, 0]], x=torch.rand(3, 3)).to_undirected()
+    graphs = GraphCollection.from_graphs([ring.replace(y=i % 2) for i in range(9)])
+    model = GraphClassifier(3, 4, 2, 2)
+    fit(model, graphs, epochs=2, batch_size=8, select="last")  # a warning is an error here
+    assert [int(norm.num_batches_tracked) for norm in model.norms] == [4, 4]
+    alike = GraphCollection.from_graphs([ring.replace(x=torch.ones(3, 3), y=i % 2) for i in range(9)])
+    assert alike.merged().num_nodes == 9
+    model = GraphClassifier(3, 4, 2, 2)
+    fit(model, alike, epochs=2, batch_size=8, select="last")
+    assert [int(norm.num_batches_tracked) for norm in model.norms] == [4, 4]
+
+
+def test_a_batch_norm_without_averages_names_the_batch_size():
+    _, data = lone_rows("images")
+    model = nn.Sequential(nn.Flatten(), nn.Linear(6, 2), nn.BatchNorm1d(2, track_running_stats=False))
+    with pytest.raises(InputError, match=r"batch_size: with 8, a batch norm without running averages met a batch of a"):
+        fit(model, data, epochs=1, batch_size=8, select="last")
+    assert not model[2]._forward_pre_hooks
+
+
 # -- input errors -----------------------------------------------------------------------------------------------------
 
 
@@ -797,6 +1175,21 @@ ERRORS = {
     "a module with seeds": (InputTypeError, r"model: got a module, but each seed needs its own", {"model": make()()}),
     "no seeds": (InputError, r"seeds: got none", {"seeds": []}),
     "zero seeds": (InputError, r"seeds: got 0", {"seeds": 0}),
+    "seeds of floats": (InputTypeError, r"seeds\[1\]: got 1.5, expected an integer", {"seeds": [0, 1.5]}),
+    "seeds as text": (InputTypeError, r"seeds\[0\]: got '1', expected an integer", {"seeds": "12"}),
+    "seeds as a float": (InputTypeError, r"seeds: got 2.0, expected how many, or a list", {"seeds": 2.0}),
+    "seeds as a bool": (InputTypeError, r"seeds: got True, expected an integer", {"seeds": True}),
+    "a negative one of seeds": (InputError, r"seeds\[1\]: got -2, expected at least 0", {"seeds": [1, -2]}),
+    "seeds twice": (InputError, r"seeds: got \[1, 2, 1\], expected each once", {"seeds": [1, 2, 1]}),
+    "a negative seed": (InputError, r"seed: got -1, expected at least 0", {"seed": -1, "seeds": None}),
+    "a large seed": (
+        InputError,
+        r"seed: got 9223372036854775808, expected less than 2\*\*63",
+        {"seed": 2**63, "seeds": None},
+    ),
+    "seed as a float": (InputTypeError, r"seed: got 1.0, expected an integer", {"seed": 1.0, "seeds": None}),
+    "seed as a bool": (InputTypeError, r"seed: got False, expected an integer", {"seed": False, "seeds": None}),
+    "seed and seeds": (InputError, r"seed: got 3 with seeds=2; seed goes with one model", {"seed": 3}),
     "epochs": (InputError, r"epochs: got 0, expected at least 1", {"epochs": 0}),
     "seeds_at_once": (InputError, r"seeds_at_once: got 0, expected at least 1", {"seeds_at_once": 0}),
     "lr": (InputError, r"lr: got -0.1, expected a finite number", {"lr": -0.1}),
@@ -856,8 +1249,8 @@ def test_input_errors(graph, error, message, changes):
 def test_what_the_graph_lacks(graph):
     for changes, message in (
         ({"x": None}, r'graph: has no x; make one with graph.with_features\("identity"\)'),
-        ({"y": None}, r"graph: has .*, expected one integer class a node"),
-        ({"y": torch.rand(NUM_NODES)}, r"graph: has .*, expected one integer class a node"),
+        ({"y": None}, r"graph: has .*, expected one integer class per node"),
+        ({"y": torch.rand(NUM_NODES)}, r"graph: has .*, expected one integer class per node"),
         ({"train_mask": None}, r"graph: has no train_mask, which says on which nodes to train"),
         ({"val_mask": None}, r'graph: has no val_mask; give one, or select="last"'),
     ):

@@ -64,6 +64,30 @@ _READERS: dict[str, ModuleType] = {
 # Image sets are read as quickly as a processed form would be: `read(folder, name, **options)` makes the ImageSet itself.
 _IMAGE_READERS: list[ModuleType] = [idx, cifar, image_folder]
 
+# What makes a Graph of files that `load` does not read, by their suffix.
+_NETWORKX = "Graph.from_networkx(networkx.{}(path)) reads this one"
+_PANDAS = "Graph.from_pandas(pandas.{}(path), source, target) reads this one"
+_EDGE_LIST = "Graph.from_networkx(networkx.read_edgelist(path)) reads a list of edges"
+_WAYS_IN = {
+    ".gml": _NETWORKX.format("read_gml"),
+    ".graphml": _NETWORKX.format("read_graphml"),
+    ".gexf": _NETWORKX.format("read_gexf"),
+    ".net": _NETWORKX.format("read_pajek"),
+    ".adjlist": _NETWORKX.format("read_adjlist"),
+    ".json": "Graph.from_networkx(networkx.node_link_graph(json.load(file))) reads a node-link file",
+    ".csv": _PANDAS.format("read_csv"),
+    ".tsv": _PANDAS.format("read_table"),
+    ".parquet": _PANDAS.format("read_parquet"),
+    ".xlsx": _PANDAS.format("read_excel"),
+    ".xls": _PANDAS.format("read_excel"),
+    **dict.fromkeys((".edgelist", ".edges", ".txt", ".cites", ".dat"), _EDGE_LIST),
+    ".mtx": "Graph.from_scipy(scipy.io.mmread(path)) reads this one",
+    ".mat": "scipy.io.loadmat(path) gives the matrix that Graph.from_scipy takes",
+    ".npy": "Graph.from_dense(numpy.load(path)) reads a matrix, Graph.from_edges a list of edges",
+    ".pt": "Graph.from_pyg takes the Data that torch.load(path, weights_only=True) gives",
+    **dict.fromkeys((".gz", ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar"), "unpack it and pass its folder"),
+}
+
 _Path = str | os.PathLike[str]
 _NodeSet = Literal[
     "karate", "cora", "citeseer", "pubmed", "facebook", "blogcatalog", "davis", "ogbn-arxiv", "ogbn-products"
@@ -268,6 +292,8 @@ def _reader_of(path: Path) -> tuple[ModuleType, str]:
         for reader, is_form in ((ogb, ogb.is_ogb), (idx, idx.is_idx), (cifar, cifar.is_cifar)):
             if is_form(path):
                 return reader, path.resolve().name
+    if path.is_file() and (way_in := _WAYS_IN.get(path.suffix.lower())):
+        raise DatasetFormatError(path, f"load reads folders, zip archives and npz files; {way_in}")
     with Source(path) as source:
         if found_tu := source.find("_A.txt"):
             return tu, found_tu[0].rpartition("/")[2].removesuffix("_A.txt")

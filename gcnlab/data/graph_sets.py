@@ -11,8 +11,8 @@ from torch import Tensor
 from ..checks import check_choice, check_flag
 from ..collection import GraphCollection
 from ..errors import InputError
-from ..graph import Features, Graph
-from ..sparse import SparseMatrix, check_count
+from ..graph import Features, Graph, check_max_degree, degree_features, one_hot
+from ..sparse import SparseMatrix
 
 FEATURES = ("label", "attributes", "degree", "degree_bins", "log_degree", "constant")
 
@@ -21,10 +21,7 @@ def check_options(*, features: str | None = None, attributes: bool = False, max_
     """The options of `gcnlab.load` for graph collections; raises InputError for a value that cannot be used."""
     check_choice("features", features, (*FEATURES, None))
     check_flag("attributes", attributes)
-    if max_degree is not None:
-        check_count("max_degree", max_degree)
-        if features not in ("degree", "degree_bins"):
-            raise InputError('max_degree: it caps the one-hot degree; pass features="degree" or "degree_bins" with it.')
+    check_max_degree(features, max_degree)
 
 
 def pack(
@@ -137,19 +134,12 @@ def to_graph(
             )
     if features is None:
         features = "label" if "node_label" in arrays else "attributes" if "node_attributes" in arrays else None
-    degree = arrays["adjacency.rowptr"].diff().long()
     x: Features | None = None
     if features == "label":
-        x = _one_hot(arrays["node_label"].long(), len(header["node_label_names"]))
-    elif features == "degree":
-        highest = int(degree.max()) if max_degree is None else max_degree
-        x = _one_hot(degree.clamp(max=highest), highest + 1)
-    elif features == "degree_bins":
-        highest = int(degree.max()) if max_degree is None else max_degree
-        bins = (2 * (torch.arange(highest + 1) + 1).double().log2()).long()  # of each degree
-        x = _one_hot(bins[degree.clamp(max=highest)], int(bins[-1]) + 1)
-    elif features == "log_degree":
-        x = degree.float().log1p().unsqueeze(1)
+        x = one_hot(arrays["node_label"].long(), len(header["node_label_names"]))
+    elif features in ("degree", "degree_bins", "log_degree"):
+        kind = "degree_one_hot" if features == "degree" else features
+        x = degree_features(arrays["adjacency.rowptr"].diff().long(), kind, max_degree)
     elif features == "constant":
         x = torch.ones(n, 1)
     elif features == "attributes":
@@ -164,8 +154,3 @@ def to_graph(
     whole = Graph(adjacency, x, class_names=header["class_names"], name=name, num_duplicates=header["num_duplicates"])
     # Trusted: `pack` made it, and the sha256 of its file says that nobody changed it.
     return GraphCollection._trusted(whole, arrays["node_ptr"], arrays["y"], None, name)
-
-
-def _one_hot(code: Tensor, width: int) -> SparseMatrix:
-    n = len(code)
-    return SparseMatrix(torch.arange(n + 1, dtype=torch.int32), code.int(), torch.ones(n), (n, width))

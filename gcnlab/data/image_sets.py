@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..augment import Augment
+from ..checkpoint import generators_kept
 from ..checks import check_choice, check_list, check_package, check_seed
 from ..errors import DatasetNotFoundError, InputError, InputTypeError
+from ..inputs import labels_of_all, sort_classes
 from ..sparse import check_count
 
 MAX_BYTES = 2 << 30  # of the pixels of one part, unpacked
@@ -21,10 +24,10 @@ class ImageSet:
 
     Args:
         train_images: uint8 [N, H, W], or [N, H, W, C] for colour; 0 is black.
-        train_labels: integers [N], from 0.
+        train_labels: integers [N], from 0, or names, which are numbered in sorted order.
         test_images: uint8 [M, H, W] or [M, H, W, C].
-        test_labels: integers [M].
-        class_names: one name a class; by default the numbers up to the largest label.
+        test_labels: likewise, [M].
+        class_names: one name per class; by default the names in the labels, or the numbers up to the largest label.
         augmentations: names of the changes that leave the class what it is ("mirror", "shift", "erase", "rotate", ...).
         name: what the set is called.
 
@@ -47,30 +50,28 @@ class ImageSet:
     def __init__(
         self,
         train_images: Tensor,
-        train_labels: Tensor,
+        train_labels: Any,
         test_images: Tensor,
-        test_labels: Tensor,
+        test_labels: Any,
         class_names: Sequence[str] | None = None,
         augmentations: Sequence[str] = (),
         name: str | None = None,
     ) -> None:
-        _check_part("train", train_images, train_labels)
-        _check_part("test", test_images, test_labels)
-        train_labels, test_labels = train_labels.long(), test_labels.long()
         augmentations = [
             check_choice("augmentations", kind, Augment.KINDS)
             for kind in check_list("augmentations", augmentations, "names")
         ]
+        parts = {"train": (train_images, train_labels), "test": (test_images, test_labels)}
+        for part, (images, _) in parts.items():
+            _check_images(f"{part}_images", images)
+        found = {part: _labels(part, *of_part, class_names) for part, of_part in parts.items()}
+        if class_names is None and any(names is not None for _, names in found.values()):
+            class_names = sort_classes({name for _, names in found.values() for name in names or ()})
+            found = {part: _labels(part, *of_part, class_names) for part, of_part in parts.items()}
+        (train_labels, _), (test_labels, _) = found.values()
         if class_names is None:
             highest = max(int(train_labels.max()), int(test_labels.max()))
             class_names = [str(label) for label in range(highest + 1)]
-        class_names = check_list("class_names", class_names, "names")
-        for part, labels in (("train", train_labels), ("test", test_labels)):
-            if bool((bad := (labels < 0) | (labels >= len(class_names))).any()):
-                at = int(bad.nonzero()[0])
-                raise InputError(
-                    f"{part}_labels: label {int(labels[at])} at {at}, expected 0 to {len(class_names) - 1}."
-                )
         if train_images.shape[1:] != test_images.shape[1:]:
             raise InputError(
                 f"test_images: got images of {_size_text(test_images)}, but those for training have "
@@ -108,19 +109,22 @@ class ImageSet:
         return f"ImageSet({prefix}{parts}, {_size_text(self.train_images)}, {self.num_classes} classes)"
 
 
-def _check_part(part: str, images: Tensor, labels: Tensor) -> None:
+def _check_images(argument: str, images: Tensor) -> None:
     if not isinstance(images, Tensor) or images.dtype != torch.uint8:
         found = images.dtype if isinstance(images, Tensor) else type(images).__name__
-        raise InputTypeError(f"{part}_images: got {found}, expected a uint8 tensor.")
+        raise InputTypeError(f"{argument}: got {found}, expected a uint8 tensor.")
     if images.dim() not in (3, 4) or not images.numel():
-        raise InputError(
-            f"{part}_images: got shape {tuple(images.shape)}, expected [N, H, W] or [N, H, W, C], not empty."
-        )
-    if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.dtype == torch.bool:
-        found = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
-        raise InputTypeError(f"{part}_labels: got {found}, expected integers.")
-    if labels.shape != images.shape[:1]:
-        raise InputError(f"{part}_labels: got shape {tuple(labels.shape)} for {len(images)} images.")
+        raise InputError(f"{argument}: got shape {tuple(images.shape)}, expected [N, H, W] or [N, H, W, C], not empty.")
+
+
+def _labels(
+    part: str, images: Tensor, labels: Any, class_names: Sequence[str] | None
+) -> tuple[Tensor, tuple[str, ...] | None]:
+    """The classes of a part's images, and their names where the labels are names."""
+    y, names = labels_of_all(labels, class_names, len(images), "image", f"{part}_labels")
+    if y.is_floating_point():
+        raise InputTypeError(f"{part}_labels: got {y.dtype}, expected integers or names, the class of each image.")
+    return y, names
 
 
 def _size_text(images: Tensor) -> str:
@@ -148,6 +152,7 @@ def draw_by_class(labels: Tensor, num: int, seed: int) -> Tensor:
     return held
 
 
+@generators_kept()  # importing scikit-learn may draw from Python's
 def digits(name: str, augmentations: Sequence[str]) -> ImageSet:
     """The 1,797 digits of 8 x 8 that come with scikit-learn; a fifth of each class, always the same, is the test part.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..checks import check_choice, check_seed
 from ..graph import Graph
+from ..inputs import read_labels
 from ..sparse import SparseMatrix
 
 SPLITS = ("random", None)
@@ -26,13 +26,15 @@ def pack(
     name: str,
     adjacency: SparseMatrix,
     x: SparseMatrix | None,
-    labels: list[Any] | np.ndarray | None,
+    labels: list[Any] | None,
     num_duplicates: int,
     node_names: list[str] | None = None,
+    origin: str = "labels",
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors of a graph, for `to_graph`.
 
-    Labels, integers or names, are numbered from 0 in their order; None is a node without one.
+    Labels are text, read as `inputs.read_labels` says: numbered from 0 in their order, or targets. None is a node without
+    one. `origin` is what messages call them.
     """
     header: dict[str, Any] = {"name": name, "num_duplicates": num_duplicates}
     arrays = {"adjacency.rowptr": adjacency.rowptr, "adjacency.col": adjacency.col}
@@ -42,10 +44,9 @@ def pack(
         header["num_features"] = x.shape[1]
         arrays |= {"x.rowptr": x.rowptr, "x.col": x.col, "x.value": x.value}
     if labels is not None:
-        classes = sorted({label for label in labels if label is not None})
-        number = {label: i for i, label in enumerate(classes)}
-        header["class_names"] = [str(label) for label in classes]
-        arrays["y"] = torch.tensor([-1 if label is None else number[label] for label in labels], dtype=torch.int64)
+        arrays["y"], class_names = read_labels(labels, argument=origin)
+        if class_names is not None:
+            header["class_names"] = list(class_names)
     if node_names is not None:
         header["node_names"] = node_names
     return header, arrays
@@ -70,7 +71,7 @@ def to_graph(
 ) -> Graph:
     """The Graph of what `read` returned, with the masks of one split.
 
-    - "random": of the labelled nodes, drawn by `seed`, 60 % for training, 20 % for validation, the rest for test.
+    - "random": of the nodes with a label or target, drawn by `seed`, 60 % for training, 20 % for validation, the rest for test.
     - None: no masks.
     """
     n = len(arrays["adjacency.rowptr"]) - 1
@@ -82,7 +83,7 @@ def to_graph(
     y = arrays.get("y")
     masks: dict[str, Tensor] = {}
     if split == "random" and y is not None:
-        labelled = (y >= 0).nonzero().squeeze(1)
+        labelled = (~y.isnan() if y.is_floating_point() else y >= 0).nonzero().squeeze(1)
         order = labelled[torch.randperm(len(labelled), generator=torch.Generator().manual_seed(seed))]
         num_train, num_val = (round(share * len(order)) for share in (_TRAIN_SHARE, _VAL_SHARE))
         parts = order.tensor_split([num_train, num_train + num_val])

@@ -2,7 +2,8 @@
 
     adj_data, adj_indices, adj_indptr, adj_shape        A [N, N]: row i lists the nodes that node i has an edge from
     attr_data, attr_indices, attr_indptr, attr_shape    X [N, F] (a file need not have it)
-    labels                                              [N] integers, -1 where a node has none
+    labels                                              [N] integers, -1 where a node has none; or floats, which are
+                                                        targets unless all are whole, NaN where a node has none
 
 Entries of A that are given twice count once. The arrays are read from their bytes, pickles are never opened, and no array
 is larger than the bytes that the file has for it.
@@ -50,12 +51,18 @@ def read(path: Path, name: str, max_bytes: int = MAX_BYTES) -> tuple[dict[str, A
             x, _ = _read_csr(source, "attr", duplicates="sum")
             if x.shape[0] != n:
                 raise DatasetFormatError(path, f"X has {x.shape[0]} rows, but A has {n}", key="attr_shape")
-        labels = _read_array(source, "labels", "iu")
+        labels = _read_array(source, "labels", "iuf")
     if len(labels) != n:
         raise DatasetFormatError(path, f"{len(labels)} labels for {n} nodes", key="labels")
-    if n and int(labels.min()) < -1:
-        raise DatasetFormatError(path, "a label is at least 0, or -1 for none", key="labels", value=int(labels.min()))
-    return pack(name, adjacency, x, [None if label == -1 else label for label in labels.tolist()], num_duplicates)
+    if n and bool(np.isinf(labels).any()):
+        raise DatasetFormatError(path, "a target is finite, or NaN for none", key="labels")
+    known = labels[~np.isnan(labels)]
+    if (known != known.round()).any():
+        return pack(name, adjacency, x, labels.tolist(), num_duplicates)
+    if len(known) and int(known.min()) < -1:
+        raise DatasetFormatError(path, "a label is at least 0, or -1 for none", key="labels", value=int(known.min()))
+    texts = [None if label == -1 or label != label else str(int(label)) for label in labels.tolist()]
+    return pack(name, adjacency, x, texts, num_duplicates)
 
 
 def _read_csr(source: Source, prefix: str, duplicates: str) -> tuple[SparseMatrix, int]:
@@ -104,7 +111,7 @@ def _read_array(source: Source, key: str, kinds: str) -> np.ndarray:
     if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
         raise DatasetFormatError(source.path, f"its header states {shape[0]} values, its bytes are others", key=key)
     array = np.frombuffer(content, dtype, offset=file.tell())
-    if kinds != "iu":
+    if dtype.kind not in "iu":
         return array
     if len(array) and dtype.kind == "u" and int(array.max()) >= 2**63:
         raise DatasetFormatError(source.path, "an integer of more than 63 bits", key=key)

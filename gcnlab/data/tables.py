@@ -4,7 +4,8 @@ One's own, comma-separated, with a line of column names; every row of edges.csv 
 
     edges.csv       source, target, and weight where edges have one
     features.csv    id, and a column of numbers for each feature (may be missing)
-    labels.csv      id, label: any text; empty where a node has none, as for a node that is not there (may be missing)
+    labels.csv      id, label: any text, or decimal fractions, which are targets; empty where a node has none, as for a
+                    node that is not there (may be missing)
 
 The nodes are the rows of features.csv, or where it is missing those of labels.csv, in their order; ids may be any text.
 For a directed graph read the table with pandas and pass it to `Graph.from_pandas`.
@@ -15,7 +16,7 @@ SNAP's (Rozemberczki, Allen, Sarkar, Multi-scale Attributed Node Embedding, 2021
     *_features.json    {"id": [the features it has]}
     *_target.csv       id, the class in the last column, and more columns between them; ids count from 0
 
-An edge that is given twice, in either direction, counts once.
+An edge that is given twice, in either direction, counts once. Files are UTF-8.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ import csv
 import io
 import json
 import math
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import DatasetFormatError
+from ..convert import undirected
+from ..errors import DatasetFormatError, InputError
 from ..sparse import SparseMatrix
 from .archive import MAX_BYTES, Source
 from .node_sets import check_options, counts, pack, to_graph
@@ -80,7 +81,7 @@ def _read_own(source: Source, prefix: str, name: str) -> tuple[dict[str, Any], d
             given[node] = label.strip()
         if x is None:
             node_of = {node: i for i, node in enumerate(given)}
-        labels = _as_classes([given.get(node, "") for node in node_of])
+        labels = [given.get(node, "") for node in node_of]
     if not node_of:
         raise DatasetFormatError(source.path, "features.csv or labels.csv must name the nodes, a row each")
     file = f"{prefix}edges.csv"
@@ -92,7 +93,10 @@ def _read_own(source: Source, prefix: str, name: str) -> tuple[dict[str, Any], d
         edges.append((node_of[row[0]], node_of[row[1]], line))
         weights.append(float(_numbers(source, file, line, row[2:])[0]) if len(row) > 2 else 1.0)
     adjacency, num_duplicates = _undirected(source, file, edges, weights, len(node_of))
-    return pack(name, adjacency, x, labels, num_duplicates, list(node_of))
+    try:
+        return pack(name, adjacency, x, labels, num_duplicates, list(node_of), source.label(f"{prefix}labels.csv"))
+    except InputError as error:
+        raise DatasetFormatError(source.label(f"{prefix}labels.csv"), str(error).partition(": ")[2]) from error
 
 
 def _read_snap(source: Source, prefix: str, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -155,21 +159,13 @@ def _undirected(
     source: Source, file: str, edges: list[tuple[int, int, int]], weights: list[float], num_nodes: int
 ) -> tuple[SparseMatrix, int]:
     """A, symmetric, and how many edges were given twice; edges are (end, end, line)."""
-    table = torch.tensor(edges, dtype=torch.int64).reshape(-1, 3)
-    low, high = table[:, :2].amin(1), table[:, :2].amax(1)
-    value = torch.tensor(weights)
-    shape = (num_nodes, num_nodes)
-    upper = SparseMatrix.from_coo(low, high, value, shape, "first")
-    if len(table) > upper.nnz:
-        kept = upper.value[torch.searchsorted(upper.row * num_nodes + upper.col, low * num_nodes + high)]
-        if bool((differs := kept != value).any()):
-            at = int(differs.nonzero()[0])
-            _refuse(source, file, "this edge is given before, with another weight", edges[at][2], weights[at])
-    loop = upper.row == upper.col
-    row, col = upper.row, upper.col.long()
-    both = torch.cat([row, col[~loop]]), torch.cat([col, row[~loop]])
-    adjacency = SparseMatrix.from_coo(*both, torch.cat([upper.value, upper.value[~loop]]), shape)
-    return adjacency, len(table) - upper.nnz
+    ends = torch.tensor([edge[:2] for edge in edges], dtype=torch.int64).reshape(-1, 2).T
+
+    def refuse(at: int, first: int) -> None:
+        problem = f"this edge is given in line {edges[first][2]}, with another weight"
+        _refuse(source, file, problem, edges[at][2], weights[at])
+
+    return undirected(ends, torch.tensor(weights), num_nodes, None, refuse)
 
 
 def _rows(
@@ -193,7 +189,11 @@ def _rows(
                     continue
                 _refuse(source, file, f"expected {len(header)} columns, but there are {len(row)}", reader.line_num)
             yield reader.line_num, [row[column].strip() for column in order]
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        problem = "this line is not in UTF-8; save the file as UTF-8 (Excel: CSV UTF-8)"
+        raise DatasetFormatError(source.label(file), problem, line=line, value=error.object[error.start]) from error
+    except csv.Error as error:
         raise DatasetFormatError(source.label(file), f"not readable as CSV: {error}"[:300]) from error
 
 
@@ -226,10 +226,3 @@ def _numbers(source: Source, file: str, line: int, fields: list[str]) -> np.ndar
     if not np.isfinite(values).all():
         _refuse(source, file, "expected finite numbers", line, ", ".join(fields)[:80])
     return values
-
-
-def _as_classes(labels: list[str]) -> list[Any]:
-    """Integers where all labels are written as such, so that 10 comes after 9; None for an empty one."""
-    if all(not label or (len(label) < 19 and re.fullmatch("0|-?[1-9][0-9]*", label)) for label in labels):
-        return [int(label) if label else None for label in labels]
-    return [label or None for label in labels]
