@@ -129,9 +129,9 @@ def check_workers(name: str, count: Any) -> int:
 
 def check_seed(seed: Any, name: str = "seed") -> int:
     """`seed` as an int if a generator can be seeded with it: an integer from 0 to 2^63 - 1."""
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**63:
-        raise InputError(f"{name}: got {seed!r}, expected an integer of at least 0 (and below 2^63).")
-    return int(seed)
+    if not 0 <= (number := check_integer(name, seed)) < 2**63:
+        raise InputError(f"{name}: got {number}, expected at least 0 and below 2^63.")
+    return number
 
 
 def check_package(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from .checks import check_flag
 from .errors import InputError, InputTypeError, did_you_mean
 from .inputs import as_series, check_names, distinct_names, index_names, is_table, name_kind, read_labels, some
 from .sparse import SparseMatrix, check_count, check_weight, largest_id
@@ -141,6 +142,7 @@ def pandas_parts(
     """(A, edges that were merged, names of the nodes) of a table of edges."""
     if not hasattr(edges, "columns"):
         raise InputTypeError(f"edges: got {type(edges).__name__}, expected a pandas DataFrame.")
+    check_flag("directed", directed)
     for column in (source, target, *([weight] if weight is not None else [])):
         if column not in edges.columns:
             raise InputError(

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .errors import InputError, InputTypeError
-from .sparse import as_tensor, check_count, check_counts
+from .sparse import as_tensor, check_count
 
 
 def accuracy(scores: Tensor, y: Tensor) -> float:
@@ -152,7 +152,7 @@ def calibration_error(scores: Tensor, y: Tensor, num_bins: int = 10) -> float:
     >>> calibration_error(torch.tensor([[0.75, 0.25], [0.25, 0.75]]), torch.tensor([0, 0]))
     0.25
     """
-    check_counts(num_bins=num_bins)
+    check_count("num_bins", num_bins, 1)
     p, predicted, y = _of_classes(
         "scores", scores, y, "of one probability p [num_rows, 1] of two classes, torch.cat([1 - p, p], 1) makes two"
     )

@@ -14,7 +14,7 @@ import sys
 import time
 import warnings
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from numbers import Integral
@@ -29,9 +29,9 @@ from torch.utils._pytree import tree_iter
 
 from . import checkpoint as ckpt
 from . import distributed
-from .checks import check_seed
+from .checks import check_choice, check_flag, check_number, check_probability, check_seed
 from .collection import GraphBatch, GraphCollection, GraphLoader
-from .errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
+from .errors import CheckpointMismatchError, InputError, InputIndexError, InputTypeError, NonFiniteError
 from .files import check_target, remove_stale_temporaries
 from .graph import Graph, check_features_finite, check_nodes, how_to_make, is_kind
 from .inputs import classes_remedy
@@ -77,6 +77,8 @@ class Adam(torch.optim.Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
+        for name, value in (("lr", lr), ("eps", eps), ("weight_decay", weight_decay)):
+            check_number(name, value, least=0)
         groups = list(params)
         if groups and not isinstance(groups[0], dict):
             groups = [{"params": groups}]
@@ -168,10 +170,14 @@ class History:
 
     def state(self, i: int) -> dict[str, Tensor]:
         """The kept weights of the i-th seed, for `model.load_state_dict`."""
+        if check_count("i", i) >= len(self.seeds):
+            raise InputIndexError(f"i: got {i}, but there are {len(self.seeds)} seeds.")
         return {name: value[i] for name, value in self.states.items()}
 
     def best(self, metric: str) -> Tensor:
         """[num_seeds]: the metric at the epoch whose weights were kept."""
+        if metric not in list(self.metrics):
+            raise InputError(f"metric: got {metric!r}, expected one of {', '.join(self.metrics)}.")
         return self.metrics[metric].gather(0, self.best_epoch.unsqueeze(0) - 1).squeeze(0)
 
     def cpu(self) -> History:
@@ -241,9 +247,7 @@ class EarlyStopping(Callback):
     """
 
     def __init__(self, patience: int, monitor: str = "val_loss") -> None:
-        if patience < 1:
-            raise InputError(f"patience: got {patience}, expected at least 1 epoch.")
-        self.patience, self.monitor = patience, _known_metric("monitor", monitor)
+        self.patience, self.monitor = check_count("patience", patience, 1), _known_metric("monitor", monitor)
         self.best: Tensor | None = None
         self.waited: Tensor | None = None
 
@@ -281,9 +285,9 @@ class StopAt(Callback):
     """
 
     def __init__(self, metric: str, value: float) -> None:
-        self.metric, self.value = _known_metric("metric", metric), value
-        if math.isnan(value) or (metric.endswith("accuracy") and not 0 <= value <= 1):
-            raise InputError(f"value: got {value} for {metric}, expected a number, and for accuracies one from 0 to 1.")
+        self.metric, self.value = _known_metric("metric", metric), check_number("value", value)
+        if metric.endswith("accuracy"):
+            check_probability("value", value)
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, Tensor]) -> Tensor:
         reached = _measured("metric", self.metric, metrics)
@@ -360,8 +364,8 @@ class Checkpoint:
     header: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise InputError(f"every: got {self.every}, expected at least 1 epoch.")
+        check_count("every", self.every, 1)
+        check_flag("resume", self.resume)
 
 
 @dataclass(frozen=True)
@@ -395,19 +399,14 @@ class Consistency:
     num_labelled: int | None = None
 
     def __post_init__(self) -> None:
-        for argument, count, least in (
-            ("num_samples", self.num_samples, 1), ("warmup", self.warmup, 0), ("num_nodes", self.num_nodes, 1),
-            ("num_labelled", self.num_labelled, 1),
-        ):  # fmt: skip
-            if count is not None and check_count(argument, count) < least:
-                raise InputError(f"{argument}: got {count}, expected at least {least}.")
-        for argument, value, fits, expected in (
-            ("weight", self.weight, 0 <= self.weight < math.inf, "a finite number, 0 at least"),
-            ("temperature", self.temperature, 0 < self.temperature < math.inf, "a finite number above 0"),
-            ("confidence", self.confidence, 0 <= self.confidence < 1, "at least 0 and below 1"),
-        ):
-            if not fits:
-                raise InputError(f"{argument}: got {value}, expected {expected}.")
+        check_count("num_samples", self.num_samples, 1)
+        check_count("warmup", self.warmup)
+        for argument, count in (("num_nodes", self.num_nodes), ("num_labelled", self.num_labelled)):
+            if count is not None:
+                check_count(argument, count, 1)
+        check_number("weight", self.weight, least=0)
+        check_number("temperature", self.temperature, above=0)
+        check_number("confidence", self.confidence, least=0, below=1)
 
     def loss(self, outputs: Sequence[Tensor], step: int) -> Tensor:
         """λ mean_s mean_i |Z_si - Z'_i|² of S logits [..., num_nodes, num_classes] in the step-th step, from 1: [...]."""
@@ -551,10 +550,24 @@ def fit(
     if select != "last":
         _known_metric("select", select)
     for argument, value in (("epochs", epochs), ("seeds_at_once", seeds_at_once), ("batch_size", batch_size)):
-        if check_count(argument, value) < 1:
-            raise InputError(f"{argument}: got {value}, expected at least 1.")
-    if not 0 <= lr < math.inf:
-        raise InputError(f"lr: got {lr}, expected a finite number, 0 at least.")
+        check_count(argument, value, 1)
+    for argument, flag in (
+        ("check_finite", check_finite),
+        ("deterministic", deterministic),
+        ("cuda_graph", cuda_graph),
+    ):
+        check_flag(argument, flag)
+    check_choice("progress", progress, (None, True, False))
+    check_number("lr", lr, least=0)
+    check_number("average", average, least=0, below=1)
+    if clip_norm is not None:
+        check_number("clip_norm", clip_norm, above=0)
+    if check_number("label_smoothing", label_smoothing, least=0, below=1) and (
+        loss != "cross-entropy" or class_weight is not None
+    ):
+        raise InputError(
+            f"label_smoothing: got {label_smoothing}; it goes with the loss cross-entropy and no class_weight."
+        )
     if isinstance(callbacks, Callback) or not all(isinstance(callback, Callback) for callback in callbacks):
         raise InputTypeError("callbacks: expected a list of Callback objects, such as [EarlyStopping(10)].")
     if not callable(optimizer):
@@ -569,15 +582,6 @@ def fit(
     seed = None if seed is None else check_seed(seed)
     seeds = None if seeds is None else _check_seeds(seeds)
     needs_val = select.startswith("val")
-    if not 0 <= label_smoothing < 1 or (label_smoothing and (loss != "cross-entropy" or class_weight is not None)):
-        raise InputError(
-            f"label_smoothing: got {label_smoothing}, expected at least 0 and below 1, with the loss cross-entropy "
-            "and no class_weight."
-        )
-    if clip_norm is not None and not 0 < clip_norm < math.inf:
-        raise InputError(f"clip_norm: got {clip_norm}, expected a finite number above 0.")
-    if not 0 <= average < 1:
-        raise InputError(f"average: got {average}, expected a decay of at least 0 and below 1.")
     if precision not in ("float32", "bfloat16"):
         raise InputError(f'precision: got {precision!r}, expected "float32" or "bfloat16".')
     if isinstance(scheduler, str) and scheduler != "one-cycle":
@@ -673,11 +677,11 @@ def _check_seeds(seeds: Any) -> list[int]:
     """0 .. n - 1 for a number n of seeds, else the seeds of a sequence."""
     if isinstance(seeds, Integral):
         return list(range(check_count("seeds", seeds, 1)))
-    if not isinstance(seeds, Iterable):
+    if not isinstance(seeds, Collection) or isinstance(seeds, str | Mapping | Set):
         raise InputTypeError(f"seeds: got {seeds!r}, expected how many, or a list of them.")
     listed = [check_seed(seed, f"seeds[{i}]") for i, seed in enumerate(seeds)]
     if not listed:
-        raise InputError("seeds: got none, expected at least one.")
+        raise InputError(f"seeds: got {seeds!r}, expected at least one.")
     if len(set(listed)) < len(listed):
         raise InputError(f"seeds: got {listed}, expected each once.")
     return listed
@@ -1639,8 +1643,7 @@ def _groups(params: Mapping[str, Tensor], weight_decay: float | Mapping[str, flo
     if weight_decay is None:
         return [{"params": list(trained.values())}]
     for value in weight_decay.values() if isinstance(weight_decay, Mapping) else (weight_decay,):
-        if not 0 <= value < math.inf:
-            raise InputError(f"weight_decay: got {value}, expected a finite number, 0 at least.")
+        check_number("weight_decay", value, least=0)
     if not isinstance(weight_decay, Mapping):
         return [{"params": list(trained.values()), "weight_decay": weight_decay}]
     for part in weight_decay:

@@ -98,6 +98,9 @@ def test_integers_and_seeds():
             check_integer("down", value)
     for seed in (0, 2**63 - 1, np.int64(5)):
         assert (check_seed(seed), type(check_seed(seed))) == (seed, int)
-    for seed in (-1, 2**63, 1.0, True, "1", None, math.nan):
-        with pytest.raises(InputError, match=r"seed: got .*, expected an integer of at least 0"):
+    for seed in (-1, 2**63):
+        with pytest.raises(InputError, match=r"seed: got .*, expected at least 0 and below 2\^63"):
+            check_seed(seed)
+    for seed in (1.0, True, "1", None, math.nan):
+        with pytest.raises(InputTypeError, match=r"seed: got .*, expected an integer"):
             check_seed(seed)
