@@ -390,11 +390,11 @@ def _of_numbers(values: list[Any], whole_is_class: bool, argument: str, missing:
     if not is_class:
         targets = [math.nan if is_missing(value) else float(value) for value in values]
         return torch.tensor(targets, dtype=torch.get_default_dtype())
-    if known and max(map(abs, known)) >= 2**63:
-        raise InputError(
-            f"{argument}: label {max(known, key=abs)} does not fit 64 bits; make it text, which is numbered."
-        )
-    return torch.tensor([missing if is_missing(value) else int(value) for value in values], dtype=torch.int64)
+    classes = [missing if is_missing(value) else int(value) for value in values]
+    largest = max(classes, key=abs, default=0)
+    if not -(2**63) <= largest < 2**63:
+        raise InputError(f"{argument}: label {largest} does not fit 64 bits; make it text, which is numbered.")
+    return torch.tensor(classes, dtype=torch.int64)
 
 
 def _of_text(

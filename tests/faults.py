@@ -81,7 +81,7 @@ FAULTS = [
     Fault("I21", "convert.py", "elif _num_rows(table) > 1 and kinds - {float}:", "elif False:"),
     Fault("I21", "convert.py", "            nodes += found\n", "            pass\n"),
     Fault("I22", "inputs.py", "    if len(set(names)) < len(names):\n        twice, first, second = _repeated(names)\n        raise InputError(f\"{argument}: {twice!r}", "    if False:\n        twice, first, second = _repeated(names)\n        raise InputError(f\"{argument}: {twice!r}"),
-    Fault("I23", "inputs.py", "missing if is_missing(value) else int(value)", "0 if is_missing(value) else int(value)"),
+    Fault("I23", "inputs.py", "missing if is_missing(value) else int(value) for", "0 if is_missing(value) else int(value) for"),
     Fault("I23", "inputs.py", "return sorted(texts, key=float) if whole else texts", "return texts"),
     Fault("I23", "graph.py", "number_here[y.clamp(min=0)]", "y"),
     Fault("I23", "inputs.py", 'is_one_hot = bool(((y == 0) | (y == 1)).all()) and bool((y.sum(1) == 1).all())', "is_one_hot = False"),

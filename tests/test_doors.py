@@ -605,6 +605,7 @@ CLASSES = [  # given, y, class_names
     ([NA, 0, 1], [-1, 0, 1], None),
     ([np.int8(1), np.bool_(False), True], [1, 0, 1], None),
     ([True, None, False], [1, -1, 0], None),
+    ([np.bool_(True), np.bool_(False), np.bool_(True)], [1, 0, 1], None),
     (np.array([True, False, True]), [1, 0, 1], None),
     (torch.tensor([True, False, True]), [1, 0, 1], None),
     (np.array([[0], [2], [1]], np.uint8), [0, 2, 1], None),
