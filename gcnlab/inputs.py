@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .checks import check_package
 from .errors import InputError, InputTypeError
 
 # How pandas, R, spreadsheets and UCI's files write a missing value as text.
@@ -149,8 +150,7 @@ def name_kind(name: Any) -> type:
 def as_series(argument: str, value: Any) -> Any:
     """A dict by name as a pandas object with these names in its index; anything else as it is."""
     if isinstance(value, Mapping):
-        import pandas
-
+        pandas: Any = check_package(f"{argument}: a dict by name", "pandas")
         rows = list(value.values())
         is_rows = any(isinstance(row, (list, tuple, np.ndarray, Tensor)) for row in rows)
         try:

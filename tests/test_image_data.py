@@ -426,7 +426,7 @@ def test_image_folder(tmp_path):
         assert sorted(torch.cat(found).flatten(1).tolist()) == sorted(truth[name].reshape(5, -1).tolist())
     assert torch.equal(load(tmp_path, seed=0).test_images, images.test_images)
     assert not torch.equal(load(tmp_path, seed=4).test_images, images.test_images)
-    with pytest.raises(InputError, match=r"seed: got 'x'"):
+    with pytest.raises(InputTypeError, match=r"seed: got 'x'"):
         load(tmp_path, seed="x")
 
 

@@ -45,6 +45,8 @@ PLAIN_IMPORTS = {
     ("train.py", "pandas"): "History.frame, whose result is pandas'",
     ("graph.py", "networkx"): "to_networkx, whose result is networkx'",
     ("graph.py", "scipy.sparse.linalg"): "l_tilde(None), which no command calls",
+    ("links.py", "scipy.sparse"): "split_edges, which no command calls",
+    ("links.py", "scipy.sparse.csgraph"): "split_edges, which no command calls",
     ("graph.py", "torch_geometric.data"): "to_pyg, whose result is PyG's",
     ("layers.py", "torch_geometric.nn"): "to_pyg, whose result is PyG's",
     ("sparse.py", "scipy.sparse"): "to_scipy, whose result is scipy's",
