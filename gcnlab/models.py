@@ -274,19 +274,23 @@ class BatchNorm(nn.BatchNorm1d):
     """
 
     def forward(self, h: Tensor, multiplicity: Tensor | None = None) -> Tensor:
-        if multiplicity is None or not self.training:
+        kept: Any = self
+        keeps = kept.running_mean is not None
+        if multiplicity is None or (keeps and not self.training):
             return super().forward(h)
         total, dtype = multiplicity.sum(), torch.promote_types(h.dtype, torch.float32)
+        gamma, beta = (self.weight, self.bias) if self.affine else (h.new_ones(h.shape[1]), h.new_zeros(h.shape[1]))
         with torch.autocast(h.device.type, enabled=False):  # as torch: the sums of 16 bits are made in 32
             out, mean, var = _WeightedNorm.apply(
-                h.to(dtype), self.weight.to(dtype), self.bias.to(dtype), (multiplicity / total).to(dtype), self.eps
+                h.to(dtype), gamma.to(dtype), beta.to(dtype), (multiplicity / total).to(dtype), self.eps
             )
-        with torch.no_grad():
-            kept: Any = self
-            kept.num_batches_tracked.add_(1)
-            kept.running_mean.lerp_(mean.to(kept.running_mean.dtype), self.momentum)
-            unbiased = var * (total / (total - 1))  # as torch keeps it
-            kept.running_var.lerp_(unbiased.to(kept.running_var.dtype), self.momentum)
+        if keeps:
+            with torch.no_grad():
+                kept.num_batches_tracked.add_(1)
+                momentum = 1 / float(kept.num_batches_tracked) if self.momentum is None else self.momentum
+                kept.running_mean.lerp_(mean.to(kept.running_mean.dtype), momentum)
+                unbiased = var * (total / (total - 1))  # as torch keeps it
+                kept.running_var.lerp_(unbiased.to(kept.running_var.dtype), momentum)
         return out.to(h.dtype)
 
 

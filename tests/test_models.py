@@ -32,6 +32,23 @@ def features(num_nodes, *batch, density=1.0, dtype=torch.float64):
     return (x * (torch.rand_like(x) < density)).to(dtype)
 
 
+@pytest.mark.parametrize("options", [
+    {}, {"momentum": 0.3}, {"momentum": None}, {"affine": False}, {"track_running_stats": False}, {"affine": False, "momentum": None},
+], ids=repr)  # fmt: skip
+def test_a_batch_norm_of_counted_rows_is_torchs_of_repeated_ones(options):
+    torch.manual_seed(0)
+    counts = torch.tensor([1, 3, 1, 2, 5])
+    norm, expected = models.BatchNorm(F, **options).double(), torch.nn.BatchNorm1d(F, **options).double()
+    expected.load_state_dict(norm.state_dict())
+    for _ in range(3):
+        h = torch.randn(5, F, dtype=torch.float64)
+        assert_close(norm(h, counts.double()).repeat_interleave(counts, 0), expected(h.repeat_interleave(counts, 0)))
+    for name, value in expected.state_dict().items():
+        assert_close(norm.state_dict()[name], value)
+    norm, expected = norm.eval(), expected.eval()
+    assert_close(norm(h, counts.double()).repeat_interleave(counts, 0), expected(h.repeat_interleave(counts, 0)))
+
+
 @pytest.mark.parametrize("name", ZOO)
 def test_two_layers_against_the_paper(name):
     graph = ZOO[name].graph()
