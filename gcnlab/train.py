@@ -14,6 +14,7 @@ import sys
 import time
 import warnings
 from array import array
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -49,6 +50,7 @@ METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 LARGE_GRAPH = 100_000  # nodes, from which on fit is careful with memory
 EVALUATION_BATCH = 50  # images; of 500, each array is one that malloc takes anew from the system, at twice the time
 LOSSES = ("cross-entropy", "binary", "mse", "mae")
+AVERAGED_ROWS = 256  # of an epoch's last batches, which batch norms take their running averages from
 OWN = "own"  # of a model's operator: no matrix that a Graph makes
 
 Loss = str | Callable[[Tensor, Tensor], Tensor]
@@ -463,6 +465,10 @@ def fit(
     afterwards, also after an error, they are as they were before it, but for the one number that is drawn from torch's
     where no seed is given.
 
+    After each epoch the running averages of batch norms are made again: those of its last batches (256 rows or more) under
+    the weights that are validated and kept, without dropout. The averages that training leaves lag behind the weights.
+    Frozen norms (`transfer.freeze`), and those with a momentum of 0, keep theirs.
+
     In a process group (`distributed`) all its processes call `fit` with the same data, and train together on batches
     of many graphs or images: each takes its share of every batch, all end with the same weights and metrics, and seeds
     are trained one after the other. Every parameter must then take part in the loss. BatchNorm takes its statistics of
@@ -507,8 +513,8 @@ def fit(
             validation loss, or without validation the training loss. Or "one-cycle" (Smith & Topin 2018): up
             to lr within the first fifth of all steps, then along a cosine to 0; it steps with each batch.
         average: decay of a running average of the weights and buffers, updated with each step, which is then what is
-            validated and kept; 0 keeps the weights themselves. 0.998 is a mean of the last 500 steps or so; in the
-            first it is min(0.998, (1 + t) / (10 + t)).
+            validated and kept, with batch norms' averages of its own; 0 keeps the weights themselves. 0.998 is a mean of
+            the last 500 steps or so; in the first it is min(0.998, (1 + t) / (10 + t)).
         precision: "float32", or "bfloat16": products and convolutions in 16 bits, weights and sums in 32
             (`torch.autocast`); two to three times as fast on CPUs and GPUs that know the format.
         select: the metric whose best epoch gives the kept weights, or "last". Training metrics are those before the
@@ -779,6 +785,46 @@ def _single_rows_allowed(batch_size: int) -> Iterator[Callable[[nn.Module], None
             handle.remove()
 
 
+def _keeps_averages(module: nn.Module) -> bool:
+    """Whether training moves the module's running averages: not those of a frozen norm, nor with a momentum of 0."""
+    norm: Any = module
+    is_norm = isinstance(module, nn.modules.batchnorm._NormBase)
+    return is_norm and module.training and norm.running_mean is not None and norm.momentum != 0
+
+
+@contextmanager
+def _averages_made_again(norms: Sequence[Any]) -> Iterator[None]:
+    """Within the block, norms normalise as in training, and their running averages become those over the block's values.
+
+    An average that follows the training is one of values that earlier weights made, and at first of where it started.
+    A model is scored, and kept, with the averages that its own weights give ("precise batch norm", Wu & Johnson 2021).
+    Of the model the norms alone are in training mode: nothing is dropped in an evaluation either.
+    """
+    sizes = dict.fromkeys(norms, 0.0)  # values of each channel so far
+
+    def weigh(norm: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        if norm.training:  # else it is given a single row
+            h, *counts = (*inputs, *named.values())
+            size = h.numel() / norm.num_features
+            if counts and counts[0] is not None:  # `models.BatchNorm`: rows that stand for several nodes
+                size = float(counts[0].sum())
+            sizes[norm] += size
+            norm.momentum = size / sizes[norm]
+
+    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    handles = [norm.register_forward_pre_hook(weigh, with_kwargs=True) for norm in norms]
+    try:
+        for norm in norms:
+            norm.train()
+        yield
+    finally:
+        for norm, handle, (momentum, num_batches) in zip(norms, handles, before, strict=True):
+            handle.remove()
+            norm.eval()
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(num_batches)  # of training alone
+
+
 class _Batch(NamedTuple):
     """What one step reads: the model's arguments, the rows of its output that have labels (None: all), and those.
 
@@ -992,6 +1038,7 @@ class _NodeData:
             if sampler is not None
             else -(-num_targets // (num_labelled or num_targets))
         )
+        self.batch_size = -(-num_targets // self.num_batches)
         self.unlabelled = (~graph.train_mask).nonzero().squeeze(1)
         if consistency is not None and not len(self.unlabelled):
             raise InputError("consistency: every node is in the train_mask, none is left to be consistent at.")
@@ -1411,6 +1458,7 @@ def _train(
         if ranks.rank:  # masks and augmentation of its own; rank 0 draws as one process does
             ckpt.set_seed((torch.initial_seed() + ranks.rank * 0x9E3779B97F4A7C15) % 2**63)
     averaged = {name: v.clone() for name, v in current().items() if v.is_floating_point()} if average else {}
+    num_averaged = 1 + -(-AVERAGED_ROWS * num_processes // data.batch_size)  # the last batch may be of few rows
     num_steps = 0
 
     @contextmanager
@@ -1528,6 +1576,8 @@ def _train(
             break
         start = time.perf_counter()
         model.train()
+        norms: list[Any] = [module for module in model.modules() if _keeps_averages(module)]
+        last_batches: deque[_Batch] = deque(maxlen=num_averaged)
         scores = _Mean()
         for batch in data.batches("train", model):
             num_steps += 1
@@ -1550,6 +1600,8 @@ def _train(
                 decay, live = min(average, (1 + num_steps) / (10 + num_steps)), current()
                 torch._foreach_lerp_(list(averaged.values()), [live[name] for name in averaged], 1 - decay)
             scores.add(counts, scored)
+            if norms:
+                last_batches.append(batch)
         if schedule is not None and not (per_batch or reads_loss):
             schedule.step()
         metrics = {f"train_{name}": value for name, value in scores.value().items()}
@@ -1557,8 +1609,13 @@ def _train(
             buffers = dict(model.named_buffers())
             ranks.share_tensors([*buffers.values(), *(v[0] for name, v in averaged.items() if name in buffers)])
         with torch.no_grad(), shown():
+            model.eval()
+            with _averages_made_again(norms):
+                for batch in last_batches:
+                    forward(batch.arguments)
+            if ranks is not None:
+                ranks.share_tensors([average for norm in norms for average in (norm.running_mean, norm.running_var)])
             if data.has_val:
-                model.eval()
                 scores = _Mean()
                 for batch in data.batches("val", model):
                     scores.add(*_score(forward(batch.arguments), batch, objective._replace(smoothing=0.0)))

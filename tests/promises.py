@@ -347,6 +347,21 @@ PROMISES = {
         "a_batch_norm_without_averages_names_the_batch_size; "
         "distributed: a_share_of_a_single_row_is_trained_under_batch_norm",
     ),
+    "T16": Promise(
+        "batch norms in a training of few steps, or of quickly moving weights",
+        "validated, kept and saved with averages of the epoch's last rows under the very weights, averaged ones too; frozen "
+        "norms keep theirs; nothing is drawn for it",
+        "train: averages_are_those_that_the_kept_weights_give averages_do_not_touch_the_training "
+        "validation_scores_and_kept_weights_have_averages_of_their_own a_frozen_batch_norm_keeps_its_averages "
+        "averages_are_of_the_last_rows_of_an_epoch a_batch_norm_without_averages_trains_as_before; "
+        "signals: running_average_is_what_is_validated_and_kept; "
+        "distributed: resuming_is_bit_equal",
+    ),
+    "T17": Promise(
+        "a weighted `BatchNorm` with momentum=None, affine=False or track_running_stats=False",
+        "as torch's on the repeated rows",
+        "models: a_batch_norm_of_counted_rows_is_torchs_of_repeated_ones",
+    ),
     "T11": Promise(
         "a model of layers that take another matrix than Â, and no operator given",
         "`fit` and `predict` give it the one that the layers name; where they name different ones, or a sampler draws another "

@@ -27,6 +27,7 @@ from gcnlab.models import SIGN
 from gcnlab.precompute import NodeRows
 from gcnlab.scale import NeighborSampler
 from gcnlab.train import METRICS, Adam, Callback, Checkpoint, EarlyStopping, History, StopAt, fit, predict
+from gcnlab.transfer import freeze
 
 NUM_NODES, NUM_FEATURES, NUM_CLASSES, HIDDEN = 61, 13, 3, 7
 
@@ -1161,6 +1162,181 @@ def test_a_batch_norm_without_averages_names_the_batch_size():
     with pytest.raises(InputError, match=r"batch_size: with 8, a batch norm without running averages met a batch of a"):
         fit(model, data, epochs=1, batch_size=8, select="last")
     assert not model[2]._forward_pre_hooks
+
+
+# -- running averages of batch norms ------------------------------------------------------------------------------------
+
+
+class Normed(nn.Module):
+    """Linear, batch norm, dropout, linear, on images."""
+
+    def __init__(self, norm=nn.BatchNorm1d, **options):
+        super().__init__()
+        self.first, self.norm, self.head = nn.Linear(6, 5), norm(5, **options), nn.Linear(5, 2)
+
+    def forward(self, images):
+        h = self.first(nn.functional.dropout(images.flatten(1), 0.3, self.training))
+        if isinstance(self.norm, nn.InstanceNorm1d):
+            h = h.unsqueeze(2) * torch.tensor([1.0, 2.0])
+        elif not isinstance(self.norm, nn.BatchNorm1d):
+            h = h.view(*h.shape, *[1] * (2 if isinstance(self.norm, nn.BatchNorm2d) else 3))
+        h = self.norm(h).view(len(h), 5, -1).mean(2)
+        return self.head(nn.functional.dropout(h, 0.3, self.training))
+
+
+def normed(kind):
+    """(model, data, options, arguments of all training rows) of 30 rows."""
+    torch.manual_seed(0)
+    y, x = torch.arange(30) % 2, torch.rand(30, 6) + torch.arange(30).view(-1, 1) % 2
+    images = Signals(x.view(30, 2, 3), y)
+    ring = torch.arange(30)
+    ring = Graph.from_edges(
+        [ring.tolist(), ring.roll(1).tolist()], 30, x=x, y=y, train_mask=ring < 20, val_mask=ring >= 20
+    )
+    ring = ring.to_undirected()
+    trees = [
+        Graph.from_edges(
+            [[0] * n, list(range(1, n + 1))], n + 1, x=torch.eye(6)[[n % 2] + [2] * n], y=n % 2
+        ).to_undirected()
+        for n in (torch.arange(30) % 5 + 2).tolist()
+    ]
+    trees = GraphCollection.from_graphs(trees)
+    all_neighbors = NeighborSampler(ring, (9, 9), batch_size=20)
+    part = all_neighbors.sample(torch.arange(20))
+    rows = NodeRows(ring, [ring.x])
+    batch = trees.batch()
+    return {
+        "images": (Normed, images, {"batch_size": 8}, (images.inputs(slice(None)))),
+        "images, average": (Normed, images, {"batch_size": 8, "average": 0.9}, images.inputs(slice(None))),
+        "no momentum": (lambda: Normed(momentum=None), images, {"batch_size": 8}, images.inputs(slice(None))),
+        "maps": (lambda: Normed(nn.BatchNorm2d), images, {"batch_size": 8}, images.inputs(slice(None))),
+        "volumes": (lambda: Normed(nn.BatchNorm3d), images, {"batch_size": 8}, images.inputs(slice(None))),
+        "instances": (
+            lambda: Normed(nn.InstanceNorm1d, track_running_stats=True), images, {"batch_size": 8}, images.inputs(slice(None)),
+        ),
+        "seeds": (Normed, images, {"batch_size": 8, "seeds": 2}, images.inputs(slice(None))),
+        "bfloat16": (Normed, images, {"batch_size": 8, "precision": "bfloat16"}, images.inputs(slice(None))),
+        "nodes": (lambda: GCN(6, 5, 2, norm=True, dropout=0.3), ring, {}, (ring.x, ring.a_hat)),
+        "sampled nodes": (
+            lambda: GCN(6, 5, 2, norm=True), ring, {"batching": all_neighbors}, (part.x, part.a_hat),
+        ),
+        "rows of nodes": (lambda: SIGN([6], 5, 2, norm=True), rows, {"batch_size": 8}, (rows.inputs(rows.train_ids),)),
+        "graphs": (
+            lambda: GraphClassifier(6, 5, 2, 2, readout="mean+sort"), trees, {"batch_size": 8}, (batch.x, batch.a_hat, batch.p)
+        ),
+        "merged graphs": (lambda: GraphClassifier(6, 5, 2, 2), trees, {"batch_size": 8}, (batch.x, batch.a_hat, batch.p)),
+    }[kind]  # fmt: skip
+
+
+def first_norm(model):
+    return next(module for module in model.modules() if isinstance(module, nn.modules.batchnorm._NormBase))
+
+
+@pytest.mark.parametrize("kind", [
+    "images", "images, average", "no momentum", "maps", "volumes", "instances", "seeds", "bfloat16", "nodes", "sampled nodes",
+    "rows of nodes", "graphs", "merged graphs",
+])  # fmt: skip
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_averages_are_those_that_the_kept_weights_give(kind, epochs):
+    """Those of the first norm, whose inputs do not depend on the batches, are of all rows together."""
+    make, data, options, arguments = normed(kind)
+    torch.manual_seed(0)
+    model = make()
+    history = fit(
+        model if "seeds" not in options else make, data, epochs=epochs, lr=0.3, select="last", progress=False, **options
+    )
+    model.load_state_dict(history.state(0))
+    norm = first_norm(model.eval())
+    momentum = norm.momentum
+    seen = []
+    with torch.no_grad():
+        if kind == "merged graphs":
+            seen.append(model.convs[0](*arguments[:2]))
+        else:
+            norm.register_forward_pre_hook(lambda norm, inputs: seen.append(inputs[0].clone()))
+            model(*arguments)
+    values = seen[0].transpose(0, 1).flatten(1)
+    assert_close(norm.running_mean, values.mean(1), 2e-2 if kind == "bfloat16" else 1e-5)
+    within = seen[0].flatten(2).var(2).mean(0) if kind == "instances" else values.var(1)
+    torch.testing.assert_close(norm.running_var, within, rtol=0.3, atol=1e-3)  # torch keeps that within each batch
+    assert norm.momentum == momentum == (None if kind == "no momentum" else 0.1)
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_averages_do_not_touch_the_training(monkeypatch, momentum):
+    """Nothing is drawn for them, and steps are counted once."""
+    _, data, options, _ = normed("images")
+
+    def trained():
+        torch.manual_seed(0)
+        model = Normed(momentum=momentum)
+        history = fit(model, data, epochs=4, seed=0, select="last", progress=False, **options)
+        return model, history
+
+    model, history = trained()
+    monkeypatch.setattr(train_module, "_keeps_averages", lambda module: False)
+    other, expected = trained()
+    assert torch.equal(history.metrics["train_loss"], expected.metrics["train_loss"])
+    for name, value in other.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]) != ("running" in name)
+    assert int(model.norm.num_batches_tracked) == 16
+    assert not model.norm._forward_pre_hooks
+    assert not any(module.training for module in model.modules())
+
+
+def test_validation_scores_and_kept_weights_have_averages_of_their_own():
+    _, data, _, _ = normed("images")
+    torch.manual_seed(0)
+    model = Normed()
+    history = fit(model, data[:20], data[20:], epochs=9, lr=0.3, seed=0, progress=False, batch_size=20)
+    assert 1 <= int(history.best_epoch) < 9
+    with torch.no_grad():
+        h = model.first(data.inputs(slice(0, 20))[0].flatten(1))
+    assert_close(model.norm.running_mean, h.mean(0), 1e-6)
+    assert_close(model.norm.running_var, h.var(0), 1e-6)
+    expected = nn.functional.cross_entropy(predict(model, data[20:]), data.y[20:])
+    assert_close(history.best("val_loss")[0], expected, 1e-6)
+
+
+class InEvaluation(Normed):
+    """Freezes its norm as many do: in `train`."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.norm.eval()
+        return self
+
+
+def test_a_frozen_batch_norm_keeps_its_averages():
+    _, data, options, _ = normed("images")
+    for make in (lambda: freeze(Normed(), "norm"), InEvaluation, lambda: Normed(momentum=0.0)):
+        torch.manual_seed(0)
+        model = make()
+        nn.init.normal_(model.norm.running_mean)
+        before = copy.deepcopy(model.norm)
+        fit(model, data, epochs=2, select="last", progress=False, **options)
+        assert torch.equal(model.norm.running_mean, before.running_mean)
+        assert torch.equal(model.norm.running_var, before.running_var)
+
+
+def test_averages_are_of_the_last_rows_of_an_epoch(monkeypatch):
+    """Of 30 images in batches of 8, 8, 8 and 6: at least 7 rows are the last two batches, whose images are drawn by then."""
+    _, data, options, _ = normed("images")
+    monkeypatch.setattr(train_module, "AVERAGED_ROWS", 7)
+    torch.manual_seed(0)
+    model = Normed()
+    fit(model, data, epochs=1, seed=0, select="last", progress=False, **options)
+    torch.manual_seed(0)
+    last = torch.randperm(30)[16:]
+    with torch.no_grad():
+        h = model.first(data.inputs(last)[0].flatten(1))
+    assert_close(model.norm.running_mean, h.mean(0), 1e-6)
+
+
+def test_a_batch_norm_without_averages_trains_as_before():
+    _, data, options, _ = normed("images")
+    history = fit(Normed(track_running_stats=False), data, data, epochs=2, progress=False, **options)
+    assert bool(torch.isfinite(history.metrics["val_loss"]).all())
 
 
 # -- input errors -----------------------------------------------------------------------------------------------------
