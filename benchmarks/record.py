@@ -33,7 +33,7 @@ IN_SHORT = [
         ],
     ),
     ("several processes share a data root", "F11, D5", ["several processes on one data root"]),
-    ("a malformed input meets an error that names it", "I1-I20", ["generated inputs"]),
+    ("a malformed input meets an error that names it", "I1-I27", ["generated inputs"]),
     ("a training repeats and resumes to the bit", "T4, T6", ["repeated trainings", "resumed trainings"]),
     (
         "a failed rank is named, and none hangs",

@@ -39,7 +39,8 @@ tutorial = BASELINES["cnn-32x2"]
 cnn = tutorial.model(data.num_classes)
 train = Signals(data.train_images[: args.images], data.train_labels[: args.images])
 gcnlab.fit(
-    cnn, train, epochs=args.epochs, batch_size=32, lr=tutorial.lr, optimizer=tutorial.optimizer, select="last"
+    cnn, train, epochs=args.epochs, batch_size=32, lr=tutorial.lr, optimizer=tutorial.optimizer, select="last",
+    seed=0,
 )  # fmt: skip
 plot.feature_maps(
     cnn, images, names=names, path=args.out / "feature_maps_cnn.png", title="A CNN: channel 1 of its layers"

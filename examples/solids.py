@@ -6,7 +6,8 @@ A vertex is a node, a side of a triangle an edge; H' = relu(norm(Â H W)) three 
 layer. The meshes are generated: 60 to 200 vertices each, stretched, dented by noise and turned at random. A turn changes
 every coordinate and every normal, and 300 meshes show few of all turns; so the second model gets what a turn keeps: how
 far a vertex is from the middle of the solid, along its normal, across it, and in all. Expect 0.91 to 0.97 for the first
-and 0.99 to 1.00 for the second on 400 meshes for the test (guessing: 0.20), in about 7 s.
+and 0.99 to 1.00 for the second on 400 meshes for the test (guessing: 0.20), in about 7 s. With other seeds than 0, six of
+them, the first had 0.87 to 0.93 and the second 0.94 to 1.00.
 """
 
 import math
@@ -82,6 +83,6 @@ for name, solids in (
     train, val, test = graphs[:300], graphs[300:400], graphs[400:]
     torch.manual_seed(0)
     model = GraphClassifier(graphs.num_features, 32, graphs.num_classes, readout="mean", dropout=0.0)
-    gcnlab.fit(model, train, val, epochs=40, lr=0.003, batch_size=32)
+    gcnlab.fit(model, train, val, epochs=40, lr=0.003, batch_size=32, seed=0)
     accuracy = gcnlab.metrics.accuracy(gcnlab.predict(model, test), test.y)
     print(f"{name}: test accuracy {accuracy:.2f} on {len(test)} meshes")

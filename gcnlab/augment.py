@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .checks import check_choice, check_integer, check_list, check_number, check_probability
 from .errors import InputError, InputTypeError
 from .sparse import SparseMatrix, check_count
 
@@ -85,8 +86,7 @@ def erase(signals: Tensor, shape: Shape, generator: Generator = None, size: int 
         p: a probability between 0 and 1.
     """
     images = _as_images(signals, shape)
-    if check_count("size", size) < 1:
-        raise InputError(f"size: got a patch of {size} nodes, expected at least 1.")
+    size = check_count("size", size, 1)
     rows, columns = (_intervals(length, size, images, generator) for length in images.shape[1:3])
     erased = _coins(p, images, generator) & rows[:, :, None, None] & columns[:, None, :, None]
     return (images * ~erased).view(signals.shape)
@@ -109,8 +109,8 @@ def shift_map(shape: Shape, down: int, right: int) -> Tensor:
     tensor([-1,  0,  1, -1,  3,  4])
     """
     height, width = _check_shape(shape)
-    row = (torch.arange(height) - down).unsqueeze(1)
-    column = torch.arange(width) - right
+    row = (torch.arange(height) - check_integer("down", down)).unsqueeze(1)
+    column = torch.arange(width) - check_integer("right", right)
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     return torch.where(inside, row * width + column, -1).flatten()
 
@@ -200,24 +200,19 @@ def interpolate(signals: Tensor, shape: Shape, matrix: Tensor) -> Tensor:
 
 
 def _rotations(degrees: float, images: Tensor, generator: Generator) -> Tensor:
-    if not math.isfinite(degrees):
-        raise InputError(f"degrees: got a rotation by {degrees}, expected a finite number.")
-    angle = _symmetric(math.radians(degrees), images, generator)
+    angle = _symmetric(math.radians(check_number("degrees", degrees)), images, generator)
     return torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(-1, 2, 2)
 
 
 def _shears(degrees: float, images: Tensor, generator: Generator) -> Tensor:
-    if not abs(degrees) < 90:
-        raise InputError(f"degrees: got a shear by {degrees}, expected less than 90.")
+    degrees = check_number("degrees", degrees, above=-90, below=90)
     slope = _symmetric(math.radians(degrees), images, generator).tan()
     one, zero = torch.ones_like(slope), torch.zeros_like(slope)
     return torch.stack([one, zero, slope, one], 1).view(-1, 2, 2)
 
 
 def _zooms(fraction: float, images: Tensor, generator: Generator) -> Tensor:
-    if not 0 <= fraction < 1:
-        raise InputError(f"fraction: got a zoom by {fraction}, expected at least 0 and below 1.")
-    factor = 1 + _symmetric(fraction, images, generator)
+    factor = 1 + _symmetric(check_number("fraction", fraction, least=0, below=1), images, generator)
     return torch.eye(2, device=images.device) / factor.view(-1, 1, 1)
 
 
@@ -262,11 +257,16 @@ class Augment:
         shear: float = 10.0,
         zoom: float = 0.1,
     ) -> None:
-        self.kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
-        for kind in self.kinds:
-            if kind not in self.KINDS:
-                raise InputError(f"kinds: got {kind!r}, expected some of {', '.join(self.KINDS)}.")
-        strength = {"mirror": mirror, "shift": shift, "erase": erase, "rotate": rotate, "shear": shear, "zoom": zoom}
+        kinds = [kinds] if isinstance(kinds, str) else check_list("kinds", kinds, "names")
+        self.kinds = tuple(check_choice("kinds", kind, self.KINDS) for kind in kinds)
+        strength = {
+            "mirror": check_probability("mirror", mirror),
+            "shift": check_count("shift", shift),
+            "erase": check_count("erase", erase, 1),
+            "rotate": check_number("rotate", rotate),
+            "shear": check_number("shear", shear, above=-90, below=90),
+            "zoom": check_number("zoom", zoom, least=0, below=1),
+        }
         self.strength = {kind: strength[kind] for kind in self.kinds}
 
     def __repr__(self) -> str:
@@ -315,9 +315,7 @@ def _symmetric(limit: float, images: Tensor, generator: Generator) -> Tensor:
 
 def _coins(p: float, images: Tensor, generator: Generator) -> Tensor:
     """True with probability p, [batch, 1, 1, 1]."""
-    if not 0 <= p <= 1:
-        raise InputError(f"p: got {p}, expected a probability between 0 and 1.")
-    return _uniform((len(images), 1, 1, 1), images, generator) < p
+    return _uniform((len(images), 1, 1, 1), images, generator) < check_probability("p", p)
 
 
 def _intervals(length: int, size: int, images: Tensor, generator: Generator) -> Tensor:
@@ -329,9 +327,10 @@ def _intervals(length: int, size: int, images: Tensor, generator: Generator) -> 
 
 
 def _check_shape(shape: Shape) -> tuple[int, int]:
-    if len(shape) != 2:
-        raise InputError(f"shape: got {tuple(shape)}, expected (height, width).")
-    height, width = (check_count("shape", length) for length in shape)
+    sizes = check_list("shape", shape, "sizes, (height, width)")
+    if len(sizes) != 2:
+        raise InputError(f"shape: got {shape!r}, expected (height, width).")
+    height, width = (check_count("shape", length, 1) for length in sizes)
     return height, width
 
 

@@ -17,9 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .checks import check_choice, check_flag
 from .errors import InputError, InputTypeError
 from .layers import glorot_uniform
 from .pixels import warn_of_range
+from .sparse import check_count
 from .train import Adam
 
 
@@ -43,7 +45,8 @@ class Images(nn.Module):
 
     def __init__(self, channels: int, size: int, or_larger: bool = False) -> None:
         super().__init__()
-        self.channels, self.size, self.or_larger = channels, size, or_larger
+        self.channels, self.size = check_count("channels", channels, 1), check_count("size", size, 1)
+        self.or_larger = check_flag("or_larger", or_larger)
 
     def forward(self, images: Tensor) -> Tensor:
         expected = f"floats in [0, 1] of shape [batch, {self.channels}, {self.size}, {self.size}]" + (
@@ -97,7 +100,7 @@ def fashion_dnn(num_classes: int = 10) -> nn.Sequential:
         Images(1, 28), nn.Flatten(),
         nn.Linear(784, 256), nn.ReLU(), nn.Dropout(0.25),
         nn.Linear(256, 128), nn.ReLU(),
-        nn.Linear(128, num_classes),
+        _head(128, num_classes),
     )  # fmt: skip
 
 
@@ -109,8 +112,7 @@ def cnn(filters: int = 32, convolutions: int = 2, num_classes: int = 10) -> nn.S
         convolutions: 1, 2 or 3; the maps that reach the dense layer are then 13x13, 5x5 or 1x1.
         num_classes: logits.
     """
-    if convolutions not in (1, 2, 3):
-        raise InputError(f"convolutions: got {convolutions}, expected 1, 2 or 3: nothing is left of 28x28 pixels then.")
+    filters, convolutions = check_count("filters", filters, 1), check_choice("convolutions", convolutions, (1, 2, 3))
     blocks: list[nn.Module] = []
     channels, size = 1, 28
     for _ in range(convolutions):
@@ -135,7 +137,7 @@ def dropout_cnn(num_classes: int = 10) -> nn.Sequential:
         nn.Conv2d(32, 64, 3), nn.MaxPool2d(2),
         nn.Conv2d(64, 128, 3), nn.Flatten(),
         nn.Linear(128 * 3 * 3, 128), nn.ReLU(), nn.Dropout(0.3),
-        nn.Linear(128, num_classes),
+        _head(128, num_classes),
     )  # fmt: skip
 
 
@@ -152,7 +154,7 @@ def deep_cnn(num_classes: int = 10) -> nn.Sequential:
         nn.MaxPool2d(2), nn.Dropout(0.5), nn.Flatten(),
         nn.Linear(256 * 6 * 6, 512), nn.ReLU(), nn.Dropout(0.5),
         nn.Linear(512, 256), nn.ReLU(), nn.Dropout(0.5),
-        nn.Linear(256, num_classes),
+        _head(256, num_classes),
     )  # fmt: skip
 
 
@@ -162,12 +164,16 @@ def fashion_cnn(num_classes: int = 10) -> nn.Sequential:
         Images(1, 28),
         nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(32, 64, 3), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
-        nn.Linear(64 * 6 * 6, 600), nn.Dropout(0.25), nn.Linear(600, 120), nn.Linear(120, num_classes),
+        nn.Linear(64 * 6 * 6, 600), nn.Dropout(0.25), nn.Linear(600, 120), _head(120, num_classes),
     )  # fmt: skip
 
 
 def _dense_128(in_features: int, num_classes: int) -> tuple[nn.Module, ...]:
-    return nn.Linear(in_features, 128), nn.ReLU(), nn.Linear(128, num_classes)
+    return nn.Linear(in_features, 128), nn.ReLU(), _head(128, num_classes)
+
+
+def _head(in_features: int, num_classes: int) -> nn.Linear:
+    return nn.Linear(in_features, check_count("num_classes", num_classes, 1))
 
 
 @dataclass(frozen=True)
@@ -252,7 +258,7 @@ def lenet5(num_classes: int = 10) -> nn.Sequential:
         nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
         nn.Linear(16 * 5 * 5, 120), nn.ReLU(),
         nn.Linear(120, 84), nn.ReLU(),
-        nn.Linear(84, num_classes),
+        _head(84, num_classes),
     )  # fmt: skip
 
 
@@ -283,7 +289,7 @@ def vgg16(num_classes: int = 10) -> nn.Sequential:
             images=Images(3, 32),
             features=nn.Sequential(*features),  # [batch, 512, 1, 1]
             flatten=nn.Flatten(),
-            classifier=nn.Sequential(*hidden(512), *hidden(256), nn.Linear(256, num_classes)),
+            classifier=nn.Sequential(*hidden(512), *hidden(256), _head(256, num_classes)),
         )
     )
     keras_start(model)
@@ -310,7 +316,7 @@ def explainable_cnn(num_classes: int = 2) -> nn.Sequential:
             in_channels = channels
     classifier = nn.Sequential(
         nn.Linear(512, 512, bias=False), nn.Dropout(0.5), nn.BatchNorm1d(512), nn.ReLU(), nn.Dropout(0.5),
-        nn.Linear(512, num_classes), *([nn.LogSoftmax(1)] if num_classes > 1 else []),
+        _head(512, num_classes), *([nn.LogSoftmax(1)] if num_classes > 1 else []),
     )  # fmt: skip
     model = nn.Sequential(
         OrderedDict(
@@ -385,10 +391,9 @@ def backbone(
     Raises:
         InputError: an unknown name, layer or choice; or torchvision is not installed.
     """
-    if name not in _BACKBONES:
-        raise InputError(f"name: got {name!r}, expected one of {', '.join(_BACKBONES)}.")
-    if trainable not in _TRAINABLE:
-        raise InputError(f"trainable: got {trainable!r}, expected one of {', '.join(_TRAINABLE)}.")
+    check_choice("name", name, _BACKBONES)
+    check_choice("trainable", trainable, _TRAINABLE)
+    num_classes = None if num_classes is None else check_count("num_classes", num_classes, 1)
     try:
         from torchvision import models, transforms
         from torchvision.models.feature_extraction import create_feature_extractor

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .checkpoint import generators_kept
+from .checks import check_package, check_workers
 from .errors import InputError, did_you_mean
 from .graph import Features, Graph
 from .models import GCN
@@ -21,6 +23,7 @@ HIDDEN = 16
 BLOCK = 10
 
 
+@generators_kept()
 def floor(model: GCN, x: Features, a_hat: SparseMatrix) -> dict[str, float]:
     """What an epoch of a GCN on the whole graph needs at least on this machine: its roofline.
 
@@ -74,6 +77,7 @@ def datasets() -> list[str]:
     return [r.dataset for name, r in RECIPES.items() if isinstance(r, Recipe) and name == f"{r.dataset}-gcn"]
 
 
+@generators_kept()
 def epoch_times(
     dataset: str,
     epochs: int = 50,
@@ -99,7 +103,9 @@ def epoch_times(
             f"dataset: {dataset!r} is not one of {', '.join(datasets())}, of which gcnlab has a recipe NAME-gcn."
             + did_you_mean(dataset, datasets())
         )
-    check_counts(epochs=epochs, threads=threads)
+    check_counts(epochs=epochs)
+    threads = None if threads is None else check_workers("threads", threads)
+    check_package("bench: PyG's side", "torch-geometric", "torch_geometric.nn")
     if threads is not None:
         torch.set_num_threads(threads)
     graph = find_node_recipe(f"{dataset}-gcn").graph(root=root)
@@ -146,8 +152,8 @@ def gcnlab_epoch(graph: Graph, whole: bool) -> Callable[[], None]:
     assert graph.x is not None
     assert graph.y is not None
     assert graph.train_mask is not None
-    torch.manual_seed(0)
-    model = GCN(graph.num_features, HIDDEN, graph.num_classes)
+    with generators_kept(0):
+        model = GCN(graph.num_features, HIDDEN, graph.num_classes)
     y = graph.y[graph.train_mask]
     if whole:
         mask = graph.train_mask
@@ -171,8 +177,8 @@ def _pyg_epoch(graph: Graph, csr: bool) -> Callable[[], None]:
 
     assert graph.y is not None
     assert graph.train_mask is not None
-    torch.manual_seed(0)
-    model, mask = Net(), graph.train_mask
+    with generators_kept(0):
+        model, mask = Net(), graph.train_mask
     x = graph.x.to_dense() if isinstance(graph.x, SparseMatrix) else graph.x
     edges = graph.adjacency.to_torch() if csr else graph.edge_index
     return _epoch(model, lambda: model(x, edges)[mask], graph.y[mask])

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
@@ -89,8 +90,41 @@ def sha256_of_tensors(tensors: Iterable[Tensor | None]) -> str:
     return digest.hexdigest()
 
 
+@contextmanager
+def generators_kept(seed: int | None = None) -> Iterator[None]:
+    """Leave every random number generator in the state it was found in, also after an error; a decorator, too.
+
+    A function that seeds or draws for its own purposes does so within this block, since the caller's draws are not its
+    business: else a loop over it would give the caller the same "random" numbers each time.
+
+    Args:
+        seed: what the generators start from within the block; None lets them go on.
+    """
+    before = rng_state()
+    try:
+        if seed is not None:
+            set_seed(seed)
+        yield
+    finally:
+        set_rng_state(before)
+
+
+def set_seed(seed: int) -> None:
+    """Start every random number generator in use (torch, CUDA, MPS, Python, numpy) from `seed`, below 2**63."""
+    import numpy
+
+    # torch.manual_seed would also seed a CUDA that is not in use yet, and that could not be undone.
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)  # noqa: NPY002 (the global generator, which takes no more bits)
+
+
 def rng_state() -> dict[str, Any]:
-    """The state of every random number generator in use (torch, CUDA, Python, numpy) as plain values and tensors."""
+    """The state of every random number generator in use (torch, CUDA, MPS, Python, numpy), as values and tensors."""
     import numpy
 
     state: Any = numpy.random.get_state()  # noqa: NPY002 (the global generator, which callers may use)
@@ -98,7 +132,8 @@ def rng_state() -> dict[str, Any]:
     version, words, gauss = random.getstate()
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
         "python": [version, list(words), gauss],
         "numpy": [kind, torch.from_numpy(keys.astype("int64")), int(position), int(has_gauss), float(cached)],
     }
@@ -109,8 +144,10 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
     import numpy
 
     torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available():
+    if state["cuda"] and torch.cuda.is_initialized():
         torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
+    if state.get("mps") is not None and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps"])
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     kind, keys, *rest = state["numpy"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import torch
 from torch import Tensor
 
+from .checks import check_flag
 from .convert import pyg_edges, pyg_num_nodes
 from .errors import InputError, InputIndexError, InputTypeError
 from .graph import Graph, common_classes, side_by_side
@@ -19,7 +20,7 @@ from .inputs import as_tensor, labels_of_all
 from .memory import check_large
 from .merging import alike, merge
 from .readout import consecutive
-from .sparse import SparseMatrix, largest_id, starts
+from .sparse import SparseMatrix, check_count, largest_id, starts
 
 if TYPE_CHECKING:
     from torch.utils.data import BatchSampler
@@ -554,9 +555,8 @@ class GraphLoader:
         batch_sampler: Sequence[Tensor | Sequence[int]] | BatchSampler | None = None,
         kind: str = "a_hat",
     ) -> None:
-        if batch_size < 1:
-            raise InputError(f"batch_size: got {batch_size}, expected at least 1.")
-        self.graphs, self.batch_size, self.shuffle, self.bucket = graphs, batch_size, shuffle, bucket
+        self.graphs, self.batch_size = graphs, check_count("batch_size", batch_size, 1)
+        self.shuffle, self.bucket = check_flag("shuffle", shuffle), check_flag("bucket", bucket)
         self.batch_sampler = batch_sampler
         if kind != "l_tilde(None)":  # of a batch, the λ_max of its own graphs
             graphs.whole.matrix(kind).T  # noqa: B018 (both made once here, and cut out with each batch)

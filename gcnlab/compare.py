@@ -20,6 +20,7 @@ import torch
 
 from . import __version__, distributed, image_recipes, plot, report
 from .baselines import BASELINES
+from .checks import check_package, check_workers
 from .data import ImageSet, load
 from .errors import InputError, did_you_mean
 from .files import atomic_write, check_target, write_json
@@ -150,7 +151,8 @@ def compare(
         threads: CPU threads of each.
         say: told of each finished model.
     """
-    check_counts(epochs=epochs, threads=threads)
+    check_counts(epochs=epochs)
+    threads = None if threads is None else check_workers("threads", threads)
     known = contenders()
     for name in models or ():
         if name not in known:
@@ -159,6 +161,7 @@ def compare(
             )
     if out is not None:
         check_target("out", out, is_folder=True)
+        check_package("out: comparison.png", "matplotlib", "matplotlib.figure")
     images = _load_images(dataset, root)
     num_images = len(images.train_images)
     if models is None:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .bench import datasets
+from .checks import check_package
 from .compare import contenders
 from .data import catalog
-from .errors import InputError
 from .recipes import RECIPES
 
 
@@ -20,12 +20,7 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
 
     Raises InputError where the package shtab, which makes the script, is missing.
     """
-    try:
-        import shtab
-    except ImportError as problem:
-        raise InputError(
-            f"shell: completion needs the package shtab, which cannot be imported ({problem}); pip install shtab."
-        ) from None
+    shtab = check_package("shell: completion", "shtab")
     images = [name for name, entry in catalog().items() if entry["task"] == "image classification"]
     choices: dict[str, Iterable[str]] = {
         "recipe": RECIPES,

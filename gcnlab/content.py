@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from . import plot
+from .checkpoint import generators_kept
 from .collection import GraphCollection
 from .graph import Features, Graph, select_rows
 from .metrics import mean_average_distance
@@ -388,6 +389,7 @@ def pca(h: Tensor) -> tuple[Tensor, Tensor]:
     return places * torch.where(largest < 0, -1.0, 1.0), shares
 
 
+@generators_kept()  # importing scikit-learn may draw from Python's
 def tsne(h: Tensor) -> Tensor:
     """Places [num_points, 2] of t-SNE (van der Maaten & Hinton 2008) by scikit-learn: neighbours stay neighbours.
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from .checks import check_flag
 from .errors import InputError, InputTypeError, did_you_mean
-from .inputs import check_names, distinct_names, index_names, is_table, name_kind, read_labels, some
+from .inputs import as_series, check_names, distinct_names, index_names, is_table, name_kind, read_labels, some
 from .sparse import SparseMatrix, check_count, check_weight, largest_id
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def networkx_parts(
     options: dict[str, Any],
 ) -> dict[str, Any]:
     """The arguments of `Graph.from_edges` for a networkx graph."""
-    if not hasattr(graph, "nodes"):
+    if not (hasattr(graph, "nodes") and hasattr(graph, "is_directed")):
         raise InputTypeError(f"graph: got {type(graph).__name__}, expected a networkx graph.")
     for argument, given, other in (("features", features, "x"), ("label", label, "y")):
         if given is not None and options.get(other) is not None:
@@ -141,6 +142,7 @@ def pandas_parts(
     """(A, edges that were merged, names of the nodes) of a table of edges."""
     if not hasattr(edges, "columns"):
         raise InputTypeError(f"edges: got {type(edges).__name__}, expected a pandas DataFrame.")
+    check_flag("directed", directed)
     for column in (source, target, *([weight] if weight is not None else [])):
         if column not in edges.columns:
             raise InputError(
@@ -149,6 +151,7 @@ def pandas_parts(
             )
         if bool(edges[column].isna().any()):
             raise InputError(f"edges: column {column!r} is empty in row {edges[column].isna().idxmax()}.")
+    options |= {key: as_series(key, options[key]) for key in _BY_NODE if key in options}
     of_row = [edges[column].tolist() for column in (source, target)]
     given = options.get("node_names")
     names = check_names("node_names", _nodes_of([*of_row[0], *of_row[1]], options) if given is None else given)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .checks import check_choice, check_flag, check_number, check_probability
 from .errors import InputError
 from .graph import Features
 from .layers import dropout
@@ -38,9 +39,9 @@ def drop_edge(adjacency: SparseMatrix, p: float = 0.5, training: bool = True, pa
     >>> [drop_edge(edges, 0.5).nnz in (0, 2) for _ in range(3)]
     [True, True, True]
     """
-    if not 0 <= p <= 1:
-        raise InputError(f"p: got {p}, expected a probability between 0 and 1.")
-    if not training or p == 0:
+    p = check_probability("p", p)
+    check_flag("pairs", pairs)
+    if not check_flag("training", training) or p == 0:
         return adjacency
     coin = torch.rand(adjacency.nnz, device=adjacency.device)
     if pairs:
@@ -66,7 +67,8 @@ def drop_node(x: Features, p: float = 0.5, training: bool = True) -> Features:
         p: a probability between 0 and 1.
         training: otherwise x is returned as it is.
     """
-    if not training or p == 0:
+    p = check_probability("p", p)
+    if not check_flag("training", training) or p == 0:
         return x
     factor: Any = dropout(torch.ones(x.shape[:-1], dtype=x.dtype, device=x.device), p)
     return x.scale(rows=factor) if isinstance(x, SparseMatrix) else x * factor.unsqueeze(-1)
@@ -83,6 +85,7 @@ def pair_norm(h: Tensor, scale: float = 1.0, eps: float = 1e-5) -> Tensor:
     tensor([[-1.],
             [ 1.]])
     """
+    scale, eps = check_number("scale", scale, above=0), check_number("eps", eps, least=0)
     h = h - h.mean(-2, keepdim=True)
     return scale * h * (h.square().sum(-1, keepdim=True).mean(-2, keepdim=True) + eps).rsqrt()
 
@@ -108,13 +111,14 @@ class JumpingKnowledge(nn.Module):
 
     def __init__(self, kind: str = "cat", channels: int | None = None, num_layers: int | None = None) -> None:
         super().__init__()
-        if kind not in ("cat", "max", "lstm"):
-            raise InputError(f'kind: got {kind!r}, expected "cat", "max" or "lstm".')
-        self.kind = kind
+        self.kind = check_choice("kind", kind, ("cat", "max", "lstm"))
+        for name, count in (("channels", channels), ("num_layers", num_layers)):
+            if count is not None:
+                check_count(name, count, 1)
         if kind == "lstm":
             if channels is None or num_layers is None:
                 raise InputError('channels, num_layers: kind="lstm" has weights, so it needs both.')
-            hidden = check_count("num_layers", num_layers) * check_count("channels", channels) // 2
+            hidden = num_layers * channels // 2
             self.lstm = nn.LSTM(channels, hidden, bidirectional=True, batch_first=True)
             self.score = nn.Linear(2 * hidden, 1)
 

@@ -36,6 +36,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from .checks import check_choice, check_integer, check_number, check_workers
 from .errors import DistributedError, GcnlabError, InputError
 
 TIMEOUT = 300.0  # seconds
@@ -264,10 +265,9 @@ def processes(device: str | None = None, timeout: float | None = None) -> Iterat
     """
     if not was_started():
         raise InputError("processes: this process was not started by torchrun; expected `torchrun ... script.py`.")
-    if device is None:
+    if check_choice("device", device, ("cpu", "cuda", None)) is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if timeout is None:
-        timeout = _timeout_of_environment()
+    timeout = _timeout_of_environment() if timeout is None else check_number("timeout", timeout, above=0, below=1e9)
     if device == "cuda":
         check_num_gpus("LOCAL_WORLD_SIZE", int(os.environ["LOCAL_WORLD_SIZE"]))
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -323,10 +323,10 @@ def launch(arguments: Sequence[str], nproc: int, restarts: int = 0, device: str 
     Raises:
         InputError: fewer processes than one, more than GPUs, or restarts below 0.
     """
-    if nproc < 1:
-        raise InputError(f"nproc: got {nproc}, expected at least 1 process.")
+    nproc, restarts = check_workers("nproc", nproc), check_integer("restarts", restarts)
     if restarts < 0:
         raise InputError(f"restarts: got {restarts}, expected at least 0.")
+    check_choice("device", device, ("cpu", "cuda", None))
     if device == "cuda" or (device is None and torch.cuda.is_available()):
         check_num_gpus("nproc", nproc)
     # torchrun keeps the address of each process in a store of its own, where restarted ones may read those of the dead.

@@ -1,7 +1,7 @@
 """What of this machine gcnlab depends on, and for each problem the remedy: the command `gcnlab doctor`.
 
 It runs where torch can be imported; every other package may be missing or broken. It changes nothing and downloads
-nothing.
+nothing; where no data set is here, it asks one server for headers, to say whether there is a connection to fetch one.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from typing import Any
 import torch
 
 from . import __version__
+from .checkpoint import generators_kept
 from .data import catalog
-from .data.fetch import by_hand, file_states, named_roots
+from .data.fetch import by_hand, file_states, named_roots, why_unreachable
+from .errors import DatasetNotFoundError
 from .files import is_writable, stale_temporaries
 from .graph import Graph
 from .memory import available_memory
@@ -73,20 +75,24 @@ class Problem:
 
 @dataclass
 class Found:
-    """What a check found: lines for people, the same as plain values, and what is wrong."""
+    """What a check found: lines for people, the same as plain values, what is wrong, and what is right but worth knowing."""
 
     lines: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def wrong(self, problem: str, remedy: str) -> None:
         self.problems.append((problem, remedy))
 
 
+@generators_kept()
 def diagnose(
     root: str | None = None, verify: bool = False, say: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:
     """Look at versions, devices, CPU threads, memory, data roots and speed. It takes about 5 s, and does not raise.
+
+    Where no data set is here, up to 4 s more: it then looks whether there is a connection to fetch one.
 
     Args:
         root: data root; by default those of `gcnlab.load`.
@@ -94,7 +100,8 @@ def diagnose(
         say: gets lines of text for people.
 
     Returns:
-        checks: for each check what it found, as plain values; problems: a list of check, problem and remedy; seconds.
+        checks: for each check what it found, as plain values; problems: a list of check, problem and remedy; notes: a
+        list of check and note, of what is no fault of the installation; seconds.
     """
     start = time.perf_counter()
     checks: dict[str, Callable[[], Found]] = {
@@ -107,6 +114,7 @@ def diagnose(
     }
     facts: dict[str, Any] = {}
     problems: list[Problem] = []
+    notes: list[dict[str, str]] = []
     for name, check in checks.items():
         try:
             found = check()
@@ -122,7 +130,10 @@ def diagnose(
             say(f"  {line}")
         facts[name] = found.facts
         problems += [Problem(name, *problem) for problem in found.problems]
+        notes += [{"check": name, "note": note} for note in found.notes]
     say("")
+    for note in notes:
+        say(f"note: {note['check']}: {note['note']}")
     if problems:
         say(f"{len(problems)} problem{'s' * (len(problems) > 1)}")
     for number, problem in enumerate(problems, 1):
@@ -133,6 +144,7 @@ def diagnose(
     return {
         "checks": facts,
         "problems": [asdict(problem) for problem in problems],
+        "notes": notes,
         "seconds": time.perf_counter() - start,
     }
 
@@ -348,8 +360,10 @@ def _data(root: str | None, verify: bool) -> Found:
     found = Found()
     roots, said_by = named_roots(root)
     states = [_root(folder, said_by, verify, found) for folder in roots]
-    found.facts = {"roots": states}
     complete = {name for state in states for name, wrong in state["sets"].items() if not wrong}
+    found.facts = {"roots": states, "connection": None, "no connection because": None}
+    if not complete:
+        _note_no_data_set(roots, found)
     for folder, state in zip(roots, states, strict=True):
         for name, wrong in state["sets"].items():
             entry = catalog()[name]
@@ -366,6 +380,30 @@ def _data(root: str | None, verify: bool) -> Found:
             f"export GCNLAB_DATA=FOLDER{os.pathsep}{os.pathsep.join(map(str, roots))} with a FOLDER of your own",
         )
     return found
+
+
+def _note_no_data_set(roots: list[Path], found: Found) -> None:
+    """Say that no data set is in the roots, whether one can be fetched, and what works without."""
+    name, entry = next(
+        (name, entry) for name, entry in catalog().items() if entry["files"] and entry["files"][0]["url"]
+    )
+    url = entry["files"][0]["url"]
+    try:
+        reason = why_unreachable(url)
+    except DatasetNotFoundError as error:  # for want of requests
+        reason = str(error)
+    found.facts |= {"connection": not reason, "no connection because": reason or None}
+    how = f"`gcnlab data fetch {name}` brings one"
+    if reason:
+        how = (
+            f"there is no connection to fetch one ({url}: {reason}), and `gcnlab data fetch {name}` says which files to put "
+            "where"
+        )
+    embedded = ", ".join(name for name, entry in catalog().items() if entry["embedded"])
+    found.notes.append(
+        f"no data set is in {', '.join(map(str, roots))}; {how}. Without files there are {embedded}, as in `gcnlab run "
+        "karate-gcn`, and your own files by their path"
+    )
 
 
 def _root(folder: Path, said_by: str, verify: bool, found: Found) -> dict[str, Any]:

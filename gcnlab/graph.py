@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import warnings
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .checks import check_choice, check_flag, check_number
 from .convert import count_nodes, networkx_parts, pandas_parts, pyg_parts
 from .errors import InputError, InputTypeError
 from .inputs import (
@@ -130,6 +130,8 @@ class Graph:
                 f"adjacency: got {rows} x {cols}, expected a square matrix. If it is the matrix B of a bipartite graph, its "
                 f"A of {rows} + {cols} nodes is scipy.sparse.block_array([[None, B], [B.T, None]])."
             )
+        check_flag("check_finite", check_finite)
+        check_count("num_duplicates", num_duplicates)
         n = adjacency.shape[0]
         node_names = None if node_names is None else check_names("node_names", node_names)
         if node_names is not None and len(node_names) != n:
@@ -430,8 +432,7 @@ class Graph:
                 [0., 1., 0., 0.]])
         """
         kinds = ("identity", "adjacency", "constant", "degree", *DEGREE_FEATURES)
-        if kind not in kinds:
-            raise InputError(f"with_features: got {kind!r}, expected one of {', '.join(map(repr, kinds))}.")
+        check_choice("kind", kind, kinds)
         check_max_degree(kind, max_degree)
         n, count = self.num_nodes, self.adjacency.rowptr.diff().long()
         if kind == "identity":
@@ -582,8 +583,8 @@ class Graph:
 
         Warns once where A is not symmetric and norm is "sym", since the formula is made for undirected graphs.
         """
-        if norm not in ("sym", "rw", None):
-            raise InputError(f'norm: got {norm!r}, expected "sym", "rw" or None.')
+        check_choice("self_loops", self_loops, ("fill", "add", None))
+        check_choice("norm", norm, ("sym", "rw", None))
         return self._derive((self_loops, norm))
 
     def _derive(self, key: tuple[str | None, str | None]) -> SparseMatrix:
@@ -645,9 +646,9 @@ class Graph:
         """
         if lambda_max is None:
             return self.l_tilde(self._lambda_max())._as_kind("l_tilde(None)")
-        if not 0 < lambda_max < math.inf:
-            raise InputError(f"lambda_max: got {lambda_max}, expected a finite number above 0.")
-        kind = f"l_tilde({float(lambda_max)})"
+        given: Any = lambda_max  # a tensor of one number, too
+        lambda_max = check_number("lambda_max", given.item() if isinstance(given, Tensor) else given, above=0)
+        kind = f"l_tilde({lambda_max})"
         if kind in self._derived:
             return self._derived[kind]
         scaled = self.laplacian * (2.0 / lambda_max)

@@ -24,11 +24,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .checks import check_choice, check_flag, check_list
 from .errors import InputError, InputTypeError
 from .graph import Graph
 from .pixels import MAX_GUESSED_CHANNELS, check_is_no_single_picture, to_unit, warn_of_range
 from .points import knn_graph, superpixel_collection, superpixel_graph
-from .sparse import SparseMatrix
+from .sparse import SparseMatrix, check_count
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -191,9 +192,7 @@ def grid_graph(*shape: int, connectivity: int | None = None) -> Grid:
     sides, corners = 2 * len(sizes), 3 ** len(sizes) - 1
     if connectivity is None:
         connectivity = corners
-    if connectivity not in (sides, corners):
-        either = f"{sides} or {corners}" if sides != corners else f"{sides}"
-        raise InputError(f"connectivity: got {connectivity!r}, expected {either} for a grid of {len(sizes)} axes.")
+    connectivity = check_choice("connectivity", connectivity, dict.fromkeys((sides, corners)))
     name = f"grid of {' x '.join(map(str, sizes))}, {connectivity} neighbours"
     made_later: Any = None
     return Grid._of_checked(
@@ -255,8 +254,7 @@ class GridOperator:
             raise InputTypeError(
                 f"grid: got {type(grid).__name__}, expected a Grid; gcnlab.image.grid_graph makes one."
             )
-        if norm not in ("sym", None):
-            raise InputError(f'norm: got {norm!r}, expected "sym" or None.')
+        check_choice("norm", norm, ("sym", None))
         self.matrix = grid.normalize(norm=norm)
         self.grid_shape, self.connectivity = grid.shape, grid.connectivity
         degree = grid.a_tilde.row_sums()
@@ -452,6 +450,7 @@ def to_signals(images: Any, channels: str | None = None, scale: bool = True) -> 
     >>> to_signals(torch.tensor([[[0, 51], [102, 255]]], dtype=torch.uint8)).flatten()
     tensor([0.0000, 0.2000, 0.4000, 1.0000])
     """
+    check_flag("scale", scale)
     images = _as_images(images)
     if channels is None:
         check_is_no_single_picture(images, otherwise='channels="none"')
@@ -474,10 +473,9 @@ def to_images(signals: Tensor, shape: Sequence[int], channels: str = "last") -> 
         shape: pixels along each axis, `grid.shape`.
         channels: "last"; "first" for [batch, C, *shape]; "none" for [batch, *shape] where C is 1.
     """
-    shape = tuple(shape)
+    shape = tuple(check_count("shape", size, 1) for size in check_list("shape", shape, "sizes", 1))
     _check_signals(signals, shape)
-    if channels not in ("last", "first", "none"):
-        raise InputError(f'channels: got {channels!r}, expected "last", "first" or "none".')
+    check_choice("channels", channels, ("last", "first", "none"))
     if channels == "first":
         return _channels_first(signals, shape)
     if channels == "none" and signals.shape[2] != 1:
@@ -530,6 +528,7 @@ def _are_bytes(images: Tensor) -> bool:
 
 
 def _channel_place(shape: tuple[int, ...], channels: str | None) -> str:
+    check_choice("channels", channels, ("last", "first", "none", None))
     if channels is None and len(shape) == 3:
         return "none"
     if channels is None and len(shape) > 3:
@@ -540,8 +539,6 @@ def _channel_place(shape: tuple[int, ...], channels: str | None) -> str:
             f"images: shape {shape} does not show where the channels are; "
             'pass channels="first" for [N, C, ...], "last" for [N, ..., C], "none" for volumes without.'
         )
-    if channels not in ("last", "first", "none", None):
-        raise InputError(f'channels: got {channels!r}, expected "last", "first", "none" or None.')
     if channels is None or len(shape) < (2 if channels == "none" else 3):
         raise InputError(
             f"images: got shape {shape}, expected [N, H, W], [N, H, W, C] or [N, C, H, W]; "
@@ -590,8 +587,7 @@ def coarsen(signals: Tensor, grid: Grid, kind: str = "max") -> tuple[Tensor, Gri
     >>> coarsen(signals, grid, "mean")[0].flatten()
     tensor([3.0000, 4.5000])
     """
-    if kind not in ("max", "mean"):
-        raise InputError(f'kind: got {kind!r}, expected "max" or "mean".')
+    check_choice("kind", kind, ("max", "mean"))
     _check_signals(signals, grid.shape)
     if kind == "mean":
         _check_floats(signals)

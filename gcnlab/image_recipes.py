@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from . import metrics
 from .augment import Augment
 from .baselines import BASELINES, Baseline
+from .checkpoint import generators_kept
 from .data import ImageSet
 from .errors import CheckpointMismatchError, InputError
 from .files import atomic_write
@@ -91,11 +92,11 @@ def train(
     callbacks: Sequence[Callback] = (),
 ) -> tuple[nn.Module, History]:
     """A model of one seed, trained by its recipe."""
-    torch.manual_seed(seed)
     grid = grid_graph(*images.image_shape[:2]) if recipe.on_grid else None
     if recipe.tutorial is not None:
         row = recipe.tutorial
-        model = row.model(images.num_classes).to(device)
+        with generators_kept(seed):
+            model: nn.Module = row.model(images.num_classes).to(device)
         num_val = round(row.validation_split * len(images.train_labels))  # Keras takes the last ones
         signals, val = Signals(images.train_images, images.train_labels, grid).to(device), None
         if num_val:
@@ -103,7 +104,8 @@ def train(
         options: dict[str, Any] = {"optimizer": row.optimizer, "lr": row.lr, "batch_size": row.batch_size}
     else:
         channels = images.image_shape[2] if len(images.image_shape) == 3 else 1
-        model = recipe.build(channels, images.num_classes).to(device)
+        with generators_kept(seed):
+            model = recipe.build(channels, images.num_classes).to(device)
         num_val = min(HOLDOUT, len(images.train_labels) // 12)
         train_images, train_labels, val_images, val_labels = images.holdout(num_val)
         signals = Signals(train_images, train_labels, grid, Augment(images.augmentations)).to(device)
@@ -150,6 +152,7 @@ def write_weights(path: str | PathLike[str], state: dict[str, Tensor], about: di
         numpy.savez(file, about=numpy.array(json.dumps(about)), **arrays)
 
 
+@generators_kept()
 def pretrained(recipe: ImageRecipe, images: ImageSet) -> tuple[nn.Module, dict[str, Any]]:
     """The model with the weights that come with gcnlab, and what is known of their training.
 

@@ -11,13 +11,14 @@ import math
 import numbers
 import re
 import warnings
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .checks import check_package
 from .errors import InputError, InputTypeError
 
 # How pandas, R, spreadsheets and UCI's files write a missing value as text.
@@ -62,6 +63,8 @@ def as_tensor(name: str, data: Any, expected: str) -> Tensor:
             f"{name}: its index is not 0, 1, 2, ..., and it is read by position here; pass {name}.to_numpy() if it is in order."
         )
     try:
+        if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
+            raise ValueError(f"{int(np.ma.getmaskarray(data).sum())} values masked; fill them")
         array = np.asarray(data)
         if array.dtype.kind in "OUS":
             if odd := _what_is_no_number(array):
@@ -93,6 +96,10 @@ def check_names(argument: str, names: Any) -> tuple[Any, ...]:
     """The names as a tuple of plain Python values, each of them once."""
     if isinstance(names, (str, bytes)):
         raise InputTypeError(f"{argument}: got the text {names!r}, expected a list with one name per place.")
+    if isinstance(names, (Mapping, Set)):
+        raise InputTypeError(
+            f"{argument}: got a {type(names).__name__}, expected a list, whose order says which is which."
+        )
     try:
         names = tuple(names.tolist() if hasattr(names, "tolist") else names)
     except TypeError:
@@ -140,6 +147,20 @@ def name_kind(name: Any) -> type:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def as_series(argument: str, value: Any) -> Any:
+    """A dict by name as a pandas object with these names in its index; anything else as it is."""
+    if isinstance(value, Mapping):
+        pandas: Any = check_package(f"{argument}: a dict by name", "pandas")
+        rows = list(value.values())
+        is_rows = any(isinstance(row, (list, tuple, np.ndarray, Tensor)) for row in rows)
+        try:
+            table = pandas.DataFrame([list(row) for row in rows]) if is_rows else pandas.Series(rows)
+        except (TypeError, ValueError) as error:
+            raise InputTypeError(f"{argument}: its values are not all alike ({error}).") from None
+        return table.set_axis(pandas.Index(list(value), tupleize_cols=False), axis=0)
+    return value
+
+
 def is_table(value: Any) -> bool:
     """Whether it is a pandas Series or DataFrame."""
     return hasattr(value, "iloc") and hasattr(value, "index")
@@ -157,7 +178,7 @@ def index_names(argument: str, index: Any) -> list[Any] | None:
 
 
 def rows_in_order(argument: str, value: Any, names: Sequence[Any] | None, num_nodes: int) -> Any:
-    """`value`; a pandas object with its rows in the order of the nodes, by the names in its index.
+    """`value`; a pandas object, or a dict by name, with its rows in the order of the nodes by their names.
 
     Args:
         argument: what errors call it.
@@ -165,6 +186,7 @@ def rows_in_order(argument: str, value: Any, names: Sequence[Any] | None, num_no
         names: the names of the nodes; None if they have no names but their ids.
         num_nodes: how many there are.
     """
+    value = as_series(argument, value)
     if not is_table(value):
         return value
     found = index_names(argument, value.index)
@@ -316,6 +338,8 @@ def read_labels(
     names = None if class_names is None else check_names("class_names", class_names)
     if isinstance(y, Tensor):
         return (y.long() if y.dtype == torch.bool else y), names
+    if isinstance(y, (Mapping, Set)):
+        raise InputTypeError(f"{argument}: got a {type(y).__name__}, expected a list, in the order of what it labels.")
     if is_table(y):
         if hasattr(y, "columns"):
             if len(y.columns) != 1:
@@ -326,6 +350,8 @@ def read_labels(
         of_class = [str(name) for name in y.categories.tolist()]
         texts = [None if code < 0 else of_class[code] for code in y.codes]
         return _numbered(texts, names or tuple(of_class), argument, missing)
+    if isinstance(y, np.ma.MaskedArray):
+        y = y.tolist()  # None where it is masked
     is_column = hasattr(y, "isna") and hasattr(y, "tolist")  # pandas'
     if is_column:
         is_plain = getattr(y.dtype, "kind", "O") in "biuf" and not bool(y.isna().any())
@@ -364,11 +390,11 @@ def _of_numbers(values: list[Any], whole_is_class: bool, argument: str, missing:
     if not is_class:
         targets = [math.nan if is_missing(value) else float(value) for value in values]
         return torch.tensor(targets, dtype=torch.get_default_dtype())
-    if known and max(map(abs, known)) >= 2**63:
-        raise InputError(
-            f"{argument}: label {max(known, key=abs)} does not fit 64 bits; make it text, which is numbered."
-        )
-    return torch.tensor([missing if is_missing(value) else int(value) for value in values], dtype=torch.int64)
+    classes = [missing if is_missing(value) else int(value) for value in values]
+    largest = max(classes, key=abs, default=0)
+    if not -(2**63) <= largest < 2**63:
+        raise InputError(f"{argument}: label {largest} does not fit 64 bits; make it text, which is numbered.")
+    return torch.tensor(classes, dtype=torch.int64)
 
 
 def _of_text(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .checks import check_flag, check_probability
 from .errors import InputError, InputTypeError
 from .graph import NORMALIZED, Features, check_kind, how_to_make
 from .sparse import SparseMatrix, check_count
@@ -35,17 +36,12 @@ def dropout(x: Features, p: float = 0.5, training: bool = True) -> Features:
         p: a probability between 0 and 1.
         training: otherwise x is returned as it is.
     """
-    _check_probability(p)
-    if not training or p == 0:
+    p = check_probability("p", p)
+    if not check_flag("training", training) or p == 0:
         return x
     if isinstance(x, SparseMatrix):
         return x.with_value(_dropout(x.value, p))
     return _dropout(x, p)
-
-
-def _check_probability(p: float) -> None:
-    if not 0 <= p <= 1:
-        raise InputError(f"p: got {p}, expected a probability between 0 and 1.")
 
 
 def relu_dropout(h: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
@@ -54,7 +50,7 @@ def relu_dropout(h: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     Of a large array on a CPU both are one pass, and the derivative is one too: it is read off the result, which is zero
     where either of the two is.
     """
-    _check_probability(p)
+    p = check_probability("p", p)
     if training and 0 < p < 1 and _is_large(h):
         return _ReluDropout.apply(h, p)
     h = h.relu()
@@ -214,7 +210,9 @@ class GCNConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
         super().__init__()
-        self.in_channels, self.out_channels = in_channels, out_channels
+        self.in_channels = check_count("in_channels", in_channels, 1)
+        self.out_channels = check_count("out_channels", out_channels, 1)
+        check_flag("bias", bias)
         self.weight = nn.Parameter(torch.empty(in_channels, out_channels))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         self.reset_parameters()
@@ -303,11 +301,11 @@ class RelationalGCNConv(nn.Module):
         self, in_channels: int, out_channels: int, num_relations: int, num_bases: int | None = None, bias: bool = True
     ) -> None:
         super().__init__()
-        for name, count in (("num_relations", num_relations), ("num_bases", num_bases)):
-            if count is not None and check_count(name, count) < 1:
-                raise InputError(f"{name}: got {count}, expected at least 1.")
-        self.in_channels, self.out_channels = in_channels, out_channels
-        self.num_relations, self.num_bases = num_relations, num_bases
+        self.in_channels = check_count("in_channels", in_channels, 1)
+        self.out_channels = check_count("out_channels", out_channels, 1)
+        check_flag("bias", bias)
+        self.num_relations = check_count("num_relations", num_relations, 1)
+        self.num_bases = None if num_bases is None else check_count("num_bases", num_bases, 1)
         # V where there are bases, else W
         self.weight = nn.Parameter(torch.empty(num_bases or num_relations, in_channels, out_channels))
         self.coefficient = nn.Parameter(torch.empty(num_relations, num_bases)) if num_bases is not None else None

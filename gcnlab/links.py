@@ -29,10 +29,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .checks import check_seed
 from .errors import InputError, InputTypeError
 from .graph import Features, Graph, select_rows, unordered_pairs
 from .metrics import roc_auc
-from .sparse import SparseMatrix, as_tensor, check_count, check_counts
+from .sparse import SparseMatrix, as_tensor, check_count
 
 
 class LinkSplit(NamedTuple):
@@ -253,9 +254,7 @@ def _check_graph(graph: Any) -> None:
 
 
 def _generator(seed: Any) -> torch.Generator:
-    if check_count("seed", seed) >= 2**64:
-        raise InputError(f"seed: got {seed}, expected less than 2**64.")
-    return torch.Generator().manual_seed(int(seed))
+    return torch.Generator().manual_seed(check_seed(seed))
 
 
 def _keys(graph: Graph) -> Tensor:
@@ -481,9 +480,11 @@ class LinkHead(nn.Module):
 
     def __init__(self, in_channels: int | None = None, hidden_channels: int | None = None) -> None:
         super().__init__()
+        for name, count in (("in_channels", in_channels), ("hidden_channels", hidden_channels)):
+            if count is not None:
+                check_count(name, count, 1)
         if hidden_channels is not None and in_channels is None:
             raise InputError("in_channels: the hidden layer has weights, so it needs the number of channels.")
-        check_counts(in_channels=in_channels, hidden_channels=hidden_channels)
         self.mlp = (
             None
             if hidden_channels is None or in_channels is None

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .errors import InputError, InputTypeError
-from .sparse import as_tensor, check_counts
+from .sparse import as_tensor, check_count
 
 
 def accuracy(scores: Tensor, y: Tensor) -> float:
@@ -53,7 +53,7 @@ def confusion_matrix(scores: Tensor, y: Tensor, num_classes: int | None = None) 
             [0, 1]])
     """
     predicted, y = _labels(scores, y)
-    c = num_classes if num_classes is not None else int(torch.cat([predicted, y]).max()) + 1
+    c = int(torch.cat([predicted, y]).max()) + 1 if num_classes is None else check_count("num_classes", num_classes, 1)
     _check_labels("scores", predicted, c)
     _check_labels("y", y, c)
     return torch.bincount(y * c + predicted, minlength=c * c).reshape(c, c)
@@ -164,7 +164,7 @@ def calibration_error(scores: Tensor, y: Tensor, num_bins: int = 10) -> float:
     >>> calibration_error(torch.tensor([[0.75, 0.25], [0.25, 0.75]]), torch.tensor([0, 0]))
     0.25
     """
-    check_counts(num_bins=num_bins)
+    check_count("num_bins", num_bins, 1)
     p, predicted, y = _of_classes(
         "scores", scores, y, "of one probability p [num_rows, 1] of two classes, torch.cat([1 - p, p], 1) makes two"
     )
@@ -237,7 +237,7 @@ def class_weights(y: Tensor, num_classes: int) -> Tensor:
     >>> class_weights(torch.tensor([0, 0, 0, 1]), 2)
     tensor([0.6667, 2.0000])
     """
-    _check_labels("y", y, num_classes)
+    _check_labels("y", y, check_count("num_classes", num_classes, 1))
     counts = torch.bincount(y, minlength=num_classes)
     if bool((counts == 0).any()):
         raise InputError(f"y: class {int((counts == 0).nonzero()[0])} has no row, so it has no weight; leave it out.")

@@ -10,15 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import check_state, read_checkpoint
+from .checkpoint import check_state, generators_kept, read_checkpoint
+from .checks import check_choice, check_flag, check_list, check_probability
 from .deep import drop_node
 from .errors import CheckpointMismatchError, InputError, InputTypeError
 from .graph import Features, is_kind
 from .image import Grid, check_grid, coarsen, with_coordinates
 from .layers import GCNConv, RelationalGCNConv, dropout, glorot_uniform, linear, relu_dropout
 from .memory import estimate_step
-from .readout import Readout
-from .sparse import SparseMatrix
+from .readout import Readout, readout_kinds
+from .sparse import SparseMatrix, check_count
 
 
 class GCN(nn.Module):
@@ -26,8 +27,8 @@ class GCN(nn.Module):
 
         H_0 = X,   H_{l+1} = relu(Â dropout(H_l) W_l + b_l),   logits = the last, without relu
 
-    Dropout acts on the input of every layer, the first included. With norm=True the hidden layers are normalised over
-    the nodes, relu(BatchNorm(Â dropout(H_l) W_l + b_l)), as deeper ones on large graphs want (Hu et al. 2020).
+    Dropout acts on the input of every layer, the first included. With norm="batch" the hidden layers are normalised
+    over the nodes, relu(BatchNorm(Â dropout(H_l) W_l + b_l)), as deeper ones on large graphs want (Hu et al. 2020).
 
     Args:
         in_channels: number of features.
@@ -36,7 +37,8 @@ class GCN(nn.Module):
         num_layers: at least 1.
         dropout: probability of zeroing an entry, in training.
         drop_node: probability of zeroing all features of a node, in training (`deep.drop_node`).
-        norm: whether to normalise the hidden layers. All nodes count, so that training computes all of them.
+        norm: "batch" to normalise the hidden layers, or None; True and False mean the same. All nodes count, so that
+            training computes all of them.
         input_dropout: of X; by default `dropout`.
 
     >>> import torch
@@ -55,22 +57,27 @@ class GCN(nn.Module):
         num_layers: int = 2,
         dropout: float = 0.5,
         drop_node: float = 0.0,
-        norm: bool = False,
+        norm: str | bool | None = None,
         input_dropout: float | None = None,
     ) -> None:
         super().__init__()
-        if num_layers < 1:
-            raise InputError(f"num_layers: got {num_layers}, expected at least 1.")
+        in_channels = check_count("in_channels", in_channels, 1)
+        hidden_channels = check_count("hidden_channels", hidden_channels, 1)
+        out_channels = check_count("out_channels", out_channels, 1)
+        num_layers = check_count("num_layers", num_layers, 1)
+        dropout, drop_node = check_probability("dropout", dropout), check_probability("drop_node", drop_node)
+        input_dropout = None if input_dropout is None else check_probability("input_dropout", input_dropout)
+        has_norm = check_choice("norm", norm, (None, "batch", False, True)) in ("batch", True)
         widths = [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
         self.layers = nn.ModuleList(GCNConv(a, b) for a, b in pairwise(widths))
-        self.norms = nn.ModuleList(nn.BatchNorm1d(b) for b in widths[1:-1]) if norm else None
-        self.layerwise = not norm
+        self.norms = nn.ModuleList(nn.BatchNorm1d(b) for b in widths[1:-1]) if has_norm else None
+        self.layerwise = not has_norm
         self.num_layers, self.dropout, self.drop_node = num_layers, dropout, drop_node
         self.input_dropout = dropout if input_dropout is None else input_dropout
         self.config = {
             "in_channels": in_channels, "hidden_channels": hidden_channels, "out_channels": out_channels,
-            "num_layers": num_layers, "dropout": dropout, "drop_node": drop_node, "norm": norm,
-            "input_dropout": input_dropout,
+            "num_layers": num_layers, "dropout": dropout, "drop_node": drop_node, "input_dropout": input_dropout,
+            "norm": has_norm,  # True or False, as files of 1.0 have it, so that their trainings can be resumed
         }  # fmt: skip
 
     def forward(self, x: Features, a_hat: Any, hidden: bool = False) -> Any:
@@ -81,6 +88,7 @@ class GCN(nn.Module):
             a_hat: the propagation matrix, or a list of one matrix a layer (`graph.receptive_field`).
             hidden: whether to return what each hidden layer made, [num_nodes, hidden_channels] after its relu.
         """
+        check_flag("hidden", hidden)
         operators = a_hat if isinstance(a_hat, Sequence) else [a_hat] * self.num_layers
         if len(operators) != self.num_layers:
             raise InputError(f"a_hat: got {len(operators)} matrices for {self.num_layers} layers.")
@@ -99,6 +107,8 @@ class GCN(nn.Module):
 
     def layer(self, i: int, h: Any, a_hat: Any) -> Tensor:
         """H_{i+1} of H_i without dropout, so that `predict` can go through a large graph layer by layer."""
+        if check_count("i", i) >= self.num_layers:
+            raise InputError(f"i: got {i}, but the model has {self.num_layers} layers, from 0.")
         h = self.layers[i](h, a_hat)
         if i == self.num_layers - 1:
             return h
@@ -142,6 +152,13 @@ class GRAND(nn.Module):
         norm: bool = False,
     ) -> None:
         super().__init__()
+        in_channels = check_count("in_channels", in_channels, 1)
+        out_channels = check_count("out_channels", out_channels, 1)
+        hidden_channels = None if hidden_channels is None else check_count("hidden_channels", hidden_channels, 1)
+        input_dropout = check_probability("input_dropout", input_dropout)
+        dropout = check_probability("dropout", dropout)
+        drop_node = check_probability("drop_node", drop_node)
+        check_flag("norm", norm)
         self.norm = nn.BatchNorm1d(in_channels) if norm else None
         self.conv = GCNConv(in_channels, out_channels if hidden_channels is None else hidden_channels)
         self.head = None if hidden_channels is None else nn.Linear(hidden_channels, out_channels)
@@ -210,10 +227,14 @@ class SIGN(nn.Module):
         combine: str = "cat",
     ) -> None:
         super().__init__()
-        if num_layers < 1 or not len(in_channels):
-            raise InputError(f"num_layers, in_channels: got {num_layers}, {in_channels}, expected one at least.")
-        if combine not in ("cat", "sum"):
-            raise InputError(f'combine: got {combine!r}, expected "cat" or "sum".')
+        in_channels = _check_counts("in_channels", in_channels)
+        hidden_channels = check_count("hidden_channels", hidden_channels, 1)
+        out_channels = check_count("out_channels", out_channels, 1)
+        num_layers = check_count("num_layers", num_layers, 1)
+        dropout = check_probability("dropout", dropout)
+        input_dropout = check_probability("input_dropout", input_dropout)
+        check_flag("norm", norm)
+        check_choice("combine", combine, ("cat", "sum"))
         self.cat = combine == "cat" and num_layers > 1
         first = hidden_channels if num_layers > 1 else out_channels
         self.inputs = nn.ModuleList(nn.Linear(c, first, bias=self.cat or k == 0) for k, c in enumerate(in_channels))
@@ -223,7 +244,7 @@ class SIGN(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm1d(b) for b in widths[: len(self.layers)]) if norm else None
         self.dropout, self.input_dropout = dropout, input_dropout
         self.config = {
-            "in_channels": list(in_channels), "hidden_channels": hidden_channels, "out_channels": out_channels,
+            "in_channels": in_channels, "hidden_channels": hidden_channels, "out_channels": out_channels,
             "num_layers": num_layers, "dropout": dropout, "input_dropout": input_dropout, "norm": norm,
             "combine": combine,
         }  # fmt: skip
@@ -253,19 +274,23 @@ class BatchNorm(nn.BatchNorm1d):
     """
 
     def forward(self, h: Tensor, multiplicity: Tensor | None = None) -> Tensor:
-        if multiplicity is None or not self.training:
+        kept: Any = self
+        keeps = kept.running_mean is not None
+        if multiplicity is None or (keeps and not self.training):
             return super().forward(h)
         total, dtype = multiplicity.sum(), torch.promote_types(h.dtype, torch.float32)
+        gamma, beta = (self.weight, self.bias) if self.affine else (h.new_ones(h.shape[1]), h.new_zeros(h.shape[1]))
         with torch.autocast(h.device.type, enabled=False):  # as torch: the sums of 16 bits are made in 32
             out, mean, var = _WeightedNorm.apply(
-                h.to(dtype), self.weight.to(dtype), self.bias.to(dtype), (multiplicity / total).to(dtype), self.eps
+                h.to(dtype), gamma.to(dtype), beta.to(dtype), (multiplicity / total).to(dtype), self.eps
             )
-        with torch.no_grad():
-            kept: Any = self
-            kept.num_batches_tracked.add_(1)
-            kept.running_mean.lerp_(mean.to(kept.running_mean.dtype), self.momentum)
-            unbiased = var * (total / (total - 1))  # as torch keeps it
-            kept.running_var.lerp_(unbiased.to(kept.running_var.dtype), self.momentum)
+        if keeps:
+            with torch.no_grad():
+                kept.num_batches_tracked.add_(1)
+                momentum = 1 / float(kept.num_batches_tracked) if self.momentum is None else self.momentum
+                kept.running_mean.lerp_(mean.to(kept.running_mean.dtype), momentum)
+                unbiased = var * (total / (total - 1))  # as torch keeps it
+                kept.running_var.lerp_(unbiased.to(kept.running_var.dtype), momentum)
         return out.to(h.dtype)
 
 
@@ -348,15 +373,16 @@ class GraphClassifier(nn.Module):
         head_layers: int = 1,
     ) -> None:
         super().__init__()
-        for argument, value, allowed in (
-            ("norm", norm, ("batch", None)),
-            ("jumping_knowledge", jumping_knowledge, ("last", "cat")),
-            ("head_layers", head_layers, (1, 2)),
-        ):
-            if value not in allowed:
-                raise InputError(f"{argument}: got {value!r}, expected one of {allowed}.")
-        if num_layers < 1:
-            raise InputError(f"num_layers: got {num_layers}, expected at least 1.")
+        in_channels = check_count("in_channels", in_channels, 1)
+        hidden_channels = check_count("hidden_channels", hidden_channels, 1)
+        out_channels = check_count("out_channels", out_channels, 1)
+        num_layers = check_count("num_layers", num_layers, 1)
+        if not callable(conv):
+            raise InputTypeError(f"conv: got {conv!r}, expected what makes a layer, such as GCNConv itself.")
+        readout_kinds("readout", readout)
+        check_choice("norm", norm, ("batch", None))
+        check_choice("jumping_knowledge", jumping_knowledge, ("last", "cat"))
+        dropout, head_layers = check_probability("dropout", dropout), check_choice("head_layers", head_layers, (1, 2))
         self.config = None  # another conv is code, which no file of gcnlab's holds
         if conv is GCNConv:
             self.config = {
@@ -418,6 +444,9 @@ class NoStructure(nn.Module):
 
     def __init__(self, in_channels: int, hidden_channels: int, out_channels: int, dropout: float = 0.5) -> None:
         super().__init__()
+        in_channels = check_count("in_channels", in_channels, 1)
+        hidden_channels = check_count("hidden_channels", hidden_channels, 1)
+        out_channels, dropout = check_count("out_channels", out_channels, 1), check_probability("dropout", dropout)
         self.weight = nn.Parameter(glorot_uniform(torch.empty(in_channels, hidden_channels)))
         self.bias = nn.Parameter(torch.zeros(hidden_channels))
         self.readout, self.dropout = Readout("sum"), dropout
@@ -473,13 +502,22 @@ class GridGCN(nn.Module):
         num_relations: int = 9,
     ) -> None:
         super().__init__()
-        if conv not in ("relational", "isotropic"):
-            raise InputError(f'conv: got {conv!r}, expected "relational" or "isotropic".')
-        depths = [num_layers] * len(channels) if isinstance(num_layers, int) else list(num_layers)
-        if not channels or len(depths) != len(channels) or min(depths) < 1:
+        in_channels, channels = check_count("in_channels", in_channels, 1), _check_counts("channels", channels)
+        depths = (
+            _check_counts("num_layers", num_layers)
+            if isinstance(num_layers, Sequence)
+            else [check_count("num_layers", num_layers, 1)] * len(channels)
+        )
+        if len(depths) != len(channels):
             raise InputError(
-                f"num_layers: got {num_layers} for {len(channels)} levels of channels, expected at least 1 for each."
+                f"num_layers: got {num_layers} for {len(channels)} levels of channels, expected one for each."
             )
+        num_classes = check_count("num_classes", num_classes, 1)
+        num_relations = check_count("num_relations", num_relations, 1)
+        num_nodes = None if num_nodes is None else check_count("num_nodes", num_nodes, 1)
+        check_choice("conv", conv, ("relational", "isotropic"))
+        readout_kinds("readout", readout)
+        check_flag("coordinates", coordinates)
         self.coordinates, self.relational, self.num_relations = coordinates, conv == "relational", num_relations
         self.levels: Any = nn.ModuleList()
         width = in_channels + 2 * coordinates
@@ -489,7 +527,7 @@ class GridGCN(nn.Module):
         self.readout = Readout(readout, width, num_nodes=num_nodes)
         self.head = nn.Linear(self.readout.width(width), num_classes)
         self.config = {
-            "in_channels": in_channels, "channels": list(channels), "num_classes": num_classes, "num_layers": depths,
+            "in_channels": in_channels, "channels": channels, "num_classes": num_classes, "num_layers": depths,
             "conv": conv, "readout": readout, "coordinates": coordinates, "num_nodes": num_nodes,
             "num_relations": num_relations,
         }  # fmt: skip
@@ -526,6 +564,12 @@ class GridGCN(nn.Module):
         return self.head(self.readout(h))
 
 
+def _check_counts(name: str, counts: Sequence[int]) -> list[int]:
+    """The counts as ints if they are a list of one or more, each at least 1."""
+    return [check_count(f"{name}[{i}]", count, 1) for i, count in enumerate(check_list(name, counts, "integers", 1))]
+
+
+@generators_kept()
 def load_model(path: str | PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     """(model, header) of a checkpoint: the model of its first seed, in evaluation mode.
 
@@ -548,7 +592,7 @@ def load_model(path: str | PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
         )
     try:
         model = MODELS[name](**config)
-    except TypeError as problem:  # arguments that the class does not take
+    except (TypeError, InputError) as problem:  # arguments that the class does not take
         raise CheckpointMismatchError(f"{path}: its config does not make a {name}: {problem}.") from problem
     state = {key: value[0] for key, value in weights.items()}
     check_state(path, state, model.state_dict())
@@ -560,6 +604,7 @@ def load_model(path: str | PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     return model.eval(), header
 
 
+@generators_kept()
 def summary(model: nn.Module, *inputs: Any) -> str:
     """A table as Keras prints it: each layer, its output shape, its parameters and how they are counted.
 

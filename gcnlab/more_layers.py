@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .checks import check_choice, check_flag, check_number, check_probability
 from .errors import InputError, InputTypeError
 from .graph import NORMALIZED, Features
 from .layers import check_operands, dropout, glorot_uniform, warn_if_of_another_kind
@@ -46,9 +47,10 @@ class ChebConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, num_terms: int = 3, bias: bool = True) -> None:
         super().__init__()
-        if check_count("num_terms", num_terms) < 1:
-            raise InputError(f"num_terms: got {num_terms}, expected at least 1.")
-        self.in_channels, self.out_channels, self.num_terms = in_channels, out_channels, num_terms
+        self.in_channels = check_count("in_channels", in_channels, 1)
+        self.out_channels = check_count("out_channels", out_channels, 1)
+        check_flag("bias", bias)
+        self.num_terms = check_count("num_terms", num_terms, 1)
         self.weight = nn.Parameter(torch.empty(num_terms, in_channels, out_channels))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         self.reset_parameters()
@@ -111,7 +113,9 @@ class SGConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, num_hops: int = 2, bias: bool = True) -> None:
         super().__init__()
-        self.in_channels, self.out_channels = in_channels, out_channels
+        self.in_channels = check_count("in_channels", in_channels, 1)
+        self.out_channels = check_count("out_channels", out_channels, 1)
+        check_flag("bias", bias)
         self.num_hops = check_count("num_hops", num_hops)
         self.weight = nn.Parameter(torch.empty(in_channels, out_channels))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
@@ -158,7 +162,7 @@ class APPNP(nn.Module):
     def __init__(self, num_iterations: int = 10, alpha: float = 0.1, dropout: float = 0.0) -> None:
         super().__init__()
         self.num_iterations = check_count("num_iterations", num_iterations)
-        self.alpha, self.dropout = _check_share("alpha", alpha), _check_share("dropout", dropout)
+        self.alpha, self.dropout = check_probability("alpha", alpha), check_probability("dropout", dropout)
 
     def forward(self, h: Tensor, a_hat: Any) -> Tensor:
         if not isinstance(h, Tensor):
@@ -206,9 +210,8 @@ class GCN2Conv(nn.Module):
 
     def __init__(self, channels: int, layer: int, alpha: float = 0.1, theta: float = 0.5) -> None:
         super().__init__()
-        if check_count("layer", layer) < 1:
-            raise InputError(f"layer: got {layer}, expected the number of the layer, from 1.")
-        self.channels, self.alpha, self.beta = channels, _check_share("alpha", alpha), math.log(theta / layer + 1)
+        self.channels, self.alpha = check_count("channels", channels, 1), check_probability("alpha", alpha)
+        self.beta = math.log(check_number("theta", theta, least=0) / check_count("layer", layer, 1) + 1)
         self.weight = nn.Parameter(torch.empty(channels, channels))
         self.reset_parameters()
 
@@ -256,9 +259,10 @@ class SAGEConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, aggregate: str = "mean", bias: bool = True) -> None:
         super().__init__()
-        if aggregate not in ("mean", "max"):
-            raise InputError(f'aggregate: got {aggregate!r}, expected "mean" or "max".')
-        self.in_channels, self.out_channels, self.aggregate = in_channels, out_channels, aggregate
+        self.in_channels = check_count("in_channels", in_channels, 1)
+        self.out_channels = check_count("out_channels", out_channels, 1)
+        check_flag("bias", bias)
+        self.aggregate = check_choice("aggregate", aggregate, ("mean", "max"))
         self.weight = nn.Parameter(torch.empty(in_channels, out_channels))
         self.root_weight = nn.Parameter(torch.empty(in_channels, out_channels))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
@@ -331,15 +335,17 @@ class GINConv(nn.Module):
         norm: str | None = None,
     ) -> None:
         super().__init__()
-        if norm not in ("batch", None):
-            raise InputError(f'norm: got {norm!r}, expected "batch" or None.')
         hidden_channels = out_channels if hidden_channels is None else hidden_channels
-        self.in_channels, self.out_channels, self.hidden_channels = in_channels, out_channels, hidden_channels
+        self.in_channels = check_count("in_channels", in_channels, 1)
+        self.out_channels = check_count("out_channels", out_channels, 1)
+        self.hidden_channels = check_count("hidden_channels", hidden_channels, 1)
+        check_choice("norm", norm, ("batch", None))
         self.weight = nn.Parameter(torch.empty(in_channels, hidden_channels))
         self.bias = nn.Parameter(torch.empty(hidden_channels))
         self.norm = nn.BatchNorm1d(hidden_channels) if norm else None
         self.out = nn.Linear(hidden_channels, out_channels)
-        self.eps = nn.Parameter(torch.tensor(float(eps))) if train_eps else float(eps)
+        eps = check_number("eps", eps)
+        self.eps = nn.Parameter(torch.tensor(eps)) if check_flag("train_eps", train_eps) else eps
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -402,10 +408,12 @@ class GATConv(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        if check_count("num_heads", num_heads) < 1:
-            raise InputError(f"num_heads: got {num_heads}, expected at least 1.")
-        self.in_channels, self.out_channels, self.num_heads, self.concat = in_channels, out_channels, num_heads, concat
-        self.dropout, self.negative_slope = _check_share("dropout", dropout), negative_slope
+        self.in_channels = check_count("in_channels", in_channels, 1)
+        self.out_channels = check_count("out_channels", out_channels, 1)
+        check_flag("bias", bias)
+        self.num_heads, self.concat = check_count("num_heads", num_heads, 1), check_flag("concat", concat)
+        self.dropout = check_probability("dropout", dropout)
+        self.negative_slope = check_number("negative_slope", negative_slope, least=0)
         self.weight = nn.Parameter(torch.empty(in_channels, num_heads * out_channels))
         self.source = nn.Parameter(torch.empty(num_heads, out_channels))
         self.target = nn.Parameter(torch.empty(num_heads, out_channels))
@@ -526,9 +534,3 @@ def _check_pattern(name: str, operator: Any) -> SparseMatrix:
             "SparseMatrix.from_dense and from_torch make one."
         )
     return operator
-
-
-def _check_share(name: str, value: float) -> float:
-    if not 0 <= value <= 1:
-        raise InputError(f"{name}: got {value}, expected at least 0 and at most 1.")
-    return value

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from .checks import check_choice, check_list, check_package
 from .errors import InputError, InputTypeError
 from .files import atomic_write, check_target
 from .image import Grid, to_images, to_signals
@@ -87,7 +88,7 @@ def mean_curve(history: History, metric: str) -> tuple[list[float], list[float],
 
     Ends where fewer than half of the seeds still train.
     """
-    values = history.metrics[metric].double()  # [num_epochs, num_seeds]
+    values = history.metrics[check_choice("metric", metric, history.metrics)].double()  # [num_epochs, num_seeds]
     values = values[(~values.isnan()).double().mean(1) >= 0.5]
     mean = values.nanmean(1)
     std = (values - mean.unsqueeze(1)).square().nanmean(1).sqrt()
@@ -196,7 +197,7 @@ def feature_maps(
     if layers is not None:
         layers = [str(layer) if type(layer) is int else layer for layer in layers]
     num_images, height, width, _ = pictures.shape
-    if names is not None and len(names) != num_images:
+    if names is not None and len(check_list("names", names, "names")) != num_images:
         raise InputError(f"names: got {len(names)} for {num_images} images.")
     maps = _layer_maps(model, pictures, layers, channels, grid, operator)
     if several:
@@ -293,7 +294,7 @@ def _layer_maps(
             raise InputError(f"grid: is of {size} pixels, but the images are {found}.")
         inputs = (x.flatten(1, 2), grid if operator is None else operator)
     modules = {name: module for name, module in model.named_modules() if name}
-    for name in layers or ():
+    for name in () if layers is None else check_list("layers", layers, "names"):
         if name not in modules:
             inner = [module for module in modules if module.endswith(f".{name}")]
             near = ", ".join(map(repr, dict.fromkeys([*inner[:2], *get_close_matches(str(name), modules, 3, 0)])))
@@ -449,7 +450,7 @@ def mistakes(
         )
     if bool((bad := ~logits.isfinite()).any()):
         raise InputError(f"logits: {int(bad.sum())} are NaN or infinite, the first in row {int(bad.nonzero()[0, 0])}.")
-    if class_names is not None and len(class_names) != logits.shape[1]:
+    if class_names is not None and len(check_list("class_names", class_names, "names")) != logits.shape[1]:
         raise InputError(f"class_names: got {len(class_names)} for logits of {logits.shape[1]} classes.")
     names = [str(label) for label in range(logits.shape[1])] if class_names is None else class_names
     y = torch.tensor(_check_classes("labels", labels, len(images), names))
@@ -496,7 +497,7 @@ def confusion(
     total = int(counts.sum())
     if not total:
         raise InputError("matrix: all counts are 0, so there is nothing to show.")
-    if class_names is not None and len(class_names) != c:
+    if class_names is not None and len(check_list("class_names", class_names, "names")) != c:
         raise InputError(f"class_names: got {len(class_names)} for a matrix of {c} classes.")
     names = [_name(label, class_names) for label in range(c)]
     share = counts / counts.sum(1, keepdim=True).clamp(min=1)
@@ -530,9 +531,7 @@ def _sheet(
     title: str,
     note: str,
 ) -> Any:
-    if not check_count("columns", columns):
-        raise InputError("columns: got 0, expected at least 1.")
-    columns = min(columns, len(pictures))
+    columns = min(check_count("columns", columns, 1), len(pictures))
     rows = math.ceil(len(pictures) / columns)
     num_lines = max(caption.count("\n") + 1 for caption in captions)
     figure = _figure(max(1.45 * columns, 4), rows * (1.25 * _tallness(pictures) + 0.18 * num_lines) + 0.8, path)
@@ -727,13 +726,10 @@ def _figure(width: float, height: float, path: _PathLike | None) -> Any:
         if Path(path).suffix.lower() not in _FORMATS:
             raise InputError(f"path: got {path}, expected a name that ends in {', '.join(_FORMATS)}.")
         check_target("path", path)
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as problem:
-        raise InputError(
-            f"pictures need matplotlib, which cannot be imported ({problem}); pip install matplotlib."
-        ) from problem
+    check_package("a picture", "matplotlib", "matplotlib.figure")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)  # which draws into memory
     return figure
@@ -790,6 +786,7 @@ def _show(axes: Any, picture: Tensor) -> None:
 
 
 def _check_classes(argument: str, labels: Any, num_images: int, class_names: Sequence[Any] | None) -> list[int]:
+    class_names = None if class_names is None else check_list("class_names", class_names, "names")
     y = as_tensor(argument, labels, "integers, one an image")
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
         raise InputTypeError(f"{argument}: got {y.dtype}, expected integers, one an image.")

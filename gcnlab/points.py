@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .checks import check_choice, check_flag, check_number, check_package
 from .collection import GraphCollection
 from .errors import InputError, InputTypeError
 from .graph import Graph, check_features_finite, unordered_pairs
@@ -63,12 +64,10 @@ def knn_graph(
     n = len(points)
     if not 1 <= check_count("k", k) < n:
         raise InputError(f"k: got {k} neighbours, expected at least 1 and fewer than the {n} points.")
-    if symmetry not in ("union", "mutual", None):
-        raise InputError(f'symmetry: got {symmetry!r}, expected "union", "mutual" or None.')
-    if weight not in ("binary", "gaussian"):
-        raise InputError(f'weight: got {weight!r}, expected "binary" or "gaussian".')
-    if sigma is not None and not sigma > 0:
-        raise InputError(f"sigma: got {sigma}, expected a positive distance.")
+    check_choice("symmetry", symmetry, ("union", "mutual", None))
+    check_choice("weight", weight, ("binary", "gaussian"))
+    sigma = None if sigma is None else check_number("sigma", sigma, above=0)
+    check_flag("loop", loop)
 
     neighbours, distance = _nearest(points, k)  # [num_points, k] each
     target = torch.arange(n, device=points.device).repeat_interleave(k)
@@ -149,16 +148,10 @@ def superpixel_graph(
     True
     """
     pixels = _check_image(image)
-    if check_count("num_segments", num_segments) < 1:
-        raise InputError(f"num_segments: got {num_segments}, expected at least 1.")
-    if connectivity not in (4, 8):
-        raise InputError(f"connectivity: got {connectivity!r}, expected 4 or 8.")
-    try:
-        from skimage.segmentation import slic
-    except ImportError as missing:
-        raise InputError(
-            f"superpixel_graph needs scikit-image ({missing}); install it with: pip install scikit-image"
-        ) from missing
+    num_segments = check_count("num_segments", num_segments, 1)
+    connectivity = check_choice("connectivity", connectivity, (4, 8))
+    compactness = None if compactness is None else check_number("compactness", compactness, above=0)
+    slic = check_package("superpixel_graph", "scikit-image", "skimage.segmentation").slic
     if compactness is None:
         compactness = 10.0 if pixels.shape[2] == 3 else 0.25
     labels = slic(pixels.numpy(), num_segments, compactness, start_label=0, channel_axis=-1)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .checkpoint import sha256_of_tensors
+from .checkpoint import generators_kept, sha256_of_tensors
 from .errors import CorruptFileError, InputError, InputTypeError
 from .files import atomic_write, check_target, lock, map_array, sha256_of, write_array, write_json
 from .graph import Features, Graph, check_features_finite
@@ -66,6 +66,7 @@ def hops(x: Features, s: SparseMatrix, num_hops: int, folder: str | PathLike[str
     """
     if x is None:
         raise InputError('x: got None; where a graph has no features make them, graph.with_features("degree").x.')
+    num_hops = check_count("num_hops", num_hops)
     _check_operator("s", s, x.shape[0])
     if len(x.shape) != 2 or x.dtype not in (torch.float32, torch.float64) or x.dtype != s.dtype:
         raise InputTypeError(
@@ -75,7 +76,7 @@ def hops(x: Features, s: SparseMatrix, num_hops: int, folder: str | PathLike[str
     num_bytes = x.shape[0] * x.shape[1] * s.value.element_size()
     if folder is None:
         check_fits(
-            "x", f"{check_count('num_hops', num_hops) + 1} dense matrices of {x.shape[0]:,} x {x.shape[1]:,}",
+            "x", f"{num_hops + 1} dense matrices of {x.shape[0]:,} x {x.shape[1]:,}",
             (num_hops + 1) * num_bytes, 0.8, "with a folder they are files, and need none.",
         )  # fmt: skip
         found = [x.to_dense() if isinstance(x, SparseMatrix) else x.contiguous()]
@@ -87,7 +88,7 @@ def hops(x: Features, s: SparseMatrix, num_hops: int, folder: str | PathLike[str
         index = _read_index(folder, x, s)
         known = index["sha256"][: num_hops + 1]
         found = [_open(folder / f"hop_{k}.npy", sha256, s.dtype) for k, sha256 in enumerate(known)]
-        missing = range(len(found), check_count("num_hops", num_hops) + 1)
+        missing = range(len(found), num_hops + 1)
         if missing:
             check_target("folder", folder, is_folder=True)
             if (need := len(missing) * num_bytes) > (free := shutil.disk_usage(folder).free):
@@ -315,6 +316,7 @@ class Plan:
         )
 
 
+@generators_kept()
 def plan(
     model: nn.Module, counts: Mapping[str, int], num_hops: int, label_hops: int, reuse: int, batch_size: int
 ) -> Plan:
@@ -331,6 +333,8 @@ def plan(
         label_hops, reuse: as `NodeRows` takes them.
         batch_size: as `fit` takes it.
     """
+    num_hops, label_hops = check_count("num_hops", num_hops), check_count("label_hops", label_hops)
+    reuse, batch_size = check_count("reuse", reuse), check_count("batch_size", batch_size, 1)
     n, f, c = counts["nodes"], counts["features"], counts["classes"]
     num_edges = 2 * counts["listed_edges"]
     matrix, scores = 4 * (n + 1) + 8 * num_edges, 4 * n * c

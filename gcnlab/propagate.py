@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .checks import check_list, check_number, check_probability
 from .errors import InputError, InputTypeError
 from .graph import SPARSE_BELOW, Features
 from .sparse import SparseMatrix, check_count
@@ -46,8 +46,7 @@ def ppr_coefficients(alpha: float, num_hops: int) -> list[float]:
     >>> ppr_coefficients(0.5, 1)
     [0.6666666666666666, 0.3333333333333333]
     """
-    if not 0 < alpha <= 1:
-        raise InputError(f"alpha: got {alpha}, expected above 0 and at most 1.")
+    alpha = check_number("alpha", alpha, above=0, most=1)
     theta = [alpha * (1 - alpha) ** k for k in range(check_count("num_hops", num_hops) + 1)]
     return [value / sum(theta) for value in theta]
 
@@ -72,12 +71,12 @@ def diffusion(s: SparseMatrix, coefficients: Sequence[float], top_k: int | None 
     """
     if not isinstance(s, SparseMatrix) or s.shape[0] != s.shape[1]:
         raise InputError(f"s: got a {type(s).__name__}, expected a square SparseMatrix, such as graph.a_hat.")
-    if not len(coefficients) or not all(math.isfinite(theta) for theta in coefficients):
-        raise InputError(f"coefficients: got {list(coefficients)}, expected finite numbers, at least one.")
-    if top_k is not None and check_count("top_k", top_k) < 1:
-        raise InputError(f"top_k: got {top_k}, expected at least 1.")
+    coefficients = [
+        check_number(f"coefficients[{k}]", theta)
+        for k, theta in enumerate(check_list("coefficients", coefficients, "numbers", 1))
+    ]
     n = s.shape[0]
-    limit = n if top_k is None else min(top_k, n)
+    limit = n if top_k is None else min(check_count("top_k", top_k, 1), n)
     lengths, cols, values = [], [], []
     for rows in torch.arange(n, device=s.device).split(max(_BLOCK // max(n, 1), 1)):
         power = torch.zeros(n, len(rows), dtype=s.dtype, device=s.device)  # its columns are rows of S^k
@@ -122,6 +121,7 @@ def label_propagation(
     >>> label_propagation(torch.tensor([0, -1, -1, 1]), ends, path.normalize(None)).argmax(1)
     tensor([0, 0, 1, 1])
     """
+    alpha, num_iterations = check_probability("alpha", alpha), check_count("num_iterations", num_iterations)
     known = _known_labels(y, mask, s, num_classes)
     start = torch.zeros(y.shape[0], known.shape[1], dtype=getattr(s, "dtype", known.dtype), device=y.device)
     start[mask] = known.to(start.dtype)
@@ -168,6 +168,10 @@ def correct_and_smooth(
     >>> correct_and_smooth(wrong_on_the_first, torch.tensor([0, -1]), known, pair.normalize(None)).argmax(1)
     tensor([0, 0])
     """
+    correct_alpha = check_probability("correct_alpha", correct_alpha)
+    smooth_alpha = check_probability("smooth_alpha", smooth_alpha)
+    num_iterations = check_count("num_iterations", num_iterations)
+    scale = None if scale is None else check_number("scale", scale, least=0)
     z = probabilities
     if z.dim() != 2 or z.shape[0] != y.shape[0]:
         raise InputError(f"probabilities: got shape {tuple(z.shape)}, expected [{y.shape[0]}, num_classes].")
@@ -196,10 +200,8 @@ def _diffuse(
     start: Tensor, s: Any, alpha: float, num_iterations: int, low: float, fixed: Tensor | None = None
 ) -> Tensor:
     """G_{t+1} = (1 - α) G_0 + α S G_t, within low and 1; the rows of `fixed` stay at G_0."""
-    if not 0 <= alpha <= 1:
-        raise InputError(f"alpha: got {alpha}, expected at least 0 and at most 1.")
     g = start
-    for _ in range(check_count("num_iterations", num_iterations)):
+    for _ in range(num_iterations):
         g = torch.lerp(start, s @ g, alpha)
         # A hub's row of S sums to more than 1, so that the sum may leave the range of what is propagated.
         g = g.clamp(low, 1.0) if fixed is None else torch.where(fixed.unsqueeze(1), start, g)
@@ -220,7 +222,7 @@ def _known_labels(y: Tensor, mask: Tensor, s: Any, num_classes: int | None) -> T
     known = y[mask]
     if not known.shape[0]:
         raise InputError("mask: holds no node, so there is no label to propagate.")
-    limit = int(known.max()) + 1 if num_classes is None else num_classes
+    limit = int(known.max()) + 1 if num_classes is None else check_count("num_classes", num_classes, 1)
     bad = (known < 0) | (known >= limit)
     if bool(bad.any()):
         node = int(mask.nonzero()[bad.nonzero()[0, 0], 0])

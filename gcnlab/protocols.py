@@ -27,7 +27,8 @@ import torch
 from torch import Tensor, nn
 
 from . import distributed, metrics
-from .checkpoint import describe, read_checkpoint, write_checkpoint
+from .checkpoint import describe, generators_kept, read_checkpoint, write_checkpoint
+from .checks import check_number, check_package
 from .collection import GraphCollection
 from .data import folds, load
 from .errors import DatasetNotFoundError, InputError
@@ -83,8 +84,8 @@ class Settings:
         checkpoint: Checkpoint | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> tuple[nn.Module, History]:
-        torch.manual_seed(seed)
-        model = self.build(train).to(train.device)
+        with generators_kept(seed):
+            model = self.build(train).to(train.device)
         history = fit(
             model,
             train,
@@ -209,6 +210,7 @@ def _graphs(dataset: str, features: tuple[tuple[str, Any], ...], root: str | Non
     return graphs.to(device)
 
 
+@generators_kept()  # importing scikit-learn may draw from Python's
 def split(job: Job, graphs: GraphCollection) -> tuple[Tensor, Tensor]:
     """(train, test) of a fold: the given lists where the set has them, else stratified and seeded."""
     if job.protocol == "holdout":
@@ -216,9 +218,8 @@ def split(job: Job, graphs: GraphCollection) -> tuple[Tensor, Tensor]:
     try:
         return folds(job.dataset, job.root)[job.fold]
     except DatasetNotFoundError:
-        from sklearn.model_selection import StratifiedKFold
-
-        splitter = StratifiedKFold(10, shuffle=True, random_state=job.seed)
+        selection = check_package("folds: splitting", "scikit-learn", "sklearn.model_selection")
+        splitter = selection.StratifiedKFold(10, shuffle=True, random_state=job.seed)
         train, test = list(splitter.split(torch.zeros(len(graphs)), graphs.y.cpu()))[job.fold]
         return torch.from_numpy(train), torch.from_numpy(test)
 
@@ -230,11 +231,11 @@ def parts(job: Job, graphs: GraphCollection) -> tuple[Tensor, Tensor, Tensor]:
     return train[inner], train[val], test
 
 
+@generators_kept()  # importing scikit-learn may draw from Python's
 def stratified(y: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
     """Indices of the rows in two parts, the second with `share` of every class."""
-    from sklearn.model_selection import train_test_split
-
-    first, second = train_test_split(
+    selection = check_package("folds: splitting", "scikit-learn", "sklearn.model_selection")
+    first, second = selection.train_test_split(
         torch.arange(len(y)).numpy(), test_size=share, stratify=y.cpu().numpy(), random_state=seed
     )
     return torch.from_numpy(first).sort().values, torch.from_numpy(second).sort().values
@@ -347,8 +348,8 @@ def paired(a: dict[str, Any], b: dict[str, Any], confidence: float = 0.95) -> di
     Returns:
         difference, low, high: accuracies as fractions; p: of the two-sided test of no difference.
     """
-    from scipy.stats import t as student
-
+    student = check_package("paired", "scipy", "scipy.stats").t
+    confidence = check_number("confidence", confidence, above=0, below=1)
     for key in ("dataset", "protocol", "seeds"):
         if a[key] != b[key]:
             raise InputError(

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .checks import check_number
 from .errors import InputError, InputTypeError
 from .sparse import SparseMatrix, check_count
 
@@ -90,6 +91,15 @@ _ON_SIGNALS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+def readout_kinds(argument: str, kind: str) -> list[str]:
+    """The kinds that a `Readout` joins, or InputError where one of them is none."""
+    if not isinstance(kind, str) or not set(kind.split("+")) <= set(Readout.KINDS):
+        raise InputError(
+            f'{argument}: got {kind!r}, expected one or several of {", ".join(Readout.KINDS)}, joined by "+".'
+        )
+    return kind.split("+")
+
+
 class Readout(nn.Module):
     """One vector a graph from the vectors of its nodes.
 
@@ -128,13 +138,11 @@ class Readout(nn.Module):
         num_nodes: int | None = None,
     ) -> None:
         super().__init__()
-        self.kinds = kind.split("+")
-        for name in self.kinds:
-            if name not in self.KINDS:
-                raise InputError(
-                    f'kind: got {kind!r}, expected one or several of {", ".join(self.KINDS)}, joined by "+".'
-                )
-        self.k, self.num_steps, self.num_nodes = k, num_steps, num_nodes
+        self.kinds = readout_kinds("kind", kind)
+        self.k, self.num_steps = check_count("k", k, 1), check_count("num_steps", num_steps, 1)
+        self.num_nodes = None if num_nodes is None else check_count("num_nodes", num_nodes, 1)
+        if in_channels is not None:
+            check_count("in_channels", in_channels, 1)
         if "flatten" in self.kinds and num_nodes is None:
             raise InputError("num_nodes: flatten needs the number of nodes of the shared graph.")
         learned = {"attention", "set2set"} & set(self.kinds)
@@ -147,6 +155,7 @@ class Readout(nn.Module):
 
     def width(self, channels: int) -> int:
         """Columns of the output for `channels` of h."""
+        check_count("channels", channels, 1)
         factor = {"set2set": 2, "sort": self.k, "flatten": self.num_nodes or 0}
         return channels * sum(factor.get(kind, 1) for kind in self.kinds)
 
@@ -245,12 +254,9 @@ class TopKPool(nn.Module):
 
     def __init__(self, in_channels: int, ratio: float = 0.5) -> None:
         super().__init__()
-        if not 0 < ratio <= 1:
-            raise InputError(f"ratio: got {ratio}, expected more than 0 and at most 1.")
-        self.ratio = ratio
-        self.weight = nn.Parameter(
-            torch.empty(in_channels).uniform_(-1 / math.sqrt(in_channels), 1 / math.sqrt(in_channels))
-        )
+        self.ratio = check_number("ratio", ratio, above=0, most=1)
+        bound = 1 / math.sqrt(check_count("in_channels", in_channels, 1))
+        self.weight = nn.Parameter(torch.empty(in_channels).uniform_(-bound, bound))
 
     def forward(self, h: Tensor, adjacency: SparseMatrix, batch: Any = None) -> Pooled:
         p = _matrix_of(batch, h)

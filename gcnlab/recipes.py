@@ -7,6 +7,7 @@ import importlib.util
 import json
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from . import __version__, distributed, image_recipes, metrics, plot, report
-from .checkpoint import describe, read_checkpoint, write_checkpoint
+from .checkpoint import describe, generators_kept, read_checkpoint, write_checkpoint
+from .checks import check_choice, check_package, check_workers
 from .collection import GraphCollection
 from .content import MAX_IMAGES, Content, add_graphs, add_images, add_nodes
 from .data import ImageSet, catalog, load, ogb_evaluator
@@ -222,6 +224,7 @@ class HopRecipe(Recipe):
             self.input_dropout or 0.0,
         )  # fmt: skip
 
+    @generators_kept()
     def plan(self, dataset: str | None = None) -> Plan:
         """Bytes and seconds of one seed on a named set, whose files need not be here."""
         dataset = dataset or self.dataset
@@ -457,6 +460,7 @@ def find(name: str) -> Recipe | GraphRecipe | ImageRecipe:
 
 
 @distributed.watch()
+@generators_kept()
 def run(
     name: str,
     *,
@@ -530,23 +534,32 @@ def run(
         )
     num_seeds = recipe.num_seeds if seeds is None else seeds
     epochs = recipe.epochs if epochs is None else epochs
-    check_counts(seeds=num_seeds, epochs=epochs, threads=threads)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device not in ("cpu", "cuda"):
-        raise InputError(f"device: got {device!r}, expected 'cpu' or 'cuda'.")
+    check_counts(seeds=num_seeds, epochs=epochs)
+    threads = None if threads is None else check_workers("threads", threads)
+    device = check_choice("device", device, ("cpu", "cuda", None)) or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("device: 'cuda' was asked for, but torch sees no CUDA device; use --device cpu.")
     if out is not None and distributed.is_first():
         check_target("out", out, is_folder=True)
+        check_package("out: curves.png", "matplotlib", "matplotlib.figure")
+        for package in () if isinstance(recipe, ImageRecipe) else ("networkx", "scipy"):
+            check_package("out: the drawing of a graph in report.html", package)
     if tsne and out is None:
         raise InputError("tsne: is drawn into report.html, which goes into the folder out; give one (--out DIR).")
+    if tsne:
+        check_package("tsne", "scikit-learn", "sklearn.manifold")
+    if isinstance(recipe, GraphRecipe) and protocol != "gin":
+        check_package(f"protocol: {protocol}", "scikit-learn", "sklearn.model_selection")
     if pretrained and not isinstance(recipe, ImageRecipe):
         raise InputError(f"pretrained: no weights of {name} come with gcnlab; those of fashion-mnist-grid do.")
 
     if tensorboard is not None:
         if pretrained:
             raise InputError("tensorboard: got a folder with pretrained weights, of which there is no training to log.")
+        check_package("tensorboard", "tensorboard", "torch.utils.tensorboard")
         TensorBoard(tensorboard)  # whether it can write, before the work
+    if sys.stderr.isatty() and not pretrained:
+        check_package("the progress bar", "tqdm")
 
     say(f"{name}: {recipe.model_name}, on {dataset}, {num_seeds} seed{'s' * (num_seeds > 1)}")
     board = None if tensorboard is None else str(tensorboard)
@@ -590,6 +603,7 @@ def _run_nodes(
     say(f"protocol {protocol}: {described}; {selection}")
     if device == "cuda":
         say("on a GPU a seed repeats to the bit only in a script of your own, with fit(..., deterministic=True)")
+    accuracy = _accuracy(dataset)  # before the training, lest OGB's package turn out to be broken after it
     is_random = protocol.startswith("random")
     ranks = distributed.ranks() if recipe.fan_outs is None else None  # on samples all ranks train each seed together
     shared = folder is not None and recipe.fan_outs is not None and distributed.ranks() is not None
@@ -608,7 +622,7 @@ def _run_nodes(
             checkpoint = Checkpoint(f"{folder}/seed-{group[0]}.training", 1, resume=True) if shared else None
             callbacks = [] if board is None else [TensorBoard(board)]
             parts.append(_fit(recipe, graph, inputs, group, epochs, checkpoint, callbacks))
-            test += _test_scores(recipe, graph, inputs, parts[-1], _accuracy(dataset))
+            test += _test_scores(recipe, graph, inputs, parts[-1], accuracy)
     if ranks is not None:
         ranks.meet()
         gathered = ranks.gather_objects(([part.cpu() for part in parts], test))

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .checks import check_flag, check_list, check_number, check_seed
 from .errors import InputError
 from .graph import NORMALIZED, Graph, check_nodes, select_rows, warn_if_directed
 from .memory import estimate_step, large_empty
@@ -99,7 +100,7 @@ class Sampler:
 
     def num_batches(self, num_targets: int) -> int:
         """The most batches that `batches` makes for so many nodes."""
-        return -(-num_targets // self.batch_size)
+        return -(-check_count("num_targets", num_targets) // self.batch_size)
 
     def __iter__(self) -> Iterator[Subgraph]:
         return self.batches()
@@ -163,14 +164,12 @@ class NeighborSampler(Sampler):
         operator: SparseMatrix | None = None,
     ) -> None:
         super().__init__(graph, batch_size)
-        if not isinstance(fan_outs, Sequence) or not len(fan_outs):
-            raise InputError(f"fan_outs: got {fan_outs!r}, expected one for each product with Â, such as (10, 10).")
-        for k in fan_outs:
-            if k is not None:  # which takes all neighbours
-                check_count("fan_outs", k, 1)
-        if not isinstance(replace, bool):
-            raise InputError(f"replace: got {replace!r}, expected True or False.")
-        self.fan_outs, self.replace, self.operator = tuple(fan_outs), replace, operator
+        fan_outs = check_list("fan_outs", fan_outs, "integers, one for each product with Â, such as (10, 10)", 1)
+        # None takes all neighbours
+        self.fan_outs = tuple(
+            None if k is None else check_count(f"fan_outs[{i}]", k, 1) for i, k in enumerate(fan_outs)
+        )
+        self.replace, self.operator = check_flag("replace", replace), operator
         self._rows = _Rows(graph, operator)
 
     @property
@@ -380,10 +379,9 @@ def partition(graph: Graph, num_parts: int, num_passes: int = 5, slack: float = 
     if check_count("num_parts", num_parts, 1) > max(graph.num_nodes, 1):
         raise InputError(f"num_parts: got {num_parts}, expected at most one for each of the {graph.num_nodes} nodes.")
     check_count("num_passes", num_passes, 1)
-    if not slack >= 0:
-        raise InputError(f"slack: got {slack}, expected 0 or more.")
+    slack = check_number("slack", slack, least=0)
     n, matrix = graph.num_nodes, graph.adjacency
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).to(graph.device)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(check_seed(seed))).to(graph.device)
     parts = torch.full((n,), -1, dtype=torch.int64, device=graph.device)
     sizes = torch.zeros(num_parts, dtype=torch.int64, device=graph.device)
     capacity = int((1 + slack) * n / num_parts) + 1

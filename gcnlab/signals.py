@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .augment import Augment
+from .checks import check_flag
 from .errors import InputError, InputIndexError, InputTypeError
 from .image import Grid, check_grid, to_images, to_signals
 from .inputs import labels_of_all
@@ -118,16 +119,15 @@ class Signals:
     def inputs(self, index: Tensor | slice, training: bool = False) -> tuple[Any, ...]:
         """The model's arguments for some of the images; augmented where that is asked for."""
         x = self.x[index]
-        if training and self.augment is not None:
+        if check_flag("training", training) and self.augment is not None:
             x = self.augment(x, self.shape)
         x = to_unit(x)
         return (x, self.grid) if self.grid is not None else (to_images(x, self.shape, channels="first"),)
 
     def batches(self, batch_size: int, shuffle: bool = False) -> Iterator[tuple[tuple[Any, ...], Any]]:
         """(arguments, labels or None) of every image once; shuffled ones are augmented."""
-        if check_count("batch_size", batch_size) < 1:
-            raise InputError(f"batch_size: got {batch_size}, expected at least 1.")
-        order = torch.randperm(len(self)) if shuffle else torch.arange(len(self))
+        batch_size = check_count("batch_size", batch_size, 1)
+        order = torch.randperm(len(self)) if check_flag("shuffle", shuffle) else torch.arange(len(self))
         for index in order.to(self.x.device).split(batch_size):
             yield self.inputs(index, training=shuffle), None if self._y is None else self._y[index]
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from .checks import check_choice, check_flag, check_list
 from .errors import InputError, InputTypeError
 from .inputs import as_tensor, is_table, table_matrix
 from .memory import check_large
@@ -290,9 +291,8 @@ class SparseMatrix:
 
         `duplicates`: "sum" adds the values of an entry given twice, "first" keeps the first, "error" refuses.
         """
-        if duplicates not in ("sum", "first", "error"):
-            raise InputError(f'duplicates: got {duplicates!r}, expected "sum", "first" or "error".')
-        num_rows, num_cols = int(shape[0]), int(shape[1])
+        check_choice("duplicates", duplicates, ("sum", "first", "error"))
+        num_rows, num_cols = _check_shape(shape)
         if num_rows * num_cols > _INT64_MAX:
             raise InputError(f"shape: {num_rows} x {num_cols} is more places than an int64 can number.")
         check_large(
@@ -356,7 +356,7 @@ class SparseMatrix:
         elif num_nodes is not None:
             raise InputError("num_nodes and shape were both given; pass one.")
         else:
-            shape = (check_count("shape[0]", shape[0]), check_count("shape[1]", shape[1]))
+            shape = _check_shape(shape)
         check_ids(edge_index, shape)
         value = None if edge_weight is None else check_weight(edge_weight, edge_index.shape[1]).to(edge_index.device)
         source, target = edge_index
@@ -437,6 +437,7 @@ class SparseMatrix:
     @classmethod
     def eye(cls, size: int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> SparseMatrix:
         """The identity I, [size, size]."""
+        size = check_count("size", size)
         index = torch.arange(size + 1, device=device, dtype=torch.int32 if size <= _INT32_MAX else torch.int64)
         identity = cls(index, index[:-1], torch.ones(size, dtype=dtype, device=device), (size, size))
         return identity._mark_symmetric()
@@ -677,8 +678,7 @@ class SparseMatrix:
                 changes nothing. "add": the literal S + I, which counts a loop that is already there a second time.
                 None: S itself.
         """
-        if mode not in ("fill", "add", None):
-            raise InputError(f'self_loops: got {mode!r}, expected "fill", "add" or None.')
+        check_choice("mode", mode, ("fill", "add", None))
         if self.shape[0] != self.shape[1]:
             raise InputError(
                 f"self_loops: the matrix is {self.shape[0]} x {self.shape[1]}, but only a square one has any."
@@ -840,6 +840,13 @@ def check_count(name: str, count: Any, least: int = 0) -> int:
     return int(count)
 
 
+def _check_shape(shape: Any) -> tuple[int, int]:
+    sizes = check_list("shape", shape, "two sizes", 2)
+    if len(sizes) > 2:
+        raise InputError(f"shape: got {shape!r}, expected two sizes.")
+    return check_count("shape[0]", sizes[0]), check_count("shape[1]", sizes[1])
+
+
 def check_counts(**counts: int | None) -> None:
     """Raise InputError unless each count is None, or from 1 to a million.
 
@@ -860,7 +867,12 @@ def check_edge_index(edge_index: Any) -> Tensor:
         return torch.empty(2, 0, dtype=torch.int64)
     if isinstance(edge_index, (list, tuple)) and not len(edge_index):
         raise InputError("edge_index: got an empty list, expected two lists of ids: [[], []] has no edges.")
-    tensor = as_tensor("edge_index", edge_index, "a tensor, an array or lists of integers")
+    if is_table(edge_index):
+        raise InputTypeError(
+            "edge_index: got a DataFrame; Graph.from_pandas(edges, source, target) reads a table of edges."
+        )
+    expected = "a tensor, an array or lists of integers; Graph.from_pandas numbers nodes that have names"
+    tensor = as_tensor("edge_index", edge_index, expected)
     if tensor.layout != torch.strided:
         raise InputTypeError("edge_index: got a sparse tensor; use Graph.from_torch or SparseMatrix.from_torch.")
     if tensor.dtype not in (torch.int64, torch.int32, torch.int16):
@@ -941,6 +953,7 @@ def _check_entries(name: str, row: Tensor, col: Tensor, value: Any, shape: Seque
     if bool(bad.any()):
         at = int(bad.nonzero()[0])
         raise InputError(f"{name}: entry {at} is at ({int(row[at])}, {int(col[at])}), outside {tuple(shape)}.")
+    check_flag("check_finite", check_finite)
     value = _as_values(name, value, row.shape[0])
     bad = ~torch.isfinite(value.detach())
     if check_finite and bool(bad.any()):

@@ -14,7 +14,8 @@ import sys
 import time
 import warnings
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from numbers import Integral
@@ -29,8 +30,9 @@ from torch.utils._pytree import tree_iter
 
 from . import checkpoint as ckpt
 from . import distributed
+from .checks import check_choice, check_flag, check_number, check_probability, check_seed
 from .collection import GraphBatch, GraphCollection, GraphLoader
-from .errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
+from .errors import CheckpointMismatchError, InputError, InputIndexError, InputTypeError, NonFiniteError
 from .files import check_target, remove_stale_temporaries
 from .graph import Graph, check_features_finite, check_nodes, how_to_make, is_kind
 from .inputs import classes_remedy
@@ -48,6 +50,7 @@ METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 LARGE_GRAPH = 100_000  # nodes, from which on fit is careful with memory
 EVALUATION_BATCH = 50  # images; of 500, each array is one that malloc takes anew from the system, at twice the time
 LOSSES = ("cross-entropy", "binary", "mse", "mae")
+AVERAGED_ROWS = 256  # of an epoch's last batches, which batch norms take their running averages from
 OWN = "own"  # of a model's operator: no matrix that a Graph makes
 
 Loss = str | Callable[[Tensor, Tensor], Tensor]
@@ -76,6 +79,8 @@ class Adam(torch.optim.Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
+        for name, value in (("lr", lr), ("eps", eps), ("weight_decay", weight_decay)):
+            check_number(name, value, least=0)
         groups = list(params)
         if groups and not isinstance(groups[0], dict):
             groups = [{"params": groups}]
@@ -139,10 +144,11 @@ class History:
     """What a training did.
 
     Attributes:
-        seeds: one a column below.
+        seeds: one per column below. That of one model, passed back as `seed=`, repeats its training from the same
+            initial weights.
         metrics: "train_loss", "train_accuracy", "val_loss", "val_accuracy" -> [num_epochs, num_seeds]; NaN after a
             seed has stopped. Losses are means over labelled nodes or graphs, or over the targets that are not missing.
-            Accuracies are fractions, and there for the losses "cross-entropy" and "binary" alone.
+            Accuracies are fractions. They are measured of classes and by the loss "binary"; of numbers there are none.
         best_epoch: [num_seeds], the epoch (from 1) whose weights were kept.
         states: name -> the kept weights (and buffers) of all seeds, [num_seeds, ...].
         epoch_seconds: wall time of each epoch, training and validation; of all seeds of a stack together, one stack
@@ -166,10 +172,14 @@ class History:
 
     def state(self, i: int) -> dict[str, Tensor]:
         """The kept weights of the i-th seed, for `model.load_state_dict`."""
+        if check_count("i", i) >= len(self.seeds):
+            raise InputIndexError(f"i: got {i}, but there are {len(self.seeds)} seeds.")
         return {name: value[i] for name, value in self.states.items()}
 
     def best(self, metric: str) -> Tensor:
         """[num_seeds]: the metric at the epoch whose weights were kept."""
+        if metric not in list(self.metrics):
+            raise InputError(f"metric: got {metric!r}, expected one of {', '.join(self.metrics)}.")
         return self.metrics[metric].gather(0, self.best_epoch.unsqueeze(0) - 1).squeeze(0)
 
     def cpu(self) -> History:
@@ -239,9 +249,7 @@ class EarlyStopping(Callback):
     """
 
     def __init__(self, patience: int, monitor: str = "val_loss") -> None:
-        if patience < 1:
-            raise InputError(f"patience: got {patience}, expected at least 1 epoch.")
-        self.patience, self.monitor = patience, _known_metric("monitor", monitor)
+        self.patience, self.monitor = check_count("patience", patience, 1), _known_metric("monitor", monitor)
         self.best: Tensor | None = None
         self.waited: Tensor | None = None
 
@@ -279,9 +287,9 @@ class StopAt(Callback):
     """
 
     def __init__(self, metric: str, value: float) -> None:
-        self.metric, self.value = _known_metric("metric", metric), value
-        if math.isnan(value) or (metric.endswith("accuracy") and not 0 <= value <= 1):
-            raise InputError(f"value: got {value} for {metric}, expected a number, and for accuracies one from 0 to 1.")
+        self.metric, self.value = _known_metric("metric", metric), check_number("value", value)
+        if metric.endswith("accuracy"):
+            check_probability("value", value)
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, Tensor]) -> Tensor:
         reached = _measured("metric", self.metric, metrics)
@@ -339,8 +347,9 @@ class TensorBoard(Callback):
 class Checkpoint:
     """Where `fit` saves its state, how often, and whether it continues from it.
 
-    To continue, the model, seeds, optimizer, splits, labels and edges must be those of the file. The values of X and of
-    the edge weights are not compared (their last bits may differ between machines): give the same ones.
+    To continue, the model, seeds, optimizer, splits, labels and edges must be those of the file; one model without a
+    seed takes the file's. The values of X and of the edge weights are not compared (their last bits may differ between
+    machines): give the same ones.
 
     Args:
         path: the file; replaced atomically.
@@ -357,8 +366,8 @@ class Checkpoint:
     header: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise InputError(f"every: got {self.every}, expected at least 1 epoch.")
+        check_count("every", self.every, 1)
+        check_flag("resume", self.resume)
 
 
 @dataclass(frozen=True)
@@ -392,19 +401,14 @@ class Consistency:
     num_labelled: int | None = None
 
     def __post_init__(self) -> None:
-        for argument, count, least in (
-            ("num_samples", self.num_samples, 1), ("warmup", self.warmup, 0), ("num_nodes", self.num_nodes, 1),
-            ("num_labelled", self.num_labelled, 1),
-        ):  # fmt: skip
-            if count is not None and check_count(argument, count) < least:
-                raise InputError(f"{argument}: got {count}, expected at least {least}.")
-        for argument, value, fits, expected in (
-            ("weight", self.weight, 0 <= self.weight < math.inf, "a finite number, 0 at least"),
-            ("temperature", self.temperature, 0 < self.temperature < math.inf, "a finite number above 0"),
-            ("confidence", self.confidence, 0 <= self.confidence < 1, "at least 0 and below 1"),
-        ):
-            if not fits:
-                raise InputError(f"{argument}: got {value}, expected {expected}.")
+        check_count("num_samples", self.num_samples, 1)
+        check_count("warmup", self.warmup)
+        for argument, count in (("num_nodes", self.num_nodes), ("num_labelled", self.num_labelled)):
+            if count is not None:
+                check_count(argument, count, 1)
+        check_number("weight", self.weight, least=0)
+        check_number("temperature", self.temperature, above=0)
+        check_number("confidence", self.confidence, least=0, below=1)
 
     def loss(self, outputs: Sequence[Tensor], step: int) -> Tensor:
         """λ mean_s mean_i |Z_si - Z'_i|² of S logits [..., num_nodes, num_classes] in the step-th step, from 1: [...]."""
@@ -426,7 +430,7 @@ def fit(
     loss: Loss = "cross-entropy",
     label_smoothing: float = 0.0,
     seeds: int | Sequence[int] | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     epochs: int = 200,
     lr: float = 0.01,
     weight_decay: float | Mapping[str, float] | None = None,
@@ -457,7 +461,13 @@ def fit(
     once (`GraphCollection.merged`): same numbers, fewer rows.
 
     With the same seeds, versions and number of threads, a training on a CPU repeats to the bit; on a GPU with
-    deterministic=True alone.
+    deterministic=True alone. Within a training the generators of torch, CUDA, numpy and Python start from its seed;
+    afterwards, also after an error, they are as they were before it, but for the one number that is drawn from torch's
+    where no seed is given.
+
+    After each epoch the running averages of batch norms are made again: those of its last batches (256 rows or more) under
+    the weights that are validated and kept, without dropout. The averages that training leaves lag behind the weights.
+    Frozen norms (`transfer.freeze`), and those with a momentum of 0, keep theirs.
 
     In a process group (`distributed`) all its processes call `fit` with the same data, and train together on batches
     of many graphs or images: each takes its share of every batch, all end with the same weights and metrics, and seeds
@@ -481,14 +491,18 @@ def fit(
               whose logit has the right sign.
             - "mse", "mae": (output - y)^2 and |output - y| of such y, any real numbers. They have no accuracy.
             - a function: (logits, y) -> losses [num_rows] of any y, logits and floats of at least 32 bits, such as
-              `nn.CrossEntropyLoss(label_smoothing=0.1, reduction="none")`. It has no accuracy.
+              `nn.CrossEntropyLoss(label_smoothing=0.1, reduction="none")`. Accuracy is measured, as by "cross-entropy",
+              if y is one integer class per row and the logits have a column for each class, at least two.
         label_smoothing: ε of the training's cross-entropy against (1 - ε) one-hot + ε / C (Szegedy et al. 2016); a
             validation loss is without it.
         seeds: how many (0 .. n-1) or which seeds to train, together, `seeds_at_once` at a time. A seed sets the
             initial weights; the dropout masks of the seeds are independent, but are not those of a run alone.
             Models with buffers (BatchNorm), shared weights, or other values that differ from one to the next (a random
             projection that is no parameter) are trained one after the other.
-        seed: for one model: seeds dropout. (Its initial weights are its maker's.)
+        seed: for one model: what dropout, shuffling, augmentation and sampling start from, below 2**63. (Its initial
+            weights are its maker's.) None draws one number below 2**53 from torch's generator, so that trainings in a
+            loop differ, and `torch.manual_seed(0)` before the loop repeats all of them; a resumed training takes the
+            seed of its file. `History.seeds` tells it.
         epochs: the most epochs.
         lr: learning rate.
         weight_decay: L2 factor, or one for each part of the model: {"layers.0": 5e-4}; 0 for the others. None leaves it
@@ -499,15 +513,16 @@ def fit(
             validation loss, or without validation the training loss. Or "one-cycle" (Smith & Topin 2018): up
             to lr within the first fifth of all steps, then along a cosine to 0; it steps with each batch.
         average: decay of a running average of the weights and buffers, updated with each step, which is then what is
-            validated and kept; 0 keeps the weights themselves. 0.998 is a mean of the last 500 steps or so; in the
-            first it is min(0.998, (1 + t) / (10 + t)).
+            validated and kept, with batch norms' averages of its own; 0 keeps the weights themselves. 0.998 is a mean of
+            the last 500 steps or so; in the first it is min(0.998, (1 + t) / (10 + t)).
         precision: "float32", or "bfloat16": products and convolutions in 16 bits, weights and sums in 32
             (`torch.autocast`); two to three times as fast on CPUs and GPUs that know the format.
         select: the metric whose best epoch gives the kept weights, or "last". Training metrics are those before the
             epoch's step, validation metrics and weights those after it.
         callbacks: `EarlyStopping(10)`, `StopAt("train_loss", 0.3)`, `TensorBoard("runs")`, or your own.
         class_weight: [num_classes], weights of the cross-entropy (`metrics.class_weights`).
-        batch_size: graphs, images or rows of a training batch.
+        batch_size: graphs, images or rows of a training batch. A batch norm takes its running averages for a batch of a
+            single row, which has no variance, and a warning says so.
         checkpoint: where to save and resume.
         seeds_at_once: seeds in one stack; 1 for a model that torch.func.vmap cannot run.
         progress: show a progress bar on stderr while training; by default where stderr is a terminal.
@@ -540,13 +555,25 @@ def fit(
         raise InputError(f"loss: got {loss!r}, expected one of {', '.join(LOSSES)}, or a function.")
     if select != "last":
         _known_metric("select", select)
-    if select.endswith("accuracy") and loss not in ("cross-entropy", "binary"):
-        raise InputError(f'select: got {select!r}, but this loss has no accuracy; select "val_loss", for one.')
     for argument, value in (("epochs", epochs), ("seeds_at_once", seeds_at_once), ("batch_size", batch_size)):
-        if check_count(argument, value) < 1:
-            raise InputError(f"{argument}: got {value}, expected at least 1.")
-    if not 0 <= lr < math.inf:
-        raise InputError(f"lr: got {lr}, expected a finite number, 0 at least.")
+        check_count(argument, value, 1)
+    for argument, flag in (
+        ("check_finite", check_finite),
+        ("deterministic", deterministic),
+        ("cuda_graph", cuda_graph),
+    ):
+        check_flag(argument, flag)
+    check_choice("progress", progress, (None, True, False))
+    check_number("lr", lr, least=0)
+    check_number("average", average, least=0, below=1)
+    if clip_norm is not None:
+        check_number("clip_norm", clip_norm, above=0)
+    if check_number("label_smoothing", label_smoothing, least=0, below=1) and (
+        loss != "cross-entropy" or class_weight is not None
+    ):
+        raise InputError(
+            f"label_smoothing: got {label_smoothing}; it goes with the loss cross-entropy and no class_weight."
+        )
     if isinstance(callbacks, Callback) or not all(isinstance(callback, Callback) for callback in callbacks):
         raise InputTypeError("callbacks: expected a list of Callback objects, such as [EarlyStopping(10)].")
     if not callable(optimizer):
@@ -556,16 +583,11 @@ def fit(
         )
     if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
         raise InputTypeError(f"checkpoint: got {checkpoint!r}, expected Checkpoint(path, every=10, resume=True).")
+    if seed is not None and seeds is not None:
+        raise InputError(f"seed: got {seed} with seeds={seeds}; seed goes with one model, seeds with a function.")
+    seed = None if seed is None else check_seed(seed)
+    seeds = None if seeds is None else _check_seeds(seeds)
     needs_val = select.startswith("val")
-    if not 0 <= label_smoothing < 1 or (label_smoothing and (loss != "cross-entropy" or class_weight is not None)):
-        raise InputError(
-            f"label_smoothing: got {label_smoothing}, expected at least 0 and below 1, with the loss cross-entropy "
-            "and no class_weight."
-        )
-    if clip_norm is not None and not 0 < clip_norm < math.inf:
-        raise InputError(f"clip_norm: got {clip_norm}, expected a finite number above 0.")
-    if not 0 <= average < 1:
-        raise InputError(f"average: got {average}, expected a decay of at least 0 and below 1.")
     if precision not in ("float32", "bfloat16"):
         raise InputError(f'precision: got {precision!r}, expected "float32" or "bfloat16".')
     if isinstance(scheduler, str) and scheduler != "one-cycle":
@@ -591,6 +613,8 @@ def fit(
         raise InputError("cuda_graph: goes with one Graph on a CUDA device, all nodes in each step, and no warmup.")
     if consistency is not None and loss != "cross-entropy":
         raise InputError(f"consistency: goes with the loss cross-entropy, got {loss!r}.")
+    if select.endswith("accuracy") and not source.objective.has_accuracy:
+        raise InputError(f'select: got {select!r}, but this loss has no accuracy; select "val_loss", for one.')
     source.objective = source.objective._replace(smoothing=label_smoothing)
     is_shared = isinstance(source, (_GraphData, _SignalData)) or isinstance(sampler, NeighborSampler)
     ranks = distributed.ranks() if is_shared else None
@@ -610,9 +634,14 @@ def fit(
             raise InputTypeError(
                 f"model: got {type(model).__name__}, expected a module; pass seeds=n to train a function's."
             )
-        torch.manual_seed(seed)
-        with keep(), _determinism(deterministic), _ended(callbacks), _progress_bar(progress, epochs) as bar:
-            history = _train([model], [seed], source, bar, **options)
+        is_drawn = seed is None
+        seed = int(torch.randint(2**53, (), device="cpu")) if seed is None else seed  # a double, as in JSON, holds it
+        with (
+            ckpt.generators_kept(seed), keep(), _determinism(deterministic), _ended(callbacks),
+            _single_rows_allowed(batch_size) as allow, _progress_bar(progress, epochs) as bar,
+        ):  # fmt: skip
+            allow(model)
+            history = _train([model], [seed], source, bar, is_drawn=is_drawn, **options)
         model.load_state_dict(history.state(0))
         if history.operator:
             model.trained_operator = history.operator  # type: ignore[assignment]
@@ -620,38 +649,48 @@ def fit(
         return history
     if isinstance(model, nn.Module):
         raise InputTypeError("model: got a module, but each seed needs its own; pass a function: lambda: GCN(...).")
-    if isinstance(seeds, (int, Integral)) and int(seeds) < 1:
-        raise InputError(f"seeds: got {seeds}, expected at least one.")
-    seeds = list(range(int(seeds))) if isinstance(seeds, (int, Integral)) else [int(s) for s in seeds]
-    if not seeds:
-        raise InputError("seeds: got none, expected at least one.")
-    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise InputError(f"seeds: got {seeds}, expected numbers of at least 0, each once.")
-    first = model()
-    # vmap runs one module with the parameters of each seed: it can have no other state, and no name twice for one.
-    can_stack = not any(True for _ in first.buffers()) and len(first.state_dict()) == len(list(first.parameters()))
-    size = seeds_at_once if can_stack and ranks is None else 1
-    if min(size, len(seeds)) > 1 and not _alike(first, model()):
-        size = 1
-    groups = [seeds[start : start + size] for start in range(0, len(seeds), size)]
-    if checkpoint is not None and len(groups) > 1:
-        raise InputError(
-            f"checkpoint: got {len(seeds)} seeds, but one stack of at most {size} can be saved and resumed."
-        )
-    parts = []
-    total = epochs * len(groups)
-    with keep(), _determinism(deterministic), _ended(callbacks), _progress_bar(progress, total) as bar:
-        for group in groups:
-            models = []
-            for s in group:
-                torch.manual_seed(s)
-                models.append(model())
-                if models[-1] is first:
-                    raise InputError("model: the function gave one module twice; it must make a new one at each call.")
-            parts.append(_train(models, group, source, bar, **options))
+    with ckpt.generators_kept(), keep(), _determinism(deterministic), _ended(callbacks):
+        first = model()
+        # vmap runs one module with the parameters of each seed: it can have no other state, and no name twice for one.
+        can_stack = not any(True for _ in first.buffers()) and len(first.state_dict()) == len(list(first.parameters()))
+        size = seeds_at_once if can_stack and ranks is None else 1
+        if min(size, len(seeds)) > 1 and not _alike(first, model()):
+            size = 1
+        groups = [seeds[start : start + size] for start in range(0, len(seeds), size)]
+        if checkpoint is not None and len(groups) > 1:
+            raise InputError(
+                f"checkpoint: got {len(seeds)} seeds, but one stack of at most {size} can be saved and resumed."
+            )
+        parts = []
+        with _single_rows_allowed(batch_size) as allow, _progress_bar(progress, epochs * len(groups)) as bar:
+            for group in groups:
+                models = []
+                for s in group:
+                    ckpt.set_seed(s)
+                    models.append(model())
+                    if models[-1] is first:
+                        raise InputError(
+                            "model: the function gave one module twice; it must make a new one at each call."
+                        )
+                allow(models[0])
+                parts.append(_train(models, group, source, bar, **options))
     history = History.join(parts)
     history.batching = why
     return history
+
+
+def _check_seeds(seeds: Any) -> list[int]:
+    """0 .. n - 1 for a number n of seeds, else the seeds of a sequence."""
+    if isinstance(seeds, Integral):
+        return list(range(check_count("seeds", seeds, 1)))
+    if not isinstance(seeds, Collection) or isinstance(seeds, str | Mapping | Set):
+        raise InputTypeError(f"seeds: got {seeds!r}, expected how many, or a list of them.")
+    listed = [check_seed(seed, f"seeds[{i}]") for i, seed in enumerate(seeds)]
+    if not listed:
+        raise InputError(f"seeds: got {seeds!r}, expected at least one.")
+    if len(set(listed)) < len(listed):
+        raise InputError(f"seeds: got {listed}, expected each once.")
+    return listed
 
 
 def _alike(a: nn.Module, b: nn.Module) -> bool:
@@ -698,6 +737,94 @@ def _ended(callbacks: Sequence[Callback]) -> Iterator[None]:
             callback.after_training()
 
 
+@contextmanager
+def _single_rows_allowed(batch_size: int) -> Iterator[Callable[[nn.Module], None]]:
+    """Within the block, batch norms of the models that the yielded function is given normalise a single row by their
+    running averages, and say so once.
+
+    One row has no variance, and torch refuses it: after a whole epoch, where the last batch is the one that has it.
+    """
+    handles: list[Any] = []
+    evaluated: set[nn.Module] = set()
+    is_said = False
+
+    def before(norm: Any, inputs: tuple[Any, ...]) -> None:
+        nonlocal is_said
+        if not norm.training or not inputs or inputs[0].dim() < 2 or inputs[0].numel() != inputs[0].shape[1]:
+            return
+        if any(count is not None for count in inputs[1:]):  # `models.BatchNorm`: the row stands for several nodes
+            return
+        if norm.running_mean is None:
+            raise InputError(
+                f"batch_size: with {batch_size}, a batch norm without running averages met a batch of a single row, which "
+                "has no variance; choose another, so that each batch has two rows or more."
+            )
+        if not is_said:
+            is_said = True
+            warnings.warn(
+                f"batch_size: with {batch_size}, a batch norm met a batch of a single row, which has no variance, and took "
+                "its running averages for it; choose another, so that each batch has two rows or more.",
+                stacklevel=2,
+            )
+        evaluated.add(norm.eval())
+
+    def after(norm: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        if norm in evaluated:
+            evaluated.remove(norm.train())
+
+    def allow(model: nn.Module) -> None:
+        for module in model.modules():
+            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
+                handles.append(module.register_forward_pre_hook(before))
+                handles.append(module.register_forward_hook(after, always_call=True))
+
+    try:
+        yield allow
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _keeps_averages(module: nn.Module) -> bool:
+    """Whether training moves the module's running averages: not those of a frozen norm, nor with a momentum of 0."""
+    norm: Any = module
+    is_norm = isinstance(module, nn.modules.batchnorm._NormBase)
+    return is_norm and module.training and norm.running_mean is not None and norm.momentum != 0
+
+
+@contextmanager
+def _averages_made_again(norms: Sequence[Any]) -> Iterator[None]:
+    """Within the block, norms normalise as in training, and their running averages become those over the block's values.
+
+    An average that follows the training is one of values that earlier weights made, and at first of where it started.
+    A model is scored, and kept, with the averages that its own weights give ("precise batch norm", Wu & Johnson 2021).
+    Of the model the norms alone are in training mode: nothing is dropped in an evaluation either.
+    """
+    sizes = dict.fromkeys(norms, 0.0)  # values of each channel so far
+
+    def weigh(norm: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        if norm.training:  # else it is given a single row
+            h, *counts = (*inputs, *named.values())
+            size = h.numel() / norm.num_features
+            if counts and counts[0] is not None:  # `models.BatchNorm`: rows that stand for several nodes
+                size = float(counts[0].sum())
+            sizes[norm] += size
+            norm.momentum = size / sizes[norm]
+
+    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    handles = [norm.register_forward_pre_hook(weigh, with_kwargs=True) for norm in norms]
+    try:
+        for norm in norms:
+            norm.train()
+        yield
+    finally:
+        for norm, handle, (momentum, num_batches) in zip(norms, handles, before, strict=True):
+            handle.remove()
+            norm.eval()
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(num_batches)  # of training alone
+
+
 class _Batch(NamedTuple):
     """What one step reads: the model's arguments, the rows of its output that have labels (None: all), and those.
 
@@ -712,15 +839,26 @@ class _Batch(NamedTuple):
 
 
 class _Objective(NamedTuple):
-    """The loss, how many outputs of the model it takes, and the weights of the classes."""
+    """The loss, how many outputs of the model it takes, whether labels are one class a row, and the classes' weights."""
 
     loss: Loss
     num_outputs: int
+    is_of_classes: bool
     class_weight: Tensor | None
     smoothing: float = 0.0
 
     @classmethod
-    def of(cls, loss: Loss, y: Tensor, num_classes: int, class_weight: Tensor | None) -> _Objective:
+    def of(
+        cls,
+        loss: Loss,
+        row: str,
+        y: Tensor,
+        val_y: Tensor | None,
+        num_classes: int,
+        class_names: Sequence[str] | None,
+        class_weight: Tensor | None,
+    ) -> _Objective:
+        """Of the labels of the training and validation rows, which are nodes, graphs or images."""
         if class_weight is not None and loss != "cross-entropy":
             raise InputError('class_weight: goes with loss="cross-entropy"; a function as loss can weigh as it likes.')
         if class_weight is not None:
@@ -731,7 +869,16 @@ class _Objective(NamedTuple):
                 raise InputError(
                     f"class_weight: got {class_weight.tolist()}, expected finite numbers, 0 at least, not all 0."
                 )
-        return cls(loss, int(y.shape[1:].numel()) if y.is_floating_point() else num_classes, class_weight)
+        is_of_classes = not y.is_floating_point() and y.dim() == 1
+        num_outputs = int(y.shape[1:].numel()) if y.is_floating_point() else num_classes
+        if is_of_classes and (loss == "cross-entropy" or class_names is not None):  # else integers may be counts
+            _warn_of_classes_without_rows(row, y, val_y, num_classes, class_names)
+        return cls(loss, num_outputs, is_of_classes, class_weight)
+
+    @property
+    def has_accuracy(self) -> bool:
+        """Whether an output can be right; that of a function of classes if it has a column for each of them."""
+        return self.is_of_classes or self.loss == "binary"
 
     def check_logits(self, logits: Tensor) -> Tensor:
         if not isinstance(logits, Tensor):
@@ -749,6 +896,26 @@ class _Objective(NamedTuple):
     def fingerprint(self) -> dict[str, Any]:
         name = getattr(self.loss, "__qualname__", type(self.loss).__name__) if callable(self.loss) else self.loss
         return {"loss": name, "label smoothing": self.smoothing}
+
+
+def _warn_of_classes_without_rows(
+    row: str, y: Tensor, val_y: Tensor | None, num_classes: int, class_names: Sequence[str] | None
+) -> None:
+    """Say which classes have no row among the training labels y, and how many validation rows are of them."""
+    missing = (y.bincount(minlength=num_classes) == 0).nonzero().squeeze(1)
+    if not len(missing):
+        return
+    names = dict(enumerate(class_names or ()))
+    named = [f"{c} ({names[c]!r})" if c in names else str(c) for c in missing[:3].tolist()]
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    them = "it" if len(missing) == 1 else "them"
+    in_val = 0 if val_y is None else int(torch.isin(val_y, missing).sum())
+    beside = f", but {in_val:,} validation {row}{'s are' if in_val > 1 else ' is'}" if in_val else ""
+    warnings.warn(
+        f"data: no training {row} is of class {', '.join(named)}{more}{beside}: the model cannot learn {them}. Draw the "
+        "split class by class, or number the labels from 0 without gaps.",
+        stacklevel=6,
+    )
 
 
 def _check_targets(argument: str, y: Tensor | None, row: str, num_rows: int, loss: Loss) -> Tensor:
@@ -777,6 +944,7 @@ def _check_targets(argument: str, y: Tensor | None, row: str, num_rows: int, los
     return y
 
 
+@ckpt.generators_kept()
 def _choose_batching(
     batching: str | Sampler,
     graph: Graph,
@@ -870,10 +1038,14 @@ class _NodeData:
             if sampler is not None
             else -(-num_targets // (num_labelled or num_targets))
         )
+        self.batch_size = -(-num_targets // self.num_batches)
         self.unlabelled = (~graph.train_mask).nonzero().squeeze(1)
         if consistency is not None and not len(self.unlabelled):
             raise InputError("consistency: every node is in the train_mask, none is left to be consistent at.")
-        self.objective = _Objective.of(loss, y, graph.num_classes, class_weight)
+        self.objective = _Objective.of(
+            loss, "node", y[graph.train_mask], None if graph.val_mask is None else y[graph.val_mask],
+            graph.num_classes, graph.class_names, class_weight,
+        )  # fmt: skip
         self.has_val = graph.val_mask is not None
         self._parts: dict[tuple[str, int | None], list[_Batch]] = {}
 
@@ -1036,7 +1208,9 @@ class _GraphData:
         self.train, self.val, self.batch_size = train, val, batch_size
         self.num_batches = -(-len(train) // batch_size)
         num_classes = max(graphs.num_classes for graphs in (train, val) if graphs is not None)
-        self.objective = _Objective.of(loss, train.y, num_classes, class_weight)
+        self.objective = _Objective.of(
+            loss, "graph", train.y, None if val is None else val.y, num_classes, train.class_names, class_weight
+        )
         self.has_val = val is not None
         self._val: list[_Batch] = []
 
@@ -1047,7 +1221,7 @@ class _GraphData:
         if self.operator is None:
             self.kind = _kinds_for(model, stacklevel=6)[0]
             return
-        with torch.random.fork_rng(devices=[]):  # the function may draw, and the training shall not notice
+        with ckpt.generators_kept():  # the function may draw, and the training shall not notice
             matrix = self.operator(self.train.batch([0]))
         self.kind = (matrix.kind if isinstance(matrix, SparseMatrix) else None) or OWN
         _warn_of_layers(model, matrix, stacklevel=7)
@@ -1116,7 +1290,9 @@ class _SignalData:
         self.train, self.val, self.batch_size = train, val, batch_size
         self.num_batches = -(-len(train) // batch_size)
         num_classes = max(signals.num_classes for signals in (train, val) if signals is not None)
-        self.objective = _Objective.of(loss, train.y, num_classes, class_weight)
+        self.objective = _Objective.of(
+            loss, "image", train.y, None if val is None else val.y, num_classes, None, class_weight
+        )
         self.has_val = val is not None
 
     def batches(self, split: str, model: nn.Module) -> Iterable[_Batch]:
@@ -1166,7 +1342,10 @@ class _RowData:
         self.data, self.batch_size, self.has_val = data, batch_size, graph.val_mask is not None
         self.num_known = len(data.train_ids) // 2 if data.label_hops else 0  # labels that an epoch reads and learns not
         self.num_batches = -(-(len(data.train_ids) - self.num_known) // batch_size)
-        self.objective = _Objective.of(loss, self.y, graph.num_classes, class_weight)
+        self.objective = _Objective.of(
+            loss, "node", self.y[graph.train_mask], None if graph.val_mask is None else self.y[graph.val_mask],
+            graph.num_classes, graph.class_names, class_weight,
+        )  # fmt: skip
         self._val_labels: list[Tensor] | None = None
 
     def batches(self, split: str, model: nn.Module) -> Iterable[_Batch]:
@@ -1215,6 +1394,7 @@ def _train(
     cuda_graph: bool,
     clip_norm: float | None,
     ranks: distributed.Ranks | None,
+    is_drawn: bool = False,
 ) -> History:
     model, num_seeds, stacked = models[0], len(seeds), len(models) > 1
     if isinstance(data, _NodeData | _GraphData):
@@ -1269,11 +1449,16 @@ def _train(
     if ranks is not None:
         num_processes = ranks.size
         ranks.meet()
+        drawn_by_first = ranks.of_first(seeds if is_drawn else None)
+        if is_drawn and drawn_by_first is not None:
+            seeds = settings["seeds"] = drawn_by_first
+            ckpt.set_seed(seeds[0])
         ranks.check_same(settings | _facts(model, data, epochs))
         replica = distributed.Replica(model)
         if ranks.rank:  # masks and augmentation of its own; rank 0 draws as one process does
-            torch.manual_seed((torch.initial_seed() + ranks.rank * 0x9E3779B97F4A7C15) % 2**63)
+            ckpt.set_seed((torch.initial_seed() + ranks.rank * 0x9E3779B97F4A7C15) % 2**63)
     averaged = {name: v.clone() for name, v in current().items() if v.is_floating_point()} if average else {}
+    num_averaged = 1 + -(-AVERAGED_ROWS * num_processes // data.batch_size)  # the last batch may be of few rows
     num_steps = 0
 
     @contextmanager
@@ -1355,6 +1540,8 @@ def _train(
                 f"{checkpoint.path}: is of {header.get('processes', 1)} processes, here are {num_processes}. Resume with "
                 "as many, or start anew."
             )
+        if is_drawn and len(header["seeds"]) == 1:
+            seeds = settings["seeds"] = header["seeds"]
         ckpt.check_settings(checkpoint.path, header["settings"], settings)
         if header["epoch"] > epochs:
             raise CheckpointMismatchError(
@@ -1389,6 +1576,8 @@ def _train(
             break
         start = time.perf_counter()
         model.train()
+        norms: list[Any] = [module for module in model.modules() if _keeps_averages(module)]
+        last_batches: deque[_Batch] = deque(maxlen=num_averaged)
         scores = _Mean()
         for batch in data.batches("train", model):
             num_steps += 1
@@ -1411,6 +1600,8 @@ def _train(
                 decay, live = min(average, (1 + num_steps) / (10 + num_steps)), current()
                 torch._foreach_lerp_(list(averaged.values()), [live[name] for name in averaged], 1 - decay)
             scores.add(counts, scored)
+            if norms:
+                last_batches.append(batch)
         if schedule is not None and not (per_batch or reads_loss):
             schedule.step()
         metrics = {f"train_{name}": value for name, value in scores.value().items()}
@@ -1418,8 +1609,13 @@ def _train(
             buffers = dict(model.named_buffers())
             ranks.share_tensors([*buffers.values(), *(v[0] for name, v in averaged.items() if name in buffers)])
         with torch.no_grad(), shown():
+            model.eval()
+            with _averages_made_again(norms):
+                for batch in last_batches:
+                    forward(batch.arguments)
+            if ranks is not None:
+                ranks.share_tensors([average for norm in norms for average in (norm.running_mean, norm.running_var)])
             if data.has_val:
-                model.eval()
                 scores = _Mean()
                 for batch in data.batches("val", model):
                     scores.add(*_score(forward(batch.arguments), batch, objective._replace(smoothing=0.0)))
@@ -1431,7 +1627,11 @@ def _train(
             if schedule is not None and reads_loss:
                 schedule.step(float(metrics["val_loss" if data.has_val else "train_loss"]))
             last = select == "last"
-            value = -torch.full((num_seeds,), float(epoch)) if last else _lower_is_better(select, metrics[select])
+            value = (
+                -torch.full((num_seeds,), float(epoch))
+                if last
+                else _lower_is_better(select, _measured("select", select, metrics))
+            )
             better = active & (value < best_value)
             best_value = torch.where(better, value, best_value)
             best_epoch = torch.where(better, epoch, best_epoch)
@@ -1500,8 +1700,7 @@ def _groups(params: Mapping[str, Tensor], weight_decay: float | Mapping[str, flo
     if weight_decay is None:
         return [{"params": list(trained.values())}]
     for value in weight_decay.values() if isinstance(weight_decay, Mapping) else (weight_decay,):
-        if not 0 <= value < math.inf:
-            raise InputError(f"weight_decay: got {value}, expected a finite number, 0 at least.")
+        check_number("weight_decay", value, least=0)
     if not isinstance(weight_decay, Mapping):
         return [{"params": list(trained.values()), "weight_decay": weight_decay}]
     for part in weight_decay:
@@ -1629,7 +1828,7 @@ def _score(logits: Tensor, batch: _Batch, objective: _Objective) -> tuple[dict[s
 
     logits: [num_seeds, num_rows, num_outputs].
     """
-    y, (loss, _, weight, smoothing) = batch.y, objective
+    y, (loss, num_outputs, is_of_classes, weight, smoothing) = batch.y, objective
     if batch.rows is not None:
         logits = logits[:, batch.rows]
     if logits.shape[1] != len(y):
@@ -1641,7 +1840,10 @@ def _score(logits: Tensor, batch: _Batch, objective: _Objective) -> tuple[dict[s
         if not all(isinstance(losses, Tensor) and losses.shape == y.shape[:1] for losses in each):
             found = f"shape {tuple(each[0].shape)}" if isinstance(each[0], Tensor) else f"a {type(each[0]).__name__}"
             raise InputError(f'loss: gave {found}, expected [{len(y)}], one loss a row (reduction="none" in torch).')
-        return {"loss": len(y)}, {"loss": torch.stack(each).mean(-1)}
+        scored = {"loss": torch.stack(each).mean(-1)}
+        if is_of_classes and logits.shape[-1] >= max(2, num_outputs):
+            scored["accuracy"] = _share_of_right(logits, y)
+        return dict.fromkeys(scored, len(y)), scored
     if loss != "cross-entropy":
         return _score_targets(logits, y.reshape(len(y), -1), loss)
     log_p = logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
@@ -1656,7 +1858,11 @@ def _score(logits: Tensor, batch: _Batch, objective: _Objective) -> tuple[dict[s
         counts["loss"] = w.sum()
         # A batch may have classes without weight alone; it does not count.
         losses = (nll * w).sum(-1) / counts["loss"].clamp(min=torch.finfo(w.dtype).tiny)
-    return counts, {"loss": losses, "accuracy": (logits.detach().argmax(-1) == y).double().mean(-1)}
+    return counts, {"loss": losses, "accuracy": _share_of_right(logits, y)}
+
+
+def _share_of_right(logits: Tensor, y: Tensor) -> Tensor:
+    return (logits.detach().argmax(-1) == y).double().mean(-1)  # [num_seeds]
 
 
 def _score_targets(out: Tensor, y: Tensor, loss: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

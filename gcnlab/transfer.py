@@ -91,8 +91,7 @@ def replace_head(model: Model, num_classes: int) -> Model:
     >>> replace_head(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 10)), 5)[2]
     Linear(in_features=3, out_features=5, bias=True)
     """
-    if check_count("num_classes", num_classes) < 1:
-        raise InputError(f"num_classes: got {num_classes}, expected at least 1.")
+    num_classes = check_count("num_classes", num_classes, 1)
     layers = _layers(model)
     name, old = layers[-1][-1] if layers else ("none", model)
     if not isinstance(old, nn.Linear) or old is model:

@@ -203,7 +203,8 @@ PROMISES = {
         "doors: features_follow_the_names labels_follow_the_names masks_follow_the_names tables_of_other_names_are_refused "
         "a_table_beside_nodes_without_names names_of_another_type a_positional_array_beside_names_that_are_numbered_here "
         "rows_without_an_edge_are_isolated_nodes a_table_as_adjacency weights_have_no_names_to_follow columns_of_several_types "
-        "what_is_read_by_position_has_no_names points_keep_their_names",
+        "what_is_read_by_position_has_no_names points_keep_their_names dicts_are_by_name "
+        "what_has_no_order_is_refused masked_arrays_and_tables_of_edges",
     ),
     "I22": Promise(
         "node or class names of which one is given twice, or that are a text",
@@ -236,6 +237,35 @@ PROMISES = {
         "one graph through every door: edge list, matrices, networkx, pandas, PyG, files, batch, replace",
         "one graph; what a door cannot carry is said by a table of the documentation",
         "doors: one_graph_through_every_door_is_one_graph every_door_of_the_page_is_tried one_graph_of_several",
+    ),
+    # -- options and the installation
+    "O1": Promise(
+        'an option that is not meant: a probability of 1.5 or NaN, 2.5 layers, 0 channels, `True` as a number, `"False"` as '
+        "a flag, a word that is not one of the known ones, a seed below 0",
+        "`InputError` or `InputTypeError` at the call, with the argument and the value; for every option of every public name",
+        "options: what_an_option_does_not_mean_is_refused what_an_option_means_is_taken "
+        "every_public_name_with_options_is_in_the_table the_documented_names_are_found; checks: probabilities "
+        "numbers_that_are_no_probabilities what_is_no_number numbers_within_limits choices_are_of_their_kind "
+        "only_true_and_false_are_flags lists integers_and_seeds; models: batch_norm_by_its_name_or_true; "
+        "cli: wrong_input_is_status_2_and_one_line",
+    ),
+    "O2": Promise(
+        "a package that a command needs is missing or broken",
+        "exit status 2 before the work: one line says which, what needs it, and the `pip install` that brings it",
+        "cli: a_missing_package_is_met_before_the_work; packaging: packages_are_asked_for_by_one_function "
+        "each_extra_is_known_by_its_package",
+    ),
+    "E1": Promise(
+        "`import gcnlab` in the folder that holds an editable install's clone",
+        "the package, never the clone's folder as a namespace package",
+        "packaging: a_checkout_is_imported_from_the_folder_that_holds_it "
+        "an_editable_install_puts_the_checkout_on_the_path",
+    ),
+    "E2": Promise(
+        "no data set and no network",
+        "`gcnlab doctor` names the roots, says why none can be fetched within a few seconds, and what works without files",
+        "doctor: no_data_set_is_a_note_and_no_problem the_network_is_asked_for_a_few_seconds_at_most "
+        "no_connection_without_the_package_that_makes_one",
     ),
     # -- training
     "T1": Promise(
@@ -285,6 +315,52 @@ PROMISES = {
         "degrees and sums in float32",
         "graph: low_precision_sums_degrees_in_float32; sparse: sums_of_low_precision_are_in_float32; "
         "train: half_precision_scores_in_float32",
+    ),
+    "T9": Promise(
+        "trainings without a seed, one after the other",
+        "each draws one number from torch's generator, so that they differ and `torch.manual_seed` before them repeats them; "
+        "`History.seeds` tells it, a resumed training takes its file's, several processes rank 0's",
+        "train: a_loop_of_trainings_varies_and_a_seed_before_it_repeats_it an_input_error_draws_nothing "
+        "fit_draws_one_number_at_most_and_leaves_every_generator_as_it_was the_seed_of_a_history_repeats_its_training "
+        "the_seeds_of_a_stack_start_numpy_and_python_too; checkpoint: without_a_seed_the_files_is_taken; "
+        "distributed: ranks_take_the_seed_that_the_first_draws_and_keep_their_generators",
+    ),
+    "T10": Promise(
+        "random numbers of the caller's own before and after a call",
+        "no call seeds or moves the generators of torch, CUDA, numpy and Python, also after an error; but for those whose "
+        "work it is to draw",
+        "reliability: no_door_changes_the_callers_generators no_fold_changes_the_callers_generators "
+        "what_is_imported_for_a_call_does_not_change_the_callers_generators; "
+        "train: fit_draws_one_number_at_most_and_leaves_every_generator_as_it_was; "
+        "checkpoint: generators_go_back the_generators_of_devices_go_back_where_they_are_in_use",
+    ),
+    "T14": Promise(
+        "a class that no training row has",
+        "one warning: which classes, and how many validation rows are of them",
+        "train: a_class_without_training_rows_is_said_once a_class_without_training_rows_has_its_name",
+    ),
+    "T15": Promise(
+        "a batch of a single row under batch norm",
+        "trained by the running averages, and one warning that names `batch_size`",
+        "train: a_batch_norm_takes_its_running_averages_for_a_single_row a_single_row_moves_as_its_running_averages_say "
+        "rows_of_one_in_each_batch batches_of_more_rows_are_normalised_by_themselves "
+        "a_batch_norm_without_averages_names_the_batch_size; "
+        "distributed: a_share_of_a_single_row_is_trained_under_batch_norm",
+    ),
+    "T16": Promise(
+        "batch norms in a training of few steps, or of quickly moving weights",
+        "validated, kept and saved with averages of the epoch's last rows under the very weights, averaged ones too; frozen "
+        "norms keep theirs; nothing is drawn for it",
+        "train: averages_are_those_that_the_kept_weights_give averages_do_not_touch_the_training "
+        "validation_scores_and_kept_weights_have_averages_of_their_own a_frozen_batch_norm_keeps_its_averages "
+        "averages_are_of_the_last_rows_of_an_epoch a_batch_norm_without_averages_trains_as_before; "
+        "signals: running_average_is_what_is_validated_and_kept; "
+        "distributed: resuming_is_bit_equal",
+    ),
+    "T17": Promise(
+        "a weighted `BatchNorm` with momentum=None, affine=False or track_running_stats=False",
+        "as torch's on the repeated rows",
+        "models: a_batch_norm_of_counted_rows_is_torchs_of_repeated_ones",
     ),
     "T11": Promise(
         "a model of layers that take another matrix than Â, and no operator given",

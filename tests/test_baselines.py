@@ -377,9 +377,9 @@ def test_features_at_a_cut():
 
 @pytest.mark.usefixtures("tiny_torchvision")
 def test_backbone_refuses():
-    with pytest.raises(InputError, match="name: got 'vgg', expected one of vgg16, googlenet"):
+    with pytest.raises(InputError, match='name: got \'vgg\', expected "vgg16", "googlenet"'):
         backbone("vgg")
-    with pytest.raises(InputError, match="trainable: got 'some', expected one of none, last, all"):
+    with pytest.raises(InputError, match='trainable: got \'some\', expected "none", "last" or "all"'):
         backbone("vgg16", trainable="some")
     with pytest.raises(InputError, match="cut_at: vgg16 has no module 'layer4'; it has features, avgpool, classifier"):
         backbone("vgg16", cut_at="layer4")

@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -13,7 +14,15 @@ import torch
 from test_train import HIDDEN, NUM_CLASSES, NUM_FEATURES, NormedGCN, graph, make, one_thread, planted_partition, seeded
 
 from gcnlab import GCN
-from gcnlab.checkpoint import read_checkpoint, rng_state, set_rng_state, sha256_of_tensors, write_checkpoint
+from gcnlab.checkpoint import (
+    generators_kept,
+    read_checkpoint,
+    rng_state,
+    set_rng_state,
+    set_seed,
+    sha256_of_tensors,
+    write_checkpoint,
+)
 from gcnlab.errors import (
     CheckpointCorruptError,
     CheckpointMismatchError,
@@ -68,7 +77,7 @@ def test_a_resumed_training_is_the_uninterrupted_one(graph, tmp_path, stacked, o
     def run(checkpoint=None, interrupt=None):
         model, seeds = (make(0.5), [3, 5]) if stacked else (seeded(make(0.5), 3), None)
         return fit(
-            model, graph, seeds=seeds, seed=3, epochs=EPOCHS, lr=0.05, weight_decay={"layers.0": 0.01},
+            model, graph, seeds=seeds, seed=None if stacked else 3, epochs=EPOCHS, lr=0.05, weight_decay={"layers.0": 0.01},
             optimizer=optimizer, scheduler=lambda opt: torch.optim.lr_scheduler.CosineAnnealingLR(opt, EPOCHS),
             callbacks=[EarlyStopping(12), Interrupt(interrupt)], checkpoint=checkpoint,
         )  # fmt: skip
@@ -126,6 +135,34 @@ def test_every_random_number_generator_goes_on(graph, tmp_path):
     random.seed(1)
     interrupted(4, tmp_path / "a", run)
     assert drawn[:5] + drawn[5:] == whole[:5] + whole[4:]  # epoch 5 twice: before and after the interruption
+
+
+@pytest.mark.parametrize("first", [None, 3])
+def test_without_a_seed_the_files_is_taken(graph, tmp_path, first):
+    def run(checkpoint=None, interrupt=None, seed=None):
+        options = {"checkpoint": checkpoint, "callbacks": [Interrupt(interrupt)]}
+        return fit(seeded(make(0.5), 1), graph, epochs=9, seed=seed, **options)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Checkpoint(tmp_path / "a", every=1), 5, first)
+    shutil.copy(tmp_path / "a", tmp_path / "b")
+    (seed,) = read_checkpoint(tmp_path / "a")[0]["seeds"]
+    assert first in (None, seed)
+    model = make(0.5)()
+    torch.manual_seed(999)
+    torch.randint(2**53, ())
+    expected = torch.get_rng_state()
+    torch.manual_seed(999)
+    resumed = fit(model, graph, epochs=9, callbacks=[Interrupt()], checkpoint=Checkpoint(tmp_path / "a", resume=True))
+    assert torch.equal(torch.get_rng_state(), expected)  # one draw, whose number is not used
+    assert resumed.seeds == [seed] == read_checkpoint(tmp_path / "a")[0]["seeds"]
+    assert_same(resumed, run(seed=seed))
+    assert_same(run(Checkpoint(tmp_path / "b", resume=True), seed=seed), resumed)
+    with pytest.raises(CheckpointMismatchError, match=rf"seeds: \[{seed}\] in the file, \[4\] here"):
+        run(Checkpoint(tmp_path / "a", resume=True), seed=4)
+    fit(make(0.5), graph, seeds=2, epochs=2, checkpoint=Checkpoint(tmp_path / "two"))
+    with pytest.raises(CheckpointMismatchError, match=r"seeds: \[0, 1\] in the file, \[\d+\] here"):
+        run(Checkpoint(tmp_path / "two", resume=True))
 
 
 def test_more_epochs_than_the_first_time(graph, tmp_path):
@@ -451,6 +488,66 @@ def test_generators_go_back():
     first = draw()
     set_rng_state(state)
     assert draw() == first
+    set_rng_state(state)
+    with suppress(KeyError), generators_kept():
+        assert draw() == first
+        raise KeyError
+    assert draw() == first
+    set_rng_state(state)
+    with generators_kept(7):
+        seventh = draw()
+    assert draw() == first
+    set_seed(7)
+    assert draw() == seventh != first
+
+
+class FakeDevice:
+    """What stands for `torch.cuda`, or `torch.mps`, whose only generator is a number."""
+
+    def __init__(self, is_used):
+        self.is_used, self.state = is_used, 5
+
+    def is_initialized(self):
+        return self.is_used
+
+    is_available = is_initialized
+
+    def manual_seed(self, seed):
+        assert self.is_used
+        self.state = seed
+
+    def get_rng_state(self):
+        assert self.is_used
+        return torch.tensor([self.state])
+
+    def set_rng_state(self, state):
+        assert self.is_used
+        self.state = int(state)
+
+    def device_count(self):
+        return 1
+
+    manual_seed_all = manual_seed
+
+    def get_rng_state_all(self):
+        return [self.get_rng_state()]
+
+    def set_rng_state_all(self, states):
+        self.set_rng_state(states[0])
+
+
+@pytest.mark.parametrize("is_used", [False, True])
+@pytest.mark.parametrize("name", ["cuda", "mps"])
+def test_the_generators_of_devices_go_back_where_they_are_in_use(monkeypatch, name, is_used):
+    """Seeding a CUDA that is not in use yet would be remembered until it is."""
+    device = FakeDevice(is_used)
+    monkeypatch.setattr(torch, name, device)
+    if name == "mps":
+        monkeypatch.setattr(torch.backends, "mps", device)
+    with generators_kept(11):
+        assert device.state == (11 if is_used else 5)
+        set_seed(12)
+    assert device.state == 5
 
 
 def test_sha256_of_tensors_sees_every_bit_and_shape():

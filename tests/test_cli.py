@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_ogb import node_files
+from test_ogb import write as ogb_folder
 from test_protocols import SMALL, tu_folder
 from test_recipes import check_contract
 from test_train import one_thread
@@ -416,7 +418,11 @@ WRONG_INPUT = {
     "half an epoch": (["run", "karate-gcn", "--epochs", "0.5"], r"argument --epochs: invalid int value: '0.5'"),
     "many seeds": (["run", "karate-gcn", "--seeds", 10**10], r"seeds: got 10000000000, expected at most 1,000,000"),
     "many threads": (["run", "karate-gcn", "--threads", 10**10], r"threads: got 10000000000, expected at most"),
-    "no processes": (["run", "karate-gcn", "--nproc", 0], r"nproc: got 0, expected at least 1 process"),
+    "no processes": (["run", "karate-gcn", "--nproc", 0], r"nproc: got 0, expected at least 1"),
+    "many processes": (["run", "karate-gcn", "--nproc", 10**6], r"nproc: got 1000000, expected at most 1,024"),
+    "restarts of one process": (["run", "karate-gcn", "--restarts", -1], r"restarts: got -1 without --nproc"),
+    "thousands of threads": (["run", "karate-gcn", "--threads", 5000], r"threads: got 5000, expected at most 1,024"),
+    "compare no threads": (["compare", "digits", "--threads", 0], r"threads: got 0, expected at least 1"),
     "restarts": (["run", "karate-gcn", "--nproc", 2, "--restarts", -1], r"restarts: got -1, expected at least 0"),
     "pretrained": (["run", "karate-gcn", "--pretrained"], r"pretrained: no weights of karate-gcn come with gcnlab"),
     "extra": (["run", "karate-gcn", "cora-gcn"], r"unrecognized arguments: cora-gcn"),
@@ -486,6 +492,56 @@ def test_wrong_input_is_status_2_and_one_line(gcnlab, data_root, tmp_path, train
     assert wrong.count("\n") == 1
     assert re.search(message, wrong), wrong
     assert "test accuracy" not in said
+
+
+# command, the module that cannot be imported, and what is said before the work
+WITHOUT_PACKAGES = {
+    "curves": (["run", "karate-gcn", "--out", "OUT"], "matplotlib.figure", "out: curves.png needs the package matplotlib"),
+    "curves of folds": (["run", "mutag-gcn", "--out", "OUT"], "matplotlib.figure", "out: curves.png needs"),
+    "drawing": (["run", "karate-gcn", "--out", "OUT"], "networkx", "out: the drawing .* needs the package networkx"),
+    "layout": (["run", "mutag-gcn", "--out", "OUT"], "scipy", "out: the drawing .* needs the package scipy"),
+    "t-SNE": (["run", "karate-gcn", "--out", "OUT", "--tsne"], "sklearn.manifold", "tsne needs the package scikit-learn"),
+    "events": (
+        ["run", "karate-gcn", "--tensorboard", "OUT"], "torch.utils.tensorboard",
+        r"tensorboard needs the package tensorboard, .*; pip install tensorboard, or 'gcnlab\[tensorboard\]'\.$",
+    ),
+    "progress": (["run", "karate-gcn"], "tqdm", "the progress bar needs the package tqdm"),
+    "folds": (["run", "mutag-gcn", "--protocol", "nested"], "sklearn.model_selection", "protocol: nested needs the package"),
+    "a part": (["run", "mutag-gcn", "--protocol", "holdout"], "sklearn.model_selection", "protocol: holdout needs"),
+    "digits": (["run", "fashion-mnist-grid", "--dataset", "digits"], "sklearn.datasets", "digits needs the package scikit-l"),
+    "a download": (["run", "cora-gcn"], "requests", "a download needs the package requests"),
+    "its file": (["data", "fetch", "cora"], "pooch", "a download needs the package pooch"),
+    "other nodes": (["predict", "MODEL", "--data", "davis"], "networkx", "davis needs the package networkx"),
+    "a table": (["predict", "MODEL", "--data", "OGB"], "pandas", "a table of numbers needs the package pandas"),
+    "PyG": (["bench", "karate"], "torch_geometric.nn", "bench: PyG's side needs the package torch-geometric"),
+    "a comparison": (["compare", "digits", "--out", "OUT"], "matplotlib.figure", "out: comparison.png needs the package"),
+    "two results": (["compare", "RESULT", "OTHER"], "scipy.stats", "paired needs the package scipy"),
+    "completion": (["completion", "bash"], "shtab", "shell: completion needs the package shtab"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "module", "message"), WITHOUT_PACKAGES.values(), ids=WITHOUT_PACKAGES)
+def test_a_missing_package_is_met_before_the_work(
+    gcnlab, data_root, tmp_path, trained, monkeypatch, arguments, module, message
+):
+    paths = {"OUT": tmp_path / "out", "MODEL": trained[0], "OGB": ogb_folder(tmp_path / "set", node_files())}
+    paths |= {"RESULT": result_file(tmp_path / "a", 0.5), "OTHER": result_file(tmp_path / "b", 0.6)}
+    arguments = [paths.get(argument, argument) for argument in arguments]
+    for name in ("fit", "run_jobs"):
+        monkeypatch.setattr(recipes, name, None)
+    monkeypatch.setattr("gcnlab.distributed.in_processes", None)
+    monkeypatch.setattr("gcnlab.bench.gcnlab_epoch", None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: module == "tqdm", raising=False)
+    if module == "pooch":  # of which the network is asked first
+        monkeypatch.setattr(sys.modules["gcnlab.data.fetch"], "why_unreachable", lambda url: "")
+    monkeypatch.setitem(sys.modules, module, None)
+    status, said, wrong = gcnlab(*arguments)
+    assert status == 2, wrong
+    assert re.search(rf"^gcnlab: (\S+: )?{message}", wrong), wrong
+    assert re.search(r"cannot be imported \(.*\); pip install [\w-]+[,.]", wrong)
+    assert wrong.count("\n") == 1
+    assert "accuracy" not in said.replace("validation accuracy", "")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_training_that_diverges_is_status_1(gcnlab, monkeypatch, tmp_path):

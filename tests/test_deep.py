@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from checks import ZOO, assert_close
+from checks import ZOO, assert_close, compiling
 
 from gcnlab import Graph, SparseMatrix
 from gcnlab.deep import JumpingKnowledge, drop_edge, drop_node, pair_norm
@@ -105,3 +105,13 @@ def test_jumping_knowledge_errors():
         JumpingKnowledge("sum")
     with pytest.raises(InputError, match="channels, num_layers"):
         JumpingKnowledge("lstm", 5)
+
+
+def test_compiled_with_options_that_change():
+    """The checks of p, scale and eps are traced along, and a float that changes becomes symbolic."""
+    x = torch.rand(6, 4)
+    for function in (lambda h, value: pair_norm(h, value), lambda h, value: drop_node(h, value, training=False)):
+        with compiling():
+            compiled = torch.compile(function, fullgraph=True, backend="eager")
+            for value in (0.25, 0.5, 0.75, 1):
+                torch.testing.assert_close(compiled(x, value), function(x, value))

@@ -337,6 +337,36 @@ def test_each_rank_draws_masks_of_its_own(run_ranks):
     assert not set(first) & set(second)
 
 
+def test_ranks_take_the_seed_that_the_first_draws_and_keep_their_generators(run_ranks):
+    def work(rank):
+        graphs = collection(8)
+        model = classifier(seed=0)
+        torch.manual_seed(100 + rank)
+        history = fit(model, graphs, select="last", epochs=2, batch_size=8, progress=False)
+        return history.seeds, torch.get_rng_state().tolist()
+
+    def after_a_draw(rank):
+        torch.manual_seed(100 + rank)
+        return [int(torch.randint(2**53, ()))], torch.get_rng_state().tolist()
+
+    found = values(run_ranks(work))
+    assert [seeds for seeds, _ in found] == [after_a_draw(0)[0]] * 2
+    assert [state for _, state in found] == [after_a_draw(rank)[1] for rank in range(2)]
+
+
+def test_a_share_of_a_single_row_is_trained_under_batch_norm(run_ranks):
+    def work(rank):
+        warnings.simplefilter("always")
+        torch.manual_seed(0)
+        nodes = [Graph.from_edges([[], []], num_nodes=1, x=torch.rand(1, 5), y=i % 2) for i in range(9)]
+        graphs, model = GraphCollection.from_graphs(nodes), GraphClassifier(5, 3, 2, 2)
+        with warnings.catch_warnings(record=True) as said:
+            history = fit(model, graphs, select="last", epochs=2, batch_size=8, progress=False)
+        return history.metrics["train_loss"].isfinite().all().item(), [str(warning.message)[:10] for warning in said]
+
+    assert values(run_ranks(work)) == [(True, ["batch_size"])] * 2  # shares of 4 rows, then of 1 and a copy of it
+
+
 # -- D1: a rank that fails ---------------------------------------------------------------------------------------------
 
 
@@ -464,18 +494,20 @@ def test_waiting_for_a_rank_that_works_has_no_timeout(run_ranks):
         ({"lr": 0.5}, r"rank 1 has lr of parameter group 0 0.5, rank 0 has 0.01"),
         ({"batch_size": 4}, r"rank 1 has .*batch size 4, rank 0 has 8"),
         ({"epochs": 9}, r"rank 1 has epochs 9, rank 0 has 2"),
+        ({"fit_seed": 7}, r"rank 1 has seeds \[7\], rank 0 has \[4\]"),
+        ({"fit_seed": None}, r"rank 1 has seeds \[\d+\], rank 0 has \[4\]"),
     ],
-    ids=["batches", "widths", "data", "lr", "batch size", "epochs"],
+    ids=["batches", "widths", "data", "lr", "batch size", "epochs", "seed", "no seed"],
 )
 def test_ranks_that_differ(run_ranks, other, message):
     def work(rank):
-        options = {"num_graphs": 37, "hidden": 7, "seed": 0, "lr": 0.01, "batch_size": 8, "epochs": 2}
+        options = {"num_graphs": 37, "hidden": 7, "seed": 0, "lr": 0.01, "batch_size": 8, "epochs": 2, "fit_seed": 4}
         options |= other if rank else {}
         model, graphs = (
             classifier(hidden=options.pop("hidden")),
             collection(options.pop("num_graphs"), options.pop("seed")),
         )
-        fit(model, graphs, select="last", progress=False, **options)
+        fit(model, graphs, select="last", progress=False, seed=options.pop("fit_seed"), **options)
 
     for outcome in run_ranks(work):
         assert (outcome.status, outcome.error) == (1, DistributedError)
@@ -695,7 +727,7 @@ def test_the_command_says_once_what_is_wrong():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--nproc", "0"), "nproc: got 0, expected at least 1 process."),
+        (("--nproc", "0"), "nproc: got 0, expected at least 1."),
         (("--nproc", "2", "--restarts", "-1"), "restarts: got -1, expected at least 0."),
         (("--restarts", "2"), "restarts: got 2 without --nproc"),
         pytest.param(

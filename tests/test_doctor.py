@@ -1,10 +1,13 @@
 import json
 import os
 import re
+import sys
+import time
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+import requests
 import torch
 from test_cli import fill, gcnlab  # noqa: F401 (a fixture)
 
@@ -25,6 +28,7 @@ def well(data_root, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setattr(doctor, "has_nvidia_driver", lambda: False)
+    monkeypatch.setattr(doctor, "why_unreachable", lambda url: "")
     return data_root
 
 
@@ -235,6 +239,7 @@ def test_no_root_to_write_to(well):
 def test_a_root_that_cannot_be_read(monkeypatch, tmp_path):
     (tmp_path / "root").mkdir()
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # the superuser may read everything
+    monkeypatch.setattr(doctor, "why_unreachable", lambda url: "")
     problems = doctor._data(str(tmp_path / "root"), verify=False).problems
     assert problems[0] == (f"root: {tmp_path}/root cannot be read", f"chmod u+rx {tmp_path}/root, as its owner")
 
@@ -282,6 +287,59 @@ def test_temporaries_of_killed_processes(well):
     problem = the_problem("data")
     assert problem["remedy"] == f"rm {left}"
     assert left.exists()
+
+
+WITHOUT_FILES = "karate, davis, les-miserables, digits, as in `gcnlab run karate-gcn`, and your own files by their path"
+
+
+@pytest.mark.parametrize(
+    ("reason", "how"),
+    [
+        ("", r"`gcnlab data fetch cora` brings one\."),
+        (
+            "no answer within 4 s",
+            r"no connection .*https://.*: no answer within 4 s\), and `gcnlab data fetch cora` says",
+        ),
+    ],
+)
+def test_no_data_set_is_a_note_and_no_problem(gcnlab, well, monkeypatch, tmp_path, reason, how):  # noqa: F811
+    asked = []
+    monkeypatch.setattr(doctor, "why_unreachable", lambda url: asked.append(url) or reason)
+    file = tmp_path / "doctor.json"
+    status, said, wrong = gcnlab("doctor", "--json", file)
+    assert (status, wrong) == (0, "")
+    note, end = said.splitlines()[-2:]
+    assert re.fullmatch(
+        rf"note: data: no data set is in {well}; .*{how}.*Without files there are {WITHOUT_FILES}", note
+    )
+    assert end == "no problem found"
+    found = json.loads(file.read_text())
+    assert found["notes"] == [{"check": "data", "note": note.removeprefix("note: data: ")}]
+    data = found["checks"]["data"]
+    assert (data["connection"], data["no connection because"]) == (not reason, reason or None)
+    assert len(asked) == 1
+    sized(well, "mutag")  # one is there, so that the network is none of the doctor's business
+    found = diagnose()
+    assert (found["notes"], found["checks"]["data"]["connection"]) == ([], None)
+    assert len(asked) == 1
+
+
+def test_the_network_is_asked_for_a_few_seconds_at_most(data_root, monkeypatch):
+    monkeypatch.setattr(sys.modules["gcnlab.data.fetch"], "_CONNECT_SECONDS", 0.2)
+
+    def hang(url, **_):  # as a name server that never answers
+        time.sleep(1.5)
+        raise requests.ConnectionError
+
+    monkeypatch.setattr(requests, "head", hang)
+    start = time.perf_counter()
+    assert "no answer within 0 s" in doctor._data(None, verify=False).notes[0]
+    assert time.perf_counter() - start < 1.2
+
+
+def test_no_connection_without_the_package_that_makes_one(data_root, monkeypatch):
+    monkeypatch.setitem(sys.modules, "requests", None)
+    assert "no connection to fetch one" in doctor._data(None, verify=False).notes[0]
 
 
 # -- speed ------------------------------------------------------------------------------------------------------------

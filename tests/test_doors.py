@@ -551,6 +551,42 @@ def test_what_is_read_by_position_has_no_names():
     assert gcnlab.predict(model, graph, nodes=mask.reset_index(drop=True)).equal(logits[[0, 2]])
 
 
+@by_name
+def test_dicts_are_by_name(pyg, door):
+    graph = door(
+        x={"c": 10, "b": 20, "a": 30}, y={"c": "z", "b": None, "a": "x"}, train_mask={"c": True, "a": False, "b": False}
+    )
+    assert dict(zip(graph.node_names, graph.x.flatten().tolist(), strict=True)) == ROWS
+    assert dict(zip(graph.node_names, graph.y.tolist(), strict=True)) == {"a": 0, "b": -1, "c": 1}
+    assert [name for name, is_in in zip(graph.node_names, graph.train_mask, strict=True) if is_in] == ["c"]
+    assert door(x={"c": [1, 2], "b": [3, 4], "a": [5, 6]}).num_features == 2
+    with pytest.raises(InputError, match="y: its index has"):
+        door(y={"c": 0, "b": 1, "z": 0})
+
+
+def test_what_has_no_order_is_refused():
+    for argument in ("node_names", "class_names", "y"):
+        for value in ({"a", "b", "c"}, frozenset("abc")):
+            with pytest.raises(InputTypeError, match=rf"{argument}: got a (frozen)?set, expected a list"):
+                Graph.from_edges(CHAIN, 3, **{"y": [0, 1, 2], argument: value})
+    with pytest.raises(InputTypeError, match="class_names: got a dict"):
+        Graph.from_edges(CHAIN, y=[0, 1, 0], class_names={0: "x", 1: "y"})
+    with pytest.raises(InputTypeError, match="y: got a dict"):
+        Signals(torch.zeros(2, 3, 3), {"a": 0, "b": 1})
+
+
+def test_masked_arrays_and_tables_of_edges():
+    masked = np.ma.array([0, 1, 2], mask=[False, True, False])
+    assert Graph.from_edges(CHAIN, y=masked).y.tolist() == [0, -1, 2]
+    for argument, value in (("x", masked[:, None]), ("edge_weight", np.ma.array([1.0] * 4, mask=[0, 0, 1, 0]))):
+        with pytest.raises(InputTypeError, match=rf"{argument}: got MaskedArray \(1 values masked; fill them\)"):
+            Graph.from_edges(CHAIN, **{argument: value})
+    with pytest.raises(InputTypeError, match=r"edge_index: got a DataFrame; Graph\.from_pandas"):
+        Graph.from_edges(pd.DataFrame({"source": [0, 1], "target": [1, 2]}))
+    with pytest.raises(InputTypeError, match=r"edge_index: got list \('a' at \[0, 0\]\), .*Graph.from_pandas numbers"):
+        Graph.from_edges([["a", "b"], ["b", "c"]])
+
+
 def test_points_keep_their_names():
     points = pd.DataFrame({"lon": [0, 1, 3], "lat": [0.0, 0, 0]}, index=["x", "y", "z"])
     graph = knn_graph(points, 1, x=points.loc[["z", "y", "x"]])
@@ -569,6 +605,7 @@ CLASSES = [  # given, y, class_names
     ([NA, 0, 1], [-1, 0, 1], None),
     ([np.int8(1), np.bool_(False), True], [1, 0, 1], None),
     ([True, None, False], [1, -1, 0], None),
+    ([np.bool_(True), np.bool_(False), np.bool_(True)], [1, 0, 1], None),
     (np.array([True, False, True]), [1, 0, 1], None),
     (torch.tensor([True, False, True]), [1, 0, 1], None),
     (np.array([[0], [2], [1]], np.uint8), [0, 2, 1], None),
@@ -722,7 +759,7 @@ def test_minus_one_and_one_are_classes_of_graphs(pyg):
     "y", [torch.tensor([[0.0], [1], [2]]), torch.tensor([0.0, 1, 2]), torch.eye(3), torch.tensor([0.0, NAN, 1])]
 )
 def test_the_remedy_for_floats_gives_the_right_classes(y):
-    graph = Graph.from_edges(CHAIN, x=torch.rand(3, 4), y=y, train_mask=[True, False, True])
+    graph = Graph.from_edges(CHAIN, x=torch.rand(3, 4), y=y, train_mask=[True, not bool(y.isnan().any()), True])
     with pytest.raises(InputError) as error:
         gcnlab.fit(gcnlab.GCN(4, 4, 3), graph, epochs=1, select="last")
     remedy = re.search(r"(y\.\S+\)) makes", str(error.value))[1]

@@ -332,7 +332,7 @@ def test_features_made_from_the_structure():
     assert adjacency.x.tolist() == [[1, 2, 0, 0], [2, 1, 3, 0], [0, 3, 6, 0], [0, 0, 0, 1]]
     assert graph.with_features("degree").x.tolist() == [[2.0], [5.0], [8.0], [0.0]]
     assert graph.with_features("constant").x.tolist() == [[1.0]] * 4
-    with pytest.raises(InputError, match=r"with_features: got 'ones', expected one of 'identity', 'adjacency'"):
+    with pytest.raises(InputError, match=r"kind: got 'ones', expected \"identity\", \"adjacency\""):
         graph.with_features("ones")
     for kind in ("identity", "log_degree"):
         with pytest.raises(InputError, match=rf"max_degree: got 3 for '{kind}' features"):

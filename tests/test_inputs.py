@@ -607,7 +607,11 @@ def test_operands_of_layers(make, given, error, message):
     (lambda: GCN(2, 3, 5, num_layers=0), ValueError, r"num_layers: got 0, expected at least 1"),
     (lambda: GCN(2, 3, 5)(X, [A_HAT]), ValueError, r"a_hat: got 1 matrices for 2 layers"),
     (lambda: GCN(2, 3, 5, 1)(X, [A_HAT] * 3), ValueError, r"a_hat: got 3 matrices for 1 layers"),
-    (lambda: GCN(2, 3, 5, dropout=1.5)(X, A_HAT), ValueError, r"p: got 1.5, expected a probability between 0 and 1"),
+    (
+        lambda: GCN(2, 3, 5, dropout=1.5)(X, A_HAT),
+        ValueError,
+        r"dropout: got 1.5, expected a probability between 0 and 1",
+    ),
     (lambda: dropout(X, -0.1), ValueError, r"p: got -0.1, expected a probability between 0 and 1"),
     (lambda: dropout(X, NAN), ValueError, r"p: got nan, expected a probability between 0 and 1"),
     (lambda: dropout(SparseMatrix.eye(3), 2, training=False), ValueError, r"p: got 2, expected a probability"),

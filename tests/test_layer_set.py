@@ -345,8 +345,8 @@ def test_what_is_mixed_with_the_first_h_under_autocast(a_hat):
     [
         (lambda: ChebConv(5, 3, num_terms=0), "num_terms: got 0, expected at least 1"),
         (lambda: SGConv(5, 3, num_hops=-1), "num_hops: got -1"),
-        (lambda: APPNP(alpha=1.5), "alpha: got 1.5, expected at least 0 and at most 1"),
-        (lambda: GCN2Conv(5, layer=0), "layer: got 0, expected the number of the layer, from 1"),
+        (lambda: APPNP(alpha=1.5), "alpha: got 1.5, expected a probability between 0 and 1"),
+        (lambda: GCN2Conv(5, layer=0), "layer: got 0, expected at least 1"),
         (lambda: SAGEConv(5, 3, "lstm"), 'aggregate: got \'lstm\', expected "mean" or "max"'),
         (lambda: GINConv(5, 3, norm="layer"), 'norm: got \'layer\', expected "batch" or None'),
         (lambda: GATConv(5, 3, num_heads=0), "num_heads: got 0"),

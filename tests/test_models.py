@@ -8,6 +8,8 @@ from checks import ZOO, a_hat, assert_close, compiling, dense_copy
 from torch.func import functional_call, stack_module_state, vmap
 
 from gcnlab import GCN, GCNConv, Graph, SparseMatrix, models
+from gcnlab.checkpoint import write_checkpoint
+from gcnlab.errors import CheckpointMismatchError, InputError
 from gcnlab.models import summary
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -28,6 +30,23 @@ def features(num_nodes, *batch, density=1.0, dtype=torch.float64):
     torch.manual_seed(1)
     x = torch.randn(*batch, num_nodes, F, dtype=torch.float64)
     return (x * (torch.rand_like(x) < density)).to(dtype)
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"momentum": 0.3}, {"momentum": None}, {"affine": False}, {"track_running_stats": False}, {"affine": False, "momentum": None},
+], ids=repr)  # fmt: skip
+def test_a_batch_norm_of_counted_rows_is_torchs_of_repeated_ones(options):
+    torch.manual_seed(0)
+    counts = torch.tensor([1, 3, 1, 2, 5])
+    norm, expected = models.BatchNorm(F, **options).double(), torch.nn.BatchNorm1d(F, **options).double()
+    expected.load_state_dict(norm.state_dict())
+    for _ in range(3):
+        h = torch.randn(5, F, dtype=torch.float64)
+        assert_close(norm(h, counts.double()).repeat_interleave(counts, 0), expected(h.repeat_interleave(counts, 0)))
+    for name, value in expected.state_dict().items():
+        assert_close(norm.state_dict()[name], value)
+    norm, expected = norm.eval(), expected.eval()
+    assert_close(norm(h, counts.double()).repeat_interleave(counts, 0), expected(h.repeat_interleave(counts, 0)))
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -231,3 +250,28 @@ def test_summary():
     ]
     assert lines[3].startswith(f"total: {(F + 1) * H + (H + 1) * C} parameters")
     assert model.training
+
+
+def test_batch_norm_by_its_name_or_true():
+    """A checkpoint of 1.0 says True or False, and a training that it holds is resumed with the same config."""
+    named, old = (GCN(F, H, C, 3, norm=norm) for norm in ("batch", True))
+    assert named.norms is not None
+    assert [type(norm) for norm in named.norms] == [type(norm) for norm in old.norms] == [torch.nn.BatchNorm1d] * 2
+    assert named.config == old.config
+    assert GCN(F, H, C, norm=None).config == GCN(F, H, C, norm=False).config == GCN(F, H, C).config
+    assert GCN(F, H, C).norms is None
+    for model in (named, GCN(F, H, C)):
+        assert GCN(**model.config).config == model.config
+    for norm in ("layer", "False", "", 1):
+        with pytest.raises(InputError, match=rf"norm: got {norm!r}, expected None, \"batch\", False or True"):
+            GCN(F, H, C, norm=norm)
+
+
+def test_a_config_that_no_constructor_takes_is_a_mismatch(tmp_path):
+    model = GCN(F, H, C)
+    weights = {name: value.unsqueeze(0) for name, value in model.state_dict().items()}
+    for changes, message in (({"norm": "layer"}, "norm: got 'layer'"), ({"dropout": 1.5}, "dropout: got 1.5")):
+        header = {"model": {"class": "GCN", "config": {**model.config, **changes}}}
+        write_checkpoint(tmp_path / "a", header, weights)
+        with pytest.raises(CheckpointMismatchError, match=f"does not make a GCN: {message}"):
+            models.load_model(tmp_path / "a")

@@ -218,7 +218,7 @@ def test_options(tmp_path):
     folder = write(tmp_path, graph_files())
     for options, message in (
         ({"undirected": 1}, r"undirected: got 1, expected True or False"),
-        ({"features": "degree"}, r"features: got 'degree', expected one of 'values', 'one_hot'"),
+        ({"features": "degree"}, r"features: got 'degree', expected \"values\" or \"one_hot\""),
         ({"split": "time"}, r"option 'split' is unknown; .* takes undirected, features"),
     ):
         with pytest.raises(InputError, match=message):

@@ -1,11 +1,18 @@
-"""What is stated twice of the dependencies is the same: pyproject.toml, `gcnlab doctor`, docs/licences.md."""
+"""What is stated twice of the dependencies is the same: pyproject.toml, `gcnlab doctor`, docs/licences.md. And the install."""
 
+import ast
+import json
+import os
 import re
+import subprocess
+import sys
+import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from gcnlab import doctor
+from gcnlab import checks, doctor
 
 ROOT = Path(__file__).parents[1]
 PROJECT = pytest.importorskip("tomllib").loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -19,9 +26,95 @@ def test_doctor_knows_each_dependency_and_its_oldest_version():
     assert PROJECT["requires-python"] == f">={'.'.join(map(str, doctor.OLDEST_PYTHON))}"
 
 
+def test_each_extra_is_known_by_its_package():
+    extras = {name: needs for name, needs in PROJECT["optional-dependencies"].items() if len(needs) == 1}
+    assert {package: name for name, needs in extras.items() for package in needs if "[" not in package} == checks.EXTRAS
+
+
+# Imports of a package by itself, without `checks.check_package`: (file, module) -> why that will do.
+PLAIN_IMPORTS = {
+    ("bench.py", "torch_geometric"): "asked for at the start",
+    ("bench.py", "torch_geometric.nn"): "asked for at the start",
+    ("content.py", "networkx"): "recipes.run asks at the start",
+    ("content.py", "sklearn.decomposition"): "recipes.run asks at the start",
+    ("content.py", "sklearn.manifold"): "recipes.run asks at the start",
+    ("plot.py", "matplotlib.backends.backend_agg"): "asked for by the lines before",
+    ("plot.py", "matplotlib.figure"): "asked for by the lines before",
+    ("plot.py", "matplotlib.ticker"): "comes with the figure",
+    ("train.py", "tqdm"): "recipes.run asks at the start",
+    ("train.py", "pandas"): "History.frame, whose result is pandas'",
+    ("graph.py", "networkx"): "to_networkx, whose result is networkx'",
+    ("graph.py", "scipy.sparse.linalg"): "l_tilde(None), which no command calls",
+    ("links.py", "scipy.sparse"): "split_edges, which no command calls",
+    ("links.py", "scipy.sparse.csgraph"): "split_edges, which no command calls",
+    ("graph.py", "torch_geometric.data"): "to_pyg, whose result is PyG's",
+    ("layers.py", "torch_geometric.nn"): "to_pyg, whose result is PyG's",
+    ("sparse.py", "scipy.sparse"): "to_scipy, whose result is scipy's",
+    ("points.py", "scipy.spatial"): "knn_graph, which no command calls",
+    ("image_folder.py", "PIL.Image"): "asked for by `read`",
+    ("baselines.py", "torchvision"): "says itself what is missing",
+    ("baselines.py", "torchvision.models.feature_extraction"): "says itself what is missing",
+}
+
+
+def test_packages_are_asked_for_by_one_function():
+    """So that a missing one is met before the work that needs it; what is imported at the top of a file is always needed."""
+    optional = {module for module, _ in doctor.DEPENDENCIES.values()} - {"torch", "numpy"} | {"skimage", "torchvision"}
+    found = set()
+    for file in (ROOT / "gcnlab").rglob("*.py"):
+        for function in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            for node in ast.walk(function):
+                if isinstance(node, ast.Import):
+                    modules = [alias.name for alias in node.names]
+                else:
+                    modules = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+                found |= {(file.name, module) for module in modules if module.partition(".")[0] in optional}
+    assert found == set(PLAIN_IMPORTS)
+
+
 def test_each_dependency_has_a_licence():
     page = (ROOT / "docs" / "licences.md").read_text()
     rows = re.findall(r"^\| ([\w-]+) \| (.*?) \| ", page, re.MULTILINE)
     assert rows.pop(0) == ("package", "licence")
     assert [name for name, _ in rows] == list(doctor.DEPENDENCIES)
     assert all(licence.strip() for _, licence in rows)
+
+
+def is_editable_install():
+    """Whether the installed gcnlab is this checkout, by `pip install -e`."""
+    told = [found.read_text("direct_url.json") for found in metadata.distributions(name="gcnlab")]
+    return {"url": ROOT.as_uri(), "dir_info": {"editable": True}} in [json.loads(text) for text in told if text]
+
+
+def run(code, folder, *options):
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, *options, "-c", code]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(not is_editable_install(), reason="the installed gcnlab is not this checkout, by `pip install -e`")
+def test_a_checkout_is_imported_from_the_folder_that_holds_it(tmp_path):
+    (tmp_path / "gcnlab").mkdir()  # as a clone is called
+    for folder in (tmp_path, ROOT.parent):
+        done = run("import gcnlab; print(gcnlab.load.__module__, gcnlab.__file__)", folder)
+        assert (done.stdout.split(), done.stderr) == (["gcnlab.data", str(ROOT / "gcnlab" / "__init__.py")], ""), folder
+
+
+def test_an_editable_install_puts_the_checkout_on_the_path(tmp_path):
+    """A clone with a package of one line, installed by this pyproject.toml."""
+    pytest.importorskip("setuptools", minversion="77")
+    clone, site = tmp_path / "gcnlab", tmp_path / "site"
+    (clone / "gcnlab").mkdir(parents=True)
+    (clone / "gcnlab" / "__init__.py").write_text('__version__ = "0.0.1"\nload = print\n')
+    (clone / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    for name in ("README.md", "LICENSE"):
+        (clone / name).touch()
+    done = run(f"from setuptools.build_meta import build_editable; build_editable({str(tmp_path)!r})", clone)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(site)
+    for folder in (tmp_path, clone, site):
+        done = run(f"import site; site.addsitedir({str(site)!r}); import gcnlab; print(gcnlab.load)", folder, "-S")
+        assert (done.stdout.strip(), done.stderr) == (str(print), ""), folder

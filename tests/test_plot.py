@@ -180,7 +180,7 @@ def test_where_it_cannot_go_is_said_at_once(maker, tmp_path):
 
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(InputError, match=r"pictures need matplotlib, .*; pip install matplotlib"):
+    with pytest.raises(InputError, match=r"a picture needs the package matplotlib, .*; pip install matplotlib"):
         plot.confusion([[1]])
 
 

@@ -403,8 +403,8 @@ TARGETS = Graph.from_edges([[0, 1], [1, 0]], 2, y=torch.rand(2), train_mask=torc
             "operator: goes with a Graph or a GraphCollection, not with NodeRows",
         ),
         (lambda: fit(SIGN([3], 2, 3), NodeRows(GRAPH, FEATURES), loss="mse"), "data: has y torch.int64"),
-        (lambda: SIGN([], 2, 3), "num_layers, in_channels"),
-        (lambda: SIGN([3], 2, 3, num_layers=0), "num_layers, in_channels: got 0"),
+        (lambda: SIGN([], 2, 3), r"in_channels: got \[\], expected at least 1"),
+        (lambda: SIGN([3], 2, 3, num_layers=0), "num_layers: got 0, expected at least 1"),
         (lambda: SIGN([3], 2, 3, combine="mean"), "combine: got 'mean'"),
     ],
 )

@@ -174,7 +174,7 @@ def test_without_structure_edges_do_not_count():
         ({"norm": "layer"}, "norm: got 'layer'"),
         ({"jumping_knowledge": "max"}, "jumping_knowledge: got 'max'"),
         ({"num_layers": 0}, "num_layers: got 0"),
-        ({"readout": "median"}, "kind: got 'median'"),
+        ({"readout": "median"}, "readout: got 'median'"),
     ],
 )
 def test_model_options(options, match):
@@ -190,7 +190,7 @@ def train(seed=0, **options):
     graphs = collection()
     model = GraphClassifier(1, 8, 2, num_layers=2, readout="mean+max", dropout=0.0)
     options = {"epochs": 25, "select": "val_accuracy", "batch_size": 8, **options}
-    return fit(model, graphs[:30], graphs[30:], **options), model
+    return fit(model, graphs[:30], graphs[30:], seed=seed, **options), model
 
 
 def test_fit_learns_to_tell_graphs_apart():
@@ -238,7 +238,9 @@ def test_fit_input_errors():
     with pytest.raises(gcnlab.GcnlabError, match="data: the graphs have no x"):
         fit(model, bare, bare)
     third = GraphCollection.from_graphs([graphs[0].replace(y=torch.tensor(2))])
-    with pytest.raises(gcnlab.GcnlabError, match=r"model: gave an output of shape .*the data have 3 classes"):
+    message = r"model: gave an output of shape .*the data have 3 classes"
+    said = "no training graph is of class 2, but 1 validation graph is"
+    with pytest.warns(UserWarning, match=said), pytest.raises(gcnlab.GcnlabError, match=message):
         fit(model, graphs, third)
 
 

@@ -301,7 +301,7 @@ ERRORS = {
     "a path": ({"dataset": "some/folder"}, r"karate-gcn does not run on 'some/folder'"),
     "seeds": ({"seeds": 0}, r"seeds: got 0, expected at least 1"),
     "epochs": ({"epochs": -3}, r"epochs: got -3, expected at least 1"),
-    "device": ({"device": "tpu"}, r"device: got 'tpu', expected 'cpu' or 'cuda'"),
+    "device": ({"device": "tpu"}, r"device: got 'tpu', expected \"cpu\", \"cuda\" or None"),
     "out": ({"out": __file__}, r"out: .* cannot be written: .* is a file"),
 }
 

@@ -1,28 +1,55 @@
 """What the promises of `promises.py` need beside the tests of each module: every door at once, repeats, length."""
 
 import ast
+import copy
 import json
 import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from promises import TESTS
 from test_checkpoint import CODE, EPOCHS, Interrupt, assert_same, interrupted
 from test_data import Call, check_toy, payloads, toy, truth
-from test_train import NormedGCN, make, one_thread, planted_partition, seeded
+from test_protocols import SMALL, collection, job, tu_folder
+from test_train import NormedGCN, generators, make, one_thread, planted_partition, seeded
+from torch import nn
 
-from gcnlab import Graph, load
+from gcnlab import (
+    Graph,
+    GraphClassifier,
+    GraphLoader,
+    Signals,
+    bench,
+    compare,
+    content,
+    doctor,
+    image_recipes,
+    links,
+    load,
+    plot,
+    recipes,
+)
+from gcnlab.augment import Augment
 from gcnlab.checkpoint import read_checkpoint
 from gcnlab.cli import main
+from gcnlab.data import ImageSet
+from gcnlab.data.synthetic import power_law_edges
 from gcnlab.errors import GcnlabError
-from gcnlab.models import load_model
-from gcnlab.train import Checkpoint, EarlyStopping, fit
+from gcnlab.memory import estimate_step
+from gcnlab.models import SIGN, load_model, summary
+from gcnlab.precompute import NodeRows, hops, plan
+from gcnlab.protocols import run_job
+from gcnlab.scale import ClusterSampler, NeighborSampler, partition
+from gcnlab.train import Checkpoint, Consistency, EarlyStopping, fit, predict
+from gcnlab.transfer import freeze, unfreeze
 
-__all__ = ["one_thread", "toy", "truth"]  # fixtures
+__all__ = ["one_thread", "toy", "truth", "tu_folder"]  # fixtures
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
@@ -239,6 +266,139 @@ def test_a_data_root_that_another_user_closed(toy, data_root):
     for path, said in zip(paths, refused, strict=False):
         assert said.startswith(f"FileAccessError {path}"), said
         assert "ask its owner to open it" in said
+
+
+# -- the caller's random numbers --------------------------------------------------------------------------------------
+
+
+class Noisy(nn.Linear):
+    """A model that draws when it predicts, too."""
+
+    def __init__(self):
+        super().__init__(13, 3)
+
+    def forward(self, x, a_hat):
+        return super().forward(x) + torch.rand(())
+
+
+@pytest.fixture(scope="module")
+def things():
+    """A graph, many graphs, images and rows, and models of them."""
+    drawn = torch.Generator().manual_seed(0)
+    graph, graphs = planted_partition(), collection(24)
+
+    def bytes_of(*shape):
+        return torch.randint(256, shape, generator=drawn, dtype=torch.uint8)
+
+    images = torch.rand(48, 4, 6, generator=drawn)
+    y = torch.arange(48) % 2
+    return SimpleNamespace(
+        graph=graph, graphs=graphs, images=images, y=y,
+        signals=Signals(images, y, augment=Augment(["mirror", "shift"])),
+        rows=NodeRows(graph, hops(graph.x, graph.a_hat, 1), label_hops=1, reuse=1),
+        image_set=ImageSet(bytes_of(40, 8, 8), torch.arange(40) % 2, bytes_of(8, 8, 8), y[:8], name="digits"),
+        noisy=Noisy(), gcn=make(0.5)(), classifier=GraphClassifier(graphs.num_features, 4, 2, 2),
+        cnn=nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Dropout(), nn.Linear(24, 2)),
+        sign=SIGN([*NodeRows(graph, hops(graph.x, graph.a_hat, 1), label_hops=1).widths], 5, 3, dropout=0.5),
+    )  # fmt: skip
+
+
+def train(model, *data, **options):
+    return fit(copy.deepcopy(model), *data, **{"epochs": 2, "seed": 1} | options)
+
+
+COUNTS = {"nodes": 61, "listed_edges": 90, "features": 13, "classes": 3, "train": 12, "val": 9}
+DOORS_WITHOUT_DRAWS = {
+    "fit, one graph": lambda t, path: train(t.gcn, t.graph),
+    "fit, seeds": lambda t, path: fit(make(0.5), t.graph, seeds=3, epochs=2, batching="auto", progress=False),
+    "fit, graphs": lambda t, path: train(t.classifier, t.graphs[:16], t.graphs[16:], batch_size=5),
+    "fit, images": lambda t, path: train(t.cnn, t.signals, t.signals[:9], batch_size=5),
+    "fit, rows": lambda t, path: train(t.sign, t.rows),
+    "fit, a sampler": lambda t, path: train(t.gcn, t.graph, batching=NeighborSampler(t.graph, (2, 2), batch_size=3)),
+    "fit, clusters": lambda t, path: train(t.gcn, t.graph, batching=ClusterSampler(t.graph, partition(t.graph, 3))),
+    "fit, consistency": lambda t, path: train(t.gcn, t.graph, consistency=Consistency(2, num_nodes=5, num_labelled=4)),
+    "fit, a checkpoint": lambda t, path: [
+        train(t.gcn, t.graph, epochs=n, checkpoint=Checkpoint(path / "c", resume=True)) for n in (1, 2)
+    ],
+    "predict": lambda t, path: [predict(t.gcn, t.graph), predict(t.gcn, t.graph, batch_size=7)],
+    "predict, many": lambda t, path: [
+        predict(*of) for of in ((t.classifier, t.graphs), (t.cnn, t.signals), (t.sign, t.rows))
+    ],
+    "run, nodes": lambda t, path: recipes.run("karate-gcn", seeds=2, epochs=2, out=path / "out"),
+    "run, images": lambda t, path: recipes.run("fashion-mnist-grid", dataset="digits", epochs=1),
+    "load_model": lambda t, path: [
+        recipes.run("karate-gcn", seeds=1, epochs=1, out=path / "out"), load_model(path / "out" / "model.gcnlab")
+    ],
+    "image_recipes": lambda t, path: image_recipes.scores(
+        recipe := recipes.find("fashion-mnist-grid"),
+        image_recipes.train(recipe, t.image_set, 0, 1, progress=False)[0], t.image_set,
+    ),
+    "pretrained": lambda t, path: image_recipes.pretrained(
+        recipes.find("fashion-mnist-grid"), ImageSet(*[torch.zeros(10, 28, 28).byte(), torch.arange(10)] * 2, name="fashion-mnist")
+    ),
+    "compare": lambda t, path: compare.run_job(compare.Job("digits", "relational", 1, num_images=60)),
+    "plan": lambda t, path: [recipes.find("arxiv-diffusion").plan(), plan(t.sign, COUNTS, 1, 1, 0, 5)],
+    "bench": lambda t, path: [
+        bench.gcnlab_epoch(t.graph, whole=True), bench.floor(t.gcn, t.graph.x, t.graph.a_hat),
+        bench.epoch_times("karate", epochs=1),
+    ],
+    "doctor": lambda t, path: doctor.diagnose(root=str(path)),
+    "summary": lambda t, path: [summary(t.gcn, t.graph.x, t.graph.a_hat), estimate_step(t.gcn, t.graph.x, t.graph.a_hat)],
+    "summary of a model that draws": lambda t, path: summary(t.noisy, t.graph.x, t.graph.a_hat),
+    "plots": lambda t, path: [
+        plot.feature_maps(t.cnn, t.images[:2]), plot.samples(t.images[:4], t.y[:4]),
+        plot.mistakes(t.images[:4], t.y[:4], torch.eye(2)[1 - t.y[:4]]), plot.confusion(torch.ones(2, 2).long()),
+        plot.folds([[0.5, 0.6], [0.7, 0.8]]), train(t.gcn, t.graph).plot(),
+    ],
+    "embeddings": lambda t, path: [content.pca(t.images.flatten(1)), content.tsne(t.images.flatten(1))],
+    "links": lambda t, path: [links.split_edges(t.graph), links.sample_non_edges(t.graph, 3, seed=0)],
+    "graphs": lambda t, path: [
+        partition(t.graph, 3), power_law_edges(20, 30), t.graph.l_tilde(None), t.graphs.merged(), load("karate"),
+        t.graph.receptive_field(t.graph.train_mask, 2), list(GraphLoader(t.graphs)), t.image_set.holdout(9),
+    ],
+    "transfer": lambda t, path: unfreeze(freeze(copy.deepcopy(t.cnn)), 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("door", DOORS_WITHOUT_DRAWS)
+def test_no_door_changes_the_callers_generators(things, tmp_path, pyg, door):
+    before = generators()
+    DOORS_WITHOUT_DRAWS[door](things, tmp_path)
+    assert generators() == before
+
+
+@pytest.mark.parametrize("protocol", ["gin", "nested", "holdout"])
+def test_no_fold_changes_the_callers_generators(tu_folder, protocol):
+    grid = (replace(SMALL, epochs=1), replace(SMALL, epochs=1, hidden_channels=4))
+    before = generators()
+    run_job(job(tu_folder, protocol, grid=grid[:1] if protocol == "gin" else grid))
+    assert generators() == before
+
+
+FIRST_CALLS = """
+import os, random, sys
+import torch
+from gcnlab import content, load, protocols
+
+for call in (
+    lambda: load("digits"),
+    lambda: content.tsne(torch.eye(7)),
+    lambda: protocols.stratified(torch.arange(40) % 2, 0.5, 0),
+):
+    if os.fork() == 0:
+        before = random.getstate()
+        call()
+        print(random.getstate() == before, flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_what_is_imported_for_a_call_does_not_change_the_callers_generators():
+    command = [sys.executable, "-W", "ignore", "-c", FIRST_CALLS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "True\n" * 3), done.stderr
 
 
 # -- again and again --------------------------------------------------------------------------------------------------

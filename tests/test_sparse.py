@@ -650,7 +650,7 @@ def test_filling_a_loop_that_is_stored_as_zero():
 
 
 def test_self_loops_refused():
-    with pytest.raises(InputError, match=r'self_loops: got \'twice\', expected "fill", "add" or None'):
+    with pytest.raises(InputError, match=r'mode: got \'twice\', expected "fill", "add" or None'):
         SparseMatrix.eye(3).with_self_loops("twice")
     with pytest.raises(InputError, match="self_loops: the matrix is 7 x 11, but only a square one has any"):
         SparseMatrix.from_dense(random_dense()).with_self_loops()

@@ -11,9 +11,11 @@ from sklearn import metrics as sklearn_metrics
 from torch import nn
 from torch.nn import functional as F
 
-from gcnlab import GCN, Graph, GraphClassifier, GraphCollection, GraphLoader, metrics
+from gcnlab import GCN, Graph, GraphClassifier, GraphCollection, GraphLoader, Signals, metrics
 from gcnlab.errors import CheckpointMismatchError, InputError
-from gcnlab.train import Checkpoint, EarlyStopping, fit, predict
+from gcnlab.models import SIGN
+from gcnlab.precompute import NodeRows
+from gcnlab.train import METRICS, Checkpoint, EarlyStopping, StopAt, fit, predict
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -299,12 +301,56 @@ def test_a_function_as_loss():
         maker = lambda num_outputs=num_outputs: classifier(num_outputs)  # noqa: E731
         options = {"loss": loss, "epochs": 3, "select": "last", "batch_size": 99}
         together = fit(maker, data, seeds=[5, 2], **options)
-        assert set(together.metrics) == {"train_loss"}
+        assert set(together.metrics) == ({"train_loss", "train_accuracy"} if data is classes else {"train_loss"})
         for i, seed in enumerate(together.seeds):
-            start = expected(predict(seeded(maker, seed), data))
-            assert_close(together.metrics["train_loss"][0, i], start)
+            out = predict(seeded(maker, seed), data)
+            assert_close(together.metrics["train_loss"][0, i], expected(out))
+            if data is classes:
+                assert_close(together.metrics["train_accuracy"][0, i], (out.argmax(1) == y).double().mean())
             alone = fit(seeded(maker, seed), data, seed=seed, **options)
             assert_close(together.metrics["train_loss"][:, i], alone.metrics["train_loss"][:, 0])
+
+
+def of_classes(kind):
+    """(model, data...) of three classes: nodes of one graph, graphs, images, or rows of features."""
+    drawn = torch.Generator().manual_seed(3)
+    graphs = collection("mse")
+    if kind == "graphs":
+        many = GraphCollection(graphs.whole, torch.tensor([0, *SIZES]).cumsum(0), torch.arange(len(SIZES)) % 3)
+        return seeded(lambda: classifier(3), 0), many, many[4:]
+    if kind == "images":
+        images = Signals(torch.rand(20, 4, 3, generator=drawn), torch.arange(20) % 3)
+        return seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), 0), images, images[5:]
+    whole = one_graph("mse")
+    whole = whole.replace(y=torch.arange(whole.num_nodes) // 3 % 3)  # masks go by the remainder
+    if kind == "rows":
+        return seeded(lambda: SIGN([NUM_FEATURES], HIDDEN, 3).double(), 0), NodeRows(whole, [whole.x])
+    return seeded(lambda: gcn(3), 0), whole
+
+
+@pytest.mark.parametrize("kind", ["nodes", "graphs", "images", "rows"])
+def test_a_function_of_classes_has_the_accuracy_of_cross_entropy(kind):
+    options = {"epochs": 6, "lr": 0.05, "batch_size": 5, "seed": 1, "select": "val_accuracy"}
+    stops = lambda: [EarlyStopping(4, "val_accuracy"), StopAt("train_accuracy", 1.0)]  # noqa: E731
+    named = fit(*of_classes(kind), callbacks=stops(), **options)
+    function = fit(*of_classes(kind), loss=nn.CrossEntropyLoss(reduction="none"), callbacks=stops(), **options)
+    assert list(function.metrics) == list(named.metrics) == list(METRICS)
+    assert torch.equal(function.best_epoch, named.best_epoch)
+    for name, values in named.metrics.items():
+        torch.testing.assert_close(function.metrics[name], values, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_outputs", [1, 2])
+def test_a_function_of_counts_has_no_accuracy(num_outputs):
+    """Counts of events are integers, too; a Poisson model has one output for them, another its mean and spread."""
+    _, whole = of_classes("nodes")
+    loss = lambda out, y: F.poisson_nll_loss(out[:, 0], y, reduction="none")  # noqa: E731
+    history = fit(gcn(num_outputs), whole, loss=loss, epochs=2)
+    assert set(history.metrics) == {"train_loss", "val_loss"}
+    with pytest.raises(InputError, match=r"select: 'val_accuracy' is not measured, but train_loss and val_loss with"):
+        fit(gcn(num_outputs), whole, loss=loss, epochs=2, select="val_accuracy")
+    with pytest.raises(InputError, match=r"select: got 'val_accuracy', but this loss has no accuracy"):
+        fit(gcn(), one_graph("mse"), loss=lambda out, y: (out - y).nan_to_num().square().mean(1), select="val_accuracy")
 
 
 def test_cross_entropy_is_unchanged_by_default():

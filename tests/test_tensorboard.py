@@ -76,7 +76,7 @@ def test_a_training_that_fails_has_written_its_epochs(tmp_path):
             return self.model(x, a_hat) * (float("nan") if self.calls > 6 else 1)
 
     with pytest.raises(NonFiniteError):
-        fit(Diverges(), karate(), epochs=9, callbacks=[TensorBoard(tmp_path)])
+        fit(Diverges(), karate(), seed=0, epochs=9, callbacks=[TensorBoard(tmp_path)])
     assert list(scalars(tmp_path / "seed-0")["train_loss"]) == [1, 2, 3]
 
 
@@ -108,7 +108,8 @@ def test_of_processes_that_share_a_training_one_writes(run_ranks, tmp_path):
 
     def work(rank):
         signals = Signals(*stripes(), grid_graph(5, 7))
-        fit(GridGCN(1, [4], 3), signals, epochs=2, select="last", callbacks=[TensorBoard(logs)], progress=False)
+        options = {"seed": 0, "epochs": 2, "select": "last", "progress": False}
+        fit(GridGCN(1, [4], 3), signals, callbacks=[TensorBoard(logs)], **options)
 
     values(run_ranks(work))
     assert runs(logs) == ["seed-0"]
@@ -120,7 +121,7 @@ def test_a_missing_package_is_named_before_the_training(gcnlab, tmp_path, monkey
     monkeypatch.setattr(recipes, "fit", lambda *_, **__: pytest.fail("trained"))
     status, _, wrong = gcnlab("run", "karate-gcn", "--tensorboard", tmp_path)
     assert status == 2
-    assert "tensorboard: its package cannot be imported" in wrong
+    assert "tensorboard needs the package tensorboard, which cannot be imported" in wrong
     assert "pip install tensorboard" in wrong
 
 

@@ -1,10 +1,14 @@
 import copy
 import functools
 import io
+import json
 import math
 import pickle
+import random
 import re
 import sys
+import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -14,12 +18,16 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 import gcnlab
-from gcnlab import GCN, ChebConv, GINConv, Graph, GraphClassifier, GraphCollection
+from gcnlab import GCN, ChebConv, GINConv, Graph, GraphClassifier, GraphCollection, Signals
 from gcnlab import train as train_module
 from gcnlab.data.synthetic import power_law_edges
 from gcnlab.errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
 from gcnlab.layers import GCNConv
+from gcnlab.models import SIGN
+from gcnlab.precompute import NodeRows
+from gcnlab.scale import NeighborSampler
 from gcnlab.train import METRICS, Adam, Callback, Checkpoint, EarlyStopping, History, StopAt, fit, predict
+from gcnlab.transfer import freeze
 
 NUM_NODES, NUM_FEATURES, NUM_CLASSES, HIDDEN = 61, 13, 3, 7
 
@@ -882,6 +890,455 @@ def test_seeds_may_be_a_number_of_numpy(graph):
     assert fit(make(), graph, seeds=np.int64(2), epochs=1).seeds == [0, 1]
 
 
+# -- seeds and the caller's generators ----------------------------------------------------------------------------------
+
+
+def generators():
+    """The states of the global generators of torch, numpy and Python, for comparison."""
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002
+    return torch.get_rng_state().tolist(), (kind, keys.tolist(), *rest), random.getstate()
+
+
+def set_generators(seed):
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    random.seed(seed)
+
+
+class Draws(Callback):
+    """Draws from every generator after each epoch, and may end the training."""
+
+    def __init__(self, error=None):
+        self.error, self.drawn = error, []
+
+    def after_epoch(self, epoch, metrics):
+        self.drawn.append((float(torch.rand(())), float(np.random.rand()), random.random()))  # noqa: NPY002
+        if epoch == 2 and self.error is not None:
+            raise self.error
+
+
+def test_a_loop_of_trainings_varies_and_a_seed_before_it_repeats_it(graph):
+    def loop():
+        histories = []
+        for _ in range(3):
+            model = make(0.5)()
+            histories.append(fit(model, graph, epochs=3))
+        return histories
+
+    torch.manual_seed(5)
+    first = loop()
+    torch.manual_seed(5)
+    again = loop()
+    for name in ("train_loss", "val_loss"):
+        assert len({tuple(history.metrics[name].flatten().tolist()) for history in first}) == 3
+        assert all(torch.equal(a.metrics[name], b.metrics[name]) for a, b in zip(first, again, strict=True))
+    weights = [history.states["layers.0.weight"] for history in first]
+    assert not torch.equal(weights[0], weights[1])
+    assert all(torch.equal(w, other.states["layers.0.weight"]) for w, other in zip(weights, again, strict=True))
+    assert len({history.seeds[0] for history in first}) == 3
+
+
+@pytest.mark.parametrize("options", [{}, {"seed": 3}, {"seeds": 3}, {"seeds": [7]}], ids=str)
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt(), InputError("in a callback")], ids=repr)
+def test_fit_draws_one_number_at_most_and_leaves_every_generator_as_it_was(graph, options, error):
+    model, draws = make(0.5), Draws(error)
+    model = model if "seeds" in options else model()
+    set_generators(8)
+    if not options:
+        torch.randint(2**53, ())
+    expected = generators()
+    set_generators(8)
+    with nullcontext() if error is None else pytest.raises(type(error)):
+        fit(model, graph, epochs=3, callbacks=[draws], **options)
+    assert len(draws.drawn) >= 2
+    assert generators() == expected
+
+
+def test_an_input_error_draws_nothing(graph):
+    model, before = make()(), generators()
+    for changes in ({"seed": -1}, {"lr": -1.0}, {"select": "nothing"}):
+        with pytest.raises(InputError):
+            fit(model, graph, **changes)
+    with pytest.raises(InputError, match="has no train_mask"):
+        fit(model, graph.replace(train_mask=None))
+    assert generators() == before
+
+
+@pytest.mark.parametrize("seed", [0, 3, 2**63 - 1, np.int64(5), None], ids=repr)
+def test_the_seed_of_a_history_repeats_its_training(graph, seed):
+    def run(seed, elsewhere):
+        model, draws = seeded(make(0.5), 1), Draws()
+        set_generators(elsewhere)
+        history = fit(model, graph, epochs=3, callbacks=[draws], seed=seed)
+        return history, draws.drawn
+
+    first, drawn = run(seed, 4)
+    again, drawn_again = run(first.seeds[0], 5)
+    assert type(first.seeds[0]) is int
+    assert json.loads(json.dumps(first.seeds), parse_int=float) == first.seeds or seed == 2**63 - 1
+    assert seed is None or first.seeds == [seed]
+    assert first.frame()["seed"].unique().tolist() == first.seeds
+    assert drawn == drawn_again  # of numpy's and Python's generators, too
+    assert torch.equal(first.metrics["train_loss"], again.metrics["train_loss"])
+    assert all(torch.equal(value, again.states[name]) for name, value in first.states.items())
+    assert drawn != run(12, 4)[1]
+
+
+def test_the_seeds_of_a_stack_start_numpy_and_python_too(graph):
+    def noisy():
+        model = make()()
+        with torch.no_grad():
+            model.layers[0].weight += float(np.random.rand()) + random.random()  # noqa: NPY002
+        return model
+
+    set_generators(1)
+    together = fit(noisy, graph, seeds=[4, 6], epochs=2)
+    set_generators(2)
+    alone = fit(noisy, graph, seeds=[6], epochs=2)
+    assert_close(together.states["layers.0.weight"][1], alone.states["layers.0.weight"][0], 1e-6)
+
+
+# -- classes without training rows --------------------------------------------------------------------------------------
+
+
+def many(labels):
+    return GraphCollection.from_graphs([Graph.from_edges([[0, 1], [1, 0]], x=torch.ones(2, 3), y=y) for y in labels])
+
+
+def labelled(kind, train, val, class_names=None):
+    """(model, data...) whose training and validation rows have these labels."""
+    y = torch.tensor([*train, *val])
+    if kind == "graph":
+        return GraphClassifier(3, 2, 7, 1), many(train), many(val)
+    if kind == "image":
+        both = Signals(torch.rand(len(y), 2, 2), y)
+        return nn.Sequential(nn.Flatten(), nn.Linear(4, 7)), both[: len(train)], both[len(train) :]
+    mask = torch.arange(len(y)) < len(train)
+    line = torch.stack([torch.arange(len(y) - 1), torch.arange(1, len(y))])
+    edges = torch.cat([line, line.flip(0)], 1)
+    options = {"y": y, "train_mask": mask, "val_mask": ~mask, "class_names": class_names}
+    whole = Graph.from_edges(edges, x=torch.rand(len(y), 3), **options)
+    if kind == "rows":
+        return SIGN([3], 2, 7), NodeRows(whole, [whole.x])
+    return GCN(3, 2, 7), whole
+
+
+@pytest.mark.parametrize("kind", ["node", "graph", "image", "rows"])
+@pytest.mark.parametrize(
+    ("train", "val", "message"),
+    [
+        ([0, 0, 2, 2], [0, 1, 1], "no training {} is of class 1, but 2 validation {}s are: the model cannot learn it"),
+        (
+            [0, 1, 1],
+            [3, 2, 0],
+            "no training {} is of class 2, 3, but 2 validation {}s are: the model cannot learn them",
+        ),
+        (
+            [1, 1, 2],
+            [1, 2],
+            "no training {} is of class 0: the model cannot learn it. Draw .* number the labels from 0",
+        ),
+        ([5, 6, 5], [6], "no training {} is of class 0, 1, 2 and 2 more: the model cannot learn them"),
+        ([0, 1, 0], [1, 0], None),
+    ],
+    ids=str,
+)
+def test_a_class_without_training_rows_is_said_once(kind, train, val, message):
+    row = "node" if kind == "rows" else kind
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        fit(*labelled(kind, train, val), epochs=2, batch_size=9)
+    assert len(said) == (message is not None)
+    if message:
+        assert re.search(message.replace("{}", row), str(said[0].message)), said[0].message
+        assert said[0].filename == __file__
+
+
+def test_a_class_without_training_rows_has_its_name():
+    message = r"no training node is of class 2 \('c'\), 3 \('d'\), but 1 validation node is:"
+    with pytest.warns(UserWarning, match=message):
+        fit(*labelled("node", [0, 1, 0], [2, 0], ["a", "b", "c", "d"]), epochs=1)
+    function = nn.CrossEntropyLoss(reduction="none")
+    with pytest.warns(UserWarning, match=r"no training node is of class 1 \('b'\):"):  # where classes have names
+        fit(*labelled("node", [0, 2], [2], ["a", "b", "c"]), epochs=1, loss=function)
+    fit(*labelled("node", [0, 2], [2]), epochs=1, loss=lambda out, y: (out[:, 0] - y).square())  # counts are no classes
+
+
+# -- batches of a single row ----------------------------------------------------------------------------------------------
+
+
+class NormedReadout(nn.Module):
+    """A batch norm on the readout: a batch of one graph is a single row of it, however many nodes the graph has."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.head = nn.BatchNorm1d(3), nn.Linear(3, 2)
+
+    def forward(self, x, a_hat, p):
+        return self.head(self.norm(p @ (a_hat @ x)))
+
+
+def lone_rows(kind):
+    """(model, data, batch_size) of 9 rows in batches of 8 and 1."""
+    y, generator = torch.arange(9) % 2, torch.Generator().manual_seed(0)
+    points = [Graph.from_edges([[], []], num_nodes=1, x=torch.rand(1, 3, generator=generator), y=int(c)) for c in y]
+    images = Signals(torch.rand(9, 2, 3, generator=generator), y)
+    nodes = Graph.from_edges([[], []], 9, x=torch.rand(9, 3, generator=generator), y=y, train_mask=torch.ones(9) > 0)
+    return {
+        "graphs of one node": (lambda: GraphClassifier(3, 4, 2, 2), GraphCollection.from_graphs(points)),
+        "a graph": (NormedReadout, many(y.tolist())),
+        "images": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 2)), images),
+        "maps": (
+            lambda: nn.Sequential(nn.Conv2d(1, 5, (2, 3)), nn.BatchNorm2d(5), nn.Flatten(), nn.Linear(5, 2)), images,
+        ),
+        "sampled nodes": (lambda: GCN(3, 4, 2, norm=True), nodes),
+    }[kind]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["graphs of one node", "a graph", "images", "maps", "sampled nodes"])
+@pytest.mark.parametrize("seeds", [None, 2])
+def test_a_batch_norm_takes_its_running_averages_for_a_single_row(kind, seeds):
+    make, data = lone_rows(kind)
+    options = {"epochs": 3, "batch_size": 8, "select": "last", "lr": 0.05}
+    if isinstance(data, Graph):
+        options["batching"] = NeighborSampler(data, (2, 2), batch_size=8)
+    torch.manual_seed(0)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        model = make() if seeds is None else make
+        history = fit(model, data, seeds=seeds, **options)
+    assert [str(warning.message).split(",")[0] for warning in said] == ["batch_size: with 8"]
+    assert "a batch norm met a batch of a single row" in str(said[0].message)
+    assert bool(torch.isfinite(history.metrics["train_loss"]).all())
+    if seeds is None:
+        norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        assert all(int(norm.num_batches_tracked) == 3 for norm in norms)  # of two batches an epoch the one of 8
+        assert not any(norm._forward_pre_hooks or norm._forward_hooks for norm in norms)
+        assert not any(module.training for module in model.modules())
+
+
+def test_a_single_row_moves_as_its_running_averages_say():
+    """A step on one row is one of the model with its batch norm in evaluation mode."""
+    make, data = lone_rows("images")
+    torch.manual_seed(0)
+    model, oracle = make(), make()
+    oracle.load_state_dict(model.state_dict())
+    with pytest.warns(UserWarning, match="with 1, a batch norm met a batch of a single row"):
+        fit(model, data[:1][torch.tensor([0])], epochs=1, batch_size=1, select="last", optimizer=torch.optim.SGD)
+    step = torch.optim.SGD(oracle.parameters(), lr=0.01)
+    oracle.train()[2].eval()
+    (images,), y = next(data[:1].batches(1))
+    nn.functional.cross_entropy(oracle(images), y).backward()
+    step.step()
+    for name, value in oracle.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value)
+
+
+def test_rows_of_one_in_each_batch():
+    _, nodes = lone_rows("sampled nodes")
+    model = SIGN([3], 4, 2, norm=True)
+    with pytest.warns(UserWarning, match="with 1, a batch norm met a batch of a single row"):
+        fit(model, NodeRows(nodes, [nodes.x]), epochs=1, batch_size=1, select="last")
+    fit(model, NodeRows(nodes, [nodes.x]), epochs=1, batch_size=8, select="last")  # 5 and 4 rows
+
+
+def test_batches_of_more_rows_are_normalised_by_themselves():
+    """One graph of many nodes alone in a batch, and one row that stands for several nodes, are as they were."""
+    ring = Graph.from_edges([[0, 1, 2], [1, 2, 0]], x=torch.rand(3, 3)).to_undirected()
+    graphs = GraphCollection.from_graphs([ring.replace(y=i % 2) for i in range(9)])
+    model = GraphClassifier(3, 4, 2, 2)
+    fit(model, graphs, epochs=2, batch_size=8, select="last")  # a warning is an error here
+    assert [int(norm.num_batches_tracked) for norm in model.norms] == [4, 4]
+    alike = GraphCollection.from_graphs([ring.replace(x=torch.ones(3, 3), y=i % 2) for i in range(9)])
+    assert alike.merged().num_nodes == 9
+    model = GraphClassifier(3, 4, 2, 2)
+    fit(model, alike, epochs=2, batch_size=8, select="last")
+    assert [int(norm.num_batches_tracked) for norm in model.norms] == [4, 4]
+
+
+def test_a_batch_norm_without_averages_names_the_batch_size():
+    _, data = lone_rows("images")
+    model = nn.Sequential(nn.Flatten(), nn.Linear(6, 2), nn.BatchNorm1d(2, track_running_stats=False))
+    with pytest.raises(InputError, match=r"batch_size: with 8, a batch norm without running averages met a batch of a"):
+        fit(model, data, epochs=1, batch_size=8, select="last")
+    assert not model[2]._forward_pre_hooks
+
+
+# -- running averages of batch norms ------------------------------------------------------------------------------------
+
+
+class Normed(nn.Module):
+    """Linear, batch norm, dropout, linear, on images."""
+
+    def __init__(self, norm=nn.BatchNorm1d, **options):
+        super().__init__()
+        self.first, self.norm, self.head = nn.Linear(6, 5), norm(5, **options), nn.Linear(5, 2)
+
+    def forward(self, images):
+        h = self.first(nn.functional.dropout(images.flatten(1), 0.3, self.training))
+        if isinstance(self.norm, nn.InstanceNorm1d):
+            h = h.unsqueeze(2) * torch.tensor([1.0, 2.0])
+        elif not isinstance(self.norm, nn.BatchNorm1d):
+            h = h.view(*h.shape, *[1] * (2 if isinstance(self.norm, nn.BatchNorm2d) else 3))
+        h = self.norm(h).view(len(h), 5, -1).mean(2)
+        return self.head(nn.functional.dropout(h, 0.3, self.training))
+
+
+def normed(kind):
+    """(model, data, options, arguments of all training rows) of 30 rows."""
+    torch.manual_seed(0)
+    y, x = torch.arange(30) % 2, torch.rand(30, 6) + torch.arange(30).view(-1, 1) % 2
+    images = Signals(x.view(30, 2, 3), y)
+    ring = torch.arange(30)
+    ring = Graph.from_edges(
+        [ring.tolist(), ring.roll(1).tolist()], 30, x=x, y=y, train_mask=ring < 20, val_mask=ring >= 20
+    )
+    ring = ring.to_undirected()
+    trees = [
+        Graph.from_edges(
+            [[0] * n, list(range(1, n + 1))], n + 1, x=torch.eye(6)[[n % 2] + [2] * n], y=n % 2
+        ).to_undirected()
+        for n in (torch.arange(30) % 5 + 2).tolist()
+    ]
+    trees = GraphCollection.from_graphs(trees)
+    all_neighbors = NeighborSampler(ring, (9, 9), batch_size=20)
+    part = all_neighbors.sample(torch.arange(20))
+    rows = NodeRows(ring, [ring.x])
+    batch = trees.batch()
+    return {
+        "images": (Normed, images, {"batch_size": 8}, (images.inputs(slice(None)))),
+        "images, average": (Normed, images, {"batch_size": 8, "average": 0.9}, images.inputs(slice(None))),
+        "no momentum": (lambda: Normed(momentum=None), images, {"batch_size": 8}, images.inputs(slice(None))),
+        "maps": (lambda: Normed(nn.BatchNorm2d), images, {"batch_size": 8}, images.inputs(slice(None))),
+        "volumes": (lambda: Normed(nn.BatchNorm3d), images, {"batch_size": 8}, images.inputs(slice(None))),
+        "instances": (
+            lambda: Normed(nn.InstanceNorm1d, track_running_stats=True), images, {"batch_size": 8}, images.inputs(slice(None)),
+        ),
+        "seeds": (Normed, images, {"batch_size": 8, "seeds": 2}, images.inputs(slice(None))),
+        "bfloat16": (Normed, images, {"batch_size": 8, "precision": "bfloat16"}, images.inputs(slice(None))),
+        "nodes": (lambda: GCN(6, 5, 2, norm=True, dropout=0.3), ring, {}, (ring.x, ring.a_hat)),
+        "sampled nodes": (
+            lambda: GCN(6, 5, 2, norm=True), ring, {"batching": all_neighbors}, (part.x, part.a_hat),
+        ),
+        "rows of nodes": (lambda: SIGN([6], 5, 2, norm=True), rows, {"batch_size": 8}, (rows.inputs(rows.train_ids),)),
+        "graphs": (
+            lambda: GraphClassifier(6, 5, 2, 2, readout="mean+sort"), trees, {"batch_size": 8}, (batch.x, batch.a_hat, batch.p)
+        ),
+        "merged graphs": (lambda: GraphClassifier(6, 5, 2, 2), trees, {"batch_size": 8}, (batch.x, batch.a_hat, batch.p)),
+    }[kind]  # fmt: skip
+
+
+def first_norm(model):
+    return next(module for module in model.modules() if isinstance(module, nn.modules.batchnorm._NormBase))
+
+
+@pytest.mark.parametrize("kind", [
+    "images", "images, average", "no momentum", "maps", "volumes", "instances", "seeds", "bfloat16", "nodes", "sampled nodes",
+    "rows of nodes", "graphs", "merged graphs",
+])  # fmt: skip
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_averages_are_those_that_the_kept_weights_give(kind, epochs):
+    """Those of the first norm, whose inputs do not depend on the batches, are of all rows together."""
+    make, data, options, arguments = normed(kind)
+    torch.manual_seed(0)
+    model = make()
+    history = fit(
+        model if "seeds" not in options else make, data, epochs=epochs, lr=0.3, select="last", progress=False, **options
+    )
+    model.load_state_dict(history.state(0))
+    norm = first_norm(model.eval())
+    momentum = norm.momentum
+    seen = []
+    with torch.no_grad():
+        if kind == "merged graphs":
+            seen.append(model.convs[0](*arguments[:2]))
+        else:
+            norm.register_forward_pre_hook(lambda norm, inputs: seen.append(inputs[0].clone()))
+            model(*arguments)
+    values = seen[0].transpose(0, 1).flatten(1)
+    assert_close(norm.running_mean, values.mean(1), 2e-2 if kind == "bfloat16" else 1e-5)
+    within = seen[0].flatten(2).var(2).mean(0) if kind == "instances" else values.var(1)
+    torch.testing.assert_close(norm.running_var, within, rtol=0.3, atol=1e-3)  # torch keeps that within each batch
+    assert norm.momentum == momentum == (None if kind == "no momentum" else 0.1)
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_averages_do_not_touch_the_training(monkeypatch, momentum):
+    """Nothing is drawn for them, and steps are counted once."""
+    _, data, options, _ = normed("images")
+
+    def trained():
+        torch.manual_seed(0)
+        model = Normed(momentum=momentum)
+        history = fit(model, data, epochs=4, seed=0, select="last", progress=False, **options)
+        return model, history
+
+    model, history = trained()
+    monkeypatch.setattr(train_module, "_keeps_averages", lambda module: False)
+    other, expected = trained()
+    assert torch.equal(history.metrics["train_loss"], expected.metrics["train_loss"])
+    for name, value in other.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]) != ("running" in name)
+    assert int(model.norm.num_batches_tracked) == 16
+    assert not model.norm._forward_pre_hooks
+    assert not any(module.training for module in model.modules())
+
+
+def test_validation_scores_and_kept_weights_have_averages_of_their_own():
+    _, data, _, _ = normed("images")
+    torch.manual_seed(0)
+    model = Normed()
+    history = fit(model, data[:20], data[20:], epochs=9, lr=0.3, seed=0, progress=False, batch_size=20)
+    assert 1 <= int(history.best_epoch) < 9
+    with torch.no_grad():
+        h = model.first(data.inputs(slice(0, 20))[0].flatten(1))
+    assert_close(model.norm.running_mean, h.mean(0), 1e-6)
+    assert_close(model.norm.running_var, h.var(0), 1e-6)
+    expected = nn.functional.cross_entropy(predict(model, data[20:]), data.y[20:])
+    assert_close(history.best("val_loss")[0], expected, 1e-6)
+
+
+class InEvaluation(Normed):
+    """Freezes its norm as many do: in `train`."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.norm.eval()
+        return self
+
+
+def test_a_frozen_batch_norm_keeps_its_averages():
+    _, data, options, _ = normed("images")
+    for make in (lambda: freeze(Normed(), "norm"), InEvaluation, lambda: Normed(momentum=0.0)):
+        torch.manual_seed(0)
+        model = make()
+        nn.init.normal_(model.norm.running_mean)
+        before = copy.deepcopy(model.norm)
+        fit(model, data, epochs=2, select="last", progress=False, **options)
+        assert torch.equal(model.norm.running_mean, before.running_mean)
+        assert torch.equal(model.norm.running_var, before.running_var)
+
+
+def test_averages_are_of_the_last_rows_of_an_epoch(monkeypatch):
+    """Of 30 images in batches of 8, 8, 8 and 6: at least 7 rows are the last two batches, whose images are drawn by then."""
+    _, data, options, _ = normed("images")
+    monkeypatch.setattr(train_module, "AVERAGED_ROWS", 7)
+    torch.manual_seed(0)
+    model = Normed()
+    fit(model, data, epochs=1, seed=0, select="last", progress=False, **options)
+    torch.manual_seed(0)
+    last = torch.randperm(30)[16:]
+    with torch.no_grad():
+        h = model.first(data.inputs(last)[0].flatten(1))
+    assert_close(model.norm.running_mean, h.mean(0), 1e-6)
+
+
+def test_a_batch_norm_without_averages_trains_as_before():
+    _, data, options, _ = normed("images")
+    history = fit(Normed(track_running_stats=False), data, data, epochs=2, progress=False, **options)
+    assert bool(torch.isfinite(history.metrics["val_loss"]).all())
+
+
 # -- input errors -----------------------------------------------------------------------------------------------------
 
 
@@ -892,8 +1349,23 @@ ERRORS = {
         {"seeds": None},
     ),
     "a module with seeds": (InputTypeError, r"model: got a module, but each seed needs its own", {"model": make()()}),
-    "no seeds": (InputError, r"seeds: got none", {"seeds": []}),
+    "no seeds": (InputError, r"seeds: got \[\], expected at least one", {"seeds": []}),
     "zero seeds": (InputError, r"seeds: got 0", {"seeds": 0}),
+    "seeds of floats": (InputTypeError, r"seeds\[1\]: got 1.5, expected an integer", {"seeds": [0, 1.5]}),
+    "seeds as text": (InputTypeError, r"seeds: got '12', expected how many, or a list", {"seeds": "12"}),
+    "seeds as a float": (InputTypeError, r"seeds: got 2.0, expected how many, or a list", {"seeds": 2.0}),
+    "seeds as a bool": (InputTypeError, r"seeds: got True, expected an integer", {"seeds": True}),
+    "a negative one of seeds": (InputError, r"seeds\[1\]: got -2, expected at least 0", {"seeds": [1, -2]}),
+    "seeds twice": (InputError, r"seeds: got \[1, 2, 1\], expected each once", {"seeds": [1, 2, 1]}),
+    "a negative seed": (InputError, r"seed: got -1, expected at least 0", {"seed": -1, "seeds": None}),
+    "a large seed": (
+        InputError,
+        r"seed: got 9223372036854775808, expected at least 0 and below 2\^63",
+        {"seed": 2**63, "seeds": None},
+    ),
+    "seed as a float": (InputTypeError, r"seed: got 1.0, expected an integer", {"seed": 1.0, "seeds": None}),
+    "seed as a bool": (InputTypeError, r"seed: got False, expected an integer", {"seed": False, "seeds": None}),
+    "seed and seeds": (InputError, r"seed: got 3 with seeds=2; seed goes with one model", {"seed": 3}),
     "epochs": (InputError, r"epochs: got 0, expected at least 1", {"epochs": 0}),
     "seeds_at_once": (InputError, r"seeds_at_once: got 0, expected at least 1", {"seeds_at_once": 0}),
     "lr": (InputError, r"lr: got -0.1, expected a finite number", {"lr": -0.1}),
@@ -906,7 +1378,7 @@ ERRORS = {
         {"class_weight": [-1.0, 2, 1]},
     ),
     "no class of any weight": (InputError, r"class_weight: got .* not all 0", {"class_weight": [0.0, 0, 0]}),
-    "weight_decay": (InputError, r"weight_decay: got -1, expected a finite number, 0 at least", {"weight_decay": -1}),
+    "weight_decay": (InputError, r"weight_decay: got -1, expected a finite number at least 0", {"weight_decay": -1}),
     "weight_decay of a part": (
         InputError,
         r"weight_decay: got nan, expected",
@@ -982,15 +1454,15 @@ def test_a_function_must_make_new_models(graph):
 
 
 def test_wrong_settings_of_callbacks():
-    with pytest.raises(InputError, match=r"patience: got 0, expected at least 1 epoch"):
+    with pytest.raises(InputError, match=r"patience: got 0, expected at least 1"):
         EarlyStopping(0)
     with pytest.raises(InputError, match=r"monitor: got 'loss', expected one of train_loss"):
         EarlyStopping(3, "loss")
     with pytest.raises(InputError, match=r"metric: got 'accuracy', expected one of train_loss"):
         StopAt("accuracy", 0.9)
-    with pytest.raises(InputError, match=r"value: got 95 for val_accuracy, expected a number, and for accuracies"):
+    with pytest.raises(InputError, match=r"value: got 95, expected a probability between 0 and 1"):
         StopAt("val_accuracy", 95)
-    with pytest.raises(InputError, match=r"every: got 0, expected at least 1 epoch"):
+    with pytest.raises(InputError, match=r"every: got 0, expected at least 1"):
         Checkpoint("c", every=0)
 
 

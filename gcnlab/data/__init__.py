@@ -16,6 +16,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
+from ..checks import check_flag
 from ..collection import GraphCollection
 from ..errors import (
     CorruptFileError,
@@ -140,13 +141,14 @@ def load(name: _Path, root: _Path | None = None, download: bool = True, **option
         DatasetNotFoundError: an unknown name; or files are missing and cannot be had, which says what to put where.
         ChecksumError: a raw file of a named set has other bytes than its source published.
         DatasetFormatError, UnsafeFileError: one's own files are malformed, or ask for code.
-        InputError: an option or a value that the set does not take.
+        InputError, InputTypeError: an option or a value that the set does not take.
 
     >>> load("karate")
     Graph(karate: 34 nodes, 156 stored edges, 2 classes)
     """
     if not isinstance(name, str | os.PathLike):
         raise InputTypeError(f"name: got {type(name).__name__}, expected a data set's name or the path of its files.")
+    check_flag("download", download)
     if isinstance(name, os.PathLike) or name.lower() not in catalog():
         return _load_path(Path(name).expanduser(), options)
     name = name.lower()
@@ -191,6 +193,7 @@ def folds(name: str, root: str | os.PathLike[str] | None = None, download: bool 
         DatasetNotFoundError: an unknown name, or there are no such files; says where they belong.
         DatasetFormatError: a list is malformed, or they overlap; with file, line and value.
     """
+    check_flag("download", download)
     entry = _entry(name)
     num_graphs = entry["counts"].get("graphs")
     if num_graphs is None:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from ..checks import check_package
 from ..errors import ChecksumError, DatasetNotFoundError, FileAccessError, InputError, InputTypeError
 from ..files import atomic_write, is_writable, lock, sha256_of
 
@@ -181,9 +182,8 @@ class _Limited:
 
 
 def _download(name: str, missing: list[dict[str, Any]], folder: Path) -> None:
-    from pooch import HTTPDownloader
-    from requests import RequestException
-
+    HTTPDownloader = check_package("a download", "pooch", error=DatasetNotFoundError).HTTPDownloader
+    RequestException = check_package("a download", "requests", error=DatasetNotFoundError).RequestException
     downloader = HTTPDownloader(
         progressbar=sys.stderr.isatty(), chunk_size=1 << 16, timeout=(_CONNECT_SECONDS, _STALL_SECONDS)
     )
@@ -210,11 +210,12 @@ def _reason(error: Exception, temporary: Path, file: dict[str, Any]) -> str:
     return f"it sent {what} of {size} bytes, expected {file['size']} bytes with sha256 {file['sha256']}"
 
 
-def _check_connection(name: str, missing: list[dict[str, Any]], folder: Path) -> None:
-    """Ask for the first file's headers. In a thread: no timeout of requests covers a name server that hangs."""
-    import requests
+def why_unreachable(url: str) -> str:
+    """Why no server answers for this address within 4 s, or "" if one does. Only headers are asked for.
 
-    url = missing[0]["url"]
+    In a thread: no timeout of requests covers a name server that hangs.
+    """
+    requests = check_package("a download", "requests", error=DatasetNotFoundError)
     failure: list[str] = [f"no answer within {_CONNECT_SECONDS:.0f} s"]
 
     def ask() -> None:
@@ -230,5 +231,10 @@ def _check_connection(name: str, missing: list[dict[str, Any]], folder: Path) ->
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(_CONNECT_SECONDS)
-    if failure:
-        raise DatasetNotFoundError(f"{name}: cannot reach {url} ({failure[0]}). {by_hand(missing, folder)}.")
+    return "".join(failure)
+
+
+def _check_connection(name: str, missing: list[dict[str, Any]], folder: Path) -> None:
+    url = missing[0]["url"]
+    if reason := why_unreachable(url):
+        raise DatasetNotFoundError(f"{name}: cannot reach {url} ({reason}). {by_hand(missing, folder)}.")

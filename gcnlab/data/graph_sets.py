@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import check_choice, check_flag
 from ..collection import GraphCollection
 from ..errors import InputError
 from ..graph import Features, Graph, check_max_degree, degree_features, one_hot
@@ -18,10 +19,8 @@ FEATURES = ("label", "attributes", "degree", "degree_bins", "log_degree", "const
 
 def check_options(*, features: str | None = None, attributes: bool = False, max_degree: int | None = None) -> None:
     """The options of `gcnlab.load` for graph collections; raises InputError for a value that cannot be used."""
-    if features is not None and features not in FEATURES:
-        raise InputError(f"features: got {features!r}, expected None or one of {', '.join(map(repr, FEATURES))}.")
-    if not isinstance(attributes, bool):
-        raise InputError(f"attributes: got {attributes!r}, expected True or False.")
+    check_choice("features", features, (*FEATURES, None))
+    check_flag("attributes", attributes)
     check_max_degree(features, max_degree)
 
 

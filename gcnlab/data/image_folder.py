@@ -23,10 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import check_package, check_seed
 from ..errors import DatasetFormatError, DatasetNotFoundError
 from ..inputs import some
 from ..sparse import check_count
-from .image_sets import MAX_BYTES, ImageSet, check_seed, split_by_class
+from .image_sets import MAX_BYTES, ImageSet, split_by_class
 
 _FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF")
 _GREY, _COLOUR = ("1", "L"), ("RGB", "RGBA", "LA", "P", "PA")  # Pillow's modes that are read without loss
@@ -68,10 +69,7 @@ def read(folder: Path, name: str, seed: int = 0, size: Any = None) -> ImageSet:
         DatasetFormatError: files are no pictures, have another size than the first, transparency or 16 bits per channel; a
             class has no picture; or all together have more than 2 GiB. With files and values.
     """
-    try:
-        import PIL.Image  # noqa: F401 (said before any file is listed)
-    except ImportError as error:
-        raise DatasetNotFoundError(f"{folder}: images are read with Pillow; pip install pillow.") from error
+    check_package(f"{folder}: a folder of images", "pillow", "PIL.Image", DatasetNotFoundError)
     parts = _parts(folder)
     class_names = [path.name for path in _sub_folders(parts[0])]
     if len(class_names) < 2:

@@ -9,9 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..augment import Augment
+from ..checkpoint import generators_kept
+from ..checks import check_choice, check_list, check_package, check_seed
 from ..errors import DatasetNotFoundError, InputError, InputTypeError
 from ..image import Grid, grid_graph
 from ..inputs import labels_of_all, sort_classes
+from ..sparse import check_count
 
 MAX_BYTES = 2 << 30  # of the pixels of one part, unpacked
 TEST_SHARE = 0.2  # of a set that comes without a test part
@@ -55,6 +59,10 @@ class ImageSet:
         augmentations: Sequence[str] = (),
         name: str | None = None,
     ) -> None:
+        augmentations = [
+            check_choice("augmentations", kind, Augment.KINDS)
+            for kind in check_list("augmentations", augmentations, "names")
+        ]
         parts = {"train": (train_images, train_labels), "test": (test_images, test_labels)}
         for part, (images, _) in parts.items():
             _check_images(f"{part}_images", images)
@@ -145,22 +153,17 @@ def warn_of_twins(images: ImageSet) -> None:
         )
 
 
-def check_seed(seed: int) -> None:
-    """Raise InputError for a seed that cannot be used."""
-    if type(seed) is not int or not 0 <= seed < 2**63:
-        raise InputError(f"seed: got {seed!r}, expected an integer of at least 0.")
-
-
 def draw_by_class(labels: Tensor, num: int, seed: int) -> Tensor:
     """`num` of the rows, drawn by `seed`, each class by its share: bool [N].
 
     The k-th row drawn of a class of n has the quotient (k - 1/2) / n, and the `num` smallest are taken (Sainte-Laguë): a
     class gets its share up to one row, and the total is exact.
     """
-    if type(num) is not int or not 0 < num < len(labels):
-        raise InputError(f"num: got {num!r}, expected an integer from 1 to {len(labels) - 1}.")
-    check_seed(seed)
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    if check_count("num", num, 1) >= len(labels):
+        raise InputError(
+            f"num: got {num}, expected at most {len(labels) - 1}: some of the {len(labels)} images are left."
+        )
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(check_seed(seed)))
     order = order[labels[order].argsort(stable=True)]  # by class, and drawn within each
     count = labels.bincount()
     rank = torch.arange(len(labels)) - (count.cumsum(0) - count)[labels[order]]
@@ -170,17 +173,14 @@ def draw_by_class(labels: Tensor, num: int, seed: int) -> Tensor:
     return held
 
 
+@generators_kept()  # importing scikit-learn may draw from Python's
 def digits(name: str, augmentations: Sequence[str]) -> ImageSet:
     """The 1,797 digits of 8 x 8 that come with scikit-learn; a fifth of each class, always the same, is the test part.
 
     Their 17 shades, v from 0 to 16, become round(255 v / 16), so that digits are scaled like other images; each shade
     stays apart from the others.
     """
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise DatasetNotFoundError(f"{name}: it comes with scikit-learn; pip install scikit-learn.") from error
-    content = load_digits()
+    content = check_package(name, "scikit-learn", "sklearn.datasets", DatasetNotFoundError).load_digits()
     images = (torch.from_numpy(content.images) * (255 / 16)).round().to(torch.uint8)
     labels = torch.from_numpy(content.target).long()
     return split_by_class(images, labels, 0, [str(digit) for digit in content.target_names], augmentations, name)

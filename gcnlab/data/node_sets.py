@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..checks import check_choice, check_seed
 from ..graph import Graph
 from ..inputs import read_labels
 from ..sparse import SparseMatrix
@@ -18,10 +18,8 @@ _TRAIN_SHARE, _VAL_SHARE = 0.6, 0.2  # the rest is for test
 
 def check_options(*, split: str | None = "random", seed: int = 0) -> None:
     """The options of `gcnlab.load` for these sets; raises InputError for a value that cannot be used."""
-    if split not in SPLITS:
-        raise InputError(f"split: got {split!r}, expected one of {', '.join(map(repr, SPLITS))}.")
-    if type(seed) is not int or not 0 <= seed < 2**63:
-        raise InputError(f"seed: got {seed!r}, expected an integer of at least 0.")
+    check_choice("split", split, SPLITS)
+    check_seed(seed)
 
 
 def pack(

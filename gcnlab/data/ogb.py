@@ -29,8 +29,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import check_choice, check_flag, check_package
 from ..collection import GraphCollection
-from ..errors import DatasetFormatError, InputError
+from ..errors import DatasetFormatError, DatasetNotFoundError, InputError
 from ..graph import Features, Graph
 from ..sparse import SparseMatrix
 from .text import Integers
@@ -54,10 +55,8 @@ def is_ogb(folder: Path) -> bool:
 
 def check_options(*, undirected: bool = True, features: str = "values") -> None:
     """The options of `gcnlab.load` for OGB's sets; raises InputError for a value that cannot be used."""
-    if not isinstance(undirected, bool):
-        raise InputError(f"undirected: got {undirected!r}, expected True or False.")
-    if features not in FEATURES:
-        raise InputError(f"features: got {features!r}, expected one of {', '.join(map(repr, FEATURES))}.")
+    check_flag("undirected", undirected)
+    check_choice("features", features, FEATURES)
 
 
 def read(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -287,8 +286,7 @@ def _integers(path: Path) -> Integers:
 
 def _numbers(path: Path, num_rows: int, what: str, may_be_empty: bool) -> np.ndarray:
     """[num_rows, columns] float32; an empty field is NaN where it `may_be_empty`. Read by pandas, as OGB reads it."""
-    import pandas
-
+    pandas = check_package(f"{path}: a table of numbers", "pandas", error=DatasetNotFoundError)
     parts: list[np.ndarray] = []
     num_columns, line = 0, 0
     for content in _chunks(path):

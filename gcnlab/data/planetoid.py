@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import check_choice, check_seed
 from ..errors import DatasetFormatError, InputError
 from ..graph import Graph
-from ..sparse import SparseMatrix
+from ..sparse import SparseMatrix, check_count
 from .unpickle import CompressedSparse, read_pickle
 
 FORMAT_VERSION = 1  # of what `read` returns; a new number makes every processed file be made again
@@ -43,11 +44,9 @@ def names_in(folder: Path) -> list[str]:
 
 def check_options(*, split: str = "public", seed: int = 0, train_per_class: int = 20) -> None:
     """The options of `gcnlab.load` for these sets; raises InputError for a value that cannot be used."""
-    if split not in SPLITS:
-        raise InputError(f"split: got {split!r}, expected one of {', '.join(map(repr, SPLITS))}.")
-    for name, value, least in (("seed", seed, 0), ("train_per_class", train_per_class, 1)):
-        if type(value) is not int or not least <= value < 2**63:
-            raise InputError(f"{name}: got {value!r}, expected an integer of at least {least}.")
+    check_choice("split", split, SPLITS)
+    check_seed(seed)
+    check_count("train_per_class", train_per_class, 1)
 
 
 def read(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..checks import check_number, check_probability, check_seed
 from ..errors import InputError
 from ..graph import Graph
 from ..sparse import check_count
@@ -35,12 +36,12 @@ def power_law_edges(num_nodes: int, num_edges: int, exponent: float = 2.5, seed:
     >>> power_law_edges(100, 400).shape
     torch.Size([2, 400])
     """
-    if check_count("num_nodes", num_nodes) < 2:
-        raise InputError(f"num_nodes: got {num_nodes}, expected at least 2.")
+    num_nodes = check_count("num_nodes", num_nodes, 2)
     most = num_nodes * (num_nodes - 1) // 4
     if check_count("num_edges", num_edges) % 2 or num_edges > most:
         raise InputError(f"num_edges: got {num_edges}, expected an even number, {most:,} at most for these nodes.")
-    generator = torch.Generator().manual_seed(seed)
+    exponent = check_number("exponent", exponent, above=2)
+    generator = torch.Generator().manual_seed(check_seed(seed))
     cumulative = _weights(num_nodes, num_edges, exponent, generator).cumsum(0)
     keys = torch.empty(0, dtype=torch.int64)
     missing = num_edges // 2
@@ -60,8 +61,6 @@ def power_law_edges(num_nodes: int, num_edges: int, exponent: float = 2.5, seed:
 
 def _weights(num_nodes: int, num_edges: int, exponent: float, generator: torch.Generator) -> Tensor:
     """Expected degrees up to a factor, in random order, float64 [num_nodes]."""
-    if not 2 < exponent < float("inf"):
-        raise InputError(f"exponent: got {exponent}, expected a number above 2.")
     # The i-th largest of n such degrees is in proportion to (i / n)^(-1 / (exponent - 1)); capped where a hub would
     # have an edge to a tenth of all nodes, so that few edges are drawn twice.
     weight = torch.arange(1, num_nodes + 1, dtype=torch.float64).pow_(-1 / (exponent - 1))
@@ -106,19 +105,19 @@ def write_communities(
 
     Returns the graph as `Graph.open` maps it.
     """
-    if check_count("num_nodes", num_nodes, 2) > 2**31 - 1:
+    num_nodes, num_edges = check_count("num_nodes", num_nodes, 2), check_count("num_edges", num_edges)
+    if num_nodes > 2**31 - 1:
         raise InputError(f"num_nodes: got {num_nodes}, expected below 2^31.")
-    if check_count("num_edges", num_edges) % 2:
+    if num_edges % 2:
         raise InputError(f"num_edges: got {num_edges}, expected an even number.")
-    check_count("num_classes", num_classes, 1)
-    check_count("num_features", num_features)
-    if not 0 <= signal < float("inf"):
-        raise InputError(f"signal: got {signal}, expected a finite number, 0 at least.")
-    if not 0 <= homophily <= 1:
-        raise InputError(f"homophily: got {homophily}, expected a share, from 0 to 1.")
-    if not (train_share > 0 and val_share > 0 and train_share + val_share < 1):
+    num_classes, num_features = check_count("num_classes", num_classes, 1), check_count("num_features", num_features)
+    exponent = check_number("exponent", exponent, above=2)
+    signal, homophily = check_number("signal", signal, least=0), check_probability("homophily", homophily)
+    train_share = check_number("train_share", train_share, above=0, below=1)
+    val_share = check_number("val_share", val_share, above=0, below=1)
+    if train_share + val_share >= 1:
         raise InputError(f"train_share, val_share: got {train_share}, {val_share}, expected shares that leave a rest.")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(check_seed(seed))
     writer = GraphWriter(folder)
     y = torch.randint(num_classes, (num_nodes,), generator=generator, dtype=torch.int16)
     writer.write("y", torch.int64, y.shape, (part.long() for part in y.split(_CHUNK)))

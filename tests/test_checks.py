@@ -1,0 +1,106 @@
+import math
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from gcnlab.checks import (
+    check_choice,
+    check_flag,
+    check_integer,
+    check_list,
+    check_number,
+    check_probability,
+    check_seed,
+)
+from gcnlab.errors import InputError, InputTypeError
+
+NO_NUMBERS = [True, np.True_, "0.5", None, [0.5], 1j, Decimal("0.5"), torch.tensor(0.5), np.array([0.5])]
+
+
+@pytest.mark.parametrize("value", [0, 1, 0.0, 0.3, np.float32(0.25), np.int8(1), Fraction(1, 4)])
+def test_probabilities(value):
+    found = check_probability("p", value)
+    assert (type(found), found) == (float, float(value))
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, 2, 10**400, math.nan, math.inf, np.float32(-1e-9)])
+def test_numbers_that_are_no_probabilities(value):
+    with pytest.raises(InputError, match=r"^p: got .*, expected a probability between 0 and 1\.$"):
+        check_probability("p", value)
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=repr)
+def test_what_is_no_number(value):
+    with pytest.raises(InputTypeError, match=r"^p: got .*, expected a probability"):
+        check_probability("p", value)
+    with pytest.raises(InputTypeError, match=r"^x: got .*, expected a finite number"):
+        check_number("x", value)
+
+
+@pytest.mark.parametrize(
+    ("limits", "inside", "outside", "expected"),
+    [
+        ({}, [-1e308, 0, np.float32(3e38), 1e308], [math.nan, math.inf, -math.inf, 10**400], "a finite number."),
+        ({"least": 0}, [0, 5.5], [-1e-9], "a finite number at least 0."),
+        ({"above": 0, "most": 1}, [1e-9, 1], [0, 1.001], "a finite number above 0 and at most 1."),
+        ({"above": -90, "below": 90}, [0, -89.9], [90, -90], "a finite number above -90 and below 90."),
+    ],
+)
+def test_numbers_within_limits(limits, inside, outside, expected):
+    for value in inside:
+        assert check_number("x", value, **limits) == value
+    for value in outside:
+        with pytest.raises(InputError) as error:
+            check_number("x", value, **limits)
+        assert str(error.value) == f"x: got {value!r}, expected {expected}"
+
+
+def test_choices_are_of_their_kind():
+    assert check_choice("norm", np.str_("batch"), (None, "batch")) == "batch"
+    assert check_choice("connectivity", np.int64(8), (4, 8)) == 8
+    assert check_choice("norm", None, (None, "batch", True)) is None
+    assert check_choice("norm", True, (None, "batch", True)) is True
+    for value, choices in ((1, (True, None)), (True, (1, 2)), (4.0, (4, 8)), (0, (False,)), ("None", (None, "a"))):
+        with pytest.raises(InputError, match=rf"norm: got {value!r}, expected "):
+            check_choice("norm", value, choices)
+    with pytest.raises(InputError, match=r"norm: got 'layer', expected None, \"batch\", False or True\.$"):
+        check_choice("norm", "layer", (None, "batch", False, True))
+    with pytest.raises(InputError, match=r"norm: got array\(\['a'\]"):
+        check_choice("norm", np.array(["a"]), ("a", "b"))
+
+
+@pytest.mark.parametrize("value", ["False", "", 0, 1, None, [], np.True_, torch.tensor(True)], ids=repr)
+def test_only_true_and_false_are_flags(value):
+    with pytest.raises(InputError, match=r"bias: got .*, expected True or False"):
+        check_flag("bias", value)
+    assert check_flag("bias", True) is True
+    assert check_flag("bias", False) is False
+
+
+def test_lists():
+    assert check_list("names", ("a", "b"), "names") == ["a", "b"]
+    assert check_list("names", np.array([1, 2]), "numbers") == [1, 2]
+    assert check_list("names", torch.tensor([0.5]), "numbers") == [0.5]
+    for value in ("ab", b"ab", 5, None, {"a": 1}, {"a"}, iter("ab")):
+        with pytest.raises(InputError, match=r"names: got .*, expected a list of names"):
+            check_list("names", value, "names")
+    with pytest.raises(InputError, match=r"names: got \[\], expected at least 1 of names"):
+        check_list("names", [], "names", 1)
+
+
+def test_integers_and_seeds():
+    assert check_integer("down", np.int8(-3)) == -3
+    for value in (2.0, "2", True, None, torch.tensor(2)):
+        with pytest.raises(InputTypeError, match=r"down: got .*, expected an integer"):
+            check_integer("down", value)
+    for seed in (0, 2**63 - 1, np.int64(5)):
+        assert (check_seed(seed), type(check_seed(seed))) == (seed, int)
+    for seed in (-1, 2**63):
+        with pytest.raises(InputError, match=r"seed: got .*, expected at least 0 and below 2\^63"):
+            check_seed(seed)
+    for seed in (1.0, True, "1", None, math.nan):
+        with pytest.raises(InputTypeError, match=r"seed: got .*, expected an integer"):
+            check_seed(seed)
