@@ -334,10 +334,10 @@ def explainable_cnn(num_classes: int = 2) -> nn.Sequential:
 def _name_numbered_layers(model: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
     """Give the weights of explainable_cnn as one flat Sequential (the door 0, features 1 to 52, classifier from 55) its names."""
     for key in list(state):
-        number, _, rest = key.removeprefix(prefix).partition(".")
+        number, dot, rest = key.removeprefix(prefix).partition(".")
         if number.isdigit():
             part = f"features.{int(number) - 1}" if int(number) <= 52 else f"classifier.{int(number) - 55}"
-            state[f"{prefix}{part}.{rest}"] = state.pop(key)
+            state[f"{prefix}{part}{dot}{rest}"] = state.pop(key)
 
 
 # -- torchvision's networks -------------------------------------------------------------------------------------------

@@ -188,8 +188,9 @@ def feature_maps(
     """
     pictures = _as_pictures(images, _MAX_ROWS)
     warn_of_range(pictures)
-    several = isinstance(channel, (Sequence, range))
-    channels = [check_count("channel", c) for c in (channel if several else [channel])]
+    several = isinstance(channel, Sequence)
+    listed: Any = channel if isinstance(channel, Sequence) else [channel]
+    channels = [check_count("channel", c) for c in listed]
     if not channels or (several and len(pictures) > 1):
         raise InputError(
             f"channel: got {len(channels)} channels for {len(pictures)} images, expected one channel, or several of one image."

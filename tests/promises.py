@@ -434,6 +434,60 @@ PROMISES = {
         "links: errors_name_the_argument lists_are_pairs_and_scores a_share_that_holds_back_no_edge_is_told "
         "the_few_non_edges_of_a_dense_graph_are_listed listed_non_edges_are_uniform",
     ),
+    # -- pictures
+    "M1": Promise(
+        "a picture that a camera or phone wrote turned, in any format or mode",
+        "upright, as its EXIF orientation says, sizes too; the first picture of an MPO; HEIC is named with the remedy",
+        "image_data: pictures_stand_as_the_camera_s_orientation_says a_heic_picture_is_named_with_the_remedy",
+    ),
+    "M2": Promise(
+        "floats 0 to 255 or -1 to 1, bytes 0 and 1, a division by 255 made twice, floats of another width",
+        "a warning that names the range and the remedy; Signals are of torch's default dtype",
+        "signals: pixels_in_another_range_than_bytes_have_are_told pixels_in_the_range_of_bytes_are_not_told "
+        "bytes_as_floats_are_told_where_feature_maps_are_not floats_of_any_width_train_a_model_of_torchs_default; "
+        "baselines: the_door_tells_another_range_once",
+    ),
+    "M3": Promise(
+        "one picture [H, W, C], where [N, H, W] is expected",
+        "`InputError`: images[None]; narrow images pass where their grid or their channels say so",
+        "signals: one_picture_is_no_stack_of_narrow_ones; points: superpixel_collection_names_what_is_wrong; "
+        "image: bad_images",
+    ),
+    "M4": Promise(
+        "a slice of a folder that lies sorted by class; a class without a picture; a picture in both parts",
+        "the order is drawn by a seed, so that a slice has every class; the others are warnings",
+        "image_data: a_slice_of_a_folder_is_of_every_class pictures_of_both_parts_and_classes_without_one_are_told",
+    ),
+    "M5": Promise(
+        "a folder with several sizes, broken files, what systems leave behind, parts under other names",
+        "`size=`, all broken files in one error, no such picture or class, read; a third part is told",
+        "image_data: pictures_of_several_sizes_get_one large_photographs_are_made_small_one_by_one "
+        "every_broken_file_is_told_at_once what_systems_leave_behind_is_no_picture_and_no_class "
+        "two_parts_under_the_names_people_give_them a_third_part_is_told_and_two_of_a_kind_are_refused",
+    ),
+    "M6": Promise(
+        "idx files under other names or packed, Keras' npz, CIFAR-10's pickles, a zip archive of pictures",
+        "read by their bytes, or refused by name with the remedy",
+        "image_data: idx_files_under_the_names_people_have idx_files_of_which_some_are_missing keras_npz_of_images "
+        "the_python_version_of_cifar_is_named a_zip_archive_of_pictures_is_named",
+    ),
+    "M7": Promise(
+        "the same images through every door",
+        "the same pixels and labels, or a refusal by name",
+        "doors: one_set_of_images_through_every_door_is_one_set a_zip_archive_of_images_is_refused_by_name",
+    ),
+    "M8": Promise(
+        "images whose labels nobody knows",
+        "`predict` takes them; what trains or scores refuses them",
+        "signals: images_without_labels_are_predicted_alone",
+    ),
+    "M9": Promise(
+        "a layer by its number in a tutorial, a family of models in another picture",
+        "features.0, .20 and .40 of explainable_cnn are convolutions, weights with the old numbers load; one colour per family",
+        "baselines: the_convolutions_of_explainable_cnn_are_numbered_as_tutorials_count_them; "
+        "plot: a_layer_inside_another_is_named_where_its_number_is_given several_channels_of_one_image_are_one_figure "
+        "a_family_has_one_colour_and_marker_in_every_picture",
+    ),
     # -- several processes
     "D1": Promise(
         "a rank that is killed, raises, stands still",

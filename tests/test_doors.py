@@ -5,6 +5,7 @@ import math
 import os
 import re
 import tempfile
+import warnings
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -1021,3 +1022,87 @@ def test_a_file_of_another_form_names_its_reader(tmp_path, name, way_in):
     (tmp_path / name).write_text("graph [\n]\n")
     with pytest.raises(DatasetFormatError, match=re.escape(way_in)):
         gcnlab.load(tmp_path / name)
+
+
+# -- images ------------------------------------------------------------------------------------------------------------
+
+IMAGE_DOORS = ("bytes", "floats", "float64", "Signals on a grid", "folder", "parts", "idx", "npz")
+
+
+@st.composite
+def plain_images(draw):
+    """Distinct images [N, H, W] or [N, H, W, 3] with a class each; every class has five at least."""
+    shape = (draw(st.integers(2, 6)), draw(st.integers(2, 6)), *draw(st.sampled_from([(), (3,)])))
+    y = np.repeat(np.arange(draw(st.integers(2, 3))), 5)
+    images = np.random.default_rng(draw(st.integers(0, 2**32))).integers(0, 256, (len(y), *shape), dtype=np.uint8)
+    images[:, 0, 0] = (np.arange(len(y)) * 16).reshape(-1, *[1] * (len(shape) - 2))  # so that no two are equal
+    return images, y
+
+
+def idx_file(path, array):
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+    path.write_bytes(header + array.astype(np.uint8).tobytes())
+
+
+def through_image_door(door, images, y, folder):
+    """The pixels as a model gets them, [N, height * width, channels], and the classes; those of both parts, if there are two."""
+    import PIL.Image
+
+    order = np.random.default_rng(0).permutation(len(y))
+    parts = {"train": order[3:], "test": order[:3]}
+    if door in ("folder", "parts"):
+        for part, rows in parts.items():
+            for row in rows:
+                path = folder / (part if door == "parts" else "") / f"class {y[row]}" / f"{row}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                PIL.Image.fromarray(images[row]).save(path)
+        if door == "parts":
+            for c in np.unique(y):  # a class that the three test images lack
+                (folder / "train" / f"class {c}").mkdir(parents=True, exist_ok=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "(?s).*the test images have none of")
+            found = gcnlab.load(folder)
+    elif door == "idx":
+        for part, rows in (("train", parts["train"]), ("t10k", parts["test"])):
+            idx_file(folder / f"{part}-images-idx3-ubyte", images[rows])
+            idx_file(folder / f"{part}-labels-idx1-ubyte", y[rows])
+        found = gcnlab.load(folder)
+    elif door == "npz":
+        arrays = {f"x_{part}": images[rows] for part, rows in parts.items()}
+        np.savez(folder / "set.npz", **arrays, **{f"y_{part}": y[rows] for part, rows in parts.items()})
+        found = gcnlab.load(folder / "set.npz")
+    else:
+        given = {"floats": (images / np.float32(255)), "float64": images / 255}.get(door, images)
+        grid = gcnlab.image.grid_graph(*images.shape[1:3])  # which says that few columns are no channels
+        signals = Signals(given, y, grid)
+        return signals.inputs(slice(None))[0], signals.y
+    x, labels = torch.cat([found.train_images, found.test_images]), torch.cat([found.train_labels, found.test_labels])
+    return Signals(x, labels, found.grid()).inputs(slice(None))[0], labels
+
+
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@given(plain_images())
+def test_one_set_of_images_through_every_door_is_one_set(plain):
+    images, y = plain
+    expected = sorted(zip(images.reshape(len(y), -1).tolist(), y.tolist(), strict=True))
+    for door in IMAGE_DOORS:
+        with tempfile.TemporaryDirectory() as name:
+            if door == "idx" and images.ndim == 4:
+                with pytest.raises(DatasetFormatError, match="magic number"):
+                    through_image_door(door, images, y, Path(name))
+                continue
+            x, labels = through_image_door(door, images, y, Path(name))
+        assert x.dtype == torch.float32
+        bytes_of = (x * 255).round()
+        torch.testing.assert_close(bytes_of / 255, x, rtol=0, atol=1e-6)
+        found = bytes_of.flatten(1).int().tolist()
+        assert sorted(zip(found, labels.tolist(), strict=True)) == expected, door
+
+
+def test_a_zip_archive_of_images_is_refused_by_name(tmp_path):
+    with zipfile.ZipFile(tmp_path / "pets.zip", "w") as archive:
+        archive.writestr("cat/0.png", b"")
+    with pytest.raises(
+        DatasetFormatError, match="a zip archive of pictures or idx files; unpack it and pass the folder"
+    ):
+        gcnlab.load(tmp_path / "pets.zip")

@@ -562,8 +562,10 @@ def picture(seed=0, size=(8, 6), mode="RGB"):
 @pytest.mark.parametrize("orientation", range(1, 10))
 @pytest.mark.parametrize(
     ("form", "mode"),
-    [("PNG", "RGB"), ("PNG", "L"), ("PNG", "P"), ("JPEG", "RGB"), ("JPEG", "L"), ("TIFF", "RGB"), ("TIFF", "L")]
-    + [("WEBP", "RGB"), ("MPO", "RGB"), ("AVIF", "RGB")],
+    [
+        *(("PNG", "RGB"), ("PNG", "L"), ("PNG", "P"), ("JPEG", "RGB"), ("JPEG", "L"), ("TIFF", "RGB"), ("TIFF", "L")),
+        *(("WEBP", "RGB"), ("MPO", "RGB"), ("AVIF", "RGB")),
+    ],
 )
 def test_pictures_stand_as_the_camera_s_orientation_says(tmp_path, form, mode, orientation):
     if form in ("WEBP", "AVIF") and not PIL.features.check(form.lower()):
@@ -741,7 +743,7 @@ def test_idx_files_under_the_names_people_have(truth, tmp_path, change, packed, 
 def test_idx_files_of_which_some_are_missing(truth, tmp_path):
     truth.write(tmp_path)
     (tmp_path / "train-images-idx3-ubyte.gz").unlink()
-    with pytest.raises(DatasetFormatError, match="train-images-idx3-ubyte.gz: this file is missing, plain or as .gz"):
+    with pytest.raises(DatasetFormatError, match=r"train-images-idx3-ubyte.gz: this file is missing, plain or as .gz"):
         load(tmp_path)
 
 

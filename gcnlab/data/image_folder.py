@@ -200,7 +200,8 @@ def _read_image(path: Path, num_images: int, size: tuple[int, int] | None) -> np
     except Exception as error:  # Pillow's decoders fail in many ways: OSError, SyntaxError, struct.error, EOFError, ...
         raise DatasetFormatError(path, _why_unreadable(path, error)) from error
     if not is_grey:
-        if picture.getextrema()[3] != (255, 255):
+        extrema: Any = picture.getextrema()
+        if extrema[3] != (255, 255):
             raise DatasetFormatError(path, "it is transparent in places; put it on a background")
         picture = picture.convert("RGB")
     if size is not None:
