@@ -188,8 +188,8 @@ def feature_maps(
     """
     pictures = _as_pictures(images, _MAX_ROWS)
     warn_of_range(pictures)
-    several = isinstance(channel, Sequence)
-    listed: Any = channel if isinstance(channel, Sequence) else [channel]
+    several = isinstance(channel, Sequence) and not isinstance(channel, str)
+    listed: Any = channel if several else [channel]
     channels = [check_count("channel", c) for c in listed]
     if not channels or (several and len(pictures) > 1):
         raise InputError(

@@ -90,7 +90,6 @@ FAULTS = [
     Fault("I25", "convert.py", 'if source and weight not in (None, "weight") and not has_weight:', "if False:"),
     Fault("I26", "convert.py", "if weight is None and attr is not None and attr.is_floating_point() and attr.shape[1:].numel() == 1:", "if weight is None and attr is not None and attr.shape[1:].numel() == 1:"),
     Fault("I27", "convert.py", "low, high = ends.amin(0), ends.amax(0)", "low, high = ends"),
-<<<<<<< Updated upstream
     # -- about options and the installation
     Fault("O1", "checks.py", "if value is not True and value is not False:", "if False:"),
     Fault("O1", "checks.py", "if number is not None and 0 <= number <= 1:", "if number is not None and number >= 0:"),
@@ -101,7 +100,6 @@ FAULTS = [
     Fault("O2", "recipes.py", 'check_package("the progress bar", "tqdm")', "pass"),
     Fault("E1", "../pyproject.toml", 'package-dir = { "" = "." }', ""),
     Fault("E2", "doctor.py", "    if not complete:\n", "    if False:\n"),
-=======
     # -- about pictures
     Fault("M1", "data/image_folder.py", "PIL.ImageOps.exif_transpose(image).convert", "image.convert"),
     Fault("M1", "data/image_folder.py", 'path.open("rb") as file, PIL.Image.open(file, formats', "PIL.Image.open(path, formats"),
@@ -117,7 +115,6 @@ FAULTS = [
     Fault("M8", "signals.py", "        if self._y is None:\n            raise InputError(", "        if self._y is None:\n            return torch.zeros(len(self.x)).long()\n            raise InputError("),
     Fault("M9", "baselines.py", "features.{int(number) - 1}", "features.{int(number)}"),
     Fault("M9", "plot.py", "_FAMILIES[family] if family in _FAMILIES else next(free)", "next(free)"),
->>>>>>> Stashed changes
     # -- about training
     Fault("T1", "train.py", "if bool(torch.isfinite(torch.nn.utils.get_total_norm(floats))):", "if True:"),
     Fault("T2", "files.py", "    os.replace(file.name, path)", "    shutil.copyfile(file.name, path)"),

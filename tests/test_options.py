@@ -149,6 +149,7 @@ ZERO = {
     ("gcnlab.data.synthetic.power_law_edges", "num_edges"), ("gcnlab.data.synthetic.write_communities", "num_edges"),
 }  # fmt: skip
 NEGATIVE = {"down", "right"}
+LISTS = {("gcnlab.fit", "seeds"): [[0, 1], [1]], ("gcnlab.plot.feature_maps", "channel"): [0, [1]]}
 
 TRIANGLE = Graph.from_edges([[0, 1, 1, 2, 2, 0], [1, 0, 2, 1, 0, 2]], x=torch.ones(3, 2), y=torch.tensor([0, 1, 0]),
                             train_mask=torch.tensor([True, True, False]))  # fmt: skip
@@ -247,6 +248,11 @@ CALLS = {
         },
     ),
     "gcnlab.metrics.confusion_matrix": (metrics.confusion_matrix, {"scores": TRIANGLE.y, "y": TRIANGLE.y}),
+    "gcnlab.metrics.per_class_accuracy": (metrics.per_class_accuracy, {"scores": TRIANGLE.y, "y": TRIANGLE.y}),
+    "gcnlab.data.ImageSet.grid": (IMAGE_SET.grid, {}),
+    "gcnlab.image.superpixel_collection": (
+        image.superpixel_collection, {"images": torch.rand(2, 8, 8), "y": [0, 1], "num_segments": 4},
+    ),
     "gcnlab.metrics.macro_f1": (metrics.macro_f1, {"scores": TRIANGLE.y, "y": TRIANGLE.y}),
     "gcnlab.metrics.class_weights": (metrics.class_weights, {"y": TRIANGLE.y, "num_classes": 2}),
     "gcnlab.metrics.calibration_error": (metrics.calibration_error, {"scores": torch.eye(2), "y": torch.tensor([0, 1])}),
@@ -351,6 +357,8 @@ WORDS = {
     "aggregate": ["mean", "max", np.str_("mean")],
     ("gcnlab.image.grid_graph", "connectivity"): [None, 4, 8, np.int64(8)],
     ("gcnlab.image.superpixel_graph", "connectivity"): [4, 8, np.int64(8)],
+    ("gcnlab.data.ImageSet.grid", "connectivity"): [None, 4, 8],
+    ("gcnlab.plot.feature_maps", "channel"): [0, 1],
     ("gcnlab.image.GridOperator", "norm"): ["sym", None],
     ("gcnlab.image.to_signals", "channels"): [None, "none"],
     ("gcnlab.image.to_images", "channels"): ["last", "first", "none"],
@@ -411,7 +419,7 @@ def refused(name, argument, kind, may_be_none):
             continue
         if is_integer and value < 0 and argument in NEGATIVE:
             continue
-        if (name, argument) == ("gcnlab.fit", "seeds") and value in ([0, 1], [1]):
+        if value is not False and value in LISTS.get((name, argument), []):
             continue
         yield value
     yield from of(OUT_OF_RANGE, name, argument, [])

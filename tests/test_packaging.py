@@ -52,6 +52,7 @@ PLAIN_IMPORTS = {
     ("sparse.py", "scipy.sparse"): "to_scipy, whose result is scipy's",
     ("points.py", "scipy.spatial"): "knn_graph, which no command calls",
     ("image_folder.py", "PIL.Image"): "asked for by `read`",
+    ("image_folder.py", "PIL.ImageOps"): "asked for by `read`",
     ("baselines.py", "torchvision"): "says itself what is missing",
     ("baselines.py", "torchvision.models.feature_extraction"): "says itself what is missing",
 }
