@@ -193,7 +193,7 @@ def feature_maps(
     channels = [check_count("channel", c) for c in listed]
     if not channels or (several and len(pictures) > 1):
         raise InputError(
-            f"channel: got {len(channels)} channels for {len(pictures)} images, expected one channel, or several of one image."
+            f"channel: got {channel!r} for {len(pictures)} images, expected one channel, or several of one image."
         )
     if layers is not None:
         layers = [str(layer) if type(layer) is int else layer for layer in layers]

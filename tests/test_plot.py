@@ -1,6 +1,7 @@
 import io
 import itertools
 import math
+import re
 import subprocess
 import sys
 
@@ -256,7 +257,7 @@ def test_several_channels_of_one_image_are_one_figure():
         assert figure.get_suptitle() == f"{len(channels)} channels of the layers of Sequential"
     for channels, count in ((range(2), 2), ([], 1)):
         with pytest.raises(
-            InputError, match=rf"channel: got {len(channels)} channels for {count} images, expected one"
+            InputError, match=rf"channel: got {re.escape(repr(channels))} for {count} images, expected one"
         ):
             plot.feature_maps(model, random_images(count, 9, 12, 3), [0], channels)
     with pytest.raises(InputError, match="channel: got 16, but '0' makes 16 channels"):
