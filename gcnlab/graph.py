@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from itertools import product
 from os import PathLike
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -102,6 +102,7 @@ class Graph:
     name: str | None
     num_duplicates: int
     _derived: dict[Any, Any]
+    is_batch: ClassVar[bool] = False  # whether y is of several graphs side by side
     _made: dict[str, Any] | None = None  # with_features' arguments if it made x of A; {} if of another A; None if given
 
     def __init__(
@@ -328,6 +329,7 @@ class Graph:
         graphs = list(graphs)
         if not graphs:
             raise InputError("graphs: got none, expected at least one.")
+        check_graphs(graphs)
         ys = [graph.y for graph in graphs if graph.y is not None]
         y: Tensor | None = None
         class_names: Sequence[Any] | None = graphs[0].class_names
@@ -728,6 +730,9 @@ class Graph:
             values["node_names"] = tuple(self.node_names[i] for i in nodes.tolist())
         return values
 
+    def _check_edges_are_all(self, method: str) -> None:
+        """Raise InputError if the edges are a sample, of which `method` would make a wrong matrix."""
+
     def subgraph(self, nodes: Tensor) -> Graph:
         """The graph of some nodes and the edges between them; its Â is normalised by the degrees that are left.
 
@@ -742,7 +747,8 @@ class Graph:
         twice = nodes[1:] == nodes[:-1]
         if bool(twice.any()):
             raise InputError(f"nodes: id {int(nodes[1:][twice][0])} is given twice.")
-        part = Graph._of_checked(self.adjacency.select_rows(nodes).select_cols(nodes), **self.rows_of(nodes))
+        kind = type(self) if self.is_batch else Graph
+        part = kind._of_checked(self.adjacency.select_rows(nodes).select_cols(nodes), **self.rows_of(nodes))
         if "directed" in self._derived and not self.is_directed:
             part._derived["directed"] = False
             part.adjacency._mark_symmetric()
@@ -939,6 +945,12 @@ def one_hot(code: Tensor, width: int) -> SparseMatrix:
     return SparseMatrix(rowptr, code.int(), torch.ones(n, device=code.device), (n, width))
 
 
+def check_graphs(graphs: Sequence[Graph]) -> None:
+    """Raise unless each is a Graph that can be a block of a larger one."""
+    for i, graph in enumerate(graphs):
+        check_one_graph(f"graphs: graph {i}", graph)._check_edges_are_all("graphs")
+
+
 def side_by_side(graphs: Sequence[Graph]) -> tuple[SparseMatrix, Features | None]:
     """diag(A_1, ..., A_B) and [X_1; ...; X_B] of graphs that all have features of one width, or none."""
     for i, graph in enumerate(graphs):
@@ -1077,6 +1089,21 @@ def _check_disjoint(masks: dict[str, Tensor]) -> None:
             both = masks[first] & masks[second]
             if bool(both.any()):
                 raise InputError(f"{first} and {second} overlap: node {int(both.nonzero()[0])} is in both.")
+
+
+def check_one_graph(argument: str, graph: Any) -> Graph:
+    """`graph` if it is a single Graph, and not a batch of several, whose y is of the graphs and not of the nodes."""
+    if not isinstance(graph, Graph):
+        found = f"{type(graph).__module__}.{type(graph).__name__}".removeprefix("builtins.")
+        raise InputTypeError(
+            f"{argument}: got {found}, expected a gcnlab.Graph; Graph.from_networkx and Graph.from_edges make one."
+        )
+    if graph.is_batch:
+        raise InputError(
+            f"{argument}: got a GraphBatch, expected one Graph. Labels of a batch belong to its graphs; `collection[i]` is a "
+            "single graph, and Graph.from_graphs joins graphs whose nodes have labels."
+        )
+    return graph
 
 
 def check_nodes(nodes: Any, num_nodes: int) -> Tensor:

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from .checks import check_seed
 from .errors import InputError, InputTypeError
-from .graph import Features, Graph, select_rows, unordered_pairs
+from .graph import Features, Graph, check_one_graph, select_rows, unordered_pairs
 from .metrics import roc_auc
 from .sparse import SparseMatrix, as_tensor, check_count
 
@@ -83,7 +83,7 @@ def split_edges(graph: Graph, val: float = 0.05, test: float = 0.1, seed: int = 
     >>> split.graph.num_edges, split.train.shape[1], split.val.shape[1], split.test_negative.shape[1]
     (6, 3, 1, 2)
     """
-    _check_graph(graph)
+    check_one_graph("graph", graph)._check_edges_are_all("split_edges")
     for name, share in (("val", val), ("test", test)):
         if isinstance(share, bool) or not isinstance(share, numbers.Real):
             raise InputTypeError(f"{name}: got {share!r}, expected a number, the share of the edges, such as 0.1.")
@@ -148,7 +148,7 @@ def sample_non_edges(graph: Graph, num_pairs: int, seed: int | None = None, side
 
     Raises InputError where the graph has fewer such pairs.
     """
-    _check_graph(graph)
+    check_one_graph("graph", graph)._check_edges_are_all("sample_non_edges")
     pairs = _NonEdges(graph, _check_sides(graph, sides))
     if check_count("num_pairs", num_pairs) > pairs.num_free:
         raise InputError(
@@ -243,14 +243,6 @@ def _find(keys: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         return torch.zeros_like(wanted), torch.zeros_like(wanted, dtype=torch.bool)
     at = torch.searchsorted(keys, wanted).clamp(max=keys.shape[0] - 1)
     return at, keys[at] == wanted
-
-
-def _check_graph(graph: Any) -> None:
-    if not isinstance(graph, Graph):
-        raise InputTypeError(
-            f"graph: got {type(graph).__module__}.{type(graph).__name__}, expected a gcnlab.Graph; Graph.from_networkx and "
-            "Graph.from_edges make one."
-        )
 
 
 def _generator(seed: Any) -> torch.Generator:

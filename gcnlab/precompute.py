@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from .checkpoint import generators_kept, sha256_of_tensors
 from .errors import CorruptFileError, InputError, InputTypeError
 from .files import atomic_write, check_target, lock, map_array, sha256_of, write_array, write_json
-from .graph import Features, Graph, check_features_finite
+from .graph import Features, Graph, check_features_finite, check_one_graph
 from .memory import check_fits, estimate_step
 from .sparse import SparseMatrix, check_count
 
@@ -206,7 +206,7 @@ class NodeRows:
         label_hops: int = 0,
         reuse: int = 0,
     ) -> None:
-        if graph.y is None or graph.train_mask is None:
+        if check_one_graph("graph", graph).y is None or graph.train_mask is None:
             raise InputError("graph: has no y or no train_mask, which say what to learn, and from which nodes.")
         if isinstance(features, Tensor) or not len(features):
             raise InputError(

@@ -33,7 +33,7 @@ from .checks import check_choice, check_flag, check_number, check_probability, c
 from .collection import GraphBatch, GraphCollection, GraphLoader
 from .errors import CheckpointMismatchError, InputError, InputIndexError, InputTypeError, NonFiniteError
 from .files import check_target, remove_stale_temporaries
-from .graph import Graph, check_features_finite, check_nodes, how_to_make, is_kind
+from .graph import Graph, check_features_finite, check_nodes, check_one_graph, how_to_make, is_kind
 from .inputs import classes_remedy
 from .layers import wanted_operators, warn_if_of_another_kind, with_operator
 from .memory import available_memory, check_fits, estimate_step, keep_freed_memory
@@ -956,8 +956,7 @@ class _NodeData:
         consistency: Consistency | None,
         sampler: Sampler | None,
     ) -> None:
-        if not isinstance(graph, Graph):
-            raise InputTypeError(f"data: got {type(graph).__name__}, expected a Graph or a GraphCollection.")
+        check_one_graph("data", graph)
         if graph.x is None:
             raise InputError('graph: has no x; make one with graph.with_features("identity").')
         y = _check_targets("graph", graph.y, "node", graph.num_nodes, loss)

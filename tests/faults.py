@@ -157,6 +157,9 @@ FAULTS = [
     Fault("D6", "distributed.py", "if told.get(key) != first.get(key)", "if False"),
     Fault("D7", "distributed.py", "max_restarts=restarts, monitor_interval", "max_restarts=0, monitor_interval"),
     Fault("D8", "train.py", "if header.get(\"processes\", 1) != num_processes:", "if False:"),
+    Fault("S1", "graph.py", "    if graph.is_batch:", "    if False:"),
+    Fault("S1", "collection.py", "**super().rows_of(nodes), \"y\": self.y,", "**super().rows_of(nodes), \"y\": self.y[:1],"),
+    Fault("S1", "scale.py", "        if self.operator is not None:\n            raise InputError(\n                f\"{method}", "        if False:\n            raise InputError(\n                f\"{method}"),
     # -- formulas
     Fault("Ã without the self-loop", "graph.py", 'def normalize(self, self_loops: str | None = "fill"', "def normalize(self, self_loops: str | None = None", "graph"),
     Fault("a self-loop of 2", "sparse.py", "new_value = value.new_ones(nnz)", "new_value = value.new_full((nnz,), 2.0)", "sparse graph"),

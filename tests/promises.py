@@ -419,6 +419,12 @@ PROMISES = {
         "links: errors_name_the_argument lists_are_pairs_and_scores a_share_that_holds_back_no_edge_is_told "
         "the_few_non_edges_of_a_dense_graph_are_listed listed_non_edges_are_uniform",
     ),
+    # -- what the parts of gcnlab say of themselves, of the machine and of devices
+    "S1": Promise(
+        "a batch of several graphs, or a sample of the edges, where one whole Graph is expected",
+        "labels of graphs never become labels of nodes, and a drawn Â is never made again: refused by name, or still a batch",
+        "collections: labels_of_graphs_are_never_those_of_nodes a_batch_says_and_does_what_it_is; scale: a_sample_of_the_edges_is_not_taken_for_all_of_them",
+    ),
     # -- several processes
     "D1": Promise(
         "a rank that is killed, raises, stands still",
