@@ -17,6 +17,7 @@ from .convert import pyg_edges, pyg_num_nodes
 from .errors import InputError, InputIndexError, InputTypeError
 from .graph import Graph, check_graphs, check_one_graph, common_classes, side_by_side
 from .inputs import as_tensor, labels_of_all
+from .machine import check_devices, is_same_device
 from .memory import check_large
 from .merging import alike, merge
 from .readout import consecutive
@@ -86,7 +87,7 @@ class GraphBatch(Graph):
                 raise InputError("to: alike nodes are merged in this batch; change the dtype of its collection.")
             cast = {"adjacency": self.adjacency.to(device), "x": None if self.x is None else self.x.to(device)}
             return _batch_of({**self.__dict__, **cast}, {})
-        if torch.device(device) == self.device:
+        if is_same_device(device, self.device):
             return self
         moved = {
             key: value.to(device) if isinstance(value, Tensor | SparseMatrix) else value
@@ -285,13 +286,15 @@ class GraphCollection(Sequence[Graph]):
             if not hasattr(data, "edge_index") and not hasattr(data, "adj_t"):
                 raise InputTypeError(f"graphs: graph {i} is a {type(data).__name__}, expected a PyG Data.")
             edges.append(pyg_edges(data, f"graphs: graph {i}"))
+            check_devices(**{"graph 0": edges[0][0], f"graph {i}": edges[-1][0]})
             num_nodes = pyg_num_nodes(data)
             counted.append(largest_id(edges[-1][0]) + 1 if num_nodes is None else num_nodes)
             y = data.y.reshape(()) if data.y is not None and data.y.numel() == 1 else data.y
             ys.append(_label(i, y, counted[-1], ys))
         if left_out := next((note for *_, note in edges if note), ""):
             warnings.warn(f"graphs: {left_out}", stacklevel=2)
-        sizes = torch.tensor(counted)
+        device = edges[0][0].device
+        sizes = torch.tensor(counted, device=device)
         ptr = starts(sizes)
 
         def joined(what: str, parts: list[Any], rows: list[int]) -> Tensor | None:
@@ -306,7 +309,7 @@ class GraphCollection(Sequence[Graph]):
             return torch.cat(parts)
 
         counts = [ends.shape[1] for ends, *_ in edges]
-        graph_of_edge = torch.repeat_interleave(torch.tensor(counts))
+        graph_of_edge = torch.repeat_interleave(torch.tensor(counts, device=device))
         ends = torch.cat([ends for ends, *_ in edges], 1)
         bad = ((ends < 0) | (ends >= sizes[graph_of_edge])).any(0)
         if bool(bad.any()):

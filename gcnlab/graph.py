@@ -28,6 +28,7 @@ from .inputs import (
     square_table,
     table_numbers,
 )
+from .machine import check_devices, is_same_device
 from .memory import check_large, estimate_step
 from .sparse import SparseMatrix, check_count, check_edge_index, check_ids, check_weight, stacked, starts
 
@@ -133,6 +134,8 @@ class Graph:
             )
         check_flag("check_finite", check_finite)
         check_count("num_duplicates", num_duplicates)
+        masks = {"train_mask": train_mask, "val_mask": val_mask, "test_mask": test_mask}
+        check_devices(adjacency=adjacency, x=x, y=y, **masks)
         n = adjacency.shape[0]
         node_names = None if node_names is None else check_names("node_names", node_names)
         if node_names is not None and len(node_names) != n:
@@ -142,13 +145,12 @@ class Graph:
             return rows_in_order(key, value, node_names, n)
 
         class_names = None if class_names is None else check_names("class_names", class_names)
-        x = None if x is None else _check_features(ordered("x", x), n, check_finite)
+        x = None if x is None else _check_features(ordered("x", x), n, check_finite).to(adjacency.device)
         if y is not None:
             y, class_names = read_labels(ordered("y", y), class_names)
-            y = shaped_labels(y, n, None if class_names is None else len(class_names))
-        masks = {"train_mask": train_mask, "val_mask": val_mask, "test_mask": test_mask}
+            y = shaped_labels(y, n, None if class_names is None else len(class_names)).to(adjacency.device)
         for key, mask in masks.items():
-            masks[key] = None if mask is None else _check_mask(key, ordered(key, mask), n, y)
+            masks[key] = None if mask is None else _check_mask(key, ordered(key, mask), n, y, adjacency.device)
         values = {
             "adjacency": adjacency if x is None else adjacency.to(x.dtype),
             "x": x,
@@ -818,7 +820,7 @@ class Graph:
             cast = self.replace(adjacency=self.adjacency.to(device), x=None if self.x is None else self.x.to(device))
             cast.__dict__["_made"] = self._made
             return cast
-        if torch.device(device) == self.device:
+        if is_same_device(device, self.device):
             return self
         moved: dict[str, Any] = {
             key: None if (value := getattr(self, key)) is None else value.to(device)
@@ -949,6 +951,7 @@ def check_graphs(graphs: Sequence[Graph]) -> None:
     """Raise unless each is a Graph that can be a block of a larger one."""
     for i, graph in enumerate(graphs):
         check_one_graph(f"graphs: graph {i}", graph)._check_edges_are_all("graphs")
+    check_devices(**{f"graph {i}": graph for i, graph in enumerate(graphs)})
 
 
 def side_by_side(graphs: Sequence[Graph]) -> tuple[SparseMatrix, Features | None]:
@@ -1073,8 +1076,8 @@ def check_features_finite(x: Features, name: str = "x") -> None:
     )
 
 
-def _check_mask(name: str, mask: Any, num_nodes: int, y: Tensor | None) -> Tensor:
-    mask = read_mask(name, mask, num_nodes)
+def _check_mask(name: str, mask: Any, num_nodes: int, y: Tensor | None, device: torch.device) -> Tensor:
+    mask = read_mask(name, mask, num_nodes).to(device)
     if y is not None and y.dim() == 1 and not y.is_floating_point():
         unlabelled = mask & (y == -1)
         if bool(unlabelled.any()):

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from .checks import check_seed
 from .errors import InputError, InputTypeError
 from .graph import Features, Graph, check_one_graph, select_rows, unordered_pairs
+from .machine import check_devices
 from .metrics import roc_auc
 from .sparse import SparseMatrix, as_tensor, check_count
 
@@ -533,8 +534,7 @@ def _check_pairs(pairs: Any, h: Tensor) -> Tensor:
         raise InputError(f"pairs: got shape {tuple(pairs.shape)}, expected [2, num_pairs]{hint}.")
     if pairs.numel() and (pairs.is_floating_point() or pairs.is_complex() or pairs.dtype == torch.bool):
         raise InputTypeError(f"pairs: got {pairs.dtype}, expected integers, the node ids of each pair.")
-    if pairs.device != h.device:
-        raise InputError(f"pairs: on {pairs.device}, but h is on {h.device}; move one with .to(device).")
+    check_devices(h=h, pairs=pairs)
     pairs = pairs.long()
     # Elsewhere the look would wait for the device, or could not be traced.
     is_traced = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
@@ -554,8 +554,7 @@ def _check_scores(positive: Any, negative: Any) -> tuple[Tensor, Tensor]:
         as_tensor(name, scores, "scores, [num_pairs]")
         for name, scores in (("positive", positive), ("negative", negative))
     )
-    if positive.device != negative.device:
-        raise InputError(f"positive is on {positive.device}, negative on {negative.device}; move one with .to(device).")
+    check_devices(positive=positive, negative=negative)
     for name, scores in (("positive", positive), ("negative", negative)):
         if not scores.is_floating_point():
             raise InputTypeError(f"{name}: got {scores.dtype}, expected scores of a floating dtype, such as .float().")

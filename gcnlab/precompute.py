@@ -28,6 +28,7 @@ from .checkpoint import generators_kept, sha256_of_tensors
 from .errors import CorruptFileError, InputError, InputTypeError
 from .files import atomic_write, check_target, lock, map_array, sha256_of, write_array, write_json
 from .graph import Features, Graph, check_features_finite, check_one_graph
+from .machine import check_devices
 from .memory import check_fits, estimate_step
 from .sparse import SparseMatrix, check_count
 
@@ -73,12 +74,14 @@ def hops(x: Features, s: SparseMatrix, num_hops: int, folder: str | PathLike[str
             f"x: got {x.dtype} of shape {tuple(x.shape)} and s of {s.dtype}; expected [num_nodes, C], both float32 or "
             "both float64."
         )
-    num_bytes = x.shape[0] * x.shape[1] * s.value.element_size()
+    check_devices(x=x, s=s)
+    num_bytes, num_hops = x.shape[0] * x.shape[1] * s.value.element_size(), check_count("num_hops", num_hops)
     if folder is None:
-        check_fits(
-            "x", f"{num_hops + 1} dense matrices of {x.shape[0]:,} x {x.shape[1]:,}",
-            (num_hops + 1) * num_bytes, 0.8, "with a folder they are files, and need none.",
-        )  # fmt: skip
+        if x.device.type == "cpu":  # elsewhere the memory of the CPU is not what they take
+            check_fits(
+                "x", f"{num_hops + 1} dense matrices of {x.shape[0]:,} x {x.shape[1]:,}", (num_hops + 1) * num_bytes, 0.8,
+                "with a folder they are files, and need none.",
+            )  # fmt: skip
         found = [x.to_dense() if isinstance(x, SparseMatrix) else x.contiguous()]
         for _ in range(num_hops):
             found.append(s @ found[-1])

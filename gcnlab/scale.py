@@ -355,12 +355,13 @@ def predict_in_batches(
         for rows in wanted[0].split(batch_size) if len(wanted[0]) < graph.num_nodes else ():
             is_read[(graph.adjacency if operator is None else operator).select_rows(rows).col.long()] = True
         wanted.insert(0, is_read.nonzero().squeeze(1))
+    device = next((p.device for p in model.parameters()), graph.device)  # the graph may be larger than its memory
     h: Any = graph.x
     for i, targets in enumerate(wanted):
         out = None
         for start in range(0, max(len(targets), 1), batch_size):
             part = sampler.sample(targets[start : start + batch_size])
-            own = select_rows(h, place[part.nodes])
+            part, own = part.to(device), select_rows(h, place[part.nodes]).to(device)
             if by_layer:
                 result = model.layer(i, own, part.a_hat.select_rows(part.targets))
             else:
@@ -368,7 +369,7 @@ def predict_in_batches(
                 result = model(field.x, field.a_hat)
             if out is None:
                 shape = len(targets), result.shape[1]
-                is_here = result.device.type == "cpu"
+                is_here = graph.device.type == "cpu"
                 out = large_empty(shape, result.dtype) if is_here else result.new_empty(shape)
             out[start : start + batch_size] = result
         h, place = out, torch.zeros_like(place).index_copy(0, targets, torch.arange(len(targets), device=place.device))

@@ -13,6 +13,7 @@ from .checks import check_flag
 from .errors import InputError, InputIndexError, InputTypeError
 from .image import Grid, check_grid, to_images, to_signals
 from .inputs import labels_of_all
+from .machine import check_devices
 from .points import channels_seem_first
 from .sparse import check_count
 
@@ -66,6 +67,7 @@ class Signals:
             raise InputError("images: got none, expected at least one.")
         if grid is not None and grid.shape != self.shape:
             raise InputError(f"grid: is of {grid.shape}, but the images are of {self.shape}; grid_graph(*image_shape).")
+        check_devices(images=self.x, grid=grid)
         self.y = labels.to(self.x.device)
 
     def __len__(self) -> int:

@@ -1058,17 +1058,18 @@ class _NodeData:
                 )
             if split == "train":
                 for share, counts in distributed.shares(len(rows), sampler.batch_size):
-                    yield self._of_part(sampler.sample(rows[share]), num_layers, counts)
+                    yield self._of_part(sampler.sample(rows[share]), num_layers, model, counts)
                 return
             for i, part in distributed.mine(list(enumerate(rows.split(sampler.batch_size)))):
                 same_draws = torch.Generator().manual_seed(i)
-                yield self._of_part(sampler.sample(part, same_draws), num_layers)
+                yield self._of_part(sampler.sample(part, same_draws), num_layers, model)
             return
         same = torch.Generator().manual_seed(0) if split == "val" else None
         for subgraph in sampler.batches(rows, same):
-            yield self._of_part(subgraph, num_layers)
+            yield self._of_part(subgraph, num_layers, model)
 
-    def _of_part(self, part: Subgraph, num_layers: int | None, counts: bool = True) -> _Batch:
+    def _of_part(self, part: Subgraph, num_layers: int | None, model: nn.Module, counts: bool = True) -> _Batch:
+        part = part.to(next((p.device for p in model.parameters()), part.device))  # of a graph in the CPU's memory
         assert part.y is not None
         y, operator = part.y[part.targets], part.a_hat if part.operator is not None else part.matrix(self.kind)
         if num_layers is None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from pretended import seen_on_device
 from test_data import damaged, load_under_kills
 
 import gcnlab
@@ -1419,3 +1420,17 @@ def test_a_batch_says_and_does_what_it_is():
         batch.replace(adjacency=SparseMatrix.from_edges([[5], [0]], 6))
     with pytest.raises(InputError, match="estimate_memory: is of a model of one Graph"):
         batch.estimate_memory(gcnlab.GraphClassifier(2, 4, 2))
+
+
+def test_graphs_on_another_device(pyg):
+    batch = "gcnlab.batch([g.to(D) for g in graphs])"
+    devices = f"[part.device.type for part in ({batch}, {batch}.x, {batch}.y, {batch}.ptr)]"
+    assert seen_on_device(devices) == str(["pretend"] * 4)
+    assert (
+        seen_on_device(f"{batch}.adjacency.to_dense().tolist() == gcnlab.batch(graphs).adjacency.to_dense().tolist()")
+        == "True"
+    )
+    made = "GraphCollection.from_pyg([g.to(D).to_pyg() for g in graphs])"
+    assert seen_on_device(f"len({made}), {made}.whole.device.type, {made}.y.tolist()") == "(2, 'pretend', [0, 1])"
+    mixed = seen_on_device("gcnlab.batch([graphs[0], graphs[1].to(D)])")
+    assert "InputError: graph 1: is on pretend:0, but graph 0 is on cpu" in mixed

@@ -12,6 +12,7 @@ import scipy.sparse
 import torch
 from checks import ZOO, Edges, a_hat, assert_close, dense_copy, edge_lists, ignoring_direction, undirected
 from hypothesis import given
+from pretended import seen_on_device
 
 from gcnlab import GCN, Graph, SparseMatrix, load
 from gcnlab.errors import InputError, InputTypeError
@@ -886,3 +887,28 @@ def test_summary_of_labels_that_no_edge_joins():
     text = Graph.from_edges(PATH, y=[0, -1, 1]).summary()
     assert "classes            2, 1 nodes unlabelled" in text
     assert "homophily" not in text
+
+
+def test_a_graph_is_on_one_device():
+    edges, x = [[0, 1, 1, 2], [1, 0, 2, 1]], torch.rand(3, 2)
+    graph = Graph.from_edges(edges, x=x)
+    away = torch.ones(3, dtype=torch.bool, device="meta")
+    for make, name in (
+        (lambda: Graph.from_edges(edges, x=x.to("meta")), "x"),
+        (lambda: Graph.from_edges(edges, x=SparseMatrix.eye(3).to("meta")), "x"),
+        (lambda: Graph.from_edges(edges, x=x, y=away.long()), "y"),
+        (lambda: Graph.from_edges(edges, x=x, y=[0, 1, 0], train_mask=away), "train_mask"),
+        (lambda: Graph.from_edges(edges, x=x, y=[0, 1, 0], test_mask=away), "test_mask"),
+        (lambda: graph.replace(y=away.long()), "y"),
+        (lambda: graph.replace(x=x.to("meta")), "x"),
+    ):
+        with pytest.raises(InputError, match=rf"^{name}: is on meta, but adjacency is on cpu; move one with"):
+            make()
+    a_hat = graph.a_hat
+    assert graph.to("cpu:0") is graph
+    assert graph.to("cpu:0").a_hat is a_hat
+    moved = seen_on_device("[part.device.type for part in (lambda g: (g, g.x, g.y, g.train_mask))(graph.to(D))]")
+    assert moved == str(["pretend"] * 4)
+    # What is no tensor yet goes where the edges are.
+    made = "(lambda g: (g.y.device.type, g.train_mask.device.type))(Graph.from_edges(torch.tensor(path, device=D), y=[0, 1, 0], train_mask=[True] * 3))"
+    assert seen_on_device(made) == "('pretend', 'pretend')"

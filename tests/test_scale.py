@@ -4,6 +4,7 @@ import time
 
 import pytest
 import torch
+from pretended import seen_on_device
 from torch import nn
 
 import gcnlab
@@ -594,3 +595,16 @@ def test_a_sample_of_the_edges_is_not_taken_for_all_of_them(graph, tmp_path):
     for part in (cluster.subgraph(torch.tensor([0, 1])), cluster.to_undirected(), Graph.from_graphs([cluster])):
         assert part.num_nodes > 0
     assert cluster.with_features("degree").num_features == 1
+
+
+def test_a_graph_in_host_memory_feeds_a_model_on_a_device():
+    train = (
+        "[float(v) for v in (torch.manual_seed(1), fit(GCN(2, 4, 2, dropout=0).to({device}), graph, epochs=2, select='last', "
+        "progress=False, batching=NeighborSampler(graph, [None] * 2, 2)))[1].metrics['train_loss'].flatten()]"
+    )
+    losses = [seen_on_device(train.format(device=device)) for device in ("D", "'cpu'")]
+    torch.testing.assert_close(*(torch.tensor(eval(each)) for each in losses))
+    for model in ("GCN(2, 4, 2).to({device})", "gcnlab.GRAND(2, 4, 2).to({device})"):
+        made = f"(torch.manual_seed(1), predict({model}, graph, batch_size=2))[1].tolist()"
+        found = [seen_on_device(made.format(device=device)) for device in ("D", "'cpu'")]
+        assert found[0] == found[1]

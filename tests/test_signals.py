@@ -535,3 +535,8 @@ def test_what_signals_refuse():
         next(Signals(images, [0, 1, 2]).batches(0))
     with pytest.raises(InputError, match=r"pretrained: no weights of fashion-mnist-gcn come with gcnlab"):
         image_recipes.pretrained(dataclasses.replace(find("fashion-mnist-grid"), name="fashion-mnist-gcn"), images)
+
+
+def test_images_and_grid_on_two_devices():
+    with pytest.raises(InputError, match=r"grid: is on meta, but images is on cpu"):
+        Signals(torch.rand(2, 3, 3), [0, 1], grid_graph(3, 3).to("meta"))
