@@ -75,7 +75,7 @@ def hops(x: Features, s: SparseMatrix, num_hops: int, folder: str | PathLike[str
             "both float64."
         )
     check_devices(x=x, s=s)
-    num_bytes, num_hops = x.shape[0] * x.shape[1] * s.value.element_size(), check_count("num_hops", num_hops)
+    num_bytes = x.shape[0] * x.shape[1] * s.value.element_size()
     if folder is None:
         if x.device.type == "cpu":  # elsewhere the memory of the CPU is not what they take
             check_fits(

@@ -168,6 +168,11 @@ FAULTS = [
     Fault("S3", "sparse.py", "    value = value.contiguous()  # what", "    # what"),
     Fault("S4", "machine.py", "for folder in (group, *group.parents):", "for folder in (top,):"),
     Fault("S4", "protocols.py", "workers or usable_cores())", "workers or 2)"),
+    Fault("S5", "trace.py", "            module.training = mode", "            module.train(model.training)"),
+    Fault("S5", "content.py", "        with evaluation(model):", "        with torch.no_grad():"),
+    Fault("S6", "train.py", "                loss = closure()", "                pass"),
+    Fault("S6", "train.py", "mean.clone(), square.clone()", "mean, square"),
+    Fault("S6", "train.py", "    if closure is not None and closure.default is closure.empty:", "    if False:"),
     # -- formulas
     Fault("Ã without the self-loop", "graph.py", 'def normalize(self, self_loops: str | None = "fill"', "def normalize(self, self_loops: str | None = None", "graph"),
     Fault("a self-loop of 2", "sparse.py", "new_value = value.new_ones(nnz)", "new_value = value.new_full((nnz,), 2.0)", "sparse graph"),

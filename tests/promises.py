@@ -426,19 +426,29 @@ PROMISES = {
         "collections: labels_of_graphs_are_never_those_of_nodes a_batch_says_and_does_what_it_is; scale: a_sample_of_the_edges_is_not_taken_for_all_of_them",
     ),
     "S2": Promise(
-        'tensors of two devices in one Graph, batch, Signals or score; a graph in host memory beside a model elsewhere',
+        "tensors of two devices in one Graph, batch, Signals or score; a graph in host memory beside a model elsewhere",
         '`InputError` that names both devices, before any work; samplers and `predict(batch_size=)` bring batches to the model; "cpu:0" is "cpu"',
         "graph: a_graph_is_on_one_device; metrics: scores_and_labels_on_two_devices; signals: images_and_grid_on_two_devices; collections: graphs_on_another_device; scale: a_graph_in_host_memory_feeds_a_model_on_a_device; sparse: one_device_has_several_names; precompute: hops_elsewhere_do_not_ask_for_the_memory_of_the_cpu; machine: names_of_devices",
     ),
     "S3": Promise(
-        'values that are a column of a table, or expanded',
-        'the matrix holds them side by side, as kernels read them; the gradient reaches the table',
+        "values that are a column of a table, or expanded",
+        "the matrix holds them side by side, as kernels read them; the gradient reaches the table",
         "sparse: values_are_contiguous_wherever_they_come_from a_product_is_given_contiguous_values",
     ),
     "S4": Promise(
-        'a process that may use fewer cores, or less memory, than the machine has',
+        "a process that may use fewer cores, or less memory, than the machine has",
         "every command asks one place, which knows affinity, limits, and the process's own control groups up to the root",
         "machine: usable_cores_are_those_bound_to cpu_quota available_memory_is_that_of_the_process_s_own_control_groups every_command_asks_for_the_cores_that_it_may_use",
+    ),
+    "S5": Promise(
+        "a model that is looked at or predicts (`predict`, `summary`, a report, feature maps), an error on the way included",
+        "evaluation mode while it runs; then each module is in the mode it had, a frozen batch norm too, and no statistic has moved",
+        "train: evaluation_gives_each_module_its_own_mode_back; models: a_summary_and_a_report_leave_each_module_in_its_own_mode",
+    ),
+    "S6": Promise(
+        "`gcnlab.Adam` where a `torch.optim.Optimizer` is expected; an optimizer whose step needs a closure",
+        "state, hooks, groups, closures, copies, pickles and schedulers as torch's; each goes on from the other's state, another's is refused; `fit` refuses LBFGS by name",
+        "train: adam_keeps_the_contract_of_an_optimizer adam_of_gcnlab_and_of_torch_go_on_from_each_other adam_refuses_a_state_of_another_kind adam_goes_on_from_the_state_of_1_0 adam_does_not_import_the_compiler an_optimizer_that_needs_a_closure",
     ),
     # -- several processes
     "D1": Promise(
