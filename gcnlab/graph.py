@@ -629,6 +629,19 @@ class Graph:
             )
 
     @property
+    def combinatorial_laplacian(self) -> SparseMatrix:
+        """D - A, not normalised; on a grid it is the edge filter of image processing. Loops cancel.
+
+        >>> Graph.from_edges([[0, 1, 1, 2], [1, 0, 2, 1]]).combinatorial_laplacian.to_dense()
+        tensor([[ 1., -1.,  0.],
+                [-1.,  2., -1.],
+                [ 0., -1.,  1.]])
+        """
+        a = self.adjacency
+        laplacian = SparseMatrix.eye(self.num_nodes, a.dtype, self.device).with_value(self.degree.to(a.dtype)) - a
+        return laplacian if self.is_directed else laplacian._mark_symmetric()
+
+    @property
     def laplacian(self) -> SparseMatrix:
         """L = I - D^-1/2 A D^-1/2, the normalised Laplacian, without added loops. (Kipf & Welling 2017, section 2.)"""
         if "laplacian" in self._derived:

@@ -107,6 +107,11 @@ def train(
         with generators_kept(seed):
             model = recipe.build(channels, images.num_classes).to(device)
         num_val = min(HOLDOUT, len(images.train_labels) // 12)
+        if num_val < 1:
+            raise InputError(
+                f"dataset: {images.name} has {len(images.train_labels)} training images, of which a twelfth is held out for "
+                "validation; expected at least 12 of them. Add pictures."
+            )
         train_images, train_labels, val_images, val_labels = images.holdout(num_val)
         signals = Signals(train_images, train_labels, grid, Augment(images.augmentations)).to(device)
         val = Signals(val_images, val_labels, grid).to(device)

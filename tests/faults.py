@@ -173,6 +173,9 @@ FAULTS = [
     Fault("S6", "train.py", "                loss = closure()", "                pass"),
     Fault("S6", "train.py", "mean.clone(), square.clone()", "mean, square"),
     Fault("S6", "train.py", "    if closure is not None and closure.default is closure.empty:", "    if False:"),
+    Fault("S7", "__init__.py", "    if name in _LAZY:", "    if name in _LAZY[1:]:"),
+    Fault("S7", "graph.py", "with_value(self.degree.to(a.dtype)) - a", "with_value(self.degree.to(a.dtype)) + a"),
+    Fault("S7", "image_recipes.py", "        if num_val < 1:", "        if num_val < 0:"),
     # -- formulas
     Fault("Ã without the self-loop", "graph.py", 'def normalize(self, self_loops: str | None = "fill"', "def normalize(self, self_loops: str | None = None", "graph"),
     Fault("a self-loop of 2", "sparse.py", "new_value = value.new_ones(nnz)", "new_value = value.new_full((nnz,), 2.0)", "sparse graph"),

@@ -450,6 +450,11 @@ PROMISES = {
         "state, hooks, groups, closures, copies, pickles and schedulers as torch's; each goes on from the other's state, another's is refused; `fit` refuses LBFGS by name",
         "train: adam_keeps_the_contract_of_an_optimizer adam_of_gcnlab_and_of_torch_go_on_from_each_other adam_refuses_a_state_of_another_kind adam_goes_on_from_the_state_of_1_0 adam_does_not_import_the_compiler an_optimizer_that_needs_a_closure",
     ),
+    "S7": Promise(
+        '`import gcnlab`, then any module that the reference names; D - A of a graph; a torchvision of another build; ten pictures',
+        'each module is there when asked for, and the import brings torch and little else; `combinatorial_laplacian`; errors that name the remedy',
+        "packaging: documented_modules_are_there_after_import; graph: the_combinatorial_laplacian_is_that_of_networkx; baselines: a_torchvision_of_another_build; signals: too_few_images_to_hold_some_out",
+    ),
     # -- several processes
     "D1": Promise(
         "a rank that is killed, raises, stands still",

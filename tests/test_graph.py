@@ -16,6 +16,7 @@ from pretended import seen_on_device
 
 from gcnlab import GCN, Graph, SparseMatrix, load
 from gcnlab.errors import InputError, InputTypeError
+from gcnlab.image import grid_graph
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -912,3 +913,19 @@ def test_a_graph_is_on_one_device():
     # What is no tensor yet goes where the edges are.
     made = "(lambda g: (g.y.device.type, g.train_mask.device.type))(Graph.from_edges(torch.tensor(path, device=D), y=[0, 1, 0], train_mask=[True] * 3))"
     assert seen_on_device(made) == "('pretend', 'pretend')"
+
+
+def test_the_combinatorial_laplacian_is_that_of_networkx():
+    graph = nx.gnp_random_graph(13, 0.3, seed=0)
+    for u, v in graph.edges:
+        graph[u][v]["weight"] = u + v + 1.0
+    graph.add_edge(3, 3, weight=5.0)
+    found = Graph.from_networkx(graph).combinatorial_laplacian
+    expected = nx.laplacian_matrix(nx.Graph(e for e in graph.edges(data=True) if e[0] != e[1])).toarray()
+    order = list(nx.Graph(e for e in graph.edges(data=True) if e[0] != e[1]).nodes)
+    assert_close(found.to_dense()[order][:, order], torch.as_tensor(expected, dtype=torch.float32), 1e-6)
+    assert found.T is found
+    directed = Graph.from_edges([[0, 2], [1, 1]], edge_weight=[2.0, 3.0])
+    assert directed.combinatorial_laplacian.to_dense().tolist() == [[0, 0, 0], [-2, 5, -3], [0, 0, 0]]
+    filter_ = grid_graph(3, 5, connectivity=8).combinatorial_laplacian.to_dense()[7].view(3, 5)
+    assert filter_.tolist() == [[0, -1, -1, -1, 0], [0, -1, 8, -1, 0], [0, -1, -1, -1, 0]]

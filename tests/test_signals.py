@@ -434,6 +434,12 @@ def test_weights_that_were_written_score_as_they_did(small_set, tmp_path, monkey
         run("fashion-mnist-grid-large", dataset="digits", pretrained=True)
 
 
+def test_too_few_images_to_hold_some_out(small_set):
+    small_set.train_images, small_set.train_labels = small_set.train_images[:11], small_set.train_labels[:11]
+    with pytest.raises(InputError, match=r"dataset: digits has 11 training images, .* at least 12"):
+        run("fashion-mnist-grid", dataset="digits", epochs=1)
+
+
 def test_pretrained_needs_weights():
     with pytest.raises(InputError, match="pretrained: no weights of cora-gcn"):
         run("cora-gcn", pretrained=True)
