@@ -176,6 +176,8 @@ FAULTS = [
     Fault("S7", "__init__.py", "    if name in _LAZY:", "    if name in _LAZY[1:]:"),
     Fault("S7", "graph.py", "with_value(self.degree.to(a.dtype)) - a", "with_value(self.degree.to(a.dtype)) + a"),
     Fault("S7", "image_recipes.py", "        if num_val < 1:", "        if num_val < 0:"),
+    Fault("S8", "recipes.py", "image_recipes.log_probabilities(model, val, mirrored), val.y", "image_recipes.log_probabilities(model, val, not mirrored), val.y"),
+    Fault("S8", "recipes.py", "    if list(images.image_shape) != header[\"image_shape\"]:", "    if False:"),
     # -- formulas
     Fault("Ã without the self-loop", "graph.py", 'def normalize(self, self_loops: str | None = "fill"', "def normalize(self, self_loops: str | None = None", "graph"),
     Fault("a self-loop of 2", "sparse.py", "new_value = value.new_ones(nnz)", "new_value = value.new_full((nnz,), 2.0)", "sparse graph"),

@@ -451,9 +451,14 @@ PROMISES = {
         "train: adam_keeps_the_contract_of_an_optimizer adam_of_gcnlab_and_of_torch_go_on_from_each_other adam_refuses_a_state_of_another_kind adam_goes_on_from_the_state_of_1_0 adam_does_not_import_the_compiler an_optimizer_that_needs_a_closure",
     ),
     "S7": Promise(
-        '`import gcnlab`, then any module that the reference names; D - A of a graph; a torchvision of another build; ten pictures',
-        'each module is there when asked for, and the import brings torch and little else; `combinatorial_laplacian`; errors that name the remedy',
+        "`import gcnlab`, then any module that the reference names; D - A of a graph; a torchvision of another build; ten pictures",
+        "each module is there when asked for, and the import brings torch and little else; `combinatorial_laplacian`; errors that name the remedy",
         "packaging: documented_modules_are_there_after_import; graph: the_combinatorial_laplacian_is_that_of_networkx; baselines: a_torchvision_of_another_build; signals: too_few_images_to_hold_some_out",
+    ),
+    "S8": Promise(
+        "what a run of an image recipe wrote, given to `load_model` and `gcnlab predict`",
+        "one file for every kind of model, with a temperature fitted on the held-out images; images of another size are refused; weights of 1.0 still score with `--pretrained`",
+        "signals: run_a_recipe_of_images predict_images weights_that_were_written_score_as_they_did",
     ),
     # -- several processes
     "D1": Promise(
