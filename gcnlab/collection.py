@@ -125,8 +125,9 @@ class GraphBatch(Graph):
             raise InputError(f"replace: a batch is cut out of its collection ({what}); change the graphs there.")
         nodes = self._nodes.replace(**changes)
         _check_apart("adjacency", nodes.adjacency, self.batch)
-        made = {"_made": {} if self._made is not None and "x" not in changes else None}
-        return _batch_of({**self.__dict__, "adjacency": nodes.adjacency, "x": nodes.x, **made}, nodes._derived)
+        made: dict[str, Any] | None = None if self._made is None or "x" in changes else {}
+        values = {**self.__dict__, "adjacency": nodes.adjacency, "x": nodes.x, "_made": made}
+        return _batch_of(values, nodes._derived)
 
     def rows_of(self, nodes: Tensor) -> dict[str, Any]:
         """As that of a Graph, and of which graphs the nodes are; all graphs stay, with their y."""

@@ -209,7 +209,8 @@ class NodeRows:
         label_hops: int = 0,
         reuse: int = 0,
     ) -> None:
-        if check_one_graph("graph", graph).y is None or graph.train_mask is None:
+        graph = check_one_graph("graph", graph)
+        if graph.y is None or graph.train_mask is None:
             raise InputError("graph: has no y or no train_mask, which say what to learn, and from which nodes.")
         if isinstance(features, Tensor) or not len(features):
             raise InputError(

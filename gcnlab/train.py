@@ -121,7 +121,7 @@ class Adam(torch.optim.Optimizer):
         _unwrapped("load_state_dict")(self, {"state": state, "param_groups": groups})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step; returns what `closure`, which computes the loss and its gradients, gives."""
         loss = None
         if closure is not None:
