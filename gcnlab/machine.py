@@ -96,8 +96,10 @@ def is_same_device(a: torch.device | str, b: torch.device | str) -> bool:
     >>> is_same_device("cpu", "cpu:0"), is_same_device("cpu", "meta")
     (True, False)
     """
+    if a == b:  # nearly always; each product asks
+        return True
     a, b = torch.device(a), torch.device(b)
-    return a == b or (a.type == b.type and _index(a) == _index(b))
+    return a.type == b.type and _index(a) == _index(b)
 
 
 def _index(device: torch.device) -> int:

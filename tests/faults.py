@@ -160,7 +160,7 @@ FAULTS = [
     Fault("S1", "graph.py", "    if graph.is_batch:", "    if False:"),
     Fault("S1", "collection.py", "**super().rows_of(nodes), \"y\": self.y,", "**super().rows_of(nodes), \"y\": self.y[:1],"),
     Fault("S1", "scale.py", "        if self.operator is not None:\n            raise InputError(\n                f\"{method}", "        if False:\n            raise InputError(\n                f\"{method}"),
-    Fault("S2", "machine.py", "    return a == b or (a.type == b.type and _index(a) == _index(b))", "    return a == b"),
+    Fault("S2", "machine.py", "    return a.type == b.type and _index(a) == _index(b)", "    return a == b"),
     Fault("S2", "machine.py", "        if not is_same_device(device, found[first]):", "        if False:"),
     Fault("S2", "train.py", "        part = part.to(next((p.device for p in model.parameters()), part.device))", "        part = part.to(part.device)"),
     Fault("S2", "sparse.py", "nnz[-1:].to(rowptr[0].device)", "nnz[-1:]"),
@@ -175,7 +175,7 @@ FAULTS = [
     Fault("S6", "train.py", "    if closure is not None and closure.default is closure.empty:", "    if False:"),
     Fault("S7", "__init__.py", "    if name in _LAZY:", "    if name in _LAZY[1:]:"),
     Fault("S7", "graph.py", "with_value(self.degree.to(a.dtype)) - a", "with_value(self.degree.to(a.dtype)) + a"),
-    Fault("S7", "image_recipes.py", "        if num_val < 1:", "        if num_val < 0:"),
+    Fault("S7", "image_recipes.py", "    if num_val < 1:", "    if num_val < 0:"),
     Fault("S8", "recipes.py", "image_recipes.log_probabilities(model, val, mirrored), val.y", "image_recipes.log_probabilities(model, val, not mirrored), val.y"),
     Fault("S8", "recipes.py", "    if list(images.image_shape) != header[\"image_shape\"]:", "    if False:"),
     # -- formulas

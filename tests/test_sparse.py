@@ -875,6 +875,10 @@ def test_a_product_is_given_contiguous_values(monkeypatch):
     assert len(seen) == 5
     assert all(value.is_contiguous() for value in seen)
     torch.testing.assert_close(found, torch.stack([product(value) for value in values.T]))
+    for value in (values[:, 0], values[0, :1].expand(4)):
+        out = torch.ops.gcnlab.spmm(s.rowptr, s.col, value, x)
+        assert seen[-1].is_contiguous()
+        torch.testing.assert_close(out, spmm_reference(s.rowptr, s.col, value, x))
 
 
 def test_one_device_has_several_names():

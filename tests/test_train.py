@@ -17,6 +17,7 @@ import torch
 from checks import unnamed
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import gcnlab
 from gcnlab import GCN, ChebConv, GINConv, Graph, GraphClassifier, GraphCollection, Signals
@@ -187,6 +188,9 @@ def test_adam_keeps_the_contract_of_an_optimizer():
     opt.register_step_post_hook(lambda *_: calls.append("post"))
     assert torch.equal(next_step(p, opt), want)
     assert calls == ["pre", "post"]
+    with register_optimizer_step_post_hook(lambda *_: calls.append("of every optimizer")):
+        next_step(*stepped(Adam, 0))
+    assert calls[2:] == ["of every optimizer"]
     other = torch.nn.Parameter(torch.ones(2))
     opt.add_param_group({"params": [other], "lr": 1.0})
     assert [group["lr"] for group in opt.param_groups] == [0.1, 1.0]
