@@ -2,7 +2,10 @@
 
 __version__ = "1.0.0"
 
+import importlib
 import os
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 # torch reads it with its first tensor: arrays of 2 MiB or more in pages of 2 MiB, where the system has them. A page is
 # zeroed when it is first touched, and 4 KiB at a time that takes several times as long as a pass over the array. 0
@@ -23,6 +26,29 @@ from .readout import ClusterPool, Readout, TopKPool
 from .signals import Signals
 from .sparse import SparseMatrix
 from .train import Adam, Callback, Checkpoint, Consistency, EarlyStopping, History, StopAt, TensorBoard, fit, predict
+
+if TYPE_CHECKING:
+    from . import baselines as baselines
+    from . import links as links
+    from . import plot as plot
+    from . import protocols as protocols
+    from . import recipes as recipes
+    from . import report as report
+    from . import transfer as transfer
+
+# Imported when first asked for: they bring what `import gcnlab` shall not wait for.
+_LAZY = ("baselines", "links", "plot", "protocols", "recipes", "report", "transfer")
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _LAZY:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
+
 
 __all__ = [
     "APPNP",

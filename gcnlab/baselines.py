@@ -397,7 +397,7 @@ def backbone(
     try:
         from torchvision import models, transforms
         from torchvision.models.feature_extraction import create_feature_extractor
-    except ImportError as problem:
+    except (ImportError, RuntimeError, OSError, AttributeError) as problem:  # one of another build fails in any way
         raise InputError(
             f"name: {name!r} is a network of torchvision, which cannot be imported ({problem}); "
             "pip install torchvision, in the version that fits your torch."

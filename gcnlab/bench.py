@@ -15,6 +15,7 @@ from .checkpoint import generators_kept
 from .checks import check_package, check_workers
 from .errors import InputError, did_you_mean
 from .graph import Features, Graph
+from .machine import usable_cores
 from .models import GCN
 from .recipes import RECIPES, Recipe, find_node_recipe
 from .sparse import SparseMatrix, check_counts
@@ -94,7 +95,7 @@ def epoch_times(
     Args:
         dataset: one of `datasets()`, such as "cora".
         epochs: timed epochs a side, rounded up to whole blocks, the first block not counted.
-        threads: CPU threads of every side; by default torch's.
+        threads: CPU threads of every side; by default torch's, but no more than this process may use.
         root: data root.
         say: gets lines of text for people.
     """
@@ -106,8 +107,7 @@ def epoch_times(
     check_counts(epochs=epochs)
     threads = None if threads is None else check_workers("threads", threads)
     check_package("bench: PyG's side", "torch-geometric", "torch_geometric.nn")
-    if threads is not None:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cores()))
     graph = find_node_recipe(f"{dataset}-gcn").graph(root=root)
     sides = {
         "gcnlab, receptive field": gcnlab_epoch(graph, whole=False),

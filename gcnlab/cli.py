@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from . import __version__, data, distributed, recipes, report
+from . import __version__, data, distributed, image_recipes, recipes, report
 from .errors import DistributedError, GcnlabError, InputError, NonFiniteError
 from .files import atomic_write, check_target, write_json
 
@@ -121,8 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     predict = _add(
         commands,
         "predict",
-        "label the nodes of a graph, or graphs, with a trained model, as CSV; each label has its probability, calibrated on "
-        "the validation nodes or graphs of the training",
+        "label the nodes of a graph, graphs, or the test images of a set with a trained model, as CSV; each label has its "
+        "probability, calibrated on the validation nodes, graphs or images of the training",
         "gcnlab predict runs/cora/model.gcnlab --data cora",
     )
     predict.add_argument("checkpoint", help="the model.gcnlab of `gcnlab run --out`")
@@ -311,6 +311,10 @@ def _predict(args: argparse.Namespace) -> None:
         graphs = recipe.graphs(dataset, args.data_root, header["features"])
         kind, names = "graph", range(len(graphs))
         logits = predict(model, graphs)
+    elif isinstance(recipe, recipes.ImageRecipe):
+        signals = recipes.images_to_label(recipe, header, dataset, args.data_root)
+        kind, names = "image", range(len(signals))
+        logits = image_recipes.log_probabilities(model, signals, header["mirrored"])
     else:
         nodes = recipes.find_node_recipe(recipe.name)
         graph = nodes.graph(dataset, None, args.data_root)

@@ -10,19 +10,21 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .checks import check_flag
 from .convert import pyg_edges, pyg_num_nodes
 from .errors import InputError, InputIndexError, InputTypeError
-from .graph import Graph, common_classes, side_by_side
+from .graph import Graph, check_graphs, check_one_graph, common_classes, side_by_side
 from .inputs import as_tensor, labels_of_all
+from .machine import check_devices, is_same_device
 from .memory import check_large
 from .merging import alike, merge
 from .readout import consecutive
 from .sparse import SparseMatrix, check_count, largest_id, starts
 
 if TYPE_CHECKING:
+    import networkx
     from torch.utils.data import BatchSampler
     from torch_geometric.data import Data
 
@@ -37,9 +39,27 @@ class GraphBatch(Graph):
         multiplicity: how many nodes each one stands for, [N], or None where that is one (`GraphCollection.merged`).
     """
 
+    is_batch = True
     ptr: Tensor
     batch: Tensor
     multiplicity: Tensor | None = None
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        raise InputError("GraphBatch: gcnlab.batch(graphs) or collection.batch() makes one.")
+
+    def __repr__(self) -> str:
+        y, parts = self.y, [f"{self.num_graphs} graphs", f"{self.num_nodes} nodes", f"{self.num_edges} stored edges"]
+        parts += [f"{self.num_features} features"] if self.x is not None else []
+        if y is not None:
+            parts += [f"{_num_targets(y)} targets" if y.is_floating_point() else f"{self.num_classes} classes"]
+        return f"GraphBatch({(self.name + ': ') if self.name else ''}{', '.join(parts)})"
+
+    @property
+    def _nodes(self) -> Graph:
+        """The graph of all nodes, without what is of the graphs."""
+        return Graph._of_checked(
+            adjacency=self.adjacency, x=self.x, num_duplicates=self.num_duplicates, name=self.name or "GraphBatch"
+        )
 
     @property
     def num_graphs(self) -> int:
@@ -67,7 +87,7 @@ class GraphBatch(Graph):
                 raise InputError("to: alike nodes are merged in this batch; change the dtype of its collection.")
             cast = {"adjacency": self.adjacency.to(device), "x": None if self.x is None else self.x.to(device)}
             return _batch_of({**self.__dict__, **cast}, {})
-        if torch.device(device) == self.device:
+        if is_same_device(device, self.device):
             return self
         moved = {
             key: value.to(device) if isinstance(value, Tensor | SparseMatrix) else value
@@ -77,10 +97,7 @@ class GraphBatch(Graph):
 
     def summary(self) -> str:
         """As that of a Graph, and the number of graphs; the labels are theirs, not the nodes'."""
-        nodes = Graph._of_checked(
-            adjacency=self.adjacency, x=self.x, num_duplicates=self.num_duplicates, name=self.name or "GraphBatch"
-        )
-        return f"{nodes.summary()}\n  {'graphs':<18} {self.num_graphs:,}"
+        return f"{self._nodes.summary()}\n  {'graphs':<18} {self.num_graphs:,}"
 
     def save(self, folder: str | PathLike[str]) -> None:
         raise InputError("save: is of one graph, and would lose where those of a batch begin; save each by itself.")
@@ -91,8 +108,37 @@ class GraphBatch(Graph):
         data.batch, data.ptr = self.batch, self.ptr
         return data
 
-    def replace(self, **changes: Any) -> Graph:
-        raise InputError("replace: a batch is cut out of its collection; change the graphs there.")
+    def to_networkx(self) -> networkx.Graph:
+        """As that of a Graph, and the number of its graph as the attribute `graph` of each node."""
+        graph = self._nodes.to_networkx()
+        for i, number in enumerate(self.batch.tolist()):
+            graph.nodes[i]["graph"] = number
+        return graph
+
+    def replace(self, **changes: Any) -> GraphBatch:
+        """A copy with another x, or another adjacency that joins no two graphs.
+
+        Raises InputError for anything else, which is changed in the collection; so is a batch of merged nodes.
+        """
+        if self.multiplicity is not None or changes.keys() - {"adjacency", "x"}:
+            what = "alike nodes are merged in this batch" if self.multiplicity is not None else "x and adjacency alone"
+            raise InputError(f"replace: a batch is cut out of its collection ({what}); change the graphs there.")
+        nodes = self._nodes.replace(**changes)
+        _check_apart("adjacency", nodes.adjacency, self.batch)
+        made: dict[str, Any] | None = None if self._made is None or "x" in changes else {}
+        values = {**self.__dict__, "adjacency": nodes.adjacency, "x": nodes.x, "_made": made}
+        return _batch_of(values, nodes._derived)
+
+    def rows_of(self, nodes: Tensor) -> dict[str, Any]:
+        """As that of a Graph, and of which graphs the nodes are; all graphs stay, with their y."""
+        batch, multiplicity = self.batch[nodes], self.multiplicity
+        return {
+            **super().rows_of(nodes), "y": self.y, "batch": batch, "ptr": starts(batch.bincount(minlength=self.num_graphs)),
+            "multiplicity": None if multiplicity is None else multiplicity[nodes],
+        }  # fmt: skip
+
+    def estimate_memory(self, model: nn.Module) -> int:
+        raise InputError("estimate_memory: is of a model of one Graph; batch_size sets what a step on graphs takes.")
 
 
 def _listed(graphs: Iterable[Any]) -> list[Any]:
@@ -126,6 +172,15 @@ def _batch_of(values: dict[str, Any], derived: dict[Any, Any]) -> GraphBatch:
     graphs = GraphBatch.__new__(GraphBatch)
     graphs.__dict__.update({**values, "_derived": derived})
     return graphs
+
+
+def _check_apart(argument: str, adjacency: SparseMatrix, graph_of: Tensor) -> None:
+    """Raise InputError if an edge leads from one graph into another."""
+    crossing = graph_of[adjacency.row] != graph_of[adjacency.col.long()]
+    if bool(crossing.any()):
+        at = int(crossing.nonzero()[0])
+        i, j = int(adjacency.row[at]), int(adjacency.col[at])
+        raise InputError(f"{argument}: the edge {j} -> {i} leads from graph {graph_of[j]} to graph {graph_of[i]}.")
 
 
 class GraphCollection(Sequence[Graph]):
@@ -163,8 +218,7 @@ class GraphCollection(Sequence[Graph]):
     """
 
     def __init__(self, whole: Graph, node_ptr: Any, y: Any, *, name: str | None = None) -> None:
-        if not isinstance(whole, Graph):
-            raise InputTypeError(f"whole: got {type(whole).__name__}, expected the Graph of all graphs.")
+        check_one_graph("whole", whole)
         n, ptr = whole.num_nodes, as_tensor("node_ptr", node_ptr, "[G + 1] integers").to(whole.device)
         if ptr.dim() != 1 or ptr.is_floating_point() or ptr.dtype == torch.bool:
             raise InputError(f"node_ptr: got {ptr.dtype} of shape {tuple(ptr.shape)}, expected [G + 1] integers.")
@@ -175,12 +229,7 @@ class GraphCollection(Sequence[Graph]):
         labels = labels.to(whole.device)
         if labels.is_floating_point() and names is not None and len(names) != _num_targets(labels):
             raise InputError(f"class_names: got {len(names)} names for {_num_targets(labels)} targets.")
-        graph_of = torch.repeat_interleave(ptr.diff(), output_size=n)
-        crossing = graph_of[whole.adjacency.row] != graph_of[whole.adjacency.col.long()]
-        if bool(crossing.any()):
-            at = int(crossing.nonzero()[0])
-            i, j = int(whole.adjacency.row[at]), int(whole.adjacency.col[at])
-            raise InputError(f"whole: the edge {j} -> {i} leads from graph {graph_of[j]} to graph {graph_of[i]}.")
+        _check_apart("whole", whole.adjacency, torch.repeat_interleave(ptr.diff(), output_size=n))
         # Labels and masks of nodes are not kept: a batch would need them cut too, and readouts have no use for them.
         whole = whole.replace(
             y=None, train_mask=None, val_mask=None, test_mask=None, node_names=None, class_names=names
@@ -204,6 +253,7 @@ class GraphCollection(Sequence[Graph]):
         Raises InputError naming the first graph that does not fit.
         """
         graphs = _listed(graphs)
+        check_graphs(graphs)
         ys: list[Tensor] = []
         for i, graph in enumerate(graphs):
             y = graph.y
@@ -237,13 +287,15 @@ class GraphCollection(Sequence[Graph]):
             if not hasattr(data, "edge_index") and not hasattr(data, "adj_t"):
                 raise InputTypeError(f"graphs: graph {i} is a {type(data).__name__}, expected a PyG Data.")
             edges.append(pyg_edges(data, f"graphs: graph {i}"))
+            check_devices(**{"graph 0": edges[0][0], f"graph {i}": edges[-1][0]})
             num_nodes = pyg_num_nodes(data)
             counted.append(largest_id(edges[-1][0]) + 1 if num_nodes is None else num_nodes)
             y = data.y.reshape(()) if data.y is not None and data.y.numel() == 1 else data.y
             ys.append(_label(i, y, counted[-1], ys))
         if left_out := next((note for *_, note in edges if note), ""):
             warnings.warn(f"graphs: {left_out}", stacklevel=2)
-        sizes = torch.tensor(counted)
+        device = edges[0][0].device
+        sizes = torch.tensor(counted, device=device)
         ptr = starts(sizes)
 
         def joined(what: str, parts: list[Any], rows: list[int]) -> Tensor | None:
@@ -258,7 +310,7 @@ class GraphCollection(Sequence[Graph]):
             return torch.cat(parts)
 
         counts = [ends.shape[1] for ends, *_ in edges]
-        graph_of_edge = torch.repeat_interleave(torch.tensor(counts))
+        graph_of_edge = torch.repeat_interleave(torch.tensor(counts, device=device))
         ends = torch.cat([ends for ends, *_ in edges], 1)
         bad = ((ends < 0) | (ends >= sizes[graph_of_edge])).any(0)
         if bool(bad.any()):
@@ -639,6 +691,7 @@ def batch(graphs: Iterable[Graph]) -> GraphBatch:
     ((3, 3), tensor([0, 2, 3]))
     """
     graphs = list(graphs)
+    check_graphs(graphs)
     if graphs and all(graph.y is None for graph in graphs):
         together = GraphCollection.from_graphs([graph.replace(y=0) for graph in graphs]).batch()
         together.__dict__["y"] = None

@@ -25,6 +25,7 @@ from .data import ImageSet, load
 from .errors import InputError, did_you_mean
 from .files import atomic_write, check_target, write_json
 from .image_recipes import ImageRecipe, baseline_recipe, grid_recipe
+from .machine import usable_cores
 from .sparse import check_counts
 from .train import History
 
@@ -80,7 +81,7 @@ def _peak_memory_mib() -> float:
 
 def run_job(job: Job) -> dict[str, Any]:
     """Train and score one model: a row of the table."""
-    torch.set_num_threads(job.threads or torch.get_num_threads())
+    torch.set_num_threads(job.threads or min(torch.get_num_threads(), usable_cores()))
     recipe, images = contenders()[job.model], _load_images(job.dataset, job.root)
     if not _fits(recipe, images):
         on_grid = ", ".join(name for name, other in contenders().items() if other.on_grid)

@@ -21,6 +21,7 @@ from .precompute import NodeRows
 from .readout import Readout
 from .signals import Signals
 from .sparse import SparseMatrix
+from .trace import evaluation
 from .train import History
 
 MAX_NODES, MAX_GRAPHS, MAX_IMAGES = 3000, 1000, 500  # points of a picture; of more, so many are drawn at random
@@ -276,7 +277,7 @@ def _trace(
         if isinstance(module, Readout)
     ]
     try:
-        with torch.no_grad():
+        with evaluation(model):
             output = model(*arguments)
     finally:
         for handle in handles:

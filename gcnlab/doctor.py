@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import math
 import os
 import platform
 import re
@@ -31,7 +30,7 @@ from .data.fetch import by_hand, file_states, named_roots, why_unreachable
 from .errors import DatasetNotFoundError
 from .files import is_writable, stale_temporaries
 from .graph import Graph
-from .memory import available_memory
+from .machine import available_memory, usable_cores
 from .sparse import SparseMatrix
 
 OLDEST_PYTHON = (3, 10)
@@ -284,46 +283,6 @@ def _threads() -> Found:
             f"export OMP_NUM_THREADS={usable}, or `--threads {usable}` where a command takes it",
         )
     return found
-
-
-def usable_cores() -> int:
-    """Cores that this process may use: those it is bound to, or fewer where a control group grants less time."""
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cpu_quota()
-    return bound if quota is None else max(1, min(bound, math.ceil(quota)))
-
-
-def cpu_quota(own: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Seconds of CPU time a second that the control groups of this process grant it; None where there is no limit.
-
-    Args:
-        own: the kernel's list of the groups, each line "number:controllers:path"; version 2 has no controllers.
-        mounted: where the groups are mounted. In a container the path may lie outside of it; its own group is the root.
-    """
-    quotas = []
-    for line in own.read_text().splitlines() if own.exists() else []:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        top = mounted / controllers
-        group = top / path.lstrip("/")
-        for folder in (group, *group.parents):
-            if not folder.is_relative_to(top):
-                break
-            if controllers:
-                quota, period = _word(folder / "cpu.cfs_quota_us"), _word(folder / "cpu.cfs_period_us")
-            else:
-                quota, period = _word(folder / "cpu.max"), _word(folder / "cpu.max", 1)
-            if quota.isdigit() and period.isdigit():  # "max" and -1 stand for no limit
-                quotas.append(int(quota) / int(period))
-    return min(quotas, default=None)
-
-
-def _word(file: Path, index: int = 0) -> str:
-    try:
-        return file.read_text().split()[index]
-    except (OSError, IndexError):
-        return ""
 
 
 # -- memory -----------------------------------------------------------------------------------------------------------

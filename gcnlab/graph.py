@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from itertools import product
 from os import PathLike
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ from .inputs import (
     square_table,
     table_numbers,
 )
+from .machine import check_devices, is_same_device
 from .memory import check_large, estimate_step
 from .sparse import SparseMatrix, check_count, check_edge_index, check_ids, check_weight, stacked, starts
 
@@ -102,6 +103,7 @@ class Graph:
     name: str | None
     num_duplicates: int
     _derived: dict[Any, Any]
+    is_batch: ClassVar[bool] = False  # whether y is of several graphs side by side
     _made: dict[str, Any] | None = None  # with_features' arguments if it made x of A; {} if of another A; None if given
 
     def __init__(
@@ -132,6 +134,8 @@ class Graph:
             )
         check_flag("check_finite", check_finite)
         check_count("num_duplicates", num_duplicates)
+        masks = {"train_mask": train_mask, "val_mask": val_mask, "test_mask": test_mask}
+        check_devices(adjacency=adjacency, x=x, y=y, **masks)
         n = adjacency.shape[0]
         node_names = None if node_names is None else check_names("node_names", node_names)
         if node_names is not None and len(node_names) != n:
@@ -141,13 +145,12 @@ class Graph:
             return rows_in_order(key, value, node_names, n)
 
         class_names = None if class_names is None else check_names("class_names", class_names)
-        x = None if x is None else _check_features(ordered("x", x), n, check_finite)
+        x = None if x is None else _check_features(ordered("x", x), n, check_finite).to(adjacency.device)
         if y is not None:
             y, class_names = read_labels(ordered("y", y), class_names)
-            y = shaped_labels(y, n, None if class_names is None else len(class_names))
-        masks = {"train_mask": train_mask, "val_mask": val_mask, "test_mask": test_mask}
+            y = shaped_labels(y, n, None if class_names is None else len(class_names)).to(adjacency.device)
         for key, mask in masks.items():
-            masks[key] = None if mask is None else _check_mask(key, ordered(key, mask), n, y)
+            masks[key] = None if mask is None else _check_mask(key, ordered(key, mask), n, y, adjacency.device)
         values = {
             "adjacency": adjacency if x is None else adjacency.to(x.dtype),
             "x": x,
@@ -328,6 +331,7 @@ class Graph:
         graphs = list(graphs)
         if not graphs:
             raise InputError("graphs: got none, expected at least one.")
+        check_graphs(graphs)
         ys = [graph.y for graph in graphs if graph.y is not None]
         y: Tensor | None = None
         class_names: Sequence[Any] | None = graphs[0].class_names
@@ -625,6 +629,19 @@ class Graph:
             )
 
     @property
+    def combinatorial_laplacian(self) -> SparseMatrix:
+        """D - A, not normalised; on a grid it is the edge filter of image processing. Loops cancel.
+
+        >>> Graph.from_edges([[0, 1, 1, 2], [1, 0, 2, 1]]).combinatorial_laplacian.to_dense()
+        tensor([[ 1., -1.,  0.],
+                [-1.,  2., -1.],
+                [ 0., -1.,  1.]])
+        """
+        a = self.adjacency
+        laplacian = SparseMatrix.eye(self.num_nodes, a.dtype, self.device).with_value(self.degree.to(a.dtype)) - a
+        return laplacian if self.is_directed else laplacian._mark_symmetric()
+
+    @property
     def laplacian(self) -> SparseMatrix:
         """L = I - D^-1/2 A D^-1/2, the normalised Laplacian, without added loops. (Kipf & Welling 2017, section 2.)"""
         if "laplacian" in self._derived:
@@ -728,6 +745,9 @@ class Graph:
             values["node_names"] = tuple(self.node_names[i] for i in nodes.tolist())
         return values
 
+    def _check_edges_are_all(self, method: str) -> None:
+        """Raise InputError if the edges are a sample, of which `method` would make a wrong matrix."""
+
     def subgraph(self, nodes: Tensor) -> Graph:
         """The graph of some nodes and the edges between them; its Â is normalised by the degrees that are left.
 
@@ -742,7 +762,8 @@ class Graph:
         twice = nodes[1:] == nodes[:-1]
         if bool(twice.any()):
             raise InputError(f"nodes: id {int(nodes[1:][twice][0])} is given twice.")
-        part = Graph._of_checked(self.adjacency.select_rows(nodes).select_cols(nodes), **self.rows_of(nodes))
+        kind = type(self) if self.is_batch else Graph
+        part = kind._of_checked(self.adjacency.select_rows(nodes).select_cols(nodes), **self.rows_of(nodes))
         if "directed" in self._derived and not self.is_directed:
             part._derived["directed"] = False
             part.adjacency._mark_symmetric()
@@ -812,7 +833,7 @@ class Graph:
             cast = self.replace(adjacency=self.adjacency.to(device), x=None if self.x is None else self.x.to(device))
             cast.__dict__["_made"] = self._made
             return cast
-        if torch.device(device) == self.device:
+        if is_same_device(device, self.device):
             return self
         moved: dict[str, Any] = {
             key: None if (value := getattr(self, key)) is None else value.to(device)
@@ -939,6 +960,13 @@ def one_hot(code: Tensor, width: int) -> SparseMatrix:
     return SparseMatrix(rowptr, code.int(), torch.ones(n, device=code.device), (n, width))
 
 
+def check_graphs(graphs: Sequence[Graph]) -> None:
+    """Raise unless each is a Graph that can be a block of a larger one."""
+    for i, graph in enumerate(graphs):
+        check_one_graph(f"graphs: graph {i}", graph)._check_edges_are_all("graphs")
+    check_devices(**{f"graph {i}": graph for i, graph in enumerate(graphs)})
+
+
 def side_by_side(graphs: Sequence[Graph]) -> tuple[SparseMatrix, Features | None]:
     """diag(A_1, ..., A_B) and [X_1; ...; X_B] of graphs that all have features of one width, or none."""
     for i, graph in enumerate(graphs):
@@ -1061,8 +1089,8 @@ def check_features_finite(x: Features, name: str = "x") -> None:
     )
 
 
-def _check_mask(name: str, mask: Any, num_nodes: int, y: Tensor | None) -> Tensor:
-    mask = read_mask(name, mask, num_nodes)
+def _check_mask(name: str, mask: Any, num_nodes: int, y: Tensor | None, device: torch.device) -> Tensor:
+    mask = read_mask(name, mask, num_nodes).to(device)
     if y is not None and y.dim() == 1 and not y.is_floating_point():
         unlabelled = mask & (y == -1)
         if bool(unlabelled.any()):
@@ -1077,6 +1105,21 @@ def _check_disjoint(masks: dict[str, Tensor]) -> None:
             both = masks[first] & masks[second]
             if bool(both.any()):
                 raise InputError(f"{first} and {second} overlap: node {int(both.nonzero()[0])} is in both.")
+
+
+def check_one_graph(argument: str, graph: Any) -> Graph:
+    """`graph` if it is a single Graph, and not a batch of several, whose y is of the graphs and not of the nodes."""
+    if not isinstance(graph, Graph):
+        found = f"{type(graph).__module__}.{type(graph).__name__}".removeprefix("builtins.")
+        raise InputTypeError(
+            f"{argument}: got {found}, expected a gcnlab.Graph; Graph.from_networkx and Graph.from_edges make one."
+        )
+    if graph.is_batch:
+        raise InputError(
+            f"{argument}: got a GraphBatch, expected one Graph. Labels of a batch belong to its graphs; `collection[i]` is a "
+            "single graph, and Graph.from_graphs joins graphs whose nodes have labels."
+        )
+    return graph
 
 
 def check_nodes(nodes: Any, num_nodes: int) -> Tensor:

@@ -591,6 +591,12 @@ def coarsen(signals: Tensor, grid: Grid, kind: str = "max") -> tuple[Tensor, Gri
     _check_signals(signals, grid.shape)
     if kind == "mean":
         _check_floats(signals)
+    if not signals.is_floating_point():  # which torch's poolings do not take in one dimension, nor on a GPU
+        h = _channels_first(signals, grid.shape)
+        for dim, size in enumerate(grid.shape, 2):
+            first = torch.arange(0, size, 2, device=h.device)
+            h = torch.maximum(h.index_select(dim, first), h.index_select(dim, (first + 1).clamp(max=size - 1)))
+        return _to_nodes(h), grid.coarser
     pool = (_MAX_POOL if kind == "max" else _AVG_POOL)[len(grid.shape)]
     window = [min(2, size) for size in grid.shape]  # torch's poolings refuse one that is wider than the image
     return _to_nodes(pool(_channels_first(signals, grid.shape), window, ceil_mode=True)), grid.coarser

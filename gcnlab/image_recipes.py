@@ -8,11 +8,11 @@ once, after the last epoch, and nothing is chosen by it.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from .baselines import BASELINES, Baseline
 from .checkpoint import generators_kept
 from .data import ImageSet
 from .errors import CheckpointMismatchError, InputError
-from .files import atomic_write
 from .image import grid_graph
 from .models import GridGCN
 from .signals import Signals
@@ -81,6 +80,24 @@ PROTOCOLS = {
 }
 
 
+def parts(recipe: ImageRecipe, images: ImageSet) -> tuple[Signals, Signals | None]:
+    """The images that train, and those of the training images that are held out, if any are."""
+    grid = grid_graph(*images.image_shape[:2]) if recipe.on_grid else None
+    if recipe.tutorial is not None:
+        signals = Signals(images.train_images, images.train_labels, grid)
+        num_val = round(recipe.tutorial.validation_split * len(signals))  # Keras takes the last ones
+        return (signals[:-num_val], signals[-num_val:]) if num_val else (signals, None)
+    num_val = min(HOLDOUT, len(images.train_labels) // 12)
+    if num_val < 1:
+        raise InputError(
+            f"dataset: {images.name} has {len(images.train_labels)} training images, of which a twelfth is held out for "
+            "validation; expected at least 12 of them. Add pictures."
+        )
+    train_images, train_labels, val_images, val_labels = images.holdout(num_val)
+    signals = Signals(train_images, train_labels, grid, Augment(images.augmentations))
+    return signals, Signals(val_images, val_labels, grid)
+
+
 def train(
     recipe: ImageRecipe,
     images: ImageSet,
@@ -92,24 +109,17 @@ def train(
     callbacks: Sequence[Callback] = (),
 ) -> tuple[nn.Module, History]:
     """A model of one seed, trained by its recipe."""
-    grid = grid_graph(*images.image_shape[:2]) if recipe.on_grid else None
+    signals, val = (None if part is None else part.to(device) for part in parts(recipe, images))
+    assert signals is not None
     if recipe.tutorial is not None:
         row = recipe.tutorial
         with generators_kept(seed):
             model: nn.Module = row.model(images.num_classes).to(device)
-        num_val = round(row.validation_split * len(images.train_labels))  # Keras takes the last ones
-        signals, val = Signals(images.train_images, images.train_labels, grid).to(device), None
-        if num_val:
-            signals, val = signals[:-num_val], signals[-num_val:]
         options: dict[str, Any] = {"optimizer": row.optimizer, "lr": row.lr, "batch_size": row.batch_size}
     else:
         channels = images.image_shape[2] if len(images.image_shape) == 3 else 1
         with generators_kept(seed):
             model = recipe.build(channels, images.num_classes).to(device)
-        num_val = min(HOLDOUT, len(images.train_labels) // 12)
-        train_images, train_labels, val_images, val_labels = images.holdout(num_val)
-        signals = Signals(train_images, train_labels, grid, Augment(images.augmentations)).to(device)
-        val = Signals(val_images, val_labels, grid).to(device)
         options = {
             "optimizer": lambda groups, lr: _adamw(groups, lr, recipe.weight_decay),
             "lr": recipe.lr,
@@ -133,23 +143,26 @@ def _adamw(groups: list[dict[str, Any]], lr: float, weight_decay: float) -> torc
     return torch.optim.AdamW([group for group in decays if group["params"]], lr=lr)
 
 
+def mirrors(recipe: ImageRecipe, images: ImageSet) -> bool:
+    """Whether predictions are means over an image and its mirror image."""
+    return recipe.tutorial is None and "mirror" in images.augmentations
+
+
 def predict_test(recipe: ImageRecipe, model: nn.Module, images: ImageSet, device: str = "cpu") -> Tensor:
     """Log-probabilities of the test images [M, num_classes]; averaged with those mirrored where the set allows it."""
     grid = grid_graph(*images.image_shape[:2]) if recipe.on_grid else None
-    views = [images.test_images]
-    if recipe.tutorial is None and "mirror" in images.augmentations:
-        views.append(images.test_images.flip(2))
-    log_p = [predict(model, Signals(view, images.test_labels, grid).to(device)).log_softmax(1).cpu() for view in views]
+    signals = Signals(images.test_images, images.test_labels, grid).to(device)
+    return log_probabilities(model, signals, mirrors(recipe, images))
+
+
+def log_probabilities(model: nn.Module, signals: Signals, mirrored: bool) -> Tensor:
+    """Of each image, [num_images, num_classes] on the CPU; with `mirrored` the mean over it and its mirror image."""
+    views = [signals]
+    if mirrored:
+        views.append(copy.copy(signals))
+        views[1].x = signals.x.unflatten(1, signals.shape).flip(2).flatten(1, 2)
+    log_p = [predict(model, view).log_softmax(1).cpu() for view in views]
     return torch.stack(log_p).logsumexp(0) - math.log(len(views))  # a probability may be too small for a float32
-
-
-def write_weights(path: str | PathLike[str], state: dict[str, Tensor], about: dict[str, Any]) -> None:
-    """Weights and what is known of them as an npz file of plain arrays, for `pretrained`."""
-    import numpy
-
-    arrays: Any = {name: value.cpu().numpy() for name, value in state.items()}
-    with atomic_write(path) as file:
-        numpy.savez(file, about=numpy.array(json.dumps(about)), **arrays)
 
 
 @generators_kept()

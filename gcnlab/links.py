@@ -31,7 +31,8 @@ from torch import Tensor, nn
 
 from .checks import check_seed
 from .errors import InputError, InputTypeError
-from .graph import Features, Graph, select_rows, unordered_pairs
+from .graph import Features, Graph, check_one_graph, select_rows, unordered_pairs
+from .machine import check_devices
 from .metrics import roc_auc
 from .sparse import SparseMatrix, as_tensor, check_count
 
@@ -83,7 +84,7 @@ def split_edges(graph: Graph, val: float = 0.05, test: float = 0.1, seed: int = 
     >>> split.graph.num_edges, split.train.shape[1], split.val.shape[1], split.test_negative.shape[1]
     (6, 3, 1, 2)
     """
-    _check_graph(graph)
+    check_one_graph("graph", graph)._check_edges_are_all("split_edges")
     for name, share in (("val", val), ("test", test)):
         if isinstance(share, bool) or not isinstance(share, numbers.Real):
             raise InputTypeError(f"{name}: got {share!r}, expected a number, the share of the edges, such as 0.1.")
@@ -148,7 +149,7 @@ def sample_non_edges(graph: Graph, num_pairs: int, seed: int | None = None, side
 
     Raises InputError where the graph has fewer such pairs.
     """
-    _check_graph(graph)
+    check_one_graph("graph", graph)._check_edges_are_all("sample_non_edges")
     pairs = _NonEdges(graph, _check_sides(graph, sides))
     if check_count("num_pairs", num_pairs) > pairs.num_free:
         raise InputError(
@@ -243,14 +244,6 @@ def _find(keys: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         return torch.zeros_like(wanted), torch.zeros_like(wanted, dtype=torch.bool)
     at = torch.searchsorted(keys, wanted).clamp(max=keys.shape[0] - 1)
     return at, keys[at] == wanted
-
-
-def _check_graph(graph: Any) -> None:
-    if not isinstance(graph, Graph):
-        raise InputTypeError(
-            f"graph: got {type(graph).__module__}.{type(graph).__name__}, expected a gcnlab.Graph; Graph.from_networkx and "
-            "Graph.from_edges make one."
-        )
 
 
 def _generator(seed: Any) -> torch.Generator:
@@ -541,8 +534,7 @@ def _check_pairs(pairs: Any, h: Tensor) -> Tensor:
         raise InputError(f"pairs: got shape {tuple(pairs.shape)}, expected [2, num_pairs]{hint}.")
     if pairs.numel() and (pairs.is_floating_point() or pairs.is_complex() or pairs.dtype == torch.bool):
         raise InputTypeError(f"pairs: got {pairs.dtype}, expected integers, the node ids of each pair.")
-    if pairs.device != h.device:
-        raise InputError(f"pairs: on {pairs.device}, but h is on {h.device}; move one with .to(device).")
+    check_devices(h=h, pairs=pairs)
     pairs = pairs.long()
     # Elsewhere the look would wait for the device, or could not be traced.
     is_traced = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
@@ -562,8 +554,7 @@ def _check_scores(positive: Any, negative: Any) -> tuple[Tensor, Tensor]:
         as_tensor(name, scores, "scores, [num_pairs]")
         for name, scores in (("positive", positive), ("negative", negative))
     )
-    if positive.device != negative.device:
-        raise InputError(f"positive is on {positive.device}, negative on {negative.device}; move one with .to(device).")
+    check_devices(positive=positive, negative=negative)
     for name, scores in (("positive", positive), ("negative", negative)):
         if not scores.is_floating_point():
             raise InputTypeError(f"{name}: got {scores.dtype}, expected scores of a floating dtype, such as .float().")

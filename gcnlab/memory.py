@@ -10,7 +10,6 @@ import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter, tree_map
 
 from .errors import MemoryLimitError
+from .machine import available_memory
 
 _LARGE = 1 << 28  # bytes
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # options of mallopt(3)
@@ -49,28 +49,6 @@ def keep_freed_memory() -> Iterator[None]:
         libc.mallopt(_MMAP_THRESHOLD, 32 << 20)
         libc.mallopt(_TRIM_THRESHOLD, 64 << 20)
         libc.malloc_trim(0)
-
-
-def available_memory() -> int | None:
-    """Bytes that this process may still take: what the system has free, or less where a limit says so. None: unknown."""
-    free = []
-    meminfo, cgroup = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
-    if meminfo.exists():
-        free.append(int(meminfo.read_text().split("MemAvailable:")[1].split()[0]) << 10)
-        if (limit := _number(cgroup / "memory.max")) is not None:
-            free.append(limit - (_number(cgroup / "memory.current") or 0))
-        import resource
-
-        used = [int(pages) * resource.getpagesize() for pages in Path("/proc/self/statm").read_text().split()]
-        for which, taken in ((resource.RLIMIT_AS, used[0]), (resource.RLIMIT_DATA, used[5])):
-            if (limit := resource.getrlimit(which)[0]) != resource.RLIM_INFINITY:
-                free.append(limit - taken)
-    return max(min(free), 0) if free else None
-
-
-def _number(path: Path) -> int | None:
-    text = path.read_text().strip() if path.exists() else ""
-    return int(text) if text.isdigit() else None  # "max" where there is no limit
 
 
 def check_fits(argument: str, what: str, num_bytes: int, share: float, remedy: str) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .errors import InputError, InputTypeError
+from .machine import check_devices
 from .sparse import as_tensor, check_count
 
 
@@ -256,6 +257,7 @@ def _of_classes(argument: str, scores: Tensor, y: Tensor, remedy: str) -> tuple[
 def _labels(scores: Tensor, y: Tensor, argument: str = "scores") -> tuple[Tensor, Tensor]:
     """The predicted and the true labels, both int64 [num_rows], of checked arguments."""
     scores, y = as_tensor(argument, scores, "scores or labels"), as_tensor("y", y, "integer labels")
+    check_devices(**{argument: scores, "y": y})
     if y.dim() != 1 or scores.dim() not in (1, 2) or scores.shape[0] != y.shape[0]:
         raise InputError(
             f"{argument} and y: got shapes {tuple(scores.shape)} and {tuple(y.shape)}, "
@@ -283,6 +285,7 @@ def _mean_over_targets(
 ) -> float:
     """The mean of score(outputs, y), both [num_known] float64, over the targets that it is defined for."""
     outputs, y = as_tensor("scores", outputs, "numbers"), as_tensor("y", y, "numbers")
+    check_devices(scores=outputs, y=y)
     # [num_rows] would be broadcast against [num_rows, 1] to [num_rows, num_rows].
     outputs, y = (part.unsqueeze(1) if part.dim() == 1 else part for part in (outputs.detach(), y.detach()))
     if outputs.dim() != 2 or outputs.shape != y.shape:

@@ -20,6 +20,7 @@ from .layers import GCNConv, RelationalGCNConv, dropout, glorot_uniform, linear,
 from .memory import estimate_step
 from .readout import Readout, readout_kinds
 from .sparse import SparseMatrix, check_count
+from .trace import evaluation
 
 
 class GCN(nn.Module):
@@ -636,11 +637,9 @@ def summary(model: nn.Module, *inputs: Any) -> str:
     }
     handles = [module.register_forward_hook(record) for module in names]
     try:
-        was_training = model.training
-        with torch.no_grad():
-            model.eval()(*inputs)
+        with evaluation(model):
+            model(*inputs)
     finally:
-        model.train(was_training)
         for handle in handles:
             handle.remove()
     rows = [("layer", "output shape", "parameters", "")]

@@ -25,6 +25,7 @@ from .files import atomic_write, check_target
 from .image import Grid, to_images, to_signals
 from .pixels import check_is_no_single_picture, to_unit, warn_of_range
 from .sparse import as_tensor, check_count
+from .trace import evaluation
 
 if TYPE_CHECKING:
     from .train import History
@@ -344,15 +345,12 @@ def _outputs(model: nn.Module, inputs: tuple[Any, ...], names: Sequence[str]) ->
         model.get_submodule(name).register_forward_hook(lambda _, __, output, name=name: record(name, output))
         for name in names
     ]
-    was_training = {module: module.training for module in model.modules()}
     try:
-        with torch.no_grad():
-            model.eval()(*inputs)
+        with evaluation(model):
+            model(*inputs)
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in was_training.items():
-            module.training = training
     return outputs
 
 

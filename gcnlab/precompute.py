@@ -27,7 +27,8 @@ from torch.nn import functional as F
 from .checkpoint import generators_kept, sha256_of_tensors
 from .errors import CorruptFileError, InputError, InputTypeError
 from .files import atomic_write, check_target, lock, map_array, sha256_of, write_array, write_json
-from .graph import Features, Graph, check_features_finite
+from .graph import Features, Graph, check_features_finite, check_one_graph
+from .machine import check_devices
 from .memory import check_fits, estimate_step
 from .sparse import SparseMatrix, check_count
 
@@ -73,12 +74,14 @@ def hops(x: Features, s: SparseMatrix, num_hops: int, folder: str | PathLike[str
             f"x: got {x.dtype} of shape {tuple(x.shape)} and s of {s.dtype}; expected [num_nodes, C], both float32 or "
             "both float64."
         )
+    check_devices(x=x, s=s)
     num_bytes = x.shape[0] * x.shape[1] * s.value.element_size()
     if folder is None:
-        check_fits(
-            "x", f"{num_hops + 1} dense matrices of {x.shape[0]:,} x {x.shape[1]:,}",
-            (num_hops + 1) * num_bytes, 0.8, "with a folder they are files, and need none.",
-        )  # fmt: skip
+        if x.device.type == "cpu":  # elsewhere the memory of the CPU is not what they take
+            check_fits(
+                "x", f"{num_hops + 1} dense matrices of {x.shape[0]:,} x {x.shape[1]:,}", (num_hops + 1) * num_bytes, 0.8,
+                "with a folder they are files, and need none.",
+            )  # fmt: skip
         found = [x.to_dense() if isinstance(x, SparseMatrix) else x.contiguous()]
         for _ in range(num_hops):
             found.append(s @ found[-1])
@@ -206,6 +209,7 @@ class NodeRows:
         label_hops: int = 0,
         reuse: int = 0,
     ) -> None:
+        graph = check_one_graph("graph", graph)
         if graph.y is None or graph.train_mask is None:
             raise InputError("graph: has no y or no train_mask, which say what to learn, and from which nodes.")
         if isinstance(features, Tensor) or not len(features):

@@ -32,6 +32,7 @@ from .checks import check_number, check_package
 from .collection import GraphCollection
 from .data import folds, load
 from .errors import DatasetNotFoundError, InputError
+from .machine import usable_cores
 from .models import GraphClassifier, NoStructure
 from .train import Callback, Checkpoint, EarlyStopping, History, TensorBoard, fit, predict
 
@@ -257,7 +258,7 @@ def run_jobs(
     Args:
         jobs: the folds.
         results: a file of finished jobs, one JSON line each, which is read first and added to.
-        workers: processes; by default one a core. 1 trains here, with torch's threads.
+        workers: processes; by default one per core that this process may use. 1 trains here, with torch's threads.
         say: told of each finished fold.
     """
     _graphs.cache_clear()  # the files may have changed since the last run
@@ -278,7 +279,7 @@ def run_jobs(
         ranks.meet()
         done, missing = ranks.of_first((done, missing))
     first = 1 + len(jobs) - len(missing)
-    finished = _run_all(missing, workers or os.cpu_count() or 1) if ranks is None else _run_over(ranks, missing)
+    finished = _run_all(missing, workers or usable_cores()) if ranks is None else _run_over(ranks, missing)
     for number, (job, result) in enumerate(finished, first):
         done[job.key()] = result
         if path is not None:

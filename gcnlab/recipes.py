@@ -498,11 +498,10 @@ def run(
             that of their training, and there are no epochs.
         out: a folder for result.json, report.html (`report`), curves.png and model.gcnlab (the seed with the best
             validation accuracy, whose predictions the report shows; its header holds the temperature of their
-            probabilities, `metrics.fit_temperature` of the validation nodes or graphs). The
+            probabilities, `metrics.fit_temperature` of the validation nodes, graphs or images). The
             ten folds of gin and nested make ten models, none of which is the one that was measured: they have no
-            model.gcnlab. Finished folds are kept there in folds.jsonl, and not trained again. A recipe of images
-            writes weights.npz, plain arrays, in place of model.gcnlab. Features that are propagated beforehand are
-            kept there in hops (`precompute.hops`), and not made again; without a folder they are in memory.
+            model.gcnlab. Finished folds are kept there in folds.jsonl, and not trained again. Features
+            that are propagated beforehand are kept there in hops (`precompute.hops`), and not made again; without a folder they are in memory.
         tsne: draw the embeddings in report.html by t-SNE, too: of 3,000 points about half a minute a layer.
         tensorboard: a folder for event files of losses, accuracies and learning rate (`TensorBoard`): seed-0, ..., of gin
             seed-0/fold-1, ..., of nested seed-0/fold-1/run-1, ...
@@ -763,15 +762,36 @@ def _run_images(
     )
     if history is None:
         return result, "no weights", content
-    about = {
-        "recipe": recipe.name, "dataset": dataset, "protocol": protocol, "seed": seeds[best], "epochs": epochs,
-        "val_accuracy": vals[best], "test_accuracy": tests[best]["accuracy"], "versions": result["versions"],
+    _, val = image_recipes.parts(recipe, images)
+    mirrored = image_recipes.mirrors(recipe, images)
+    header = {
+        "recipe": recipe.name, "dataset": dataset, "protocol": protocol, "model": describe(model),
+        "class_names": list(images.class_names), "image_shape": list(images.image_shape), "mirrored": mirrored,
+        "confusion_matrix": tests[best]["confusion_matrix"], "val_accuracy": vals[best],
+        "test_accuracy": tests[best]["accuracy"], "versions": result["versions"],
+        "temperature": None if val is None else metrics.fit_temperature(
+            image_recipes.log_probabilities(model, val, mirrored), val.y
+        ),
     }  # fmt: skip
-    image_recipes.write_weights(folder / "weights.npz", history.state(best), about)
-    history.plot(folder / "curves.png", _title(about))
+    _write_model(folder, header, history, best)
     for checkpoint in filter(None, checkpoints):
         Path(checkpoint.path).unlink()
-    return result, "weights.npz, curves.png", content
+    return result, "curves.png, model.gcnlab", content
+
+
+def images_to_label(recipe: ImageRecipe, header: Mapping[str, Any], dataset: str, root: str | None) -> Signals:
+    """The test images of a set, for the model of a `header` that a run of the recipe wrote."""
+    images = load(dataset, root=root)
+    if not isinstance(images, ImageSet):
+        raise InputError(f"data: {dataset} holds no images, which {recipe.name} classifies.")
+    if list(images.image_shape) != header["image_shape"]:
+        raise InputError(
+            f"data: the images of {dataset} are of shape {tuple(images.image_shape)}, and the model was trained on "
+            f"{tuple(header['image_shape'])}; scale them to that size."
+        )
+    return Signals(
+        images.test_images, images.test_labels, grid_graph(*images.image_shape[:2]) if recipe.on_grid else None
+    )
 
 
 def _best(val_accuracy: Sequence[float]) -> int:

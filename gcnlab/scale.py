@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from os import PathLike
 from typing import Any, NamedTuple
 
 import torch
@@ -22,7 +23,7 @@ from torch.nn import functional as F
 
 from .checks import check_flag, check_list, check_number, check_seed
 from .errors import InputError
-from .graph import NORMALIZED, Graph, check_nodes, select_rows, warn_if_directed
+from .graph import NORMALIZED, Graph, check_nodes, check_one_graph, select_rows, warn_if_directed
 from .memory import estimate_step, large_empty
 from .sparse import SparseMatrix, as_tensor, check_count
 
@@ -43,6 +44,38 @@ class Subgraph(Graph):
     targets: Tensor
     operator: SparseMatrix | None
     classes_of_whole: int
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        raise InputError(
+            "Subgraph: a sampler makes one, such as NeighborSampler(graph); graph.subgraph(nodes) is a Graph."
+        )
+
+    def __repr__(self) -> str:
+        return f"Subgraph({super().__repr__()}, {len(self.targets)} of them targets)"
+
+    def _check_edges_are_all(self, method: str) -> None:
+        if self.operator is not None:
+            raise InputError(
+                f"{method}: this batch has a sample of the edges, and its Â is the one that was drawn with them; use the "
+                "whole graph."
+            )
+
+    def subgraph(self, nodes: Tensor) -> Graph:
+        self._check_edges_are_all("subgraph")
+        return super().subgraph(nodes)
+
+    def to_undirected(self) -> Graph:
+        self._check_edges_are_all("to_undirected")
+        return super().to_undirected()
+
+    def with_features(self, kind: str, max_degree: int | None = None) -> Graph:
+        if kind not in ("identity", "constant"):
+            self._check_edges_are_all("with_features")
+        return super().with_features(kind, max_degree)
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        self._check_edges_are_all("save")
+        super().save(folder)
 
     @property
     def num_classes(self) -> int:
@@ -85,9 +118,7 @@ class Sampler:
     operator: SparseMatrix | None = None
 
     def __init__(self, graph: Graph, batch_size: int) -> None:
-        if not isinstance(graph, Graph):
-            raise InputError(f"graph: got a {type(graph).__name__}, expected a Graph.")
-        self.graph, self.batch_size = graph, check_count("batch_size", batch_size, 1)
+        self.graph, self.batch_size = check_one_graph("graph", graph), check_count("batch_size", batch_size, 1)
 
     def batches(self, nodes: Tensor | None = None, generator: torch.Generator | None = None) -> Iterator[Subgraph]:
         """Batches in which each of the nodes is a target once; none of the batches is without a target.
@@ -324,12 +355,13 @@ def predict_in_batches(
         for rows in wanted[0].split(batch_size) if len(wanted[0]) < graph.num_nodes else ():
             is_read[(graph.adjacency if operator is None else operator).select_rows(rows).col.long()] = True
         wanted.insert(0, is_read.nonzero().squeeze(1))
+    device = next((p.device for p in model.parameters()), graph.device)  # the graph may be larger than its memory
     h: Any = graph.x
     for i, targets in enumerate(wanted):
         out = None
         for start in range(0, max(len(targets), 1), batch_size):
             part = sampler.sample(targets[start : start + batch_size])
-            own = select_rows(h, place[part.nodes])
+            part, own = part.to(device), select_rows(h, place[part.nodes]).to(device)
             if by_layer:
                 result = model.layer(i, own, part.a_hat.select_rows(part.targets))
             else:
@@ -337,7 +369,7 @@ def predict_in_batches(
                 result = model(field.x, field.a_hat)
             if out is None:
                 shape = len(targets), result.shape[1]
-                is_here = result.device.type == "cpu"
+                is_here = graph.device.type == "cpu"
                 out = large_empty(shape, result.dtype) if is_here else result.new_empty(shape)
             out[start : start + batch_size] = result
         h, place = out, torch.zeros_like(place).index_copy(0, targets, torch.arange(len(targets), device=place.device))
@@ -374,8 +406,7 @@ def partition(graph: Graph, num_parts: int, num_passes: int = 5, slack: float = 
         slack: how much larger than the mean a part may be.
         seed: of the order.
     """
-    if not isinstance(graph, Graph):
-        raise InputError(f"graph: got a {type(graph).__name__}, expected a Graph.")
+    check_one_graph("graph", graph)
     if check_count("num_parts", num_parts, 1) > max(graph.num_nodes, 1):
         raise InputError(f"num_parts: got {num_parts}, expected at most one for each of the {graph.num_nodes} nodes.")
     check_count("num_passes", num_passes, 1)

@@ -13,6 +13,7 @@ from .checks import check_flag
 from .errors import InputError, InputIndexError, InputTypeError
 from .image import Grid, check_grid, to_images, to_signals
 from .inputs import labels_of_all
+from .machine import check_devices
 from .pixels import channels_seem_first, check_is_no_single_picture, to_unit, warn_of_range
 from .sparse import check_count
 
@@ -73,10 +74,11 @@ class Signals:
                 f"grid: is of {grid.shape}, but the images are of {self.shape}; grid_graph(*image_shape[:2]) is theirs, and so is "
                 "the grid() of an ImageSet."
             )
+        check_devices(images=self.x, grid=grid)
         self._y, self.class_names = None, None
         if y is not None:
             labels, self.class_names = labels_of_all(y, None, len(x), "image")
-            self._y = labels.to(x.device)
+            self._y = labels.to(self.x.device)
 
     @property
     def y(self) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor
 from .checks import check_choice, check_flag, check_list
 from .errors import InputError, InputTypeError
 from .inputs import as_tensor, is_table, table_matrix
+from .machine import is_same_device
 from .memory import check_large
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def _csr(rowptr: Tensor, col: Tensor, value: Tensor, num_cols: int) -> Tensor:
 def _spmm(rowptr: Tensor, col: Tensor, value: Tensor, x: Tensor) -> Tensor:
     if value.dim() == 2:
         return torch.stack([_spmm(rowptr, col, v, x_b) for v, x_b in zip(value, x, strict=True)])
+    value = value.contiguous()  # what vmap or a gradient gives may not be
     if not col.shape[0] or not x.shape[1]:
         return x.new_zeros(rowptr.shape[0] - 1, x.shape[1])
     if x.device.type == "cpu" and _HAS_FBGEMM and x.dtype != torch.float64:
@@ -269,7 +271,11 @@ class SparseMatrix:
     kind: str | None = None
 
     def __init__(self, rowptr: Tensor, col: Tensor, value: Tensor, shape: Sequence[int]) -> None:
-        self.rowptr, self.col, self.value = rowptr, col, value
+        self.rowptr, self.col, self.value = (
+            # Kernels read them as they lie in memory: a column of a table is copied. A pytree may hold other things.
+            part.contiguous() if isinstance(part, Tensor) else part
+            for part in (rowptr, col, value)
+        )
         self.shape = (int(shape[0]), int(shape[1]))
         # The transpose's rowptr, col, and where in `value` its values stand; one place for all values of a pattern.
         self._pattern: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -566,7 +572,7 @@ class SparseMatrix:
         """The sum of two matrices of one shape; entries of both at one place become one."""
         if not isinstance(other, SparseMatrix):
             return NotImplemented
-        if other.shape != self.shape or other.device != self.device:
+        if other.shape != self.shape or not is_same_device(other.device, self.device):
             raise InputError(
                 f"S + T: S is {self.shape[0]} x {self.shape[1]} on {self.device}, T {other.shape[0]} x {other.shape[1]} on "
                 f"{other.device}."
@@ -587,7 +593,7 @@ class SparseMatrix:
                 f"S @ x: S is {self.shape[0]} x {self.shape[1]} and x has shape {tuple(other.shape)}; "
                 f"expected [{self.shape[1]}], [{self.shape[1]}, C] or [batch, {self.shape[1]}, C]."
             )
-        if other.device != self.device:
+        if not is_same_device(other.device, self.device):
             raise InputError(f"S @ x: S is on {self.device} and x on {other.device}; move one with .to(device).")
         if other.dim() == 1:
             return self._product(other.unsqueeze(1)).squeeze(1)
@@ -737,7 +743,7 @@ class SparseMatrix:
         """On another device, or with values of another dtype; itself where nothing changes."""
         if isinstance(target, torch.dtype):
             return self if target == self.dtype else self._apply(lambda t: t.to(target) if t.is_floating_point() else t)
-        return self if torch.device(target) == self.device else self._apply(lambda t: t.to(target))
+        return self if is_same_device(target, self.device) else self._apply(lambda t: t.to(target))
 
     def _apply(self, f: Callable[[Tensor], Tensor]) -> SparseMatrix:
         other = SparseMatrix(f(self.rowptr), f(self.col), f(self.value), self.shape)
@@ -788,7 +794,7 @@ def stacked(matrices: list[SparseMatrix], shift: Tensor, shape: tuple[int, int])
         rowptr.append(matrix.rowptr[:-1].long() + entry)
         col.append(matrix.col.long() + column)
     return SparseMatrix(
-        torch.cat([*rowptr, nnz[-1:]]).to(index),
+        torch.cat([*rowptr, nnz[-1:].to(rowptr[0].device)]).to(index),
         torch.cat(col).to(index),
         torch.cat([m.value for m in matrices]),
         shape,

@@ -8,6 +8,7 @@ treat each alone.
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import sys
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import optimizer as torch_optimizer
 from torch.utils._pytree import tree_iter
 
 from . import checkpoint as ckpt
@@ -34,7 +36,7 @@ from .checks import check_choice, check_flag, check_number, check_probability, c
 from .collection import GraphBatch, GraphCollection, GraphLoader
 from .errors import CheckpointMismatchError, InputError, InputIndexError, InputTypeError, NonFiniteError
 from .files import check_target, remove_stale_temporaries
-from .graph import Graph, check_features_finite, check_nodes, how_to_make, is_kind
+from .graph import Graph, check_features_finite, check_nodes, check_one_graph, how_to_make, is_kind
 from .inputs import classes_remedy
 from .layers import wanted_operators, warn_if_of_another_kind, with_operator
 from .memory import available_memory, check_fits, estimate_step, keep_freed_memory
@@ -42,6 +44,7 @@ from .precompute import EVALUATION_ROWS, NodeRows
 from .scale import NeighborSampler, RandomNodeSampler, Sampler, Subgraph, estimate_full_batch, predict_in_batches
 from .signals import Signals
 from .sparse import SparseMatrix, as_tensor, check_count
+from .trace import evaluation
 
 if TYPE_CHECKING:
     import pandas
@@ -60,8 +63,8 @@ class Adam(torch.optim.Optimizer):
     """Adam (Kingma & Ba 2015) with L2 weight decay added to the gradient, in the numbers of `torch.optim.Adam`.
 
     It exists because torch's imports its compiler when first made, about 1.6 seconds that a short training does not
-    have. What of `torch.optim.Optimizer` does the same is overridden; the class is inherited for the schedulers of
-    torch.optim, which take nothing else.
+    have. In all else it is a `torch.optim.Optimizer`: hooks, schedulers, copies and pickles work, its state has the names
+    of torch's, and each of the two loads the other's `state_dict()`.
 
     Args:
         params: parameters, or groups {"params": [...], "lr": ..., "weight_decay": ...}.
@@ -81,39 +84,78 @@ class Adam(torch.optim.Optimizer):
     ) -> None:
         for name, value in (("lr", lr), ("eps", eps), ("weight_decay", weight_decay)):
             check_number(name, value, least=0)
-        groups = list(params)
-        if groups and not isinstance(groups[0], dict):
-            groups = [{"params": groups}]
-        self.defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        self.param_groups = [{**self.defaults, **group, "params": list(group["params"])} for group in groups]
-        self._moments: dict[int, tuple[int, Tensor, Tensor]] = {}  # of the i-th parameter: steps, mean, mean square
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    # torch wraps these methods so that their first call imports its compiler; here they are called unwrapped.
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        _unwrapped("add_param_group")(self, param_group)
+
+    def state_dict(self) -> dict[str, Any]:
+        return _unwrapped("state_dict")(self)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        for p in self._parameters():
-            p.grad = None
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.grad = None if set_to_none or p.grad is None else p.grad.detach().zero_()
 
-    def _parameters(self) -> list[Tensor]:
-        return [p for group in self.param_groups for p in group["params"]]
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from the state of an `Adam` of gcnlab or torch.
+
+        Raises CheckpointMismatchError where it is of another optimizer, or torch's had a setting that this one has not.
+        """
+        groups = [dict(group) for group in state_dict["param_groups"]]
+        if not all("params" in group for group in groups):  # of gcnlab 1.0
+            sizes = [len(group["params"]) for group in self.param_groups]
+            ids = torch.arange(sum(sizes)).split(sizes)
+            groups = [{**group, "params": part.tolist()} for group, part in zip(groups, ids, strict=True)]
+        for group in groups:
+            on = [name for name in ("amsgrad", "maximize", "decoupled_weight_decay") if group.pop(name, False)]
+            if on or not group.keys() >= self.defaults.keys():
+                found = f"one with {on[0]}=True" if on else f"an optimizer of {', '.join(group)}"
+                raise CheckpointMismatchError(
+                    f"optimizer: the state is of {found}, and gcnlab.Adam has none; go on with the optimizer that it is of."
+                )
+            for name in ("foreach", "capturable", "differentiable", "fused"):  # how torch computes the same
+                group.pop(name, None)
+        state = {}
+        for i, found in state_dict["state"].items():
+            steps, mean, square = found if isinstance(found, (tuple, list)) else (found[name] for name in _STATE)
+            state[i] = dict(zip(_STATE, (int(steps), mean.clone(), square.clone()), strict=True))
+        _unwrapped("load_state_dict")(self, {"state": state, "param_groups": groups})
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step; returns what `closure`, which computes the loss and its gradients, gives."""
+        own = (self._optimizer_step_pre_hooks, self._optimizer_step_post_hooks)
+        every = (torch_optimizer._global_optimizer_pre_hooks, torch_optimizer._global_optimizer_post_hooks)
+        return (self.profile_hook_step(Adam._step) if any((*own, *every)) else Adam._step)(self, closure)
+
+    # torch would wrap `step` for hooks and profiles, which takes a fiftieth of an epoch on Cora where there are none.
+    step.hooked = True  # type: ignore[attr-defined]
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        first = 0
+    def _step(self, closure: Callable[[], Any] | None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
-            used = [(first + i, p) for i, p in enumerate(group["params"]) if p.grad is not None]
-            first += len(group["params"])
-            for i, p in used:
-                if i not in self._moments:
-                    self._moments[i] = 0, torch.zeros_like(p), torch.zeros_like(p)
+            used = [(p, self.state[p]) for p in group["params"] if p.grad is not None]
+            for p, state in used:
+                if not state:
+                    state.update(zip(_STATE, (0, torch.zeros_like(p), torch.zeros_like(p)), strict=True))
             # Parameters that have taken as many steps take the next together, in loops that torch runs.
-            for steps in {self._moments[i][0] for i, _ in used}:
-                self._step_together([(i, p) for i, p in used if self._moments[i][0] == steps], steps + 1, group)
+            for steps in {state["step"] for _, state in used}:
+                self._step_together([part for part in used if part[1]["step"] == steps], steps + 1, group)
+        return loss
 
-    def _step_together(self, used: list[tuple[int, Tensor]], steps: int, group: dict[str, Any]) -> None:
+    def _step_together(self, used: list[tuple[Tensor, dict[str, Any]]], steps: int, group: dict[str, Any]) -> None:
         beta1, beta2 = group["betas"]
-        params: Any = [p for _, p in used]
-        means: Any = [self._moments[i][1] for i, _ in used]
-        squares: Any = [self._moments[i][2] for i, _ in used]
-        self._moments.update({i: (steps, self._moments[i][1], self._moments[i][2]) for i, _ in used})
+        params: Any = [p for p, _ in used]
+        means: Any = [state["exp_avg"] for _, state in used]
+        squares: Any = [state["exp_avg_sq"] for _, state in used]
+        for _, state in used:
+            state["step"] = steps
         grads: Any = [p.grad for p in params]
         if group["weight_decay"]:
             grads = torch._foreach_add(grads, params, alpha=group["weight_decay"])
@@ -123,20 +165,24 @@ class Adam(torch.optim.Optimizer):
         denominators = torch._foreach_sqrt(squares)
         torch._foreach_div_(denominators, (1 - beta2**steps) ** 0.5)
         torch._foreach_add_(denominators, group["eps"])
-        torch._foreach_addcdiv_(params, means, denominators, value=-group["lr"] / (1 - beta1**steps))
+        torch._foreach_addcdiv_(params, means, denominators, value=-float(group["lr"]) / (1 - beta1**steps))
 
-    def state_dict(self) -> dict[str, Any]:
-        settings = [{key: value for key, value in group.items() if key != "params"} for group in self.param_groups]
-        return {"state": dict(self._moments), "param_groups": settings}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        params = self._parameters()
-        self._moments = {
-            i: (steps, mean.to(params[i], copy=True), square.to(params[i], copy=True))
-            for i, (steps, mean, square) in state["state"].items()
-        }
-        for group, settings in zip(self.param_groups, state["param_groups"], strict=True):
-            group.update(settings)
+_STATE = ("step", "exp_avg", "exp_avg_sq")  # of each parameter: steps, mean and mean square of its gradients
+
+
+def _unwrapped(method: str) -> Callable[..., Any]:
+    return getattr(torch.optim.Optimizer, method).__wrapped__
+
+
+def _takes_steps_alone(optimizer: Any) -> None:
+    """Raise InputError for an optimizer that computes the loss several times a step, as LBFGS does."""
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise InputError(
+            f"optimizer: {type(optimizer).__name__} needs a closure that computes the loss again, and fit computes it once a "
+            "step; gcnlab.Adam, torch.optim.AdamW and torch.optim.SGD take such steps."
+        )
 
 
 @dataclass(repr=False)
@@ -1004,6 +1050,7 @@ class _NodeData:
     ) -> None:
         if not isinstance(graph, Graph):
             raise InputTypeError(f"data: got {type(graph).__name__}, expected a Graph or a GraphCollection.")
+        check_one_graph("data", graph)
         if graph.x is None:
             raise InputError('graph: has no x; make one with graph.with_features("identity").')
         y = _check_targets("graph", graph.y, "node", graph.num_nodes, loss)
@@ -1106,17 +1153,18 @@ class _NodeData:
                 )
             if split == "train":
                 for share, counts in distributed.shares(len(rows), sampler.batch_size):
-                    yield self._of_part(sampler.sample(rows[share]), num_layers, counts)
+                    yield self._of_part(sampler.sample(rows[share]), num_layers, model, counts)
                 return
             for i, part in distributed.mine(list(enumerate(rows.split(sampler.batch_size)))):
                 same_draws = torch.Generator().manual_seed(i)
-                yield self._of_part(sampler.sample(part, same_draws), num_layers)
+                yield self._of_part(sampler.sample(part, same_draws), num_layers, model)
             return
         same = torch.Generator().manual_seed(0) if split == "val" else None
         for subgraph in sampler.batches(rows, same):
-            yield self._of_part(subgraph, num_layers)
+            yield self._of_part(subgraph, num_layers, model)
 
-    def _of_part(self, part: Subgraph, num_layers: int | None, counts: bool = True) -> _Batch:
+    def _of_part(self, part: Subgraph, num_layers: int | None, model: nn.Module, counts: bool = True) -> _Batch:
+        part = part.to(next((p.device for p in model.parameters()), part.device))  # of a graph in the CPU's memory
         assert part.y is not None
         y, operator = part.y[part.targets], part.a_hat if part.operator is not None else part.matrix(self.kind)
         if num_layers is None:
@@ -1428,6 +1476,7 @@ def _train(
         return {name: value.unsqueeze(0) for name, value in model.state_dict().items()}
 
     opt = optimizer(_groups(params, weight_decay), lr=lr)
+    _takes_steps_alone(opt)
     per_batch, total_steps = scheduler == "one-cycle", epochs * data.num_batches
     schedule: Any = (
         torch.optim.lr_scheduler.OneCycleLR(
@@ -1959,28 +2008,22 @@ def predict(
     def operator_of(batch: GraphBatch) -> Any:
         return batch.matrix(kind) if function is None else given(function(batch))
 
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            if isinstance(data, GraphCollection):
-                merges = kind == "a_hat" and getattr(model, "merges_nodes", False)
-                loader = GraphLoader(data.merged() if merges else data, kind=kind or "a_hat")
-                return torch.cat([model(batch.x, operator_of(batch), batch.p) for batch in loader])
-            if isinstance(data, Signals):
-                return torch.cat([model(*arguments) for arguments, _ in data.batches(EVALUATION_BATCH)])
-            if isinstance(data, GraphBatch):
-                return model(data.x, operator_of(data), data.p)
-            if isinstance(data, NodeRows):
-                return _predict_rows(model, data, nodes)
-            if operator is not None:
-                given(operator)
-            elif batch_size is None or kind != "a_hat":
-                operator = data.matrix(kind)
-            return _predict_nodes(model, data, nodes, operator, batch_size)
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with evaluation(model):
+        if isinstance(data, GraphCollection):
+            merges = kind == "a_hat" and getattr(model, "merges_nodes", False)
+            loader = GraphLoader(data.merged() if merges else data, kind=kind or "a_hat")
+            return torch.cat([model(batch.x, operator_of(batch), batch.p) for batch in loader])
+        if isinstance(data, Signals):
+            return torch.cat([model(*arguments) for arguments, _ in data.batches(EVALUATION_BATCH)])
+        if isinstance(data, GraphBatch):
+            return model(data.x, operator_of(data), data.p)
+        if isinstance(data, NodeRows):
+            return _predict_rows(model, data, nodes)
+        if operator is not None:
+            given(operator)
+        elif batch_size is None or kind != "a_hat":
+            operator = data.matrix(kind)
+        return _predict_nodes(model, data, nodes, operator, batch_size)
 
 
 def _predict_nodes(

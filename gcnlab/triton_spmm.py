@@ -34,7 +34,7 @@ def _kernel(rowptr, col, value, x, out, num_columns, entries: tl.constexpr, colu
 
 def spmm(rowptr: Tensor, col: Tensor, value: Tensor, x: Tensor) -> Tensor:
     """S x, [num_rows, C], of S in CSR form and x [num_cols, C]."""
-    x = x.contiguous()
+    value, x = value.contiguous(), x.contiguous()
     num_rows, num_columns = rowptr.shape[0] - 1, x.shape[1]
     out = torch.empty(num_rows, num_columns, dtype=x.dtype, device=x.device)
     if out.numel():

@@ -488,6 +488,47 @@ PROMISES = {
         "plot: a_layer_inside_another_is_named_where_its_number_is_given several_channels_of_one_image_are_one_figure "
         "a_family_has_one_colour_and_marker_in_every_picture",
     ),
+    # -- what the parts of gcnlab say of themselves, of the machine and of devices
+    "S1": Promise(
+        "a batch of several graphs, or a sample of the edges, where one whole Graph is expected",
+        "labels of graphs never become labels of nodes, and a drawn Â is never made again: refused by name, or still a batch",
+        "collections: labels_of_graphs_are_never_those_of_nodes a_batch_says_and_does_what_it_is; scale: a_sample_of_the_edges_is_not_taken_for_all_of_them",
+    ),
+    "S2": Promise(
+        "tensors of two devices in one Graph, batch, Signals or score; a graph in host memory beside a model elsewhere",
+        '`InputError` that names both devices, before any work; samplers and `predict(batch_size=)` bring batches to the model; "cpu:0" is "cpu"',
+        "graph: a_graph_is_on_one_device; metrics: scores_and_labels_on_two_devices; signals: images_and_grid_on_two_devices; collections: graphs_on_another_device; scale: a_graph_in_host_memory_feeds_a_model_on_a_device; sparse: one_device_has_several_names; precompute: hops_elsewhere_do_not_ask_for_the_memory_of_the_cpu; machine: names_of_devices",
+    ),
+    "S3": Promise(
+        "values that are a column of a table, or expanded",
+        "the matrix holds them side by side, as kernels read them; the gradient reaches the table",
+        "sparse: values_are_contiguous_wherever_they_come_from a_product_is_given_contiguous_values",
+    ),
+    "S4": Promise(
+        "a process that may use fewer cores, or less memory, than the machine has",
+        "every command asks one place, which knows affinity, limits, and the process's own control groups up to the root",
+        "machine: usable_cores_are_those_bound_to cpu_quota available_memory_is_that_of_the_process_s_own_control_groups every_command_asks_for_the_cores_that_it_may_use",
+    ),
+    "S5": Promise(
+        "a model that is looked at or predicts (`predict`, `summary`, a report, feature maps), an error on the way included",
+        "evaluation mode while it runs; then each module is in the mode it had, a frozen batch norm too, and no statistic has moved",
+        "train: evaluation_gives_each_module_its_own_mode_back; models: a_summary_and_a_report_leave_each_module_in_its_own_mode",
+    ),
+    "S6": Promise(
+        "`gcnlab.Adam` where a `torch.optim.Optimizer` is expected; an optimizer whose step needs a closure",
+        "state, hooks, groups, closures, copies, pickles and schedulers as torch's; each goes on from the other's state, another's is refused; `fit` refuses LBFGS by name",
+        "train: adam_keeps_the_contract_of_an_optimizer adam_of_gcnlab_and_of_torch_go_on_from_each_other adam_refuses_a_state_of_another_kind adam_goes_on_from_the_state_of_1_0 adam_does_not_import_the_compiler an_optimizer_that_needs_a_closure",
+    ),
+    "S7": Promise(
+        "`import gcnlab`, then any module that the reference names; D - A of a graph; a torchvision of another build; ten pictures",
+        "each module is there when asked for, and the import brings torch and little else; `combinatorial_laplacian`; errors that name the remedy",
+        "packaging: documented_modules_are_there_after_import; graph: the_combinatorial_laplacian_is_that_of_networkx; baselines: a_torchvision_of_another_build; signals: too_few_images_to_hold_some_out",
+    ),
+    "S8": Promise(
+        "what a run of an image recipe wrote, given to `load_model` and `gcnlab predict`",
+        "one file for every kind of model, with a temperature fitted on the held-out images; images of another size are refused; weights of 1.0 still score with `--pretrained`",
+        "signals: run_a_recipe_of_images predict_images weights_that_were_written_score_as_they_did",
+    ),
     # -- several processes
     "D1": Promise(
         "a rank that is killed, raises, stands still",

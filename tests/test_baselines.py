@@ -422,3 +422,17 @@ def test_torchvision(name):
     headed = backbone(name, cut_at=cut, num_classes=3)
     assert headed(images).shape == (2, 3)
     assert trained(headed) == ["head.weight", "head.bias"]
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("operator torchvision::nms does not exist"), OSError("undefined symbol")]
+)
+def test_a_torchvision_of_another_build(monkeypatch, error):
+    def load(name, *_, load=__import__, **__):
+        if name.startswith("torchvision"):
+            raise error
+        return load(name, *_, **__)
+
+    monkeypatch.setattr("builtins.__import__", load)
+    with pytest.raises(InputError, match=r"torchvision, which cannot be imported \(.*\); pip install torchvision"):
+        backbone("resnet50")

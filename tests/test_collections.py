@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from pretended import seen_on_device
 from test_data import damaged, load_under_kills
 
 import gcnlab
@@ -1236,8 +1237,8 @@ def test_a_batch_is_a_cut_of_its_collection(truth, tmp_path):
         InputError, match=r"to: alike nodes are merged in this batch; change the dtype of its collection"
     ):
         merged.merged().batch().to(torch.float64)
-    with pytest.raises(InputError, match=r"replace: a batch is cut out of its collection"):
-        batch.replace(x=None)
+    with pytest.raises(InputError, match=r"replace: a batch is cut out of its collection \(alike nodes are merged"):
+        merged.merged().batch().replace(x=None)
 
 
 def test_a_batch_of_graphs_with_labels():
@@ -1366,3 +1367,70 @@ def test_what_from_pyg_refuses(pyg, change, message):
         graphs[2].edge_weight = torch.ones(2)
     with pytest.raises((InputError, InputTypeError), match=message):
         GraphCollection.from_pyg(graphs)
+
+
+def batch_of_two():
+    edge = [[0, 1, 1, 2], [1, 0, 2, 1]]
+    return gcnlab.batch([Graph.from_edges(edge, x=torch.rand(3, 2), y=i) for i in range(2)])
+
+
+def test_labels_of_graphs_are_never_those_of_nodes():
+    """Of a batch with as many graphs as it has nodes the numbers would fit, too."""
+    from gcnlab import links, scale
+
+    one_node = Graph.from_edges([[0], [0]], x=torch.rand(1, 3), y=1)
+    for batch in (batch_of_two(), gcnlab.batch([one_node, one_node])):
+        for refused in (
+            lambda b: scale.NeighborSampler(b, [1], 2), lambda b: scale.RandomNodeSampler(b, 2),
+            lambda b: scale.ClusterSampler(b, torch.zeros(b.num_nodes, dtype=torch.int64)), lambda b: scale.partition(b, 1),
+            lambda b: links.split_edges(b), lambda b: links.sample_non_edges(b, 1),
+            lambda b: gcnlab.NodeRows(b, [b.x]), lambda b: gcnlab.fit(gcnlab.GCN(b.num_features, 4, 2), b),
+            lambda b: gcnlab.fit(gcnlab.GCN(b.num_features, 4, 2), b, batching="auto"),
+            lambda b: Graph.from_graphs([b, b]), lambda b: GraphCollection.from_graphs([b]), lambda b: gcnlab.batch([b]),
+            lambda b: GraphCollection(b, b.ptr, b.y),
+        ):  # fmt: skip
+            with pytest.raises(InputError, match=r"GraphBatch, expected one Graph"):
+                refused(batch)
+        for refused in (lambda b: b.replace(y=None), lambda b: b.replace(train_mask=[True] * b.num_nodes)):
+            with pytest.raises(InputError, match="replace: a batch is cut out of its collection"):
+                refused(batch)
+        with pytest.raises(InputError, match=r"GraphBatch: gcnlab\.batch"):
+            gcnlab.GraphBatch.from_edges([[0, 1], [1, 0]])
+        part = batch.subgraph(torch.tensor([0, 1]))
+        assert part.y.tolist() == batch.y.tolist()
+        assert part.ptr.tolist() == batch.ptr.clamp(max=2).tolist()
+        assert part.batch.tolist() == batch.batch[:2].tolist()
+        assert part.p.shape == (2, 2)
+        assert not any("y" in values for _, values in batch.to_networkx().nodes(data=True))
+        assert [value for _, value in batch.to_networkx().nodes(data="graph")] == batch.batch.tolist()
+    assert "y" not in gcnlab.batch([one_node, one_node]).to_networkx().nodes[0]
+
+
+def test_a_batch_says_and_does_what_it_is():
+    batch = batch_of_two()
+    assert repr(batch) == "GraphBatch(2 graphs, 6 nodes, 8 stored edges, 2 features, 2 classes)"
+    assert "classes" not in repr(gcnlab.batch([Graph.from_edges([[0], [0]])]))
+    other = batch.with_features("degree")
+    assert (type(other), other.num_graphs, other.x.flatten().tolist()) == (gcnlab.GraphBatch, 2, [1, 2, 1] * 2)
+    assert other.p.shape == (2, 6)
+    directed = gcnlab.batch([Graph.from_edges([[0], [1]], y=i) for i in range(2)]).to_undirected()
+    assert directed.adjacency.to_dense().tolist() == [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]]
+    assert directed.y.tolist() == [0, 1]
+    with pytest.raises(InputError, match=r"adjacency: the edge 5 -> 0 leads from graph 1 to graph 0"):
+        batch.replace(adjacency=SparseMatrix.from_edges([[5], [0]], 6))
+    with pytest.raises(InputError, match="estimate_memory: is of a model of one Graph"):
+        batch.estimate_memory(gcnlab.GraphClassifier(2, 4, 2))
+
+
+def test_graphs_on_another_device(pyg):
+    batch = "gcnlab.batch([g.to(D) for g in graphs])"
+    devices = f"[part.device.type for part in ({batch}, {batch}.x, {batch}.y, {batch}.ptr)]"
+    assert seen_on_device(devices) == str(["pretend"] * 4)
+    assert (
+        seen_on_device(f"{batch}.adjacency.to_dense().tolist() == gcnlab.batch(graphs).adjacency.to_dense().tolist()")
+        == "True"
+    )
+    made = "GraphCollection.from_pyg([g.to(D).to_pyg() for g in graphs])"
+    assert seen_on_device(f"len({made}), {made}.whole.device.type, {made}.y.tolist()") == "(2, 'pretend', [0, 1])"
+    mixed = seen_on_device("gcnlab.batch([graphs[0], graphs[1].to(D)])")
+    assert "InputError: graph 1: is on pretend:0, but graph 0 is on cpu" in mixed

@@ -13,7 +13,7 @@ from test_cli import fill, gcnlab  # noqa: F401 (a fixture)
 
 from gcnlab import doctor
 from gcnlab.data import catalog
-from gcnlab.doctor import cpu_quota, diagnose
+from gcnlab.doctor import diagnose
 
 
 @pytest.fixture
@@ -171,43 +171,6 @@ def test_more_threads_than_cores(well, monkeypatch):
 def test_omp_num_threads(well, monkeypatch, value, is_wrong):
     monkeypatch.setenv("OMP_NUM_THREADS", value)
     assert [problem["check"] for problem in diagnose()["problems"]] == ["CPU threads"] * is_wrong
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
-def test_usable_cores_are_those_bound_to(monkeypatch):
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    try:
-        assert doctor.usable_cores() == 1
-    finally:
-        os.sched_setaffinity(0, before)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
-    for quota, cores in ((None, 8), (2.5, 3), (0.5, 1), (16.0, 8)):
-        monkeypatch.setattr(doctor, "cpu_quota", lambda quota=quota: quota)
-        assert doctor.usable_cores() == cores
-
-
-@pytest.mark.parametrize(
-    ("own", "files", "expected"),
-    [
-        ("0::/\n", {"cpu.max": "150000 100000"}, 1.5),
-        ("0::/\n", {"cpu.max": "max 100000"}, None),
-        ("0::/a/b\n", {"a/b/cpu.max": "max 100000", "a/cpu.max": "200000 100000", "cpu.max": "400000 100000"}, 2.0),
-        ("0::/of/the/host\n", {"cpu.max": "300000 100000"}, 3.0),  # in a container
-        ("4:cpu,cpuacct:/x\n1:memory:/y\n", {"cpu,cpuacct/x/cpu.cfs_quota_us": "50000", "cpu,cpuacct/x/cpu.cfs_period_us": "100000"}, 0.5),
-        ("1:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
-        ("1:cpuset:/\n", {}, None),
-        ("0::/\n", {"cpu.max": ""}, None),
-    ],
-)  # fmt: skip
-def test_cpu_quota(tmp_path, own, files, expected):
-    assert cpu_quota(tmp_path / "none") is None
-    (tmp_path / "own").write_text(own)
-    for name, text in files.items():
-        file = tmp_path / "mounted" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text + "\n")
-    assert cpu_quota(tmp_path / "own", tmp_path / "mounted") == expected
 
 
 # -- data -------------------------------------------------------------------------------------------------------------

@@ -12,9 +12,11 @@ import scipy.sparse
 import torch
 from checks import ZOO, Edges, a_hat, assert_close, dense_copy, edge_lists, ignoring_direction, undirected
 from hypothesis import given
+from pretended import seen_on_device
 
 from gcnlab import GCN, Graph, SparseMatrix, load
 from gcnlab.errors import InputError, InputTypeError
+from gcnlab.image import grid_graph
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -886,3 +888,44 @@ def test_summary_of_labels_that_no_edge_joins():
     text = Graph.from_edges(PATH, y=[0, -1, 1]).summary()
     assert "classes            2, 1 nodes unlabelled" in text
     assert "homophily" not in text
+
+
+def test_a_graph_is_on_one_device():
+    edges, x = [[0, 1, 1, 2], [1, 0, 2, 1]], torch.rand(3, 2)
+    graph = Graph.from_edges(edges, x=x)
+    away = torch.ones(3, dtype=torch.bool, device="meta")
+    for make, name in (
+        (lambda: Graph.from_edges(edges, x=x.to("meta")), "x"),
+        (lambda: Graph.from_edges(edges, x=SparseMatrix.eye(3).to("meta")), "x"),
+        (lambda: Graph.from_edges(edges, x=x, y=away.long()), "y"),
+        (lambda: Graph.from_edges(edges, x=x, y=[0, 1, 0], train_mask=away), "train_mask"),
+        (lambda: Graph.from_edges(edges, x=x, y=[0, 1, 0], test_mask=away), "test_mask"),
+        (lambda: graph.replace(y=away.long()), "y"),
+        (lambda: graph.replace(x=x.to("meta")), "x"),
+    ):
+        with pytest.raises(InputError, match=rf"^{name}: is on meta, but adjacency is on cpu; move one with"):
+            make()
+    a_hat = graph.a_hat
+    assert graph.to("cpu:0") is graph
+    assert graph.to("cpu:0").a_hat is a_hat
+    moved = seen_on_device("[part.device.type for part in (lambda g: (g, g.x, g.y, g.train_mask))(graph.to(D))]")
+    assert moved == str(["pretend"] * 4)
+    # What is no tensor yet goes where the edges are.
+    made = "(lambda g: (g.y.device.type, g.train_mask.device.type))(Graph.from_edges(torch.tensor(path, device=D), y=[0, 1, 0], train_mask=[True] * 3))"
+    assert seen_on_device(made) == "('pretend', 'pretend')"
+
+
+def test_the_combinatorial_laplacian_is_that_of_networkx():
+    graph = nx.gnp_random_graph(13, 0.3, seed=0)
+    for u, v in graph.edges:
+        graph[u][v]["weight"] = u + v + 1.0
+    graph.add_edge(3, 3, weight=5.0)
+    found = Graph.from_networkx(graph).combinatorial_laplacian
+    expected = nx.laplacian_matrix(nx.Graph(e for e in graph.edges(data=True) if e[0] != e[1])).toarray()
+    order = list(nx.Graph(e for e in graph.edges(data=True) if e[0] != e[1]).nodes)
+    assert_close(found.to_dense()[order][:, order], torch.as_tensor(expected, dtype=torch.float32), 1e-6)
+    assert found.T is found
+    directed = Graph.from_edges([[0, 2], [1, 1]], edge_weight=[2.0, 3.0])
+    assert directed.combinatorial_laplacian.to_dense().tolist() == [[0, 0, 0], [-2, 5, -3], [0, 0, 0]]
+    filter_ = grid_graph(3, 5, connectivity=8).combinatorial_laplacian.to_dense()[7].view(3, 5)
+    assert filter_.tolist() == [[0, -1, -1, -1, 0], [0, -1, 8, -1, 0], [0, -1, -1, -1, 0]]

@@ -709,3 +709,19 @@ def test_whole_numbers_take_no_coordinates_and_no_mean():
     ):
         with pytest.raises(InputTypeError, match=r"signals: got torch.uint8, expected floats; to_signals\(images\)"):
             call()
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 3), (2, 3, 5)])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+def test_whole_numbers_are_coarsened_exactly(shape, dtype):
+    grid = grid_graph(*shape)
+    x = torch.randint(2 if dtype == torch.bool else 200, (2, grid.num_nodes, 3)).to(dtype)
+    found, coarser = coarsen(x, grid, "max")
+    assert found.dtype == dtype
+    assert coarser is grid.coarser
+    assert torch.equal(found.double(), coarsen(x.double(), grid, "max")[0])
+
+
+def test_the_largest_whole_number_stays():
+    x = torch.tensor([2**60, 2**60 + 1]).view(1, 2, 1)
+    assert coarsen(x, grid_graph(2), "max")[0].item() == 2**60 + 1

@@ -246,3 +246,10 @@ def test_logits_have_no_calibration_error(row, found):
         metrics.calibration_error(p, Y[:2])
     with pytest.raises(InputError, match="num_bins: got 0, expected at least 1"):
         metrics.calibration_error(p[:1], Y[:1], 0)
+
+
+@pytest.mark.parametrize("score", [metrics.accuracy, metrics.macro_f1, metrics.confusion_matrix, metrics.calibration_error,
+                                   metrics.fit_temperature, metrics.roc_auc, metrics.mean_absolute_error])  # fmt: skip
+def test_scores_and_labels_on_two_devices(score):
+    with pytest.raises(InputError, match=r"y: is on meta, but (scores|logits) is on cpu; move one"):
+        score(torch.rand(3, 2).softmax(1), torch.zeros(3, dtype=torch.int64, device="meta"))

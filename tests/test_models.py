@@ -5,6 +5,7 @@ import oracles
 import pytest
 import torch
 from checks import ZOO, a_hat, assert_close, compiling, dense_copy
+from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from gcnlab import GCN, GCNConv, Graph, SparseMatrix, models
@@ -275,3 +276,24 @@ def test_a_config_that_no_constructor_takes_is_a_mismatch(tmp_path):
         write_checkpoint(tmp_path / "a", header, weights)
         with pytest.raises(CheckpointMismatchError, match=f"does not make a GCN: {message}"):
             models.load_model(tmp_path / "a")
+
+
+def test_a_summary_and_a_report_leave_each_module_in_its_own_mode(monkeypatch):
+    from gcnlab import content, plot
+
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout())
+    model[1].eval()
+    x, mean = torch.rand(2, 1, 5, 5), model[1].running_mean.clone()
+    for look in (
+        lambda: summary(model, x), lambda: content._trace(model, (x,)), lambda: plot._outputs(model, (x,), ["0"]),
+    ):  # fmt: skip
+        look()
+        assert [module.training for module in model.modules()] == [True, True, False, True]
+        with monkeypatch.context() as patch:
+            patch.setattr(model[2], "forward", lambda _: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                look()
+        assert [module.training for module in model.modules()] == [True, True, False, True]
+    model[1].train()  # one that trains learns nothing from being looked at
+    content._trace(model, (x,))
+    assert torch.equal(model[1].running_mean, mean)

@@ -75,6 +75,21 @@ def test_packages_are_asked_for_by_one_function():
     assert found == set(PLAIN_IMPORTS)
 
 
+def test_documented_modules_are_there_after_import():
+    pages = "".join(page.read_text() for page in (ROOT / "docs" / "reference").glob("*.md"))
+    parts = {f"gcnlab.{name}" for name in re.findall(r"^::: gcnlab\.([a-z_]+(?:\.[a-z_]+)?)", pages, re.MULTILINE)}
+    parts |= {"gcnlab.recipes", "gcnlab.baselines"}
+    code = (
+        "import sys, torch; before = set(sys.modules); import gcnlab; "
+        "new = {m.split('.')[0] for m in set(sys.modules) - before} - set(sys.stdlib_module_names); "
+        "print(sorted(new - {'gcnlab'})); print({'links', 'plot', 'recipes'} <= set(dir(gcnlab))); "
+        f"[eval(part) for part in {sorted(parts)}]; print(hasattr(gcnlab, 'nothing'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[1:] == ["True", "False"], done.stderr
+    assert not set(eval(done.stdout.splitlines()[0])) & {"pandas", "networkx", "scipy", "matplotlib", "sklearn", "PIL"}
+
+
 def test_each_dependency_has_a_licence():
     page = (ROOT / "docs" / "licences.md").read_text()
     rows = re.findall(r"^\| ([\w-]+) \| (.*?) \| ", page, re.MULTILINE)

@@ -508,3 +508,13 @@ def test_rows_say_what_they_hold():
     assert repr(NodeRows(graph, hops(graph.x, graph.a_hat, 1))) == "NodeRows(3 nodes, inputs of 7, 7 columns)"
     with pytest.raises(InputTypeError, match=r"features: number 0 is a SparseMatrix, expected a dense tensor"):
         NodeRows(graph, [SparseMatrix.eye(3)])
+
+
+def test_hops_elsewhere_do_not_ask_for_the_memory_of_the_cpu(monkeypatch):
+    monkeypatch.setattr(memory, "available_memory", lambda: 100)
+    x, s = torch.ones(1000, 10), SparseMatrix.eye(1000)
+    with pytest.raises(MemoryLimitError):
+        hops(x, s, 2)
+    assert [tuple(h.shape) for h in hops(x.to("meta"), s.to("meta"), 2)] == [(1000, 10)] * 3
+    with pytest.raises(InputError, match="s: is on meta, but x is on cpu"):
+        hops(x, s.to("meta"), 2)

@@ -4,12 +4,14 @@ import time
 
 import pytest
 import torch
+from pretended import seen_on_device
 from torch import nn
 
 import gcnlab
+import gcnlab.links
 from gcnlab import GCN, GRAND, ChebConv, GCNConv, GINConv, Graph, SAGEConv, SparseMatrix, fit, predict
 from gcnlab.data.synthetic import power_law_edges, write_communities
-from gcnlab.errors import InputError
+from gcnlab.errors import InputError, InputTypeError
 from gcnlab.memory import large_empty
 from gcnlab.scale import (
     ClusterSampler,
@@ -305,9 +307,7 @@ def test_partition_finds_communities(tmp_path):
     (lambda g: NeighborSampler(g, [2], replace="no"), "replace: got 'no'"),
     (lambda g: NeighborSampler(g, [2], operator="rw"), "operator: got str"),
     (lambda g: NeighborSampler(g, [-1]), r"fan_outs\[0\]: got -1, expected at least 1"),
-    (lambda g: partition(None, 2), "graph: got a NoneType"),
     (lambda g: partition(g, 41), "num_parts: got 41"),
-    (lambda g: NeighborSampler("cora", [2]), "graph: got a str"),
     (lambda g: RandomNodeSampler(g, 1), "batch_size: got 1"),
     (lambda g: ClusterSampler(g, torch.zeros(3, dtype=torch.int64)), "parts: got"),
     (lambda g: ClusterSampler(g, torch.zeros(40, dtype=torch.int64), 0), "parts_per_batch: got 0"),
@@ -317,6 +317,12 @@ def test_partition_finds_communities(tmp_path):
 def test_bad_arguments(graph, make, message):
     with pytest.raises(InputError, match=message):
         make(graph)
+
+
+@pytest.mark.parametrize("make", [lambda g: partition(g, 2), lambda g: NeighborSampler(g, [2])])
+def test_what_is_no_graph_is_refused(make):
+    with pytest.raises(InputTypeError, match=r"graph: got str, expected a gcnlab\.Graph"):
+        make("cora")
 
 
 def test_a_negative_degree_is_refused():
@@ -568,3 +574,37 @@ def test_a_batch_of_1024_takes_25_ms():
 def test_parts_need_room(slack):
     with pytest.raises(InputError, match=rf"slack: got {slack}, expected a finite number at least 0"):
         partition(Graph.from_edges([[0, 1], [1, 0]]), 2, slack=slack)
+
+
+def test_a_sample_of_the_edges_is_not_taken_for_all_of_them(graph, tmp_path):
+    sampled = NeighborSampler(graph, [2]).sample(torch.tensor([7, 3]))
+    assert (
+        repr(sampled)
+        == f"Subgraph(Graph({sampled.num_nodes} nodes, {sampled.num_edges} stored edges, 5 features, 3 classes), 2 of them targets)"
+    )
+    for refused in (
+        lambda g: g.subgraph(torch.tensor([0, 1])), lambda g: g.to_undirected(), lambda g: g.with_features("degree"),
+        lambda g: g.save(tmp_path / "g"), lambda g: Graph.from_graphs([g]), lambda g: gcnlab.batch([g.replace(y=0)]),
+        lambda g: gcnlab.links.split_edges(g), lambda g: gcnlab.links.sample_non_edges(g, 1),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match="this batch has a sample of the edges"):
+            refused(sampled)
+    with pytest.raises(InputError, match="Subgraph: a sampler makes one"):
+        type(sampled).from_edges([[0], [1]])
+    cluster = next(iter(ClusterSampler(graph, torch.arange(40) // 20)))  # has all edges between its nodes
+    for part in (cluster.subgraph(torch.tensor([0, 1])), cluster.to_undirected(), Graph.from_graphs([cluster])):
+        assert part.num_nodes > 0
+    assert cluster.with_features("degree").num_features == 1
+
+
+def test_a_graph_in_host_memory_feeds_a_model_on_a_device():
+    train = (
+        "[float(v) for v in (torch.manual_seed(1), fit(GCN(2, 4, 2, dropout=0).to({device}), graph, epochs=2, select='last', "
+        "progress=False, batching=NeighborSampler(graph, [None] * 2, 2)))[1].metrics['train_loss'].flatten()]"
+    )
+    losses = [seen_on_device(train.format(device=device)) for device in ("D", "'cpu'")]
+    torch.testing.assert_close(*(torch.tensor(eval(each)) for each in losses))
+    for model in ("GCN(2, 4, 2).to({device})", "gcnlab.GRAND(2, 4, 2).to({device})"):
+        made = f"(torch.manual_seed(1), predict({model}, graph, batch_size=2))[1].tolist()"
+        found = [seen_on_device(made.format(device=device)) for device in ("D", "'cpu'")]
+        assert found[0] == found[1]

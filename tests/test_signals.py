@@ -13,8 +13,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import gcnlab
-from gcnlab import Checkpoint, GridGCN, Signals, fit, image_recipes, predict
+from gcnlab import Checkpoint, GridGCN, Signals, fit, image_recipes, metrics, predict
 from gcnlab.augment import Augment
+from gcnlab.checkpoint import read_checkpoint
+from gcnlab.cli import main
 from gcnlab.compare import Job, compare, contenders, markdown, run_job, text_row
 from gcnlab.data import ImageSet
 from gcnlab.errors import CheckpointMismatchError, InputError, InputTypeError
@@ -501,15 +503,47 @@ def small_set(monkeypatch):
     return images
 
 
+def write_npz_of_1_0(model, path):
+    """The weights of a model.gcnlab as gcnlab 1.0 wrote them, and as those that come with gcnlab are."""
+    header, weights, _ = read_checkpoint(model)
+    about = {"recipe": header["recipe"], "dataset": header["dataset"], "seed": header["seeds"][0], "epochs": 2}
+    about |= {name: header[name] for name in ("val_accuracy", "test_accuracy")}
+    np.savez(path, about=np.array(json.dumps(about)), **{name: value[0].numpy() for name, value in weights.items()})
+
+
+def test_predict_images(small_set, tmp_path, capsys):
+    run("fashion-mnist-grid", dataset="digits", epochs=2, out=tmp_path)
+    path = str(tmp_path / "model.gcnlab")
+    model, header = load_model(path)
+    assert main(["predict", path, "--data", "digits"]) == 0
+    rows = [line.split(",") for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["image", "label", "probability"]
+    log_p = image_recipes.predict_test(find("fashion-mnist-grid"), model, small_set)
+    p = (log_p / header["temperature"]).softmax(1)
+    assert [row[0] for row in rows[1:]] == [str(i) for i in range(len(small_set.test_labels))]
+    assert [row[1] for row in rows[1:]] == [small_set.class_names[i] for i in p.argmax(1).tolist()]
+    assert [float(row[2]) for row in rows[1:]] == pytest.approx(p.amax(1).tolist(), abs=2e-6)
+    small_set.test_images = small_set.test_images[:, :-1]
+    small_set.train_images = small_set.train_images[:, :-1]
+    assert main(["predict", path]) == 2
+    assert "scale them to that size" in capsys.readouterr().err
+
+
 def test_run_a_recipe_of_images(small_set, tmp_path):
     result = run("fashion-mnist-grid", dataset="digits", epochs=2, seeds=2, out=tmp_path)
     assert result["protocol"] == "holdout"
     assert result["num_parameters"] < 100_000
     assert len(result["test_accuracy"]["per_seed"]) == len(result["val_accuracy"]["per_seed"]) == 2
     assert result["epochs"] == 2
-    with np.load(tmp_path / "weights.npz", allow_pickle=False) as arrays:
-        about = json.loads(str(arrays["about"]))
-    assert about["test_accuracy"] == result["test_accuracy"]["per_seed"][about["seed"]]
+    model, header = load_model(tmp_path / "model.gcnlab")
+    assert isinstance(model, GridGCN)
+    assert header["test_accuracy"] == result["test_accuracy"]["per_seed"][header["seeds"][0]]
+    assert header["val_accuracy"] == max(result["val_accuracy"]["per_seed"])
+    assert header["class_names"] == list(small_set.class_names)
+    _, val = image_recipes.parts(find("fashion-mnist-grid"), small_set)
+    log_p = image_recipes.log_probabilities(model, val, header["mirrored"])
+    assert header["temperature"] == pytest.approx(metrics.fit_temperature(log_p, val.y), rel=1e-6)
+    assert not (tmp_path / "weights.npz").exists()
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -532,7 +566,7 @@ def test_run_on_idx_files_of_ones_own(tmp_path):
 def test_weights_that_were_written_score_as_they_did(small_set, tmp_path, monkeypatch):
     result = run("fashion-mnist-grid", dataset="digits", epochs=2, out=tmp_path)
     monkeypatch.setattr(image_recipes, "PRETRAINED", tmp_path)
-    (tmp_path / "weights.npz").rename(tmp_path / "fashion-mnist-grid.npz")
+    write_npz_of_1_0(tmp_path / "model.gcnlab", tmp_path / "fashion-mnist-grid.npz")
     again = run("fashion-mnist-grid", dataset="digits", pretrained=True)
     assert again["test_accuracy"]["per_seed"] == result["test_accuracy"]["per_seed"]
     assert again["epochs"] == 0
@@ -544,6 +578,12 @@ def test_weights_that_were_written_score_as_they_did(small_set, tmp_path, monkey
     small_set.name = "digits"
     with pytest.raises(CheckpointMismatchError, match="does not hold"):
         run("fashion-mnist-grid-large", dataset="digits", pretrained=True)
+
+
+def test_too_few_images_to_hold_some_out(small_set):
+    small_set.train_images, small_set.train_labels = small_set.train_images[:11], small_set.train_labels[:11]
+    with pytest.raises(InputError, match=r"dataset: digits has 11 training images, .* at least 12"):
+        run("fashion-mnist-grid", dataset="digits", epochs=1)
 
 
 def test_pretrained_needs_weights():
@@ -668,3 +708,8 @@ def test_what_signals_refuse():
         next(Signals(images, [0, 1, 2]).batches(0))
     with pytest.raises(InputError, match=r"pretrained: no weights of fashion-mnist-gcn come with gcnlab"):
         image_recipes.pretrained(dataclasses.replace(find("fashion-mnist-grid"), name="fashion-mnist-gcn"), images)
+
+
+def test_images_and_grid_on_two_devices():
+    with pytest.raises(InputError, match=r"grid: is on meta, but images is on cpu"):
+        Signals(torch.rand(2, 3, 3), [0, 1], grid_graph(3, 3).to("meta"))

@@ -839,3 +839,53 @@ def test_values_of_each_seed_make_their_transposes():
     for i in range(4):
         for found, expected in zip(together, grad(f, (0, 1))(values[i], x[i]), strict=True):
             assert_close(found[i], expected)
+
+
+def test_values_are_contiguous_wherever_they_come_from():
+    """Kernels of a GPU read them one after the other, whatever their stride."""
+    columns = torch.arange(1.0, 9).view(4, 2).requires_grad_()
+    weight = columns[:, 1]
+    pattern = SparseMatrix.from_dense([[0.0, 1, 1], [1, 0, 1]])
+    csr = torch.sparse_csr_tensor(pattern.rowptr, pattern.col, weight, pattern.shape)
+    coo = torch.sparse_coo_tensor(torch.stack([pattern.row, pattern.col.long()]), weight, pattern.shape)
+    ids = torch.tensor([[1, 0], [2, 0], [0, 1], [2, 1]]).T  # strided, too
+    for made in (
+        pattern.with_value(weight), SparseMatrix(pattern.rowptr, pattern.col, weight, pattern.shape),
+        SparseMatrix.from_torch(csr), SparseMatrix.from_torch(coo), SparseMatrix.from_edges(ids, None, weight, (2, 3)),
+        SparseMatrix.from_edges([[1, 2, 0, 2], [0, 0, 1, 1]], None, weight.detach().numpy(), (2, 3)),
+        pattern.with_value(torch.ones(()).expand(4)),
+    ):  # fmt: skip
+        assert all(part.is_contiguous() for part in (made.rowptr, made.col, made.value))
+    made = pattern.with_value(weight)
+    assert (made @ torch.eye(3)).tolist() == [[0, 2, 4], [6, 0, 8]]
+    (made @ torch.ones(3, 1)).sum().backward()
+    assert columns.grad.tolist() == [[0, 1]] * 4
+
+
+def test_a_product_is_given_contiguous_values(monkeypatch):
+    """vmap over columns of values, and gradients that are expanded, make strided ones within."""
+    seen = []
+    monkeypatch.setattr(
+        torch, "sparse_csr_tensor", lambda *a, f=torch.sparse_csr_tensor, **k: (seen.append(a[2]), f(*a, **k))[1]
+    )
+    s = SparseMatrix.from_dense(torch.tensor([[0.0, 1, 1], [1, 0, 1]], dtype=torch.float64))
+    values, x = torch.rand(4, 5, dtype=torch.float64), torch.rand(3, 2, dtype=torch.float64)
+    product = lambda value: s.with_value(value) @ x  # noqa: E731
+    found = torch.func.vmap(product, in_dims=1)(values)
+    assert len(seen) == 5
+    assert all(value.is_contiguous() for value in seen)
+    torch.testing.assert_close(found, torch.stack([product(value) for value in values.T]))
+    for value in (values[:, 0], values[0, :1].expand(4)):
+        out = torch.ops.gcnlab.spmm(s.rowptr, s.col, value, x)
+        assert seen[-1].is_contiguous()
+        torch.testing.assert_close(out, spmm_reference(s.rowptr, s.col, value, x))
+
+
+def test_one_device_has_several_names():
+    s = SparseMatrix.eye(3)
+    assert s.to("cpu:0") is s
+    assert (s @ torch.ones(3, 1, device="cpu:0")).tolist() == [[1.0]] * 3
+    assert (s + SparseMatrix.eye(3, device="cpu:0")).nnz == 3
+    for other in ("meta", torch.device("meta", 0)):
+        with pytest.raises(InputError, match=r"S is on cpu and x on meta"):
+            s @ torch.ones(3, 1, device=other)

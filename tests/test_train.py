@@ -6,6 +6,7 @@ import math
 import pickle
 import random
 import re
+import subprocess
 import sys
 import warnings
 from contextlib import nullcontext
@@ -16,6 +17,7 @@ import torch
 from checks import unnamed
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import gcnlab
 from gcnlab import GCN, ChebConv, GINConv, Graph, GraphClassifier, GraphCollection, Signals
@@ -26,6 +28,7 @@ from gcnlab.layers import GCNConv
 from gcnlab.models import SIGN
 from gcnlab.precompute import NodeRows
 from gcnlab.scale import NeighborSampler
+from gcnlab.trace import evaluation
 from gcnlab.train import METRICS, Adam, Callback, Checkpoint, EarlyStopping, History, StopAt, fit, predict
 from gcnlab.transfer import freeze
 
@@ -157,6 +160,119 @@ def test_adam_goes_on_from_its_state():
     steps(opt, one, 5)
     steps(copy, other, 5)
     assert torch.equal(one, other)
+
+
+def stepped(make, steps=2, **settings):
+    p = torch.nn.Parameter(torch.arange(3.0))
+    opt = make([p], lr=0.1, **settings)
+    for k in range(steps):
+        p.grad = torch.tensor([1.0, -2.0, 0.5]) * (k + 1)
+        opt.step()
+    return p, opt
+
+
+def next_step(p, opt):
+    p.grad = torch.ones(3)
+    opt.step()
+    return p.detach().clone()
+
+
+def test_adam_keeps_the_contract_of_an_optimizer():
+    want = next_step(*stepped(Adam))
+    p, opt = stepped(Adam)
+    assert {key: state.keys() for key, state in opt.state.items()} == {p: {"step", "exp_avg", "exp_avg_sq"}}
+    assert opt.state[p]["step"] == 2
+    assert torch.equal(next_step(*copy.deepcopy((p, opt))), want)
+    assert torch.equal(next_step(*pickle.loads(pickle.dumps((p, opt)))), want)
+    calls = []
+    opt.register_step_pre_hook(lambda *_: calls.append("pre"))
+    opt.register_step_post_hook(lambda *_: calls.append("post"))
+    assert torch.equal(next_step(p, opt), want)
+    assert calls == ["pre", "post"]
+    with register_optimizer_step_post_hook(lambda *_: calls.append("of every optimizer")):
+        next_step(*stepped(Adam, 0))
+    assert calls[2:] == ["of every optimizer"]
+    other = torch.nn.Parameter(torch.ones(2))
+    opt.add_param_group({"params": [other], "lr": 1.0})
+    assert [group["lr"] for group in opt.param_groups] == [0.1, 1.0]
+    with pytest.raises(ValueError, match="more than one parameter group"):
+        opt.add_param_group({"params": [other]})
+
+    def closure():
+        assert torch.is_grad_enabled()
+        opt.zero_grad()
+        loss = other.square().sum()
+        loss.backward()
+        return loss
+
+    assert opt.step(closure).item() == 2
+    assert other.tolist() == pytest.approx([0, 0], abs=1e-6)
+    opt.zero_grad(set_to_none=False)
+    assert other.grad.tolist() == [0, 0]
+    opt.zero_grad()
+    assert other.grad is None
+
+
+@pytest.mark.parametrize("settings", [{}, {"betas": (0.5, 0.7), "eps": 1e-3, "weight_decay": 0.1}], ids=str)
+@pytest.mark.parametrize(("ours", "theirs"), [(Adam, torch.optim.Adam), (torch.optim.Adam, Adam)])
+def test_adam_of_gcnlab_and_of_torch_go_on_from_each_other(ours, theirs, settings):
+    (p, one), (q, other) = stepped(ours, 0), stepped(theirs, 3, **settings)
+    p.data.copy_(q.data)
+    one.load_state_dict(other.state_dict())
+    before = other.state_dict()["state"][0]["exp_avg"].clone()
+    found = next_step(p, one)
+    assert torch.equal(other.state_dict()["state"][0]["exp_avg"], before) or ours is not Adam  # torch's shares it
+    if ours is Adam:
+        assert_close(found, next_step(q, other), 1e-7)
+    else:
+        assert_close(found, next_step(*stepped(torch.optim.Adam, 3, **settings)), 1e-7)
+
+
+def test_adam_refuses_a_state_of_another_kind():
+    opt = stepped(Adam)[1]
+    for make in (
+        lambda params, lr: torch.optim.Adam(params, lr, amsgrad=True), torch.optim.AdamW,
+        lambda params, lr: torch.optim.Adam(params, lr, maximize=True),
+        lambda params, lr: torch.optim.SGD(params, lr, momentum=0.9),
+    ):  # fmt: skip
+        with pytest.raises(CheckpointMismatchError, match="optimizer: the state is of"):
+            opt.load_state_dict(stepped(make)[1].state_dict())
+
+
+def test_adam_goes_on_from_the_state_of_1_0():
+    want = next_step(*stepped(Adam))
+    (p, _), (q, opt) = stepped(Adam), stepped(Adam, 0)
+    q.data.copy_(p.data)
+    state = stepped(Adam)[1].state_dict()
+    old = {0: [2, state["state"][0]["exp_avg"], state["state"][0]["exp_avg_sq"]]}
+    groups = [{key: value for key, value in state["param_groups"][0].items() if key != "params"}]
+    opt.load_state_dict({"state": old, "param_groups": groups})
+    assert torch.equal(next_step(q, opt), want)
+
+
+def test_adam_does_not_import_the_compiler():
+    code = (
+        "import sys, torch, gcnlab; p = torch.nn.Parameter(torch.ones(2)); opt = gcnlab.Adam([p]); p.grad = torch.ones(2); "
+        "opt.step(); opt.zero_grad(); opt.load_state_dict(opt.state_dict()); print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_an_optimizer_that_needs_a_closure(graph):
+    with pytest.raises(InputError, match=r"optimizer: LBFGS needs a closure .* gcnlab\.Adam, torch\.optim\.AdamW"):
+        fit(GCN(NUM_FEATURES, 4, 3), graph, epochs=1, optimizer=torch.optim.LBFGS)
+
+
+@pytest.mark.parametrize("error", [None, ValueError])
+def test_evaluation_gives_each_module_its_own_mode_back(error):
+    model = nn.Sequential(nn.Dropout(), nn.BatchNorm1d(2).eval(), nn.Linear(2, 2))
+    with pytest.raises(error) if error else nullcontext(), evaluation(model):
+        assert not any(module.training for module in model.modules())
+        assert not torch.is_grad_enabled()
+        if error:
+            raise error
+    assert [module.training for module in model.modules()] == [True, True, False, True]
 
 
 # -- one model --------------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from ..files import lock, read_arrays, sha256_of, write_arrays
 from ..graph import Graph
 from ..sparse import SparseMatrix
 from . import cifar, gin_text, idx, image_folder, image_npz, npz, ogb, planetoid, social, tables, tu
+from . import synthetic as synthetic
 from .archive import Source
 from .fetch import closed_files_named, data_roots, fetch_raw, file_states, raw_folder, writable_folder
 from .image_sets import ImageSet, digits, warn_of_twins
