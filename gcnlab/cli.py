@@ -121,12 +121,12 @@ def _parser() -> argparse.ArgumentParser:
     predict = _add(
         commands,
         "predict",
-        "label the nodes of a graph, graphs, or the test images of a set with a trained model, as CSV; each label has its "
-        "probability, calibrated on the validation nodes, graphs or images of the training",
+        "label the nodes of a graph, graphs, a picture, a folder of pictures, or the test images of a set with a trained model, "
+        "as CSV; each label has its probability, calibrated on the validation nodes, graphs or images of the training",
         "gcnlab predict runs/cora/model.gcnlab --data cora",
     )
     predict.add_argument("checkpoint", help="the model.gcnlab of `gcnlab run --out`")
-    predict.add_argument("--data", metavar="NAME|PATH", help="default: the data set it was trained on")
+    predict.add_argument("--data", metavar="NAME|PATH", help="a data set, or pictures; default: what it was trained on")
     _add_data_root(predict)
     predict.add_argument("--out", metavar="FILE", help="write the CSV there instead of to the screen")
     predict.set_defaults(command=_predict)
@@ -312,8 +312,8 @@ def _predict(args: argparse.Namespace) -> None:
         kind, names = "graph", range(len(graphs))
         logits = predict(model, graphs)
     elif isinstance(recipe, recipes.ImageRecipe):
-        signals = recipes.images_to_label(recipe, header, dataset, args.data_root)
-        kind, names = "image", range(len(signals))
+        signals, names = recipes.images_to_label(recipe, header, dataset, args.data_root)
+        kind = "image"
         logits = image_recipes.log_probabilities(model, signals, header["mirrored"])
     else:
         nodes = recipes.find_node_recipe(recipe.name)

@@ -23,7 +23,7 @@ from .checkpoint import describe, generators_kept, read_checkpoint, write_checkp
 from .checks import check_choice, check_package, check_workers
 from .collection import GraphCollection
 from .content import MAX_IMAGES, Content, add_graphs, add_images, add_nodes
-from .data import ImageSet, catalog, load, ogb_evaluator
+from .data import ImageSet, catalog, image_folder, load, ogb_evaluator
 from .errors import InputError, did_you_mean
 from .files import check_target, write_json
 from .graph import Graph
@@ -779,19 +779,29 @@ def _run_images(
     return result, "curves.png, model.gcnlab", content
 
 
-def images_to_label(recipe: ImageRecipe, header: Mapping[str, Any], dataset: str, root: str | None) -> Signals:
-    """The test images of a set, for the model of a `header` that a run of the recipe wrote."""
-    images = load(dataset, root=root)
-    if not isinstance(images, ImageSet):
-        raise InputError(f"data: {dataset} holds no images, which {recipe.name} classifies.")
-    if list(images.image_shape) != header["image_shape"]:
+def images_to_label(
+    recipe: ImageRecipe, header: Mapping[str, Any], dataset: str, root: str | None
+) -> tuple[Signals, Sequence[Any]]:
+    """Images for the model of a `header` that a run of the recipe wrote, and their names.
+
+    They are the test images of a data set, whose names are their positions, or a picture or a folder of pictures.
+    """
+    names: Sequence[Any]
+    if image_folder.are_pictures(Path(dataset)):
+        pictures, names = image_folder.read_pictures(Path(dataset))
+        if pictures.dim() == 3 and len(header["image_shape"]) == 3:
+            pictures = pictures[..., None].expand(-1, -1, -1, header["image_shape"][2])
+    else:
+        images = load(dataset, root=root)
+        if not isinstance(images, ImageSet):
+            raise InputError(f"data: {dataset} holds no images, which {recipe.name} classifies.")
+        pictures, names = images.test_images, range(len(images.test_images))
+    if list(pictures.shape[1:]) != header["image_shape"]:
         raise InputError(
-            f"data: the images of {dataset} are of shape {tuple(images.image_shape)}, and the model was trained on "
+            f"data: the images of {dataset} are of shape {tuple(pictures.shape[1:])}, and the model was trained on "
             f"{tuple(header['image_shape'])}; scale them to that size."
         )
-    return Signals(
-        images.test_images, images.test_labels, grid_graph(*images.image_shape[:2]) if recipe.on_grid else None
-    )
+    return Signals(pictures, None, grid_graph(*pictures.shape[1:3]) if recipe.on_grid else None), names
 
 
 def _best(val_accuracy: Sequence[float]) -> int:

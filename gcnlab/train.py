@@ -34,6 +34,7 @@ from . import checkpoint as ckpt
 from . import distributed
 from .checks import check_choice, check_flag, check_number, check_probability, check_seed
 from .collection import GraphBatch, GraphCollection, GraphLoader
+from .data import ImageSet
 from .errors import CheckpointMismatchError, InputError, InputIndexError, InputTypeError, NonFiniteError
 from .files import check_target, remove_stale_temporaries
 from .graph import Graph, check_features_finite, check_nodes, check_one_graph, how_to_make, is_kind
@@ -597,6 +598,7 @@ def fit(
         CheckpointMismatchError: the checkpoint to resume is of another training; says in what they differ.
         DistributedError: another process failed, or trains something else; names its rank.
     """
+    _check_data(data)
     if not callable(loss) and loss not in LOSSES:
         raise InputError(f"loss: got {loss!r}, expected one of {', '.join(LOSSES)}, or a function.")
     if select != "last":
@@ -1026,6 +1028,28 @@ def _choose_batching(
     return sampler, why
 
 
+def _check_data(data: Any) -> None:
+    """Raise InputTypeError, with the call that makes it, for what is not data to train on or to predict."""
+    if isinstance(data, (Graph, GraphCollection, Signals, NodeRows)):  # a GraphBatch is a Graph
+        return
+    remedy = ""
+    if isinstance(data, ImageSet):
+        remedy = (
+            " Signals(data.train_images, data.train_labels, data.grid()) are its training images for a grid network, and "
+            "without the grid for a CNN."
+        )
+    elif hasattr(data, "__array__"):
+        remedy = (
+            " Signals(images, labels, grid) has images for a grid network, and without the grid for a CNN; "
+            "Graph(adjacency, x, labels) has the features of nodes."
+        )
+    elif isinstance(data, (list, tuple)):
+        remedy = " GraphCollection.from_graphs makes one of a list of graphs."
+    raise InputTypeError(
+        f"data: got {type(data).__name__}, expected a Graph, a GraphBatch, a GraphCollection, Signals or NodeRows.{remedy}"
+    )
+
+
 def _check_known(graph: Graph, y: Tensor) -> None:
     """Raise InputError for a mask of whose nodes no target in y [num_nodes, ...] is known."""
     for key in ("train_mask", "val_mask"):
@@ -1048,8 +1072,6 @@ class _NodeData:
         consistency: Consistency | None,
         sampler: Sampler | None,
     ) -> None:
-        if not isinstance(graph, Graph):
-            raise InputTypeError(f"data: got {type(graph).__name__}, expected a Graph or a GraphCollection.")
         check_one_graph("data", graph)
         if graph.x is None:
             raise InputError('graph: has no x; make one with graph.with_features("identity").')
@@ -1981,15 +2003,11 @@ def predict(
     Warns where the model was trained with another kind of matrix than `operator`, or with one of your own and `operator`
     is not given.
     """
+    _check_data(data)
     if batch_size is not None and not (isinstance(data, Graph) and (_num_operators(model) or hasattr(model, "layer"))):
         raise InputError(
             f"batch_size: got {batch_size} with {type(data).__name__} and {type(model).__name__}; it goes with one Graph and "
             "a layerwise model, such as GCN. Other data are read in batches anyway."
-        )
-    if not isinstance(data, (Graph, GraphCollection, Signals, NodeRows)):
-        raise InputTypeError(
-            f"data: got a {type(data).__name__}, expected a Graph, a GraphBatch, a GraphCollection (GraphCollection.from_graphs "
-            "makes one of a list), Signals or NodeRows."
         )
     is_batch = isinstance(data, (GraphBatch, GraphCollection))
     if nodes is not None and (is_batch or isinstance(data, Signals)):

@@ -477,9 +477,9 @@ PROMISES = {
         "doors: one_set_of_images_through_every_door_is_one_set a_zip_archive_of_images_is_refused_by_name",
     ),
     "M8": Promise(
-        "images whose labels nobody knows",
-        "`predict` takes them; what trains or scores refuses them",
-        "signals: images_without_labels_are_predicted_alone",
+        "images whose labels nobody knows, or without Signals",
+        "`predict` takes them, `gcnlab predict` a picture or a folder of pictures; what trains or scores names Signals",
+        "signals: images_without_labels_are_predicted_alone predict_pictures images_that_are_no_signals_are_told_how_they_become_some",
     ),
     "M9": Promise(
         "a layer by its number in a tutorial, a family of models in another picture",

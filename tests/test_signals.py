@@ -5,6 +5,7 @@ import dataclasses
 import json
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from test_image_data import idx_bytes
@@ -235,6 +236,20 @@ def test_images_without_labels_are_predicted_alone():
         assert torch.equal(predict(model, signals[3:5].to("cpu")), predict(model, signals)[3:5])
         with pytest.raises(InputError, match=r"y: these images have no labels; Signals\(images, y\) gives them some"):
             fit(model, signals, epochs=1, select="last", progress=False)
+
+
+def test_images_that_are_no_signals_are_told_how_they_become_some():
+    images, y = stripes(12)
+    data = ImageSet(images, y, images, y)
+    for given, remedy in (
+        (data, r"got ImageSet, .* Signals\(data.train_images, data.train_labels, data.grid\(\)\)"),
+        (images, r"got Tensor, .* Signals\(images, labels, grid\)"),
+        (images.numpy(), r"got ndarray, .* Signals\(images, labels, grid\)"),
+    ):
+        with pytest.raises(InputTypeError, match=remedy):
+            fit(GridGCN(1, [3], 3), given, y, epochs=1)
+        with pytest.raises(InputTypeError, match=remedy):
+            predict(GridGCN(1, [3], 3), given)
 
 
 # -- GridGCN ------------------------------------------------------------------------------------------------------------
@@ -527,6 +542,43 @@ def test_predict_images(small_set, tmp_path, capsys):
     small_set.train_images = small_set.train_images[:, :-1]
     assert main(["predict", path]) == 2
     assert "scale them to that size" in capsys.readouterr().err
+
+
+def test_predict_pictures(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    pictures = {name: rng.integers(0, 256, (6, 5, 3), dtype=np.uint8) // 3 for name in ("a.png", "b.png", "c.png")}
+    for name, picture in pictures.items():
+        for c, colour in enumerate(("blue", "red")):
+            (tmp_path / "set" / colour).mkdir(parents=True, exist_ok=True)
+            for i in range(8):
+                some = picture // (i + 1)
+                some[..., 2 * (1 - c)] += 150
+                PIL.Image.fromarray(some).save(tmp_path / "set" / colour / f"{i}{name}")
+    run("fashion-mnist-grid", dataset=str(tmp_path / "set"), epochs=20, seeds=1, out=tmp_path / "run")
+    (tmp_path / "new").mkdir()
+    for name, picture in pictures.items():
+        picture[..., 2 * (name == "a.png")] += 150
+        PIL.Image.fromarray(picture).save(tmp_path / "new" / name)
+    (tmp_path / "new" / "Thumbs.db").write_bytes(bytes(9))
+    command = ["predict", str(tmp_path / "run" / "model.gcnlab"), "--data"]
+    capsys.readouterr()
+    assert main([*command, str(tmp_path / "new")]) == 0
+    rows = [line.split(",") for line in capsys.readouterr().out.splitlines()]
+    assert [row[:2] for row in rows[1:]] == [["a.png", "blue"], ["b.png", "red"], ["c.png", "red"]]
+    assert main([*command, str(tmp_path / "new" / "a.png")]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split(",") == rows[1]
+    PIL.Image.fromarray(pictures["a.png"][..., 0]).save(tmp_path / "new" / "grey.png")
+    PIL.Image.fromarray(np.repeat(pictures["a.png"][..., :1], 3, 2)).save(tmp_path / "new" / "grey as colour.png")
+    assert main([*command, str(tmp_path / "new" / "grey.png")]) == 0
+    grey = capsys.readouterr().out.splitlines()[1].partition(",")[2]
+    assert main([*command, str(tmp_path / "new" / "grey as colour.png")]) == 0
+    assert capsys.readouterr().out.splitlines()[1].partition(",")[2] == grey
+    PIL.Image.fromarray(pictures["a.png"][:4]).save(tmp_path / "wide.png")
+    assert main([*command, str(tmp_path / "wide.png")]) == 2
+    assert "shape (4, 5, 3), and the model was trained on (6, 5, 3); scale them" in capsys.readouterr().err
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    assert main([*command, str(tmp_path / "broken.jpg")]) == 2
+    assert "broken.jpg: not a readable image" in capsys.readouterr().err
 
 
 def test_run_a_recipe_of_images(small_set, tmp_path):

@@ -1521,7 +1521,11 @@ ERRORS = {
         {"model": lambda: GCN(NUM_FEATURES, HIDDEN, 2)},
     ),
     "another width": (InputError, r"x: got shape .*in_channels=11", {"model": lambda: GCN(11, HIDDEN, 3)}),
-    "not a graph": (InputTypeError, r"data: got dict, expected a Graph or a GraphCollection", {"data": {}}),
+    "not a graph": (
+        InputTypeError,
+        r"data: got dict, expected a Graph, a GraphBatch, a GraphCollection, Signals or NodeRows",
+        {"data": {}},
+    ),
     "a folder as checkpoint": (InputError, r"checkpoint: .* is a folder", {"checkpoint": Checkpoint("."), "seeds": 2}),
     "stacks in a checkpoint": (
         InputError,

@@ -44,6 +44,35 @@ def has_classes(folder: Path) -> bool:
     return folder.is_dir() and len(_sub_folders(folder)) >= 2
 
 
+def are_pictures(path: Path) -> bool:
+    """Whether it is a file that may be a picture, or a folder that holds pictures and no sub-folder."""
+    if path.is_file():
+        return path.suffix not in (".npz", ".zip")
+    return path.is_dir() and not _sub_folders(path) and any(map(_is_picture, path.iterdir()))
+
+
+def _is_picture(path: Path) -> bool:
+    import PIL.Image
+
+    try:
+        with path.open("rb") as file, PIL.Image.open(file):
+            return True
+    except Exception:  # Pillow's decoders fail in many ways
+        return False
+
+
+def read_pictures(path: Path) -> tuple[Tensor, list[str]]:
+    """The pictures of `are_pictures`, uint8 [N, H, W] or [N, H, W, 3], and the names of their files.
+
+    Raises:
+        DatasetNotFoundError: Pillow is not installed.
+        DatasetFormatError: as `read`, for all files that cannot be used at once.
+    """
+    check_package(f"{path}: a picture", "pillow", "PIL.Image", DatasetNotFoundError)
+    files = sorted(file for file in path.iterdir() if not _is_left_behind(file)) if path.is_dir() else [path]
+    return _read_images(path, files, None), [file.name for file in files]
+
+
 def check_options(*, seed: int = 0, size: Any = None) -> None:
     """The options of `gcnlab.load` for a folder of pictures; raises InputError for a value that cannot be used.
 
