@@ -26,7 +26,6 @@ from gcnlab import GridGCN, Signals
 from gcnlab.augment import Augment
 from gcnlab.baselines import BASELINES
 from gcnlab.files import check_target, write_json
-from gcnlab.image import grid_graph
 from gcnlab.transfer import freeze, replace_head
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -107,7 +106,7 @@ rows = []
 head = ("model", "way", "dropout", "augmented", *(f"{labels:,} a class" for labels in EPOCHS))
 print("".join(f"{name:<20}" for name in head))
 for name in MODELS:
-    grid = grid_graph(*data.image_shape) if name == "grid GCN" else None
+    grid = data.grid() if name == "grid GCN" else None
     augment = Augment(data.augmentations)
     source = Signals(data.train_images, data.train_labels, grid, augment)[first_train]
     source_test = Signals(data.test_images, data.test_labels, grid)[first_test]

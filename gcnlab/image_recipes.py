@@ -25,7 +25,6 @@ from .baselines import BASELINES, Baseline
 from .checkpoint import generators_kept
 from .data import ImageSet
 from .errors import CheckpointMismatchError, InputError
-from .image import grid_graph
 from .models import GridGCN
 from .signals import Signals
 from .train import Callback, Checkpoint, History, fit, predict
@@ -82,7 +81,7 @@ PROTOCOLS = {
 
 def parts(recipe: ImageRecipe, images: ImageSet) -> tuple[Signals, Signals | None]:
     """The images that train, and those of the training images that are held out, if any are."""
-    grid = grid_graph(*images.image_shape[:2]) if recipe.on_grid else None
+    grid = images.grid() if recipe.on_grid else None
     if recipe.tutorial is not None:
         signals = Signals(images.train_images, images.train_labels, grid)
         num_val = round(recipe.tutorial.validation_split * len(signals))  # Keras takes the last ones
@@ -150,7 +149,7 @@ def mirrors(recipe: ImageRecipe, images: ImageSet) -> bool:
 
 def predict_test(recipe: ImageRecipe, model: nn.Module, images: ImageSet, device: str = "cpu") -> Tensor:
     """Log-probabilities of the test images [M, num_classes]; averaged with those mirrored where the set allows it."""
-    grid = grid_graph(*images.image_shape[:2]) if recipe.on_grid else None
+    grid = images.grid() if recipe.on_grid else None
     signals = Signals(images.test_images, images.test_labels, grid).to(device)
     return log_probabilities(model, signals, mirrors(recipe, images))
 

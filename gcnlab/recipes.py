@@ -752,7 +752,7 @@ def _run_images(
         model.load_state_dict(history.state(best))
     shown = copy.copy(images)
     shown.test_images, shown.test_labels = (part[:MAX_IMAGES] for part in (images.test_images, images.test_labels))
-    grid = grid_graph(*images.image_shape[:2]) if recipe.on_grid else None
+    grid = images.grid() if recipe.on_grid else None
     add_images(
         content,
         model.cpu().eval(),
