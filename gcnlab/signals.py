@@ -24,9 +24,10 @@ class Signals:
     `signals[:45000]` has a part of the images, and so has a bool mask [N], or a tensor or list of indices.
 
     Args:
-        images: uint8 or floats, [N, H, W] or [N, H, W, C]; one picture is images[None]. uint8 becomes value / 255 batch by
-            batch. Floats are taken as they are, in torch's default dtype (float64 and float16 become float32); a range other
-            than [0, 1] is warned of, since a model must see the same one in training and prediction.
+        images: uint8 or floats, [N, H, W] or [N, H, W, C]; one picture is images[None]. Batch by batch uint8 becomes
+            value / 255, and all get the dtype of the grid, or without one torch's default: float64 and float16 become
+            float32. A range of floats other than [0, 1] is warned of, since a model must see the same one in training and
+            prediction.
         y: classes, integers [N] from 0, or names, which are numbered in sorted order. Or targets, floats [N] or [N, num_targets], NaN where one is missing: zeros and
             ones for fit(loss="binary"), as a two-class (sigmoid) head takes them, any numbers for "mse" and "mae". None where
             nobody knows them: such images are for `predict` alone.
@@ -67,8 +68,7 @@ class Signals:
         if not len(x):
             raise InputError("images: got none, expected at least one.")
         warn_of_range(x)
-        self.x = x.to(torch.get_default_dtype()) if x.is_floating_point() else x
-        self.shape, self.grid, self.augment = shape[1:3], grid, augment
+        self.x, self.shape, self.grid, self.augment = x, shape[1:3], grid, augment
         if grid is not None and grid.shape != self.shape:
             raise InputError(
                 f"grid: is of {grid.shape}, but the images are of {self.shape}; grid_graph(*image_shape[:2]) is theirs, and so is "
@@ -123,7 +123,7 @@ class Signals:
         x = self.x[index]
         if check_flag("training", training) and self.augment is not None:
             x = self.augment(x, self.shape)
-        x = to_unit(x)
+        x = to_unit(x).to(torch.get_default_dtype() if self.grid is None else self.grid.dtype)
         return (x, self.grid) if self.grid is not None else (to_images(x, self.shape, channels="first"),)
 
     def batches(self, batch_size: int, shuffle: bool = False) -> Iterator[tuple[tuple[Any, ...], Any]]:

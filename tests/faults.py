@@ -104,7 +104,7 @@ FAULTS = [
     Fault("M1", "data/image_folder.py", "PIL.ImageOps.exif_transpose(image).convert", "image.convert"),
     Fault("M1", "data/image_folder.py", 'path.open("rb") as file, PIL.Image.open(file, formats', "PIL.Image.open(path, formats"),
     Fault("M2", "pixels.py", "elif low < -_TOLERANCE or high > 1 + _TOLERANCE:", "elif high > 300:"),
-    Fault("M2", "signals.py", "x.to(torch.get_default_dtype()) if x.is_floating_point() else x", "x"),
+    Fault("M2", "signals.py", "to_unit(x).to(torch.get_default_dtype() if self.grid is None else self.grid.dtype)", "to_unit(x)"),
     Fault("M3", "pixels.py", "if len(shape) == 3 and shape[2] <= MAX_GUESSED_CHANNELS < min(shape[:2]):", "if False:"),
     Fault("M4", "data/image_folder.py", "torch.randperm(len(labels), generator=generator)", "torch.arange(len(labels))"),
     Fault("M4", "data/__init__.py", "        warn_of_twins(images)\n", ""),

@@ -553,7 +553,7 @@ def test_zip_bombs_and_damage(truth, tmp_path, monkeypatch):
     with pytest.raises(DatasetFormatError, match=r"cannot be unpacked: .*encrypted"):
         load(tmp_path / "encrypted.zip")
     with pytest.raises(DatasetFormatError, match=r"expected a folder of Planetoid files"):
-        load(write_zip(tmp_path / "else.zip", {"photo.jpg": b"x"}))
+        load(write_zip(tmp_path / "else.zip", {"letter.doc": b"x"}))
 
 
 # -- GIN text ---------------------------------------------------------------------------------------------------------

@@ -210,7 +210,7 @@ def test_a_seed_repeats_to_the_bit():
 
 def test_the_loss_of_an_epoch_is_the_mean_over_graphs():
     """30 graphs in batches of 8: the last has 6, and counts 6."""
-    history, _ = train(epochs=1, lr=0.0, select="last")
+    history, trained = train(epochs=1, lr=0.0, select="last")
     torch.manual_seed(0)
     model = GraphClassifier(1, 8, 2, num_layers=2, readout="mean+max", dropout=0.0)
     val = collection()[30:].batch()
@@ -221,7 +221,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_graphs():
         losses.append((batch.num_graphs, loss.detach().double()))
     expected = sum(n * loss for n, loss in losses) / 30
     torch.testing.assert_close(history.metrics["train_loss"][0, 0].double(), expected, atol=1e-6, rtol=0)
-    val_loss = torch.nn.functional.cross_entropy(model.eval()(val.x, val.a_hat, val), val.y)
+    val_loss = torch.nn.functional.cross_entropy(trained.eval()(val.x, val.a_hat, val), val.y)
     torch.testing.assert_close(history.metrics["val_loss"][0, 0], val_loss.detach(), atol=1e-6, rtol=0)
 
 

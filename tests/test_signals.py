@@ -196,9 +196,14 @@ def test_floats_of_any_width_train_a_model_of_torchs_default(dtype):
     for grid, model in ((GRID, GridGCN(1, [3], 3)), (None, nn.Sequential(nn.Flatten(), nn.Linear(35, 3)))):
         signals = Signals(images, y, grid)
         assert signals.inputs(slice(None))[0].dtype == torch.float32
-        torch.testing.assert_close(signals.x, Signals(images.float(), y).x)
+        torch.testing.assert_close(
+            signals.inputs(slice(None))[0], Signals(images.float(), y, grid).inputs(slice(None))[0]
+        )
         fit(model, signals, epochs=1, select="last", progress=False)
         assert predict(model, signals).shape == (12, 3)
+    for given in (images, stripes(12)[0]):
+        double = Signals(given, y, GRID.to(torch.float64))
+        assert predict(GridGCN(1, [3], 3).double(), double).dtype == torch.float64
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

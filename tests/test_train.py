@@ -988,7 +988,7 @@ def test_predict_checks_nodes_of_any_model(graph):
     ):
         with pytest.raises(InputError, match=message):
             predict(model, graph, nodes)
-    with pytest.raises(InputTypeError, match="data: got a list, expected a Graph"):
+    with pytest.raises(InputTypeError, match="data: got list, expected a Graph"):
         predict(model, [graph])
 
 
@@ -1304,7 +1304,7 @@ def normed(kind):
     """(model, data, options, arguments of all training rows) of 30 rows."""
     torch.manual_seed(0)
     y, x = torch.arange(30) % 2, torch.rand(30, 6) + torch.arange(30).view(-1, 1) % 2
-    images = Signals(x.view(30, 2, 3), y)
+    images = Signals(x.view(30, 2, 3) / 2, y)
     ring = torch.arange(30)
     ring = Graph.from_edges(
         [ring.tolist(), ring.roll(1).tolist()], 30, x=x, y=y, train_mask=ring < 20, val_mask=ring >= 20
