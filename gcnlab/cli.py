@@ -121,12 +121,15 @@ def _parser() -> argparse.ArgumentParser:
     predict = _add(
         commands,
         "predict",
-        "label the nodes of a graph, graphs, a picture, a folder of pictures, or the test images of a set with a trained model, "
-        "as CSV; each label has its probability, calibrated on the validation nodes, graphs or images of the training",
+        "label the nodes of a graph, graphs, pictures, or the test images of a set with a trained model, as CSV; each label has "
+        "its probability, calibrated on the validation nodes, graphs or images of the training",
         "gcnlab predict runs/cora/model.gcnlab --data cora",
     )
     predict.add_argument("checkpoint", help="the model.gcnlab of `gcnlab run --out`")
-    predict.add_argument("--data", metavar="NAME|PATH", help="a data set, or pictures; default: what it was trained on")
+    predict.add_argument("--data", metavar="NAME|PATH", help="default: the data set it was trained on")
+    predict.add_argument(
+        "pictures", nargs="*", metavar="PATH", help="pictures, or folders of them, for a model of images"
+    )
     _add_data_root(predict)
     predict.add_argument("--out", metavar="FILE", help="write the CSV there instead of to the screen")
     predict.set_defaults(command=_predict)
@@ -305,6 +308,8 @@ def _predict(args: argparse.Namespace) -> None:
     if "recipe" not in header:
         raise InputError(f"checkpoint: {args.checkpoint} names no recipe; expected the model.gcnlab of `gcnlab run`.")
     recipe = recipes.find(header["recipe"])
+    if args.pictures and (args.data or not isinstance(recipe, recipes.ImageRecipe)):
+        raise InputError(f"PATH: got {args.pictures[0]}; pictures go with a model of images, and without --data.")
     dataset = args.data or header["dataset"]
     names: Sequence[Any]
     if isinstance(recipe, recipes.GraphRecipe):
@@ -312,7 +317,7 @@ def _predict(args: argparse.Namespace) -> None:
         kind, names = "graph", range(len(graphs))
         logits = predict(model, graphs)
     elif isinstance(recipe, recipes.ImageRecipe):
-        signals, names = recipes.images_to_label(recipe, header, dataset, args.data_root)
+        signals, names = recipes.images_to_label(recipe, header, args.pictures, dataset, args.data_root)
         kind = "image"
         logits = image_recipes.log_probabilities(model, signals, header["mirrored"])
     else:

@@ -780,28 +780,30 @@ def _run_images(
 
 
 def images_to_label(
-    recipe: ImageRecipe, header: Mapping[str, Any], dataset: str, root: str | None
+    recipe: ImageRecipe, header: Mapping[str, Any], pictures: Sequence[str], dataset: str, root: str | None
 ) -> tuple[Signals, Sequence[Any]]:
     """Images for the model of a `header` that a run of the recipe wrote, and their names.
 
-    They are the test images of a data set, whose names are their positions, or a picture or a folder of pictures.
+    They are the pictures (paths of files and folders), or where none is given the test images of the data set, by position.
     """
     names: Sequence[Any]
-    if image_folder.are_pictures(Path(dataset)):
-        pictures, names = image_folder.read_pictures(Path(dataset))
-        if pictures.dim() == 3 and len(header["image_shape"]) == 3:
-            pictures = pictures[..., None].expand(-1, -1, -1, header["image_shape"][2])
+    if pictures:
+        x, names = image_folder.read_pictures(pictures)
+        if (
+            x.dim() == 3 and len(header["image_shape"]) == 3
+        ):  # a folder of training images makes them red, green and blue
+            x = x[..., None].expand(-1, -1, -1, header["image_shape"][2])
     else:
         images = load(dataset, root=root)
         if not isinstance(images, ImageSet):
             raise InputError(f"data: {dataset} holds no images, which {recipe.name} classifies.")
-        pictures, names = images.test_images, range(len(images.test_images))
-    if list(pictures.shape[1:]) != header["image_shape"]:
+        x, names = images.test_images, range(len(images.test_images))
+    if list(x.shape[1:]) != header["image_shape"]:
         raise InputError(
-            f"data: the images of {dataset} are of shape {tuple(pictures.shape[1:])}, and the model was trained on "
-            f"{tuple(header['image_shape'])}; scale them to that size."
+            f"{names[0] if pictures else f'data: {dataset}'}: is of shape {tuple(x.shape[1:])}, and the model was trained on "
+            f"{tuple(header['image_shape'])}; scale it to that size."
         )
-    return Signals(pictures, None, grid_graph(*pictures.shape[1:3]) if recipe.on_grid else None), names
+    return Signals(x, None, grid_graph(*x.shape[1:3]) if recipe.on_grid else None), names
 
 
 def _best(val_accuracy: Sequence[float]) -> int:

@@ -113,7 +113,7 @@ FAULTS = [
     Fault("M6", "data/idx.py", 'is_packed = raw.read(2) == b"\\x1f\\x8b"', 'is_packed = path.suffix == ".gz"'),
     Fault("M7", "data/image_npz.py", "labels.reshape(-1).astype(np.int64)", "np.sort(labels.reshape(-1)).astype(np.int64)"),
     Fault("M8", "signals.py", "        if self._y is None:\n            raise InputError(", "        if self._y is None:\n            return torch.zeros(len(self.x)).long()\n            raise InputError("),
-    Fault("M8", "data/image_folder.py", "[file.name for file in files]", "[file.name for file in reversed(files)]"),
+    Fault("M8", "data/image_folder.py", "[str(file) for file in files]", "[str(file) for file in reversed(files)]"),
     Fault("M9", "baselines.py", "features.{int(number) - 1}", "features.{int(number)}"),
     Fault("M9", "plot.py", "_FAMILIES[family] if family in _FAMILIES else next(free)", "next(free)"),
     # -- about training

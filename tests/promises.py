@@ -478,7 +478,7 @@ PROMISES = {
     ),
     "M8": Promise(
         "images whose labels nobody knows, or without Signals",
-        "`predict` takes them, `gcnlab predict` a picture or a folder of pictures; what trains or scores names Signals",
+        "`predict` takes them, `gcnlab predict` pictures and folders of them; what trains or scores names Signals",
         "signals: images_without_labels_are_predicted_alone predict_pictures images_that_are_no_signals_are_told_how_they_become_some",
     ),
     "M9": Promise(

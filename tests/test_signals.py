@@ -546,7 +546,7 @@ def test_predict_images(small_set, tmp_path, capsys):
     small_set.test_images = small_set.test_images[:, :-1]
     small_set.train_images = small_set.train_images[:, :-1]
     assert main(["predict", path]) == 2
-    assert "scale them to that size" in capsys.readouterr().err
+    assert "scale it to that size" in capsys.readouterr().err
 
 
 def test_predict_pictures(tmp_path, capsys):
@@ -565,22 +565,32 @@ def test_predict_pictures(tmp_path, capsys):
         picture[..., 2 * (name == "a.png")] += 150
         PIL.Image.fromarray(picture).save(tmp_path / "new" / name)
     (tmp_path / "new" / "Thumbs.db").write_bytes(bytes(9))
-    command = ["predict", str(tmp_path / "run" / "model.gcnlab"), "--data"]
+    command = ["predict", str(tmp_path / "run" / "model.gcnlab")]
     capsys.readouterr()
     assert main([*command, str(tmp_path / "new")]) == 0
     rows = [line.split(",") for line in capsys.readouterr().out.splitlines()]
-    assert [row[:2] for row in rows[1:]] == [["a.png", "blue"], ["b.png", "red"], ["c.png", "red"]]
-    assert main([*command, str(tmp_path / "new" / "a.png")]) == 0
-    assert capsys.readouterr().out.splitlines()[1].split(",") == rows[1]
+    assert [row[:2] for row in rows[1:]] == [
+        [str(tmp_path / "new" / name), label] for name, label in (("a.png", "blue"), ("b.png", "red"), ("c.png", "red"))
+    ]
+    assert main([*command, str(tmp_path / "new" / "b.png"), str(tmp_path / "new" / "a.png")]) == 0
+    assert [line.split(",") for line in capsys.readouterr().out.splitlines()[1:]] == [rows[2], rows[1]]
     PIL.Image.fromarray(pictures["a.png"][..., 0]).save(tmp_path / "new" / "grey.png")
     PIL.Image.fromarray(np.repeat(pictures["a.png"][..., :1], 3, 2)).save(tmp_path / "new" / "grey as colour.png")
     assert main([*command, str(tmp_path / "new" / "grey.png")]) == 0
-    grey = capsys.readouterr().out.splitlines()[1].partition(",")[2]
+    grey = capsys.readouterr().out.splitlines()[1].split(",")[1:]
     assert main([*command, str(tmp_path / "new" / "grey as colour.png")]) == 0
-    assert capsys.readouterr().out.splitlines()[1].partition(",")[2] == grey
+    assert capsys.readouterr().out.splitlines()[1].split(",")[1:] == grey
     PIL.Image.fromarray(pictures["a.png"][:4]).save(tmp_path / "wide.png")
     assert main([*command, str(tmp_path / "wide.png")]) == 2
-    assert "shape (4, 5, 3), and the model was trained on (6, 5, 3); scale them" in capsys.readouterr().err
+    assert (
+        "wide.png: is of shape (4, 5, 3), and the model was trained on (6, 5, 3); scale it" in capsys.readouterr().err
+    )
+    assert main([*command, str(tmp_path)]) == 2
+    assert "expected a picture, or a folder that holds pictures and no other folder (found " in capsys.readouterr().err
+    assert main([*command, str(tmp_path / "none.png")]) == 2
+    assert "none.png does not exist" in capsys.readouterr().err
+    assert main([*command, str(tmp_path / "wide.png"), "--data", "digits"]) == 2
+    assert "go with a model of images, and without --data" in capsys.readouterr().err
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     assert main([*command, str(tmp_path / "broken.jpg")]) == 2
     assert "broken.jpg: not a readable image" in capsys.readouterr().err

@@ -15,7 +15,9 @@ averages all the pixels that it shrinks. Grey images stay [N, H, W]; where one h
 
 from __future__ import annotations
 
+import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,33 +46,26 @@ def has_classes(folder: Path) -> bool:
     return folder.is_dir() and len(_sub_folders(folder)) >= 2
 
 
-def are_pictures(path: Path) -> bool:
-    """Whether it is a file that may be a picture, or a folder that holds pictures and no sub-folder."""
-    if path.is_file():
-        return path.suffix not in (".npz", ".zip")
-    return path.is_dir() and not _sub_folders(path) and any(map(_is_picture, path.iterdir()))
-
-
-def _is_picture(path: Path) -> bool:
-    import PIL.Image
-
-    try:
-        with path.open("rb") as file, PIL.Image.open(file):
-            return True
-    except Exception:  # Pillow's decoders fail in many ways
-        return False
-
-
-def read_pictures(path: Path) -> tuple[Tensor, list[str]]:
-    """The pictures of `are_pictures`, uint8 [N, H, W] or [N, H, W, 3], and the names of their files.
+def read_pictures(paths: Sequence[str | Path]) -> tuple[Tensor, list[str]]:
+    """Pictures and folders of them: uint8 [N, H, W] or [N, H, W, 3], and the path of each.
 
     Raises:
-        DatasetNotFoundError: Pillow is not installed.
-        DatasetFormatError: as `read`, for all files that cannot be used at once.
+        DatasetNotFoundError: Pillow is not installed, or a path does not exist.
+        DatasetFormatError: as for `read`, for all files that cannot be used at once.
     """
-    check_package(f"{path}: a picture", "pillow", "PIL.Image", DatasetNotFoundError)
-    files = sorted(file for file in path.iterdir() if not _is_left_behind(file)) if path.is_dir() else [path]
-    return _read_images(path, files, None), [file.name for file in files]
+    check_package("pictures", "pillow", "PIL.Image", DatasetNotFoundError)
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise DatasetNotFoundError(f"pictures: {path} does not exist.")
+        inside = sorted(file for file in path.iterdir() if not _is_left_behind(file)) if path.is_dir() else [path]
+        if not inside or any(file.is_dir() for file in inside):
+            problem = "expected a picture, or a folder that holds pictures and no other folder"
+            raise DatasetFormatError(
+                path, problem, value=", ".join(file.name for file in inside if file.is_dir()) or "none"
+            )
+        files += inside
+    return _read_images(files[0].parent, files, None), [str(file) for file in files]
 
 
 def check_options(*, seed: int = 0, size: Any = None) -> None:
@@ -189,7 +184,7 @@ def _read_images(folder: Path, files: list[Path], size: tuple[int, int] | None) 
     if len(problems) == 1:
         raise problems[0]
     if problems:
-        told = "; ".join(f"{Path(p.file).relative_to(folder)}: {p.problem}" for p in problems[:5])
+        told = "; ".join(f"{os.path.relpath(p.file, folder)}: {p.problem}" for p in problems[:5])
         more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise DatasetFormatError(folder, f"{len(problems)} of {len(files)} files cannot be used: {told}{more}")
     if any(image.ndim == 3 for image in images):
