@@ -201,7 +201,7 @@ FAULTS = [
     Fault("S7", "graph.py", "with_value(self.degree.to(a.dtype)) - a", "with_value(self.degree.to(a.dtype)) + a"),
     Fault("S7", "image_recipes.py", "    if num_val < 1:", "    if num_val < 0:"),
     Fault("S8", "recipes.py", "image_recipes.log_probabilities(model, val, mirrored), val.y", "image_recipes.log_probabilities(model, val, not mirrored), val.y"),
-    Fault("S8", "recipes.py", "    if list(images.image_shape) != header[\"image_shape\"]:", "    if False:"),
+    Fault("S8", "recipes.py", "    if list(x.shape[1:]) != header[\"image_shape\"]:", "    if False:"),
     # -- formulas
     Fault("Ã without the self-loop", "graph.py", 'def normalize(self, self_loops: str | None = "fill"', "def normalize(self, self_loops: str | None = None", "graph"),
     Fault("a self-loop of 2", "sparse.py", "new_value = value.new_ones(nnz)", "new_value = value.new_full((nnz,), 2.0)", "sparse graph"),
@@ -235,7 +235,7 @@ FAULTS = [
     Fault("label propagation: α", "propagate.py", "g = torch.lerp(start, s @ g, alpha)", "g = torch.lerp(s @ g, start, alpha)", "propagate"),
     Fault("accuracy of columns", "metrics.py", "return scores.argmax(1)", "return scores.argmin(1)", "metrics"),
     Fault("accuracy of a function's classes", "train.py", "if is_of_classes and logits.shape[-1] >= max(2, num_outputs):", "if is_of_classes:", "targets"),
-    Fault("Adam: its correction", "train.py", "value=-group[\"lr\"] / (1 - beta1**steps)", "value=-group[\"lr\"]", "train"),
+    Fault("Adam: its correction", "train.py", "value=-float(group[\"lr\"]) / (1 - beta1**steps)", "value=-float(group[\"lr\"])", "train"),
 ]  # fmt: skip
 
 
