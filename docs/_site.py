@@ -12,6 +12,12 @@ ROOT = Path(__file__).parent.parent
 LINK = re.compile(r"(?<=\]\()[^)#:\s]+(?=[)#])")
 
 
+def on_config(config):
+    version = re.search(r'__version__ = "(.+)"', (ROOT / "gcnlab/__init__.py").read_text(encoding="utf-8"))[1]
+    config.site_name = f"gcnlab {version}"
+    return config
+
+
 def formula(source, *_, **__):
     """A fenced block of LaTeX as MathML, which browsers draw without a script; forges draw the same block."""
     return convert(source, display="block")
@@ -61,6 +67,11 @@ def _content(file):
         return f"{head}# {path}\n\n" + "".join(f"- `{entry.name}`\n" for entry in sorted(file.iterdir()))
     text = file.read_text(encoding="utf-8")
     return head + (text if path.endswith(".md") else f"# {path}\n\n~~~~ {file.suffix[1:]}\n{text}~~~~\n")
+
+
+def on_post_page(output, page, **_):
+    """The offline search loads its worker from elsewhere; take the copy that lies beside the pages."""
+    return output.replace("https://unpkg.com/iframe-worker/shim", relpath("iframe-worker.js", dirname(page.url) or "."))
 
 
 # -- docstrings -----------------------------------------------------------------------------------------------------
