@@ -1,5 +1,6 @@
 """What MkDocs needs to know of this project: formulas, links that leave docs/, and the form of the docstrings."""
 
+import html
 import re
 from pathlib import Path
 from posixpath import dirname, normpath, relpath
@@ -72,6 +73,30 @@ def _content(file):
 def on_post_page(output, page, **_):
     """The offline search loads its worker from elsewhere; take the copy that lies beside the pages."""
     return output.replace("https://unpkg.com/iframe-worker/shim", relpath("iframe-worker.js", dirname(page.url) or "."))
+
+
+# -- papers: a citation, on a page or in a docstring, leads to its line in references.md ------------------------------
+
+
+def _anchor(citation):
+    return re.sub(r"\W+", "-", citation.lower())
+
+
+PAPERS = re.findall(r"^- \*\*(.+?)\*\*", (ROOT / "docs/references.md").read_text(encoding="utf-8"), re.MULTILINE)
+CITED = re.compile("|".join(re.escape(html.escape(paper, quote=False)) for paper in PAPERS))
+OUTSIDE = re.compile(r"(<(a|pre|code|h1|h2|h3|math)\b.*?</\2>|<[^>]+>)", re.DOTALL)  # tags, and what has no links in it
+
+
+def on_page_content(content, page, **_):
+    if page.file.src_uri == "references.md":
+        return re.sub(
+            r"<li><strong>(.+?)</strong>", lambda m: f'<li id="{_anchor(html.unescape(m[1]))}">{m[1]}:', content
+        )
+    to = relpath("references.html", dirname(page.url) or ".")
+    parts = OUTSIDE.split(content)  # text, what is outside, the name of its tag, text, ...
+    for i in range(0, len(parts), 3):
+        parts[i] = CITED.sub(lambda m: f'<a href="{to}#{_anchor(html.unescape(m[0]))}">{m[0]}</a>', parts[i])
+    return "".join(part for i, part in enumerate(parts) if i % 3 < 2)
 
 
 # -- docstrings -----------------------------------------------------------------------------------------------------

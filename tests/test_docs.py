@@ -93,6 +93,16 @@ def test_page(page, page_folder):
     run(page)
 
 
+def test_papers_are_among_the_references():
+    files = [ROOT / "README.md", *DOCS.rglob("*.md"), *(ROOT / "gcnlab").rglob("*.py")]
+    named = re.compile(r"([A-Z][\w-]+(?: & [A-Z][\w-]+| et al\.)),? \(?((?:19|20)\d\d)\b")
+    found = {" ".join(match.groups()) for file in files for match in named.finditer(file.read_text(encoding="utf-8"))}
+    listed = re.findall(r"^- \*\*(.+?)\*\*", (DOCS / "references.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(found) > 30
+    assert not {paper for paper in found if not any(entry.endswith(paper) for entry in listed)}
+    assert listed == sorted(listed, key=str.lower)
+
+
 @pytest.mark.parametrize(("name", "page"), make.NAMES.items())
 def test_notebook_is_its_page(name, page):
     """Its cells are those of the page, and it prints what the page shows."""
