@@ -73,8 +73,8 @@ def _spmm(rowptr: Tensor, col: Tensor, value: Tensor, x: Tensor) -> Tensor:
     if not col.shape[0] or not x.shape[1]:
         return x.new_zeros(rowptr.shape[0] - 1, x.shape[1])
     if x.device.type == "cpu" and _HAS_FBGEMM and x.dtype != torch.float64:
-        # A CSR product is a weighted bag of embeddings, and FBGEMM's kernel for those is the fastest CSR product in
-        # torch: about as fast as MKL's up to 16 columns, 2 to 4 times from 64 on, and 1.6 to 4 times ATen's
+        # A CSR product is a weighted bag of embeddings. FBGEMM's kernel for those is 0.5 to 1.7 times as fast as MKL's
+        # CSR product up to 16 columns, 2 to 4 times from 64 on, and 1.6 to 4 times as fast as ATen's
         # (benchmarks/kernels.py). It checks `col` and sums in float32.
         return torch.embedding_bag(x, col, rowptr, False, 0, False, value, True)[0]
     if x.device.type == "cuda" and _USES_TRITON:
