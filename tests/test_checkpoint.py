@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 from test_train import HIDDEN, NUM_CLASSES, NUM_FEATURES, NormedGCN, graph, make, one_thread, planted_partition, seeded
+from torch import nn
 
-from gcnlab import GCN
+from gcnlab import GCN, Graph, GraphCollection, SparseMatrix
 from gcnlab.checkpoint import (
+    Digest,
     generators_kept,
     read_checkpoint,
     rng_state,
@@ -29,7 +31,11 @@ from gcnlab.errors import (
     InputTypeError,
 )
 from gcnlab.files import write_arrays
-from gcnlab.models import load_model
+from gcnlab.image import grid_graph
+from gcnlab.models import SIGN, GraphClassifier, GridGCN, load_model
+from gcnlab.precompute import NodeRows
+from gcnlab.scale import ClusterSampler
+from gcnlab.signals import Signals
 from gcnlab.train import Adam, Callback, Checkpoint, EarlyStopping, fit, predict
 
 __all__ = ["graph", "one_thread"]  # fixtures
@@ -247,6 +253,146 @@ def test_another_graph_or_split_is_not_resumed(graph, tmp_path):
         with pytest.raises(CheckpointMismatchError, match=r"sha256 of graph, labels, masks and class weights: "):
             fit(make(), other, seeds=2, epochs=2, select="last" if other.val_mask is None else "val_loss",
                 checkpoint=checkpoint)  # fmt: skip
+
+
+def nudged(tensor, factor=1.01):
+    """The tensor with its largest value changed."""
+    changed = tensor.clone()
+    changed.view(-1)[changed.abs().argmax()] *= factor
+    return changed
+
+
+def nudged_edges(graph):
+    """The graph with one weight changed, in both directions."""
+    dense = graph.adjacency.to_dense()
+    i, j = dense.nonzero()[0]
+    dense[i, j] = dense[j, i] = 1.01 * dense[i, j]
+    return graph.replace(adjacency=SparseMatrix.from_dense(dense))
+
+
+@generators_kept(0)
+def data_of_each_kind():
+    """kind -> (model, data and options of a training, other ones that differ in values alone, what is then said)."""
+    graph = planted_partition()
+    weighted = nudged_edges(graph)
+    sparse = graph.replace(x=SparseMatrix.from_dense(graph.x * (graph.x > graph.x.quantile(0.93))))
+    hops = [graph.x, graph.a_hat @ graph.x]
+    images, y = torch.randint(0, 256, (20, 5, 7), dtype=torch.uint8), torch.arange(20) % 3
+    collection = GraphCollection.from_graphs(
+        [Graph.from_edges([[0, 1], [1, 0]], x=torch.randn(3, 4), y=torch.tensor(i % 2)) for i in range(12)]
+    )
+    heavier = GraphCollection(nudged_edges(collection.whole), collection._ptr, collection.y)
+    warmer = GraphCollection(collection.whole.replace(x=nudged(collection.whole.x)), collection._ptr, collection.y)
+    own, pieces = graph.a_hat.to_dense(), torch.arange(graph.num_nodes) % 4
+    gcn = lambda: GCN(NUM_FEATURES, HIDDEN, NUM_CLASSES)  # noqa: E731
+    grids = lambda: GridGCN(1, (4,), 3)  # noqa: E731
+    graphs = lambda: GraphClassifier(4, 5, 2)  # noqa: E731
+    return {
+        "x": (gcn, {"data": graph}, {"data": graph.replace(x=nudged(graph.x))}, "values of x: "),
+        "sparse x": (
+            gcn, {"data": sparse}, {"data": sparse.replace(x=sparse.x.with_value(nudged(sparse.x.value)))},
+            "values of x: ",
+        ),
+        "edge weights": (gcn, {"data": weighted}, {"data": nudged_edges(weighted)}, "edge weights: "),
+        "dense operator": (
+            gcn, {"data": graph, "operator": own}, {"operator": nudged(own)}, "values of the operator: ",
+        ),
+        "sparse operator": (
+            gcn, {"data": graph, "operator": graph.a_hat.with_value(graph.a_hat.value * 2)},
+            {"operator": graph.a_hat.with_value(nudged(graph.a_hat.value * 2))}, "values of the operator: ",
+        ),
+        "parts": (
+            gcn, {"data": graph, "batching": ClusterSampler(graph, pieces)},
+            {"batching": ClusterSampler(graph, pieces.roll(1))}, "parts of the sampler: ",
+        ),
+        "rows": (
+            lambda: SIGN([NUM_FEATURES] * 2, HIDDEN, NUM_CLASSES), {"data": NodeRows(graph, hops)},
+            {"data": NodeRows(graph, [hops[0], nudged(hops[1])])}, "values of the features 1: ",
+        ),
+        "label hops": (
+            lambda: SIGN([NUM_FEATURES, NUM_CLASSES], HIDDEN, NUM_CLASSES),
+            {"data": NodeRows(graph, hops[:1], label_hops=1)},
+            {"data": NodeRows(graph, hops[:1], graph.a_hat.with_value(nudged(graph.a_hat.value)), 1)},
+            "values of the operator: ",
+        ),
+        "graphs, x": (graphs, {"data": collection, "val": collection}, {"data": warmer}, "values of x of data: "),
+        "graphs, weights": (
+            graphs, {"data": collection, "val": collection}, {"data": heavier},
+            "edges and their weights of data: ",
+        ),
+        "graphs of validation": (
+            graphs, {"data": collection[:6], "val": collection[6:]}, {"val": warmer[6:]}, "values of x of val: ",
+        ),
+        "images": (
+            grids, {"data": Signals(images, y, grid_graph(5, 7))},
+            {"data": Signals(images.roll(1), y, grid_graph(5, 7))}, "sha256 of images, labels and class weights: ",
+        ),
+        "grid": (
+            grids, {"data": Signals(images, y, grid_graph(5, 7))},
+            {"data": Signals(images, y, grid_graph(5, 7, connectivity=4))},
+            "size of the grid of data and neighbours of a node: ",
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", data_of_each_kind())
+def test_a_training_on_other_values_is_not_resumed(tmp_path, kind):
+    make, options, other, message = data_of_each_kind()[kind]
+    options = {"epochs": 2, "seed": 0, "select": "last", "checkpoint": Checkpoint(tmp_path / "a", 1, True), **options}
+    fit(seeded(make, 0), **options)
+    before = (tmp_path / "a").read_bytes()
+    with pytest.raises(CheckpointMismatchError, match=message):
+        fit(seeded(make, 0), **(options | other))
+    assert (tmp_path / "a").read_bytes() == before
+    fit(seeded(make, 0), **options)  # its own
+
+
+def test_a_training_goes_on_where_the_last_bits_of_values_differ(graph, tmp_path):
+    options = {"seeds": 2, "checkpoint": Checkpoint(tmp_path / "a", resume=True)}
+    fit(make(), graph, epochs=2, **options)
+    noise = 1 + 2**-20 * (2 * torch.rand(graph.x.shape) - 1)
+    history = fit(make(), graph.replace(x=graph.x * noise), epochs=4, **options)
+    assert len(history.metrics["val_loss"]) == 4
+
+
+def test_a_module_that_computes_otherwise_is_not_resumed(graph, tmp_path):
+    class Own(GCN):
+        def __init__(self, slope):
+            super().__init__(NUM_FEATURES, HIDDEN, NUM_CLASSES)
+            self.config, self.activation = None, nn.LeakyReLU(slope)
+
+    options = {"data": graph, "seed": 0, "epochs": 2, "checkpoint": Checkpoint(tmp_path / "a", resume=True)}
+    fit(Own(0.1), **options)
+    message = (
+        r"module activation: 'LeakyReLU\(negative_slope=0.1\)' in the file, 'LeakyReLU\(negative_slope=0.2\)' here"
+    )
+    with pytest.raises(CheckpointMismatchError, match=message):
+        fit(Own(0.2), **options)
+
+
+def test_a_file_of_another_version_is_resumed_and_said(graph, tmp_path):
+    def of_another_version(header, weights, training):
+        header["versions"]["gcnlab"] = "0.9"
+
+    def of_1_0(header, weights, training):
+        del header["versions"], header["modules"], training["digests"]
+
+    whole = fit(make(), graph, seeds=2, epochs=6)
+    for age in (of_another_version, of_1_0):
+        fit(make(), graph, seeds=2, epochs=3, checkpoint=Checkpoint(tmp_path / "a"))
+        rewritten(tmp_path / "a", age)
+        resume = Checkpoint(tmp_path / "a", resume=True)
+        with (
+            pytest.raises(CheckpointMismatchError, match="sha256 of graph"),  # which 1.0 compared, too
+            pytest.warns(UserWarning, match="a: (was written with|holds no digest) "),
+        ):
+            fit(make(), graph.replace(y=graph.y.roll(1)), seeds=2, epochs=6, checkpoint=resume)
+        with pytest.warns(UserWarning, match="a: (was written with|holds no digest) ") as told:
+            assert_same(fit(make(), graph, seeds=2, epochs=6, checkpoint=resume), whole)
+        assert len(told) == (1 if age is of_another_version else 2)
+        assert all(warning.filename == __file__ for warning in told)
+        assert "a: was written with " in str(told[0].message)
+        assert "a: holds no digest of the values of X and of edge weights" in str(told[-1].message) or len(told) == 1
 
 
 def test_a_checkpoint_says_what_the_model_was_called_with(graph, tmp_path):
@@ -548,6 +694,38 @@ def test_the_generators_of_devices_go_back_where_they_are_in_use(monkeypatch, na
         assert device.state == (11 if is_used else 5)
         set_seed(12)
     assert device.state == 5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(7,), (131, 257), (3, 0)])
+def test_a_digest_sees_values_and_not_their_last_bits(dtype, shape):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(3)).to(dtype)
+    digest = Digest.of([x, None])
+    rounded = x.float() * (1 + 2**-20 * (2 * torch.rand(shape) - 1))
+    assert (
+        digest
+        == Digest.of([rounded.to(dtype), None])
+        == Digest.of([x.t().contiguous().t() if x.dim() == 2 else x, None])
+    )
+    others = [[x], [None, x], [x.unsqueeze(0), None], [x.to(torch.float16), None]]
+    if x.numel():
+        others += [[factor * x, None] for factor in (1.5, -1, 0)] + [[x.roll(1), None], [x.flip(0), None]]
+    for other in others:
+        assert digest != Digest.of(other)
+
+
+def test_a_digest_sees_every_integer_and_places_of_ones():
+    x = (torch.rand(100, 163, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    ones, zeros = (x.view(-1) == 1).nonzero(), (x.view(-1) == 0).nonzero()
+    for i in range(50):  # a one that is elsewhere leaves the sum and the norm as they were
+        other = x.clone()
+        other.view(-1)[ones[i]], other.view(-1)[zeros[7 * i]] = 0, 1
+        assert Digest.of([x]) != Digest.of([other])
+    large = torch.arange(100_000)
+    assert Digest.of([large]) != Digest.of([torch.where(large == 77_777, -1, large)])
+    holes = torch.tensor([math.nan, 1.0, math.inf, -math.inf])
+    assert Digest.of([holes]) == Digest.of([holes.clone()])
+    assert Digest.of([holes]) != Digest.of([holes.flip(0)])
 
 
 def test_sha256_of_tensors_sees_every_bit_and_shape():
