@@ -3,8 +3,8 @@
 A checkpoint holds the weights under `model/`, with a leading dimension of one entry a seed, and, while training goes
 on, everything that an exact continuation needs under `training/`.
 
-What is stored belongs to the data that it was made from, and says which by a digest. There are two: `sha256_of_tensors`
-sees every bit, for data that files give (the lines of `compare` and of the folds, the index of `precompute.hops`);
+What is stored belongs to the data that it was made from, and says which by a digest. There are two: `digest_of` sees
+every bit, for data that files give (the lines of `compare` and of the folds, results, the index of `precompute.hops`);
 `Digest` tolerates rounding, for data that may have been computed on another machine (trainings to resume).
 """
 
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from .errors import CheckpointCorruptError, CheckpointMismatchError, InputTypeError
 from .files import bytes_of, read_arrays, write_arrays
+from .sparse import SparseMatrix
 
 KIND = "gcnlab checkpoint"
 _PART = 1 << 14  # values of a sum of `Digest`
@@ -97,6 +98,26 @@ def sha256_of_tensors(tensors: Iterable[Tensor | None]) -> str:
         if tensor is not None:
             digest.update(bytes_of(tensor))
     return digest.hexdigest()
+
+
+def tensors_of(value: Any) -> list[Tensor]:
+    """The tensors that a tensor or SparseMatrix is made of; none for another value."""
+    if isinstance(value, Tensor) and value.layout != torch.strided:
+        value = SparseMatrix.from_torch(value)
+    if isinstance(value, SparseMatrix):
+        return [value.rowptr, value.col, value.value]
+    return [value] if isinstance(value, Tensor) else []
+
+
+def digest_of(*values: Any) -> str:
+    """sha256 of all bits of tensors and matrices, and of what other values print, as 64 hexadecimal digits.
+
+    >>> digest_of(torch.tensor([1.0]), ("cat", "dog"))[:8]
+    '07101960'
+    """
+    tensors = [tensors_of(value) for value in values]
+    parts = [sha256_of_tensors(t) if t else repr(value) for t, value in zip(tensors, values, strict=True)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

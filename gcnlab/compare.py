@@ -20,7 +20,6 @@ import torch
 
 from . import __version__, distributed, finished, image_recipes, plot, report
 from .baselines import BASELINES
-from .checkpoint import sha256_of_tensors
 from .checks import check_workers
 from .data import ImageSet, load
 from .errors import InputError, did_you_mean
@@ -84,7 +83,7 @@ def run_job(job: Job) -> dict[str, Any]:
     """Train and score one model: a row of the table."""
     torch.set_num_threads(job.threads or min(torch.get_num_threads(), usable_cores()))
     recipe, images = contenders()[job.model], _load_images(job.dataset, job.root)
-    if job.data is not None and job.data != _digest(images):
+    if job.data is not None and job.data != image_recipes.digest(images):
         raise InputError(
             f"dataset: the images of {job.dataset} have changed since the comparison began; start it again."
         )
@@ -124,12 +123,6 @@ def run_job(job: Job) -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     return {"gcnlab": __version__, "torch": torch.__version__, "python": platform.python_version()}
-
-
-def _digest(images: ImageSet) -> str:
-    """Of all that a model is trained and scored on."""
-    tensors = [images.train_images, images.train_labels, images.test_images, images.test_labels]
-    return f"{sha256_of_tensors(tensors)} {','.join([*images.class_names, *images.augmentations])}"
 
 
 def _load_images(dataset: str, root: str | None) -> ImageSet:
@@ -182,7 +175,7 @@ def compare(
         check_target("out", out, is_folder=True)
         plot.check_installed("out: comparison.png")
     images = _load_images(dataset, root)
-    num_images, digest = len(images.train_images), _digest(images)
+    num_images, digest = len(images.train_images), image_recipes.digest(images)
     if models is None:
         models = [name for name, recipe in known.items() if recipe.epochs <= 10 and _fits(recipe, images)]
     del images  # each process reads them

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import __version__
-from .checkpoint import generators_kept, sha256_of_tensors
+from .checkpoint import generators_kept, sha256_of_tensors, tensors_of
 from .errors import CorruptFileError, InputError, InputTypeError
 from .files import atomic_write, check_target, lock, map_array, sha256_of, write_array, write_json
 from .graph import Features, Graph, check_features_finite, check_one_graph
@@ -117,11 +117,10 @@ def _check_operator(argument: str, s: Any, num_nodes: int) -> None:
 
 def _read_index(folder: Path, x: Features, s: SparseMatrix) -> dict[str, Any]:
     """The index, if it is of these inputs and this version; otherwise a fresh one."""
-    parts = (x.rowptr, x.col, x.value) if isinstance(x, SparseMatrix) else (x,)
     expected = {
         "format": _FORMAT,
         "gcnlab": __version__,
-        "inputs": sha256_of_tensors([s.rowptr, s.col, s.value, *parts]),
+        "inputs": sha256_of_tensors([*tensors_of(s), *tensors_of(x)]),
         "shape": list(x.shape),
         "dtype": str(s.dtype).removeprefix("torch."),
         "sha256": [],

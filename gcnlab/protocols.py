@@ -27,14 +27,13 @@ import torch
 from torch import Tensor, nn
 
 from . import distributed, finished, metrics
-from .checkpoint import describe, generators_kept, read_checkpoint, sha256_of_tensors, write_checkpoint
+from .checkpoint import describe, digest_of, generators_kept, read_checkpoint, write_checkpoint
 from .checks import check_number, check_package
 from .collection import GraphCollection
 from .data import folds, load
 from .errors import DatasetNotFoundError, InputError
 from .machine import usable_cores
 from .models import GraphClassifier, NoStructure
-from .sparse import SparseMatrix
 from .train import Callback, Checkpoint, EarlyStopping, History, TensorBoard, fit, predict
 
 PROTOCOLS = {
@@ -221,16 +220,19 @@ def _read_graphs(
     dataset: str, features: tuple[tuple[str, Any], ...], root: str | None, device: str
 ) -> tuple[GraphCollection, str]:
     graphs: GraphCollection = load(dataset, root=root, **dict(features))
-    x, a = graphs.whole.x, graphs.whole.adjacency
-    parts = [x.rowptr, x.col, x.value] if isinstance(x, SparseMatrix) else [x]
-    return graphs.to(device), sha256_of_tensors([a.rowptr, a.col, a.value, *parts, graphs.sizes, graphs.y])
+    return graphs.to(device), digest_of(graphs.whole.x, graphs.whole.adjacency, graphs.sizes, graphs.y)
 
 
 def _digest(job: Job) -> str:
-    """Of the graphs, and of those that the fold trains and is scored on."""
-    graphs, digest = _graphs(job)
-    fold = split(job, graphs) if job.protocol == "gin" else parts(job, graphs)
-    return f"{digest} {sha256_of_tensors(fold)}"
+    """Of all that a fold is trained and scored on."""
+    graphs, of_graphs = _graphs(job)
+    return digest_of(of_graphs, digest_of_folds([job], graphs))
+
+
+def digest_of_folds(jobs: Sequence[Job], graphs: GraphCollection) -> str:
+    """Of which graphs each fold trains, selects and is scored on."""
+    folds = [split(job, graphs) if job.protocol == "gin" else parts(job, graphs) for job in jobs]
+    return digest_of(*(ids for fold in folds for ids in fold))
 
 
 @generators_kept()  # importing scikit-learn may draw from Python's
@@ -365,7 +367,8 @@ def paired(a: dict[str, Any], b: dict[str, Any], confidence: float = 0.95) -> di
     """
     student = check_package("paired", "scipy", "scipy.stats").t
     confidence = check_number("confidence", confidence, above=0, below=1)
-    for key in ("dataset", "protocol", "seeds"):
+    has_digests = "data" in a and "data" in b  # results of 1.0 have none
+    for key in ("dataset", "protocol", "seeds", *["data"] * has_digests):
         if a[key] != b[key]:
             raise InputError(
                 f"paired: the results differ in {key}, {a[key]!r} and {b[key]!r}; expected the same folds."

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from . import __version__, distributed, finished, image_recipes, metrics, plot, report
-from .checkpoint import describe, generators_kept, read_checkpoint, write_checkpoint
+from .checkpoint import describe, digest_of, generators_kept, read_checkpoint, write_checkpoint
 from .checks import check_choice, check_package, check_workers
 from .collection import GraphCollection
 from .content import MAX_IMAGES, Content, add_graphs, add_images, add_nodes
@@ -33,7 +33,7 @@ from .models import GCN, GRAND, SIGN
 from .precompute import NodeRows, Plan, hops, plan
 from .propagate import correct_and_smooth, diffusion, ppr_coefficients
 from .protocols import PROTOCOLS as GRAPH_PROTOCOLS
-from .protocols import Job, Settings, best_common_epoch, parts, run_jobs
+from .protocols import Job, Settings, best_common_epoch, digest_of_folds, parts, run_jobs
 from .scale import NeighborSampler
 from .signals import Signals
 from .sparse import SparseMatrix, check_counts
@@ -514,7 +514,8 @@ def run(
         done: gets the result as soon as there is one, before models, pictures and the report are made; in rank 0 alone.
 
     Returns:
-        the result: accuracies are fractions, std is the population standard deviation, seconds is the wall time up to it.
+        the result: `data` is a digest of the data (of graphs without X, so that models on other features of the same
+        folds can be compared), accuracies are fractions, std is the population standard deviation, seconds is the wall time up to it.
     """
     start = time.perf_counter()
     recipe = find(name)
@@ -648,6 +649,7 @@ def _run_nodes(
         recipe,
         dataset,
         protocol,
+        data=digest_of(graph.adjacency, graph.x, graph.y),
         num_parameters=sum(p.numel() for p in recipe.model(graph).parameters()),
         seeds=history.seeds,
         test_accuracy=_spread([score["accuracy"] for score in test]),
@@ -749,6 +751,7 @@ def _run_images(
         recipe,
         dataset,
         protocol,
+        data=image_recipes.digest(images),
         num_parameters=sum(p.numel() for p in model.parameters()),
         seeds=seeds,
         test_accuracy=_spread([score["accuracy"] for score in tests]),
@@ -899,6 +902,7 @@ def _run_graphs(
         recipe,
         recipe.dataset,
         protocol,
+        data=digest_of(graphs.whole.adjacency, graphs.sizes, graphs.y, digest_of_folds(jobs, graphs)),
         num_parameters=sum(p.numel() for p in recipe.model(graphs).parameters()),
         seeds=list(range(num_seeds)),
         test_accuracy=spread(per_fold),
@@ -964,6 +968,7 @@ def _result(
     dataset: str,
     protocol: str,
     *,
+    data: str,
     epoch_seconds: list[float],
     device: str,
     **values: Any,
@@ -972,6 +977,7 @@ def _result(
     return {
         "recipe": recipe.name,
         "dataset": dataset,
+        "data": data,
         "protocol": protocol,
         "model": recipe.model_name,
         **values,

@@ -1247,10 +1247,10 @@ class _NodeData:
         sampler = self.sampler
         operator = self.operator if sampler is None else sampler.operator
         return {
-            "values of x": _tensors_of(self.graph.x),
+            "values of x": ckpt.tensors_of(self.graph.x),
             "edge weights": [self.graph.adjacency.value],
-            "values of the operator": _tensors_of(None if self.kind == "a_hat" else operator),
-            "parts of the sampler": _tensors_of(getattr(sampler, "parts", None)),
+            "values of the operator": ckpt.tensors_of(None if self.kind == "a_hat" else operator),
+            "parts of the sampler": ckpt.tensors_of(getattr(sampler, "parts", None)),
         }
 
 
@@ -1351,8 +1351,8 @@ class _GraphData:
                 whole = graphs.whole
                 found[f"sizes of the graphs of {part}"] = [graphs.sizes]
                 if part == "data" or whole is not self.train.whole:
-                    found[f"values of x of {part}"] = _tensors_of(whole.x)
-                    found[f"edges and their weights of {part}"] = _tensors_of(whole.adjacency)
+                    found[f"values of x of {part}"] = ckpt.tensors_of(whole.x)
+                    found[f"edges and their weights of {part}"] = ckpt.tensors_of(whole.adjacency)
         return found
 
 
@@ -1479,7 +1479,7 @@ class _RowData:
     def tensors(self) -> dict[str, list[Tensor]]:
         return {
             **{f"values of the features {k}": [f] for k, f in enumerate(self.data.features)},
-            "values of the operator": _tensors_of(self.data.operator),
+            "values of the operator": ckpt.tensors_of(self.data.operator),
         }
 
 
@@ -1881,15 +1881,6 @@ def _modules(model: nn.Module) -> dict[str, str]:
 
 def _versions() -> dict[str, str]:
     return {"gcnlab": __version__, "torch": torch.__version__}
-
-
-def _tensors_of(value: Any) -> list[Tensor]:
-    """The tensors of features, or of an operator of any kind."""
-    if isinstance(value, Tensor) and value.layout != torch.strided:
-        value = SparseMatrix.from_torch(value)
-    if isinstance(value, SparseMatrix):
-        return [value.rowptr, value.col, value.value]
-    return [value] if isinstance(value, Tensor) else []  # of another kind of operator nothing is known
 
 
 def _facts(model: nn.Module, data: _NodeData | _GraphData | _SignalData | _RowData, epochs: int) -> dict[str, Any]:

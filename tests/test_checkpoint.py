@@ -17,6 +17,7 @@ from torch import nn
 from gcnlab import GCN, Graph, GraphCollection, SparseMatrix
 from gcnlab.checkpoint import (
     Digest,
+    digest_of,
     generators_kept,
     read_checkpoint,
     rng_state,
@@ -726,6 +727,15 @@ def test_a_digest_sees_every_integer_and_places_of_ones():
     holes = torch.tensor([math.nan, 1.0, math.inf, -math.inf])
     assert Digest.of([holes]) == Digest.of([holes.clone()])
     assert Digest.of([holes]) != Digest.of([holes.flip(0)])
+
+
+def test_a_digest_of_values_sees_every_bit():
+    one = torch.eye(3)
+    sparse = SparseMatrix.from_dense(one)
+    values = [[one], [sparse], [one.to_sparse_coo().double()], [one, ("a", "b")], [one, ("a, b",)], [("a", "b"), one]]
+    values += [[one.nextafter(torch.tensor(2.0))], [sparse.with_value(nudged(sparse.value, 1 + 1e-7))], [one, None], []]
+    assert len({digest_of(*parts) for parts in values}) == len(values)
+    assert digest_of(sparse) == digest_of(one.to_sparse_csr())
 
 
 def test_sha256_of_tensors_sees_every_bit_and_shape():

@@ -476,6 +476,13 @@ def test_paired_refuses_other_folds(changes):
         paired(result_of([0.5] * 10), result_of([0.5] * 10, **changes))
 
 
+def test_paired_refuses_folds_of_other_graphs():
+    a, b, of_1_0 = result_of([0.5] * 10, data="a"), result_of([0.5] * 10, data="b"), result_of([0.5] * 10)
+    with pytest.raises(InputError, match="differ in data, 'a' and 'b'; expected the same folds"):
+        paired(a, b)
+    assert paired(a, of_1_0) == paired(a, a)
+
+
 def test_paired_refuses_a_protocol_without_folds():
     holdout = result_of([0.5], protocol="holdout")
     with pytest.raises(InputError, match="no folds"):

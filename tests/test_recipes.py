@@ -26,7 +26,7 @@ import calibration
 
 __all__ = ["one_thread", "tu_folder"]  # fixtures
 FIELDS = {
-    "recipe": str, "dataset": str, "protocol": str, "model": str, "num_parameters": int, "seeds": list,
+    "recipe": str, "dataset": str, "data": str, "protocol": str, "model": str, "num_parameters": int, "seeds": list,
     "test_accuracy": dict, "test_macro_f1": dict, "val_accuracy": dict, "epochs": int, "seconds": float,
     "epoch_seconds_median": float, "device": str, "versions": dict, "published": dict | None,
 }  # fmt: skip
