@@ -20,7 +20,7 @@ import torch
 
 from . import __version__, distributed, finished, image_recipes, plot, report
 from .baselines import BASELINES
-from .checks import check_workers
+from .checks import check_can_draw, check_workers
 from .data import ImageSet, load
 from .errors import InputError, did_you_mean
 from .files import atomic_write, check_target, write_json
@@ -173,7 +173,7 @@ def compare(
             )
     if out is not None:
         check_target("out", out, is_folder=True)
-        plot.check_installed("out: comparison.png")
+        check_can_draw("out: comparison.png")
     images = _load_images(dataset, root)
     num_images, digest = len(images.train_images), image_recipes.digest(images)
     if models is None:

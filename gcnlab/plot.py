@@ -719,16 +719,6 @@ def _overlap(a: _Box, b: _Box) -> float:
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def check_installed(purpose: str) -> None:
-    """Raise InputError where matplotlib is missing or broken; a setting that it refuses shows when a picture is made."""
-    try:
-        check_package(purpose, "matplotlib", "matplotlib.figure")
-    except InputError:
-        raise
-    except Exception:
-        pass
-
-
 def _figure(width: float, height: float, path: _PathLike | None) -> Any:
     """An empty figure, in inches, after a look at where it is to go; without pyplot, which keeps what it makes."""
     if path is not None:

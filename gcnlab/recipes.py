@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from . import __version__, distributed, finished, image_recipes, metrics, plot, report
 from .checkpoint import describe, digest_of, generators_kept, read_checkpoint, write_checkpoint
-from .checks import check_choice, check_package, check_workers
+from .checks import check_can_draw, check_choice, check_package, check_workers
 from .collection import GraphCollection
 from .content import MAX_IMAGES, Content, add_graphs, add_images, add_nodes
 from .data import ImageSet, catalog, image_folder, load, ogb_evaluator
@@ -547,7 +547,7 @@ def run(
         raise InputError("device: 'cuda' was asked for, but torch sees no CUDA device; use --device cpu.")
     if out is not None and distributed.is_first():
         check_target("out", out, is_folder=True)
-        plot.check_installed("out: curves.png")
+        check_can_draw("out: curves.png")
         for package in () if isinstance(recipe, ImageRecipe) else ("networkx", "scipy"):
             check_package("out: the drawing of a graph in report.html", package)
     if tsne and out is None:
