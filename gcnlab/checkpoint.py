@@ -171,6 +171,15 @@ class Digest:
         return f"sha256 {self.exact[:12]}{sums}"
 
 
+def read_digests(path: str | PathLike[str], training: Mapping[str, Any]) -> dict[str, Digest]:
+    """The digests of a training state by their names, as [exact, sums] each under "digests"."""
+    try:
+        found = {name: Digest(str(exact), sums.view(-1, 3)) for name, (exact, sums) in training["digests"].items()}
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as problem:
+        raise CheckpointCorruptError(path, f"its digests of the data cannot be read: {problem!r}") from problem
+    return found
+
+
 def _sums(values: Tensor) -> Tensor:
     """[num_parts, 3] of floats [num_values]; NaN and infinities count as numbers of their own, 3, 5 and -7."""
     x = values.cpu().double().nan_to_num(3.0, 5.0, -7.0)

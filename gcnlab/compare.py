@@ -6,7 +6,6 @@ is done: what is in the file is not trained again.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import statistics
@@ -202,7 +201,7 @@ def compare(
     order, same = {name: i for i, name in enumerate(known)}, {"dataset": dataset, "num_images": jobs[0].num_images}
     newest = {}  # of the same settings, whatever the version
     for key, result in done.items():
-        settings = json.loads(key)
+        settings = finished.settings_of(key)
         if {**settings, **same, "data": digest} == settings and settings["model"] in order:
             newest[settings["model"], settings["epochs"], settings["seed"]] = result
     rows = sorted(newest.values(), key=lambda row: order[row["model"]])

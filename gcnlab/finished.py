@@ -99,17 +99,17 @@ def _is_whole(line: bytes) -> bool:
 
 def warn_of_others(path: Path | None, done: Iterable[str], missing: Iterable[str]) -> None:
     """Warn where a file has results of missing jobs, but of other data or of another version."""
-    known = {_settings(key) for key in done}
-    if count := sum(_settings(key) in known for key in missing):
+    known, wanted = ([{**settings_of(key), "data": None, "gcnlab": None} for key in keys] for keys in (done, missing))
+    if count := sum(settings in known for settings in wanted):
         warnings.warn(
             f"{path}: {count} of its results are of other data or of another version of gcnlab, and are made again.",
             stacklevel=3,
         )
 
 
-def _settings(key: str) -> str:
-    """The part of a key that is neither data nor version."""
+def settings_of(key: str) -> dict[str, Any]:
+    """What `key_of` made a key of; of another key itself."""
     try:
-        return json.dumps({**json.loads(key), "data": None, "gcnlab": None}, sort_keys=True)
+        return dict(json.loads(key))
     except (ValueError, TypeError):
-        return key
+        return {"key": key}

@@ -1654,20 +1654,23 @@ def _train(
         if is_drawn and len(header["seeds"]) == 1:
             seeds = settings["seeds"] = header["seeds"]
         found, expected = dict(header["settings"]), dict(settings)
-        if header.get("versions") != _versions():
+        made_with = header.get("versions")
+        if made_with is None:
             warnings.warn(
-                f"{checkpoint.path}: was written with {header.get('versions') or 'gcnlab 1.0'}, and goes on with "
-                f"{_versions()}: its numbers may not be those of one version alone.", stacklevel=4,
+                f"{checkpoint.path}: is of gcnlab 1.0, which kept no digest of the values of X and of edge weights; make sure "
+                "that they are those that it was made with.", stacklevel=4,
             )  # fmt: skip
         else:
-            found, expected = found | header["modules"], expected | _modules(model)
-        if "digests" in training:
-            found |= {name: ckpt.Digest(*parts) for name, parts in training["digests"].items()}
+            found |= ckpt.read_digests(checkpoint.path, training)
             expected |= digests
-        else:
+        if made_with == _versions():  # another torch may print modules otherwise
+            modules = header.get("modules")
+            found |= modules if isinstance(modules, dict) else {"modules": modules}
+            expected |= _modules(model)
+        elif made_with is not None:
             warnings.warn(
-                f"{checkpoint.path}: holds no digest of the values of X and of edge weights, as gcnlab 1.0 wrote it; make "
-                "sure that they are those that it was made with.", stacklevel=4,
+                f"{checkpoint.path}: was written with {made_with}, and goes on with {_versions()}: its numbers may not be "
+                "those of one version alone.", stacklevel=4,
             )  # fmt: skip
         ckpt.check_settings(checkpoint.path, found, expected)
         if header["epoch"] > epochs:

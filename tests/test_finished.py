@@ -64,7 +64,7 @@ def test_a_line_that_is_no_result_is_named(tmp_path, line):
 def test_results_of_other_data_or_another_version_are_told(tmp_path, monkeypatch, recwarn):
     jobs = [Job("gcn", seed, "new", 1) for seed in range(3)]
     missing = [finished.key_of(job, ["threads"]) for job in jobs]
-    finished.warn_of_others(tmp_path, ["x", finished.key_of(Job("mlp", 0, "old", 1), ["threads"])], missing)
+    finished.warn_of_others(tmp_path, ["x", "3", "[]", finished.key_of(Job("mlp", 0, "old", 1), ["threads"])], missing)
     assert not recwarn
     known = [finished.key_of(Job("gcn", 0, "old", 1), ["threads"]), json.dumps({"model": "gcn", "seed": 1})]  # 1.0's
     with pytest.warns(UserWarning, match="2 of its results are of other data or of another version of gcnlab"):
