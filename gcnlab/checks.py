@@ -155,3 +155,13 @@ def check_package(
             f"{purpose} needs the package {package}, which cannot be imported ({problem}); "
             f"pip install {package}{extra}."
         ) from problem
+
+
+def check_can_draw(purpose: str) -> None:
+    """Raise InputError where matplotlib is missing; a setting that it refuses is met when a picture is made."""
+    try:
+        check_package(purpose, "matplotlib", "matplotlib.figure")
+    except InputError:
+        raise
+    except Exception:
+        pass

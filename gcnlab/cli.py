@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import torch
 
-from . import __version__, data, distributed, image_recipes, recipes, report
+from . import __version__, data, distributed, finished, image_recipes, recipes, report
 from .errors import DistributedError, GcnlabError, InputError, NonFiniteError
 from .files import atomic_write, check_target, write_json
 
@@ -248,17 +248,26 @@ def _run_recipe(args: argparse.Namespace) -> None:
     is_first = distributed.is_first()
     if args.json and is_first:
         check_target("json", args.json)
-    result = recipes.run(
+
+    def done(result: dict[str, Any]) -> None:
+        try:
+            if args.json:
+                write_json(args.json, result)
+        finally:  # a full disk takes no figure from the screen
+            _print_result(result, args.markdown)
+
+    recipes.run(
         args.recipe, seeds=args.seeds, device=args.device, epochs=args.epochs, root=args.data_root,
         dataset=args.dataset, protocol=args.protocol, threads=args.threads, pretrained=args.pretrained, out=args.out,
-        tsne=args.tsne, tensorboard=args.tensorboard, say=(lambda line: None) if args.markdown or not is_first else print,
+        tsne=args.tsne, tensorboard=args.tensorboard, done=done,
+        say=(lambda line: None) if args.markdown or not is_first else print,
     )  # fmt: skip
-    if not is_first:
-        return None
-    if args.json:
-        write_json(args.json, result)
-    if args.markdown:
-        return print(recipes.markdown_row(result))
+
+
+def _print_result(result: dict[str, Any], as_markdown: bool) -> None:
+    """At once: what is drawn afterwards may be killed."""
+    if as_markdown:
+        return print(recipes.markdown_row(result), flush=True)
     if result["protocol"] == "gin":
         print(f"accuracy        {_percent(result['test_accuracy'])}, no held-out test")
     else:
@@ -270,7 +279,10 @@ def _run_recipe(args: argparse.Namespace) -> None:
     if result["published"]:
         print(f"published       {100 * result['published']['value']:.1f} %  ({result['published']['source']})")
     trained = f"trained for up to {result['epochs']} epochs" if result["epochs"] else "trained beforehand"
-    print(f"{result['num_parameters']:,} parameters, {trained}, {result['seconds']:.1f} s in all on {result['device']}")
+    summary = (
+        f"{result['num_parameters']:,} parameters, {trained}, {result['seconds']:.1f} s in all on {result['device']}"
+    )
+    print(summary, flush=True)
 
 
 def _percent(spread: dict[str, Any]) -> str:
@@ -422,7 +434,8 @@ def _compare_results(args: argparse.Namespace) -> None:
     print(finding, end="\n\n")
     print(recipes.MARKDOWN_HEAD, recipes.markdown_row(a), recipes.markdown_row(b), sep="\n")
     if args.out:
-        report.write(Path(args.out) / "report.html", report.of_pair(a, b, finding))
+        with finished.Files(args.out).writing("report.html") as file:
+            report.write(file, report.of_pair(a, b, finding))
 
 
 def _read_result(file: str) -> dict[str, Any]:

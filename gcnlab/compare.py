@@ -6,21 +6,20 @@ is done: what is in the file is not trained again.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import statistics
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from . import __version__, distributed, image_recipes, plot, report
+from . import __version__, distributed, finished, image_recipes, plot, report
 from .baselines import BASELINES
-from .checks import check_package, check_workers
+from .checks import check_can_draw, check_workers
 from .data import ImageSet, load
 from .errors import InputError, did_you_mean
 from .files import atomic_write, check_target, write_json
@@ -62,11 +61,11 @@ class Job:
     num_images: int | None = None
     root: str | None = None
     threads: int | None = None
+    data: str | None = None  # digest of the images, which must then be those
 
     def key(self) -> str:
         """What a result must have been made with to stand for this job."""
-        plain = {name: value for name, value in asdict(self).items() if name not in ("root", "threads")}
-        return json.dumps(plain, sort_keys=True)
+        return finished.key_of(self, ("root", "threads"))
 
 
 def _peak_memory_mib() -> float:
@@ -83,6 +82,10 @@ def run_job(job: Job) -> dict[str, Any]:
     """Train and score one model: a row of the table."""
     torch.set_num_threads(job.threads or min(torch.get_num_threads(), usable_cores()))
     recipe, images = contenders()[job.model], _load_images(job.dataset, job.root)
+    if job.data is not None and job.data != image_recipes.digest(images):
+        raise InputError(
+            f"dataset: the images of {job.dataset} have changed since the comparison began; start it again."
+        )
     if not _fits(recipe, images):
         on_grid = ", ".join(name for name, other in contenders().items() if other.on_grid)
         raise InputError(
@@ -113,7 +116,12 @@ def run_job(job: Job) -> dict[str, Any]:
         "history": {name: values[:, 0].tolist() for name, values in history.metrics.items()},
         "confusion_matrix": scores["confusion_matrix"],
         "class_names": list(images.class_names),
+        "versions": _versions(),
     }
+
+
+def _versions() -> dict[str, str]:
+    return {"gcnlab": __version__, "torch": torch.__version__, "python": platform.python_version()}
 
 
 def _load_images(dataset: str, root: str | None) -> ImageSet:
@@ -149,6 +157,8 @@ def compare(
         root: data root.
         out: a folder for results.jsonl (read first, and added to); comparison.md, comparison.json, comparison.png and
             report.html of all that is in it of these images, and the curves of each model that has validation images.
+            A result is used again if it is of the same images, settings and version of gcnlab; each row names its version.
+            A picture or report that fails is a warning.
         threads: CPU threads of each.
         say: told of each finished model.
     """
@@ -162,62 +172,66 @@ def compare(
             )
     if out is not None:
         check_target("out", out, is_folder=True)
-        check_package("out: comparison.png", "matplotlib", "matplotlib.figure")
+        check_can_draw("out: comparison.png")
     images = _load_images(dataset, root)
-    num_images = len(images.train_images)
+    num_images, digest = len(images.train_images), image_recipes.digest(images)
     if models is None:
         models = [name for name, recipe in known.items() if recipe.epochs <= 10 and _fits(recipe, images)]
     del images  # each process reads them
     jobs = [
         Job(
             dataset, name, epochs or (QUICK[1] if quick else known[name].epochs), 0, QUICK[0] if quick else None, root,
-            threads,
+            threads, digest,
         )
         for name in models
     ]  # fmt: skip
     path = None if out is None else Path(out) / "results.jsonl"
-    done = _read(path)
+    done = finished.read(path, "a model", ("model", "test_accuracy"))
+    finished.warn_of_others(path, done, [job.key() for job in jobs if job.key() not in done])
     for job in jobs:
-        if job.key() not in done:
+        is_new = job.key() not in done
+        if is_new:
             # A new process for each: the largest resident size is then its own.
             ((_, done[job.key()]),) = distributed.in_processes(run_job, [job], 1)
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with open(path, "a") as file:
-                    file.write(json.dumps({"job": job.key(), "result": done[job.key()]}) + "\n")
         say(text_row(done[job.key()]))
+        if is_new:
+            finished.add(path, job.key(), done[job.key()])
     if out is None:
         return [done[job.key()] for job in jobs]
-    finished = [(json.loads(key), result) for key, result in done.items()]
-    order = {name: i for i, name in enumerate(known)}
-    rows = [
-        result
-        for job, result in sorted(finished, key=lambda pair: order[pair[0]["model"]])
-        if (job["dataset"], job["num_images"]) == (dataset, jobs[0].num_images)
-    ]
-    write_json(Path(out) / "comparison.json", rows)
-    with atomic_write(Path(out) / "comparison.md") as file:
-        file.write(markdown(rows).encode())
+    order, same = {name: i for i, name in enumerate(known)}, {"dataset": dataset, "num_images": jobs[0].num_images}
+    newest = {}  # of the same settings, whatever the version
+    for key, result in done.items():
+        settings = finished.settings_of(key)
+        if {**settings, **same, "data": digest} == settings and settings["model"] in order:
+            newest[settings["model"], settings["epochs"], settings["seed"]] = result
+    rows = sorted(newest.values(), key=lambda row: order[row["model"]])
+    files = finished.Files(out)
+    with files.writing("comparison.json") as file:
+        write_json(file, rows)
+    with files.writing("comparison.md") as file, atomic_write(file) as opened:
+        opened.write(markdown(rows).encode())
     subset = (
         f", a subset of {rows[0]['training_images']:,} training images"
         if rows[0]["training_images"] < num_images
         else ""
     )
-    plot.comparison(rows, Path(out) / "comparison.png", f"{dataset}{subset}")
+    with files.writing("comparison.png") as file:
+        plot.comparison(rows, file, f"{dataset}{subset}")
     histories = {
         row["model"]: _history(row) for row in rows if "val_loss" in row.get("history", {})
     }  # older ones lack it
     for name, history in histories.items():
-        plot.history(history, Path(out) / f"curves-{name}.png", f"{name} on {dataset}{subset}")
+        with files.writing(f"curves-{name}.png") as file:
+            plot.history(history, file, f"{name} on {dataset}{subset}")
     facts = {
         "training images": f"{rows[0]['training_images']:,}",
         "recipe gcnlab": image_recipes.PROTOCOLS["holdout"],
         "recipe tutorial": image_recipes.PROTOCOLS["tutorial"],
         "seed": ", ".join(map(str, sorted({row["seed"] for row in rows}))),
     }
-    versions = {"gcnlab": __version__, "torch": torch.__version__, "python": platform.python_version()}
-    html = report.of_comparison(dataset, facts, rows, [_COLUMNS, *map(_cells, rows)], histories, versions)
-    report.write(Path(out) / "report.html", html)
+    with files.writing("report.html") as file:
+        table = [_COLUMNS, *map(_cells, rows)]
+        report.write(file, report.of_comparison(dataset, facts, rows, table, histories, _versions()))
     return rows
 
 
@@ -227,18 +241,7 @@ def _history(row: dict[str, Any]) -> History:
     return History([row["seed"]], metrics, torch.tensor([row["epochs"]]), {})
 
 
-def _read(path: Path | None) -> dict[str, dict[str, Any]]:
-    done = {}
-    for number, line in enumerate(path.read_text().splitlines() if path is not None and path.exists() else [], 1):
-        try:
-            entry = json.loads(line)
-            done[entry["job"]] = entry["result"]
-        except (ValueError, KeyError, TypeError):
-            raise InputError(f"{path}, line {number}: is no result of a model; delete the line.") from None
-    return done
-
-
-_COLUMNS = ("model", "recipe", "parameters", "test", "reported", "epochs", "s/epoch", "images/s", "peak MiB")
+_COLUMNS = ("model", "recipe", "parameters", "test", "reported", "epochs", "s/epoch", "images/s", "peak MiB", "gcnlab")
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
@@ -246,11 +249,11 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         row["model"], row["recipe"], f"{row['num_parameters']:,}", f"{100 * row['test_accuracy']:.2f} %", reported,
         str(row["epochs"]), f"{row['seconds_per_epoch']:.1f}", f"{row['images_per_second']:,.0f}",
-        f"{row['peak_memory_mib']:,.0f}",
+        f"{row['peak_memory_mib']:,.0f}", row["versions"]["gcnlab"],
     )  # fmt: skip
 
 
-_WIDTHS = (27, 9, 10, 9, 9, 7, 8, 9, 9)
+_WIDTHS = (27, 9, 10, 9, 9, 7, 8, 9, 9, 9)
 
 
 def text_row(row: dict[str, Any] | None = None) -> str:

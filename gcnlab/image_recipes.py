@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from . import metrics
 from .augment import Augment
 from .baselines import BASELINES, Baseline
-from .checkpoint import generators_kept
+from .checkpoint import digest_of, generators_kept
 from .data import ImageSet
 from .errors import CheckpointMismatchError, InputError
 from .models import GridGCN
@@ -71,6 +71,12 @@ class ImageRecipe:
     def datasets(self) -> list[str]:
         """The names it can run on."""
         return ["fashion-mnist", "mnist", "digits"]
+
+
+def digest(images: ImageSet) -> str:
+    """What tells images apart that a model is trained and scored on."""
+    parts = images.train_images, images.train_labels, images.test_images, images.test_labels
+    return digest_of(*parts, images.class_names, images.augmentations)
 
 
 PROTOCOLS = {

@@ -14,6 +14,7 @@ import json
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -24,7 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .checkpoint import generators_kept, sha256_of_tensors
+from . import __version__
+from .checkpoint import generators_kept, sha256_of_tensors, tensors_of
 from .errors import CorruptFileError, InputError, InputTypeError
 from .files import atomic_write, check_target, lock, map_array, sha256_of, write_array, write_json
 from .graph import Features, Graph, check_features_finite, check_one_graph
@@ -42,8 +44,8 @@ EVALUATION_ROWS = 4096  # nodes of a step without gradients
 def hops(x: Features, s: SparseMatrix, num_hops: int, folder: str | PathLike[str] | None = None) -> list[Tensor]:
     """[X, S X, ..., S^K X], each a dense [num_nodes, C] (Wu et al. 2019, equation 8; Frasca et al. 2020, equation 4).
 
-    In a folder hop k is the file `hop_k.npy`, and `hops.json` says of which X and S they are, with a sha256 of each. A
-    hop is made in chunks of rows and written as it is made, so that the memory it takes does not grow with the graph,
+    In a folder hop k is the file `hop_k.npy`, and `hops.json` says of which X and S they are (the sha256 of all their
+    bits) and which version of gcnlab made them, with a sha256 of each. Those of another version are made again. A hop is made in chunks of rows and written as it is made, so that the memory it takes does not grow with the graph,
     and has its name only when it is whole. What is there of the same X and S is not made again; its sha256 is compared.
 
     The tensors of a folder are read-only maps of the files: pages of them are read when they are touched, and are the
@@ -114,11 +116,11 @@ def _check_operator(argument: str, s: Any, num_nodes: int) -> None:
 
 
 def _read_index(folder: Path, x: Features, s: SparseMatrix) -> dict[str, Any]:
-    """What hops.json says, where it is of these inputs; else what it will."""
-    parts = (x.rowptr, x.col, x.value) if isinstance(x, SparseMatrix) else (x,)
+    """The index, if it is of these inputs and this version; otherwise a fresh one."""
     expected = {
         "format": _FORMAT,
-        "inputs": sha256_of_tensors([s.rowptr, s.col, s.value, *parts]),
+        "gcnlab": __version__,
+        "inputs": sha256_of_tensors([*tensors_of(s), *tensors_of(x)]),
         "shape": list(x.shape),
         "dtype": str(s.dtype).removeprefix("torch."),
         "sha256": [],
@@ -132,11 +134,14 @@ def _read_index(folder: Path, x: Features, s: SparseMatrix) -> dict[str, Any]:
         return expected
     except (ValueError, KeyError, TypeError) as problem:
         raise CorruptFileError(path, f"is not what gcnlab wrote ({problem!r}); delete the folder.") from problem
-    if {**found, "sha256": []} != expected:
+    if {**found, "sha256": [], "gcnlab": __version__} != expected:
         raise InputError(
             f"folder: {folder} holds hops of another X or S (inputs {found.get('inputs')}, here {expected['inputs']}); "
             "give another folder, or delete this one."
         )
+    if (version := found.get("gcnlab")) != __version__:
+        warnings.warn(f"{folder}: its hops are of gcnlab {version or '1.0'}, and are made again.", stacklevel=4)
+        return expected
     return found
 
 

@@ -16,18 +16,18 @@ each training of holdout is shared by all of them.
 from __future__ import annotations
 
 import functools
-import json
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from . import distributed, metrics
-from .checkpoint import describe, generators_kept, read_checkpoint, write_checkpoint
+from . import distributed, finished, metrics
+from .checkpoint import describe, digest_of, generators_kept, read_checkpoint, write_checkpoint
 from .checks import check_number, check_package
 from .collection import GraphCollection
 from .data import folds, load
@@ -118,12 +118,11 @@ class Job:
     device: str = "cpu"
     model_file: str | None = None  # of holdout: where the model goes
     tensorboard: str | None = None  # where `TensorBoard` writes
+    data: str | None = None  # digest of the graphs and of the fold, which must then be those
 
     def key(self) -> str:
         """What a result must have been made with to stand for this job."""
-        told = ("root", "device", "model_file", "tensorboard")
-        plain = {name: value for name, value in asdict(self).items() if name not in told}
-        return json.dumps(plain, sort_keys=True)
+        return finished.key_of(self, ("root", "device", "model_file", "tensorboard"))
 
     def checkpoint(self) -> Checkpoint | None:
         """Where a training that several processes share goes on when torchrun starts them again."""
@@ -147,7 +146,11 @@ def run_job(job: Job) -> dict[str, Any]:
     "curve" is the validation accuracy by epoch, of nested that of the first final run. For gin it is the result; the
     others have test and validation accuracy too, the choice from the grid, and the confusion matrix, of all final runs.
     """
-    graphs = _graphs(job.dataset, tuple(sorted(job.features.items())), job.root, job.device)
+    graphs, _ = _graphs(job)
+    if job.data is not None and job.data != _digest(job):
+        raise InputError(
+            f"dataset: the graphs or folds of {job.dataset} have changed since the run began; start it again."
+        )
     if job.protocol == "gin":
         train, test = split(job, graphs)
         _, history = job.grid[0].train(
@@ -185,9 +188,12 @@ def run_job(job: Job) -> dict[str, Any]:
             "metrics": {name: values[:, 0].tolist() for name, values in history.metrics.items()},
             "confusion_matrix": confusion.tolist(), "operator": history.operator,
         }  # fmt: skip
-        write_checkpoint(job.model_file, header, history.states)
-        if (checkpoint := job.checkpoint()) is not None:
-            Path(checkpoint.path).unlink()
+        try:
+            write_checkpoint(job.model_file, header, history.states)
+            if (checkpoint := job.checkpoint()) is not None:
+                Path(checkpoint.path).unlink()
+        except OSError as problem:  # the figures stand, and the next run trains the model again
+            warnings.warn(f"{job.model_file}: the model is not kept: {problem}", stacklevel=2)
     vals = [float(history.best("val_accuracy")[0]) for history in histories]
     return {
         "curve": _curve(histories[0]),
@@ -204,11 +210,29 @@ def _curve(history: History) -> list[float]:
     return history.metrics["val_accuracy"][:, 0].tolist()
 
 
+def _graphs(job: Job) -> tuple[GraphCollection, str]:
+    """The data of a worker's folds, read, merged and normalised once for all of them, and its digest."""
+    return _read_graphs(job.dataset, tuple(sorted(job.features.items())), job.root, job.device)
+
+
 @functools.lru_cache(maxsize=1)
-def _graphs(dataset: str, features: tuple[tuple[str, Any], ...], root: str | None, device: str) -> GraphCollection:
-    """The data of a worker's folds, read, merged and normalised once for all of them."""
+def _read_graphs(
+    dataset: str, features: tuple[tuple[str, Any], ...], root: str | None, device: str
+) -> tuple[GraphCollection, str]:
     graphs: GraphCollection = load(dataset, root=root, **dict(features))
-    return graphs.to(device)
+    return graphs.to(device), digest_of(graphs.whole.x, graphs.whole.adjacency, graphs.sizes, graphs.y)
+
+
+def _digest(job: Job) -> str:
+    """Of all that a fold is trained and scored on."""
+    graphs, of_graphs = _graphs(job)
+    return digest_of(of_graphs, digest_of_folds([job], graphs))
+
+
+def digest_of_folds(jobs: Sequence[Job], graphs: GraphCollection) -> str:
+    """Of which graphs each fold trains, selects and is scored on."""
+    folds = [split(job, graphs) if job.protocol == "gin" else parts(job, graphs) for job in jobs]
+    return digest_of(*(ids for fold in folds for ids in fold))
 
 
 @generators_kept()  # importing scikit-learn may draw from Python's
@@ -257,39 +281,31 @@ def run_jobs(
 
     Args:
         jobs: the folds.
-        results: a file of finished jobs, one JSON line each, which is read first and added to.
+        results: a file of finished jobs, one JSON line each, which is read first and added to. A result is used again if
+            it is of the same graphs, fold, settings and version of gcnlab.
         workers: processes; by default one per core that this process may use. 1 trains here, with torch's threads.
         say: told of each finished fold.
     """
-    _graphs.cache_clear()  # the files may have changed since the last run
-    done: dict[str, dict[str, Any]] = {}
+    _read_graphs.cache_clear()  # the files may have changed since the last run
     ranks = distributed.ranks()
     path = None if results is None or not distributed.is_first() else Path(results)
-    if path is not None and path.exists():
-        for number, line in enumerate(path.read_text().splitlines(), 1):
-            try:
-                entry = json.loads(line)
-                if "curve" not in entry["result"]:
-                    raise KeyError("curve")
-                done[entry["job"]] = entry["result"]
-            except (ValueError, KeyError, TypeError):
-                raise InputError(f"{path}, line {number}: is no result of a fold; delete the line.") from None
+    if results is not None or any(job.model_file is not None for job in jobs):
+        jobs = [replace(job, data=_digest(job)) for job in jobs]
+    done = finished.read(path, "a fold", ("curve",))
     missing = [job for job in jobs if job.key() not in done or not _has_model(job)]
+    finished.warn_of_others(path, done, [job.key() for job in missing if job.key() not in done])
     if ranks is not None:  # rank 0 alone reads and writes
         ranks.meet()
-        done, missing = ranks.of_first((done, missing))
+        done, jobs, missing = ranks.of_first((done, jobs, missing))
     first = 1 + len(jobs) - len(missing)
-    finished = _run_all(missing, workers or usable_cores()) if ranks is None else _run_over(ranks, missing)
-    for number, (job, result) in enumerate(finished, first):
+    trained = _run_all(missing, workers or usable_cores()) if ranks is None else _run_over(ranks, missing)
+    for number, (job, result) in enumerate(trained, first):
         done[job.key()] = result
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(path, "a") as file:
-                file.write(json.dumps({"job": job.key(), "result": result}) + "\n")
         figure = f"test accuracy {100 * result['test_accuracy']:.2f} %" if "test_accuracy" in result else "trained"
         which = f"seed {job.seed}" + ("" if job.protocol == "holdout" else f", fold {job.fold + 1}")
         seconds = f"{sum(result['epoch_seconds']):.0f} s of final training"
         say(f"{number} of {len(jobs)} ({which}): {figure}, {seconds}")
+        finished.add(path, job.key(), result)
     return [done[job.key()] for job in jobs]
 
 
@@ -351,7 +367,8 @@ def paired(a: dict[str, Any], b: dict[str, Any], confidence: float = 0.95) -> di
     """
     student = check_package("paired", "scipy", "scipy.stats").t
     confidence = check_number("confidence", confidence, above=0, below=1)
-    for key in ("dataset", "protocol", "seeds"):
+    has_digests = "data" in a and "data" in b  # results of 1.0 have none
+    for key in ("dataset", "protocol", "seeds", *["data"] * has_digests):
         if a[key] != b[key]:
             raise InputError(
                 f"paired: the results differ in {key}, {a[key]!r} and {b[key]!r}; expected the same folds."

@@ -9,7 +9,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import __version__, distributed, image_recipes, metrics, plot, report
-from .checkpoint import describe, generators_kept, read_checkpoint, write_checkpoint
-from .checks import check_choice, check_package, check_workers
+from . import __version__, distributed, finished, image_recipes, metrics, plot, report
+from .checkpoint import describe, digest_of, generators_kept, read_checkpoint, write_checkpoint
+from .checks import check_can_draw, check_choice, check_package, check_workers
 from .collection import GraphCollection
 from .content import MAX_IMAGES, Content, add_graphs, add_images, add_nodes
 from .data import ImageSet, catalog, image_folder, load, ogb_evaluator
@@ -33,7 +33,7 @@ from .models import GCN, GRAND, SIGN
 from .precompute import NodeRows, Plan, hops, plan
 from .propagate import correct_and_smooth, diffusion, ppr_coefficients
 from .protocols import PROTOCOLS as GRAPH_PROTOCOLS
-from .protocols import Job, Settings, best_common_epoch, parts, run_jobs
+from .protocols import Job, Settings, best_common_epoch, digest_of_folds, parts, run_jobs
 from .scale import NeighborSampler
 from .signals import Signals
 from .sparse import SparseMatrix, check_counts
@@ -459,6 +459,9 @@ def find(name: str) -> Recipe | GraphRecipe | ImageRecipe:
     return RECIPES[name]
 
 
+Finish = Callable[[finished.Files], Content]
+
+
 @distributed.watch()
 @generators_kept()
 def run(
@@ -476,6 +479,7 @@ def run(
     tsne: bool = False,
     tensorboard: str | PathLike[str] | None = None,
     say: Callable[[str], None] = lambda line: None,
+    done: Callable[[dict[str, Any]], None] = lambda result: None,
 ) -> dict[str, Any]:
     """Train a recipe on `seeds` seeds (0, 1, ...) and score the kept weights on the test set, once.
 
@@ -505,10 +509,13 @@ def run(
         tsne: draw the embeddings in report.html by t-SNE, too: of 3,000 points about half a minute a layer.
         tensorboard: a folder for event files of losses, accuracies and learning rate (`TensorBoard`): seed-0, ..., of gin
             seed-0/fold-1, ..., of nested seed-0/fold-1/run-1, ...
+            The result comes first: a model, picture or report that cannot be made or written afterwards is a warning.
         say: gets lines of text for people.
+        done: gets the result as soon as there is one, before models, pictures and the report are made; in rank 0 alone.
 
     Returns:
-        the result: accuracies are fractions, std is the population standard deviation, seconds is wall time.
+        the result: `data` is a digest of the data (of graphs without X, so that models on other features of the same
+        folds can be compared), accuracies are fractions, std is the population standard deviation, seconds is the wall time up to it.
     """
     start = time.perf_counter()
     recipe = find(name)
@@ -540,7 +547,7 @@ def run(
         raise InputError("device: 'cuda' was asked for, but torch sees no CUDA device; use --device cpu.")
     if out is not None and distributed.is_first():
         check_target("out", out, is_folder=True)
-        check_package("out: curves.png", "matplotlib", "matplotlib.figure")
+        check_can_draw("out: curves.png")
         for package in () if isinstance(recipe, ImageRecipe) else ("networkx", "scipy"):
             check_package("out: the drawing of a graph in report.html", package)
     if tsne and out is None:
@@ -566,20 +573,29 @@ def run(
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads or threads_before)
     try:
-        result, files, content = (
+        result, finish = (
             _run_nodes(recipe, dataset, *options)
             if isinstance(recipe, Recipe)
             else _run_graphs(recipe, threads, *options)
             if isinstance(recipe, GraphRecipe)
             else _run_images(recipe, dataset, pretrained, *options)
         )
+        result["seconds"] = time.perf_counter() - start
+        if not distributed.is_first():
+            return result
+        if out is None:
+            done(result)
+            return result
+        files = finished.Files(out)
+        with files.writing("result.json") as file:
+            write_json(file, result)
+        done(result)
+        with files.writing("report.html") as file:
+            report.write(file, report.of_run(result, finish(files), tsne))
     finally:
         torch.set_num_threads(threads_before)
-    result["seconds"] = time.perf_counter() - start
-    if out is not None and content is not None:
-        write_json(Path(out) / "result.json", result)
-        report.write(Path(out) / "report.html", report.of_run(result, content, tsne))
-        say(f"wrote {out}/result.json, report.html, {files}")
+    if files.written:
+        say(f"wrote {out}/{', '.join(files.written)}")
     return result
 
 
@@ -594,8 +610,8 @@ def _run_nodes(
     folder: Path | None,
     board: str | None,
     say: Callable[[str], None],
-) -> tuple[dict[str, Any], str, Content | None]:
-    """The result, the names of the files written beside it, and what a report shows; None where none is written."""
+) -> tuple[dict[str, Any], Finish]:
+    """The result, and what writes the files beside it and gives what a report shows."""
     selection = replace(recipe, epochs=epochs).selection
     # How many nodes a part has is known of the named sets alone.
     described = PROTOCOLS[protocol] if dataset in catalog() else PROTOCOLS[protocol].partition(" (")[0]
@@ -633,6 +649,7 @@ def _run_nodes(
         recipe,
         dataset,
         protocol,
+        data=digest_of(graph.adjacency, graph.x, graph.y),
         num_parameters=sum(p.numel() for p in recipe.model(graph).parameters()),
         seeds=history.seeds,
         test_accuracy=_spread([score["accuracy"] for score in test]),
@@ -642,8 +659,9 @@ def _run_nodes(
         epoch_seconds=history.epoch_seconds,
         device=device,
     )
-    content = None
-    if folder is not None and distributed.is_first():
+
+    def finish(files: finished.Files) -> Content:
+        nonlocal graph, inputs
         best = _best(val_accuracy)
         if is_random:  # the graph at hand has the split of another seed
             assert operator is not None
@@ -658,16 +676,18 @@ def _run_nodes(
             "class_names": list(graph.class_names or ()), "confusion_matrix": test[best]["confusion_matrix"],
             "temperature": metrics.fit_temperature(logits[graph.val_mask], graph.y[graph.val_mask]),
         }  # fmt: skip
-        _write_model(folder, header, history, best)
-        for seed in seeds if shared else ():
-            (folder / f"seed-{seed}.training").unlink()
+        trainings = [files.folder / f"seed-{seed}.training" for seed in (seeds if shared else ())]
+        _write_model(files, header, history, best, trainings)
         content = Content(
             {"protocol": f"{described}; {selection}", "data": graph.summary()},
             graph.class_names or list(map(str, range(graph.num_classes))), history,
             confusion=test[best]["confusion_matrix"], chosen=_chosen(history.seeds, best),
         )  # fmt: skip
         add_nodes(content, model, inputs["data"], inputs.get("operator"), logits.argmax(1))
-    return result, "curves.png, model.gcnlab" + ", hops" * isinstance(recipe, HopRecipe), content
+        files.written += ["hops"] * isinstance(recipe, HopRecipe)
+        return content
+
+    return result, finish
 
 
 def _check_labels(recipe: Recipe, graph: Graph, dataset: str) -> None:
@@ -698,13 +718,14 @@ def _run_images(
     folder: Path | None,
     board: str | None,
     say: Callable[[str], None],
-) -> tuple[dict[str, Any], str, Content | None]:
-    """The result, the names of the files written beside it, and what a report shows; None where none is written."""
+) -> tuple[dict[str, Any], Finish]:
+    """The result, and what writes the files beside it and gives what a report shows."""
     say(f"protocol {protocol}: {image_recipes.PROTOCOLS[protocol]}")
     images = load(dataset, root=root)
     if not isinstance(images, ImageSet):
         raise InputError(f"dataset: {dataset} holds no images, which {recipe.name} classifies.")
-    history = None
+    history: History | None = None
+    checkpoints: list[Checkpoint | None] = []
     if pretrained:
         model, about = image_recipes.pretrained(recipe, images)
         score = image_recipes.scores(recipe, model.to(device), images, device)
@@ -730,6 +751,7 @@ def _run_images(
         recipe,
         dataset,
         protocol,
+        data=image_recipes.digest(images),
         num_parameters=sum(p.numel() for p in model.parameters()),
         seeds=seeds,
         test_accuracy=_spread([score["accuracy"] for score in tests]),
@@ -739,44 +761,43 @@ def _run_images(
         epoch_seconds=epoch_seconds,
         device=device,
     )
-    if folder is None or not distributed.is_first():
-        return result, "", None
-    best = _best(vals)
-    size = " x ".join(map(str, images.image_shape))
-    data = f"{len(images.train_images):,} training and {len(images.test_images):,} test images of {size}"
-    content = Content(
-        {"protocol": image_recipes.PROTOCOLS[protocol], "data": data}, images.class_names, history,
-        confusion=tests[best]["confusion_matrix"], chosen=_chosen(seeds, best),
-    )  # fmt: skip
-    if history is not None:
-        model.load_state_dict(history.state(best))
-    shown = copy.copy(images)
-    shown.test_images, shown.test_labels = (part[:MAX_IMAGES] for part in (images.test_images, images.test_labels))
-    grid = images.grid() if recipe.on_grid else None
-    add_images(
-        content,
-        model.cpu().eval(),
-        Signals(shown.test_images, shown.test_labels, grid),
-        len(images.test_labels),
-        image_recipes.predict_test(recipe, model, shown).argmax(1),
-    )
-    if history is None:
-        return result, "no weights", content
-    _, val = image_recipes.parts(recipe, images)
-    mirrored = image_recipes.mirrors(recipe, images)
-    header = {
-        "recipe": recipe.name, "dataset": dataset, "protocol": protocol, "model": describe(model),
-        "class_names": list(images.class_names), "image_shape": list(images.image_shape), "mirrored": mirrored,
-        "confusion_matrix": tests[best]["confusion_matrix"], "val_accuracy": vals[best],
-        "test_accuracy": tests[best]["accuracy"], "versions": result["versions"],
-        "temperature": None if val is None else metrics.fit_temperature(
-            image_recipes.log_probabilities(model, val, mirrored), val.y
-        ),
-    }  # fmt: skip
-    _write_model(folder, header, history, best)
-    for checkpoint in filter(None, checkpoints):
-        Path(checkpoint.path).unlink()
-    return result, "curves.png, model.gcnlab", content
+
+    def finish(files: finished.Files) -> Content:
+        best = _best(vals)
+        if history is not None:
+            model.load_state_dict(history.state(best))
+            model.cpu().eval()
+            _, val = image_recipes.parts(recipe, images)
+            mirrored = image_recipes.mirrors(recipe, images)
+            header = {
+                "recipe": recipe.name, "dataset": dataset, "protocol": protocol, "model": describe(model),
+                "class_names": list(images.class_names), "image_shape": list(images.image_shape), "mirrored": mirrored,
+                "confusion_matrix": tests[best]["confusion_matrix"], "val_accuracy": vals[best],
+                "test_accuracy": tests[best]["accuracy"], "versions": result["versions"],
+                "temperature": None if val is None else metrics.fit_temperature(
+                    image_recipes.log_probabilities(model, val, mirrored), val.y
+                ),
+            }  # fmt: skip
+            _write_model(files, header, history, best, [checkpoint.path for checkpoint in checkpoints if checkpoint])
+        size = " x ".join(map(str, images.image_shape))
+        data = f"{len(images.train_images):,} training and {len(images.test_images):,} test images of {size}"
+        content = Content(
+            {"protocol": image_recipes.PROTOCOLS[protocol], "data": data}, images.class_names, history,
+            confusion=tests[best]["confusion_matrix"], chosen=_chosen(seeds, best),
+        )  # fmt: skip
+        shown = copy.copy(images)
+        shown.test_images, shown.test_labels = (part[:MAX_IMAGES] for part in (images.test_images, images.test_labels))
+        grid = images.grid() if recipe.on_grid else None
+        add_images(
+            content,
+            model.cpu().eval(),
+            Signals(shown.test_images, shown.test_labels, grid),
+            len(images.test_labels),
+            image_recipes.predict_test(recipe, model, shown).argmax(1),
+        )
+        return content
+
+    return result, finish
 
 
 def images_to_label(
@@ -811,15 +832,23 @@ def _best(val_accuracy: Sequence[float]) -> int:
     return max(range(len(val_accuracy)), key=val_accuracy.__getitem__)
 
 
-def _write_model(folder: Path, header: dict[str, Any], history: History, best: int) -> None:
-    """model.gcnlab, the weights of one seed by its position, and curves.png, of all seeds."""
+def _write_model(
+    files: finished.Files,
+    header: dict[str, Any],
+    history: History,
+    best: int,
+    trainings: Iterable[str | PathLike[str]] = (),
+) -> None:
+    """model.gcnlab, the weights of one seed by its position, in place of `trainings`; and curves.png, of all seeds."""
     header = {
         **header, "epoch": int(history.best_epoch[best]), "seeds": [history.seeds[best]], "operator": history.operator,
     }  # fmt: skip
-    write_checkpoint(
-        folder / "model.gcnlab", header, {key: value[best : best + 1] for key, value in history.states.items()}
-    )
-    history.plot(folder / "curves.png", _title(header))
+    with files.writing("model.gcnlab") as file:
+        write_checkpoint(file, header, {key: value[best : best + 1] for key, value in history.states.items()})
+        for training in trainings:
+            Path(training).unlink()
+    with files.writing("curves.png") as file:
+        history.plot(file, _title(header))
 
 
 def _chosen(seeds: Sequence[int], best: int) -> str:
@@ -842,8 +871,8 @@ def _run_graphs(
     folder: Path | None,
     board: str | None,
     say: Callable[[str], None],
-) -> tuple[dict[str, Any], str, Content | None]:
-    """The result, the names of the files written beside it, and what a report shows; None where none is written."""
+) -> tuple[dict[str, Any], Finish]:
+    """The result, and what writes the files beside it and gives what a report shows."""
     say(f"protocol {protocol}: {GRAPH_PROTOCOLS[protocol]}")
     graphs = recipe.graphs(root=root)
     grid = tuple(replace(settings, epochs=epochs) for settings in recipe.grid)[: None if protocol == "nested" else 1]
@@ -875,6 +904,7 @@ def _run_graphs(
         recipe,
         recipe.dataset,
         protocol,
+        data=digest_of(graphs.whole.adjacency, graphs.sizes, graphs.y, digest_of_folds(jobs, graphs)),
         num_parameters=sum(p.numel() for p in recipe.model(graphs).parameters()),
         seeds=list(range(num_seeds)),
         test_accuracy=spread(per_fold),
@@ -883,38 +913,43 @@ def _run_graphs(
         epoch_seconds=[seconds for result in results for seconds in result["epoch_seconds"]],
         device=device,
     )
-    if folder is None or not distributed.is_first():
-        return result, "", None
-    content = Content(
-        {"protocol": GRAPH_PROTOCOLS[protocol], "data": graphs.summary()},
-        graphs.class_names or list(map(str, range(graphs.num_classes))),
-    )  # fmt: skip
-    header: dict[str, Any] = {"recipe": recipe.name, "dataset": recipe.dataset, "protocol": protocol}
-    if protocol != "holdout":
-        content.folds = [result["curve"] for result in results]
-        plot.folds(content.folds, folder / "curves.png", _title(header))
-        tables = [result["confusion_matrix"] for result in results if "confusion_matrix" in result]
-        if len(tables) == len(results):  # folds of an older version have none
-            content.confusion = torch.tensor(tables).sum(0).tolist()
-            content.chosen = "in the final runs of all folds together"
-        add_graphs(content, graphs)
-        return result, "curves.png, folds.jsonl", content
-    saved = [read_checkpoint(job.model_file) for job in jobs if job.model_file is not None]
-    history = History.join([_history(told, states) for told, states, _ in saved])
-    best = _best(val_per_fold)
-    model = recipe.model(graphs).eval()
-    model.load_state_dict(history.state(best))
-    _, val, test = parts(jobs[best], graphs)
-    header |= {
-        "model": describe(model), "features": _features(recipe, graphs), "class_names": list(graphs.class_names or ()),
-        "confusion_matrix": saved[best][0]["confusion_matrix"],
-        "temperature": metrics.fit_temperature(predict(model, graphs[val]), graphs[val].y),
-    }  # fmt: skip
-    _write_model(folder, header, history, best)
-    content.history, content.confusion = history, header["confusion_matrix"]
-    content.chosen = _chosen(history.seeds, best)
-    add_graphs(content, graphs, model, test)
-    return result, "curves.png, model.gcnlab, folds.jsonl, seeds", content
+
+    def finish(files: finished.Files) -> Content:
+        content = Content(
+            {"protocol": GRAPH_PROTOCOLS[protocol], "data": graphs.summary()},
+            graphs.class_names or list(map(str, range(graphs.num_classes))),
+        )  # fmt: skip
+        header: dict[str, Any] = {"recipe": recipe.name, "dataset": recipe.dataset, "protocol": protocol}
+        if protocol != "holdout":
+            content.folds = [result["curve"] for result in results]
+            with files.writing("curves.png") as file:
+                plot.folds(content.folds, file, _title(header))
+            tables = [result["confusion_matrix"] for result in results if "confusion_matrix" in result]
+            if len(tables) == len(results):  # those of gin have none
+                content.confusion = torch.tensor(tables).sum(0).tolist()
+                content.chosen = "in the final runs of all folds together"
+            files.written.append("folds.jsonl")
+            add_graphs(content, graphs)
+            return content
+        saved = [read_checkpoint(job.model_file) for job in jobs if job.model_file is not None]
+        history = History.join([_history(told, states) for told, states, _ in saved])
+        best = _best(val_per_fold)
+        model = recipe.model(graphs).eval()
+        model.load_state_dict(history.state(best))
+        _, val, test = parts(jobs[best], graphs)
+        header |= {
+            "model": describe(model), "features": _features(recipe, graphs),
+            "class_names": list(graphs.class_names or ()), "confusion_matrix": saved[best][0]["confusion_matrix"],
+            "temperature": metrics.fit_temperature(predict(model, graphs[val]), graphs[val].y),
+        }  # fmt: skip
+        _write_model(files, header, history, best)
+        files.written += ["folds.jsonl", "seeds"]
+        content.history, content.confusion = history, header["confusion_matrix"]
+        content.chosen = _chosen(history.seeds, best)
+        add_graphs(content, graphs, model, test)
+        return content
+
+    return result, finish
 
 
 def _history(header: Mapping[str, Any], states: dict[str, torch.Tensor]) -> History:
@@ -935,6 +970,7 @@ def _result(
     dataset: str,
     protocol: str,
     *,
+    data: str,
     epoch_seconds: list[float],
     device: str,
     **values: Any,
@@ -943,6 +979,7 @@ def _result(
     return {
         "recipe": recipe.name,
         "dataset": dataset,
+        "data": data,
         "protocol": protocol,
         "model": recipe.model_name,
         **values,

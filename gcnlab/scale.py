@@ -309,7 +309,7 @@ class ClusterSampler(Sampler):
                 f"parts: got {parts.dtype} of shape {tuple(parts.shape)}, expected [{graph.num_nodes}] int64, the part of "
                 "each node, from 0."
             )
-        self.parts_per_batch = check_count("parts_per_batch", parts_per_batch, 1)
+        self.parts, self.parts_per_batch = parts, check_count("parts_per_batch", parts_per_batch, 1)
         self._order, self._num_classes = parts.sort(stable=True).indices.to(graph.device), graph.num_classes
         self._sizes = torch.bincount(parts).tolist()
         self.batch_size = -(-graph.num_nodes // self.num_batches(0))

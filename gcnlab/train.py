@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import re
 import sys
 import time
 import warnings
@@ -30,8 +31,8 @@ from torch.nn import functional as F
 from torch.optim import optimizer as torch_optimizer
 from torch.utils._pytree import tree_iter
 
+from . import __version__, distributed
 from . import checkpoint as ckpt
-from . import distributed
 from .checks import check_choice, check_flag, check_number, check_probability, check_seed
 from .collection import GraphBatch, GraphCollection, GraphLoader
 from .data import ImageSet
@@ -394,9 +395,11 @@ class TensorBoard(Callback):
 class Checkpoint:
     """Where `fit` saves its state, how often, and whether it continues from it.
 
-    To continue, the model, seeds, optimizer, splits, labels and edges must be those of the file; one model without a
-    seed takes the file's. The values of X and of the edge weights are not compared (their last bits may differ between
-    machines): give the same ones.
+    To continue, the model, seeds, optimizer, splits, labels, edges, and the values of X, images and edge weights must be
+    those of the file (`checkpoint.Digest` says when values count as the same: their last bits may differ between
+    machines); one model without a seed takes the file's. Of the model its config, and the names, classes and `extra_repr`
+    of its modules are compared: what else a class of your own computes is yours to keep. A file of gcnlab 1.0 holds no
+    digest of values and modules, and one of another version may go on otherwise: a warning says so.
 
     Args:
         path: the file; replaced atomically.
@@ -1240,6 +1243,16 @@ class _NodeData:
             "sha256 of graph, labels, masks and class weights": ckpt.sha256_of_tensors(tensors),
         }
 
+    def tensors(self) -> dict[str, list[Tensor]]:
+        sampler = self.sampler
+        operator = self.operator if sampler is None else sampler.operator
+        return {
+            "values of x": ckpt.tensors_of(self.graph.x),
+            "edge weights": [self.graph.adjacency.value],
+            "values of the operator": ckpt.tensors_of(None if self.kind == "a_hat" else operator),
+            "parts of the sampler": ckpt.tensors_of(getattr(sampler, "parts", None)),
+        }
+
 
 class _GraphData:
     """Batches of graphs: those that train are shuffled anew each epoch, those that select are cut out once."""
@@ -1331,6 +1344,17 @@ class _GraphData:
             "sha256 of graphs, labels, splits and class weights": ckpt.sha256_of_tensors(tensors),
         }
 
+    def tensors(self) -> dict[str, list[Tensor]]:
+        found = {}
+        for part, graphs in (("data", self.train), ("val", self.val)):
+            if graphs is not None:
+                whole = graphs.whole
+                found[f"sizes of the graphs of {part}"] = [graphs.sizes]
+                if part == "data" or whole is not self.train.whole:
+                    found[f"values of x of {part}"] = ckpt.tensors_of(whole.x)
+                    found[f"edges and their weights of {part}"] = ckpt.tensors_of(whole.adjacency)
+        return found
+
 
 class _SignalData:
     """Batches of images: those that train are shuffled anew each epoch and augmented."""
@@ -1385,6 +1409,14 @@ class _SignalData:
             "sha256 of images, labels and class weights": ckpt.sha256_of_tensors(
                 [*tensors, self.objective.class_weight]
             ),
+        }
+
+    def tensors(self) -> dict[str, list[Tensor]]:  # the images are in the fingerprint
+        grids = {"data": self.train.grid, "val": None if self.val is None else self.val.grid}
+        return {
+            f"size of the grid of {part} and neighbours of a node": [torch.tensor([*grid.shape, grid.connectivity])]
+            for part, grid in grids.items()
+            if grid is not None
         }
 
 
@@ -1442,6 +1474,12 @@ class _RowData:
             "label hops": data.label_hops,
             "batch size": self.batch_size,
             "sha256 of labels, masks, class weights and operator": ckpt.sha256_of_tensors(tensors),
+        }
+
+    def tensors(self) -> dict[str, list[Tensor]]:
+        return {
+            **{f"values of the features {k}": [f] for k, f in enumerate(self.data.features)},
+            "values of the operator": ckpt.tensors_of(self.data.operator),
         }
 
 
@@ -1515,6 +1553,7 @@ def _train(
             'that its mode is "min", and has one learning rate, so that seeds train one by one: seeds_at_once=1.'
         )
     if checkpoint is not None or ranks is not None:
+        digests = {name: ckpt.Digest.of(tensors) for name, tensors in data.tensors().items()}
         settings = _settings(model, seeds, data, select, average, precision, clip_norm, opt, schedule, callbacks)
     replica, num_processes = None, 1
     if ranks is not None:
@@ -1524,7 +1563,7 @@ def _train(
         if is_drawn and drawn_by_first is not None:
             seeds = settings["seeds"] = drawn_by_first
             ckpt.set_seed(seeds[0])
-        ranks.check_same(settings | _facts(model, data, epochs))
+        ranks.check_same(settings | digests | _facts(model, data, epochs))
         replica = distributed.Replica(model)
         if ranks.rank:  # masks and augmentation of its own; rank 0 draws as one process does
             ckpt.set_seed((torch.initial_seed() + ranks.rank * 0x9E3779B97F4A7C15) % 2**63)
@@ -1579,7 +1618,7 @@ def _train(
         rng, *others = [ckpt.rng_state()] if ranks is None else ranks.gather_objects(ckpt.rng_state())
         header = {
             **checkpoint.header, "model": settings["model"], "seeds": seeds, "epoch": epoch, "settings": settings,
-            "processes": num_processes, "operator": data.kind,
+            "processes": num_processes, "operator": data.kind, "versions": _versions(), "modules": _modules(model),
         }  # fmt: skip
         training = {
             "current": current(),
@@ -1591,6 +1630,7 @@ def _train(
             "active": active, "best_epoch": best_epoch, "best_value": best_value,
             "rows": table(),
             "epoch_seconds": epoch_seconds,
+            "digests": {name: [digest.exact, digest.sums] for name, digest in digests.items()},
         }  # fmt: skip
         if ranks is None or ranks.rank == 0:
             ckpt.write_checkpoint(checkpoint.path, header, kept, training)
@@ -1613,7 +1653,26 @@ def _train(
             )
         if is_drawn and len(header["seeds"]) == 1:
             seeds = settings["seeds"] = header["seeds"]
-        ckpt.check_settings(checkpoint.path, header["settings"], settings)
+        found, expected = dict(header["settings"]), dict(settings)
+        made_with = header.get("versions")
+        if made_with is None:
+            warnings.warn(
+                f"{checkpoint.path}: is of gcnlab 1.0, which kept no digest of the values of X and of edge weights; make sure "
+                "that they are those that it was made with.", stacklevel=4,
+            )  # fmt: skip
+        else:
+            found |= ckpt.read_digests(checkpoint.path, training)
+            expected |= digests
+        if made_with == _versions():  # another torch may print modules otherwise
+            modules = header.get("modules")
+            found |= modules if isinstance(modules, dict) else {"modules": modules}
+            expected |= _modules(model)
+        elif made_with is not None:
+            warnings.warn(
+                f"{checkpoint.path}: was written with {made_with}, and goes on with {_versions()}: its numbers may not be "
+                "those of one version alone.", stacklevel=4,
+            )  # fmt: skip
+        ckpt.check_settings(checkpoint.path, found, expected)
         if header["epoch"] > epochs:
             raise CheckpointMismatchError(
                 f"{checkpoint.path}: is at epoch {header['epoch']}, beyond the {epochs} epochs of this training."
@@ -1815,14 +1874,22 @@ def _settings(
     return json.loads(json.dumps(settings, default=str))
 
 
+def _modules(model: nn.Module) -> dict[str, str]:
+    """What each module of the model says of itself."""
+    return {
+        f"module {name}".strip(): re.sub(" at 0x[0-9a-f]+", "", f"{type(module).__name__}({module.extra_repr()})")
+        for name, module in model.named_modules()
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {"gcnlab": __version__, "torch": torch.__version__}
+
+
 def _facts(model: nn.Module, data: _NodeData | _GraphData | _SignalData | _RowData, epochs: int) -> dict[str, Any]:
     """What, beside `_settings`, the ranks of one training must have in common."""
-    parts = (data.train, data.val) if isinstance(data, _GraphData) else ()  # the images are in the settings
-    x: list[Any] = [part.whole.x for part in parts if part is not None]
-    x += [data.graph.x] if isinstance(data, _NodeData) else []
-    x = [t for m in x for t in ((m.rowptr, m.col, m.value) if isinstance(m, SparseMatrix) else (m,))]
     return {
-        "epochs": epochs, "batches in an epoch": data.num_batches, "sha256 of x": ckpt.sha256_of_tensors(x),
+        "epochs": epochs, "batches in an epoch": data.num_batches,
         **{f"the shape of {name}": tuple(p.shape) for name, p in model.named_parameters()},
     }  # fmt: skip
 

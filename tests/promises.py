@@ -79,8 +79,8 @@ PROMISES = {
         "lock_excludes_threads writers_of_one_path_do_not_meet",
     ),
     "F12": Promise(
-        "a raw file, the format or a reader's options changed",
-        "processed again: the key is a hash of raw bytes and version; what a function makes is never kept on disk",
+        "a raw file, the format, the version of gcnlab or a reader's options changed",
+        "processed again: the key is a hash of raw bytes and versions; what a function makes is never kept on disk",
         "data: changed_raw_file_or_format_is_processed_again second_time_reads_the_processed_form_alone",
     ),
     "F13": Promise(
@@ -296,7 +296,8 @@ PROMISES = {
         "a checkpoint of another model, graph or training",
         "`CheckpointMismatchError` that lists the differences",
         "checkpoint: weights_that_do_not_fit_are_refused another_training_is_not_resumed "
-        "another_graph_or_split_is_not_resumed load_model_needs_a_config_that_makes_one",
+        "another_graph_or_split_is_not_resumed load_model_needs_a_config_that_makes_one "
+        "a_module_that_computes_otherwise_is_not_resumed",
     ),
     "T6": Promise(
         "the same seed, number of threads and versions",
@@ -571,6 +572,50 @@ PROMISES = {
         "saving under several processes",
         "rank 0 alone writes; a checkpoint knows how many ranks there were",
         "distributed: resuming_is_bit_equal a_checkpoint_that_cannot_be_written",
+    ),
+    # -- what is stored
+    "H1": Promise(
+        "a checkpoint of a training on other values: X, edge weights, an own operator, hops, graphs of validation, a grid",
+        "`CheckpointMismatchError` that names them; last bits, which differ between machines, are no difference",
+        "checkpoint: a_training_on_other_values_is_not_resumed a_training_goes_on_where_the_last_bits_of_values_differ "
+        "a_digest_sees_values_and_not_their_last_bits a_digest_sees_every_integer_and_places_of_ones",
+    ),
+    "H2": Promise(
+        "`compare --out` where the images, labels or the version are others than those of a stored result",
+        "trained again, with a warning; the table is of these images alone and names the version of each row",
+        "signals: a_comparison_is_of_the_images_that_are_there a_row_of_a_comparison_names_its_version "
+        "a_result_of_1_0_does_not_stand_for_images_that_it_does_not_name "
+        "images_that_change_while_models_train_are_told; "
+        "finished: a_key_holds_settings_data_and_version results_of_other_data_or_another_version_are_told",
+    ),
+    "H3": Promise(
+        "stored folds, or two results to compare, of other graphs, labels, fold lists or of another version",
+        "folds are trained again, with a warning; two such results are refused",
+        "protocols: folds_of_other_graphs_are_trained_again folds_of_other_lists_are_trained_again "
+        "paired_refuses_folds_of_other_graphs",
+    ),
+    "H4": Promise(
+        "hops, or the processed form of a data set, that another version of gcnlab made",
+        "made again",
+        "precompute: hops_of_another_version_are_made_again; data: changed_raw_file_or_format_is_processed_again",
+    ),
+    "H5": Promise(
+        "a checkpoint that another version wrote, or 1.0, which kept no digest of values",
+        "resumed with the check that it has, and a warning that says so",
+        "checkpoint: a_file_of_another_version_is_resumed_and_said",
+    ),
+    "H6": Promise(
+        "a last line of stored results that was cut short",
+        "dropped, and its work done again; any other line that is no result is named",
+        "finished: a_last_line_that_was_cut_short_is_dropped_and_written_again a_line_that_is_no_result_is_named; "
+        "signals: a_torn_last_line_of_a_comparison_is_made_again; protocols: a_torn_last_line_of_folds_is_trained_again",
+    ),
+    "H7": Promise(
+        "a picture, report or model that cannot be made or written after a training; a full disk",
+        "a warning: result.json, `--json` and the printed figures come first",
+        "recipes: what_fails_after_the_result_is_a_warning; cli: a_picture_that_cannot_be_drawn_takes_no_figure "
+        "a_full_disk_takes_no_figure_from_the_screen; signals: a_picture_that_fails_takes_no_row_of_a_comparison; "
+        "protocols: a_full_disk_takes_no_fold; finished: a_full_disk_takes_no_result",
     ),
 }
 

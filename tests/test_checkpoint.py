@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 import torch
 from test_train import HIDDEN, NUM_CLASSES, NUM_FEATURES, NormedGCN, graph, make, one_thread, planted_partition, seeded
+from torch import nn
 
-from gcnlab import GCN
+from gcnlab import GCN, Graph, GraphCollection, SparseMatrix
 from gcnlab.checkpoint import (
+    Digest,
+    digest_of,
     generators_kept,
     read_checkpoint,
     rng_state,
@@ -29,7 +32,11 @@ from gcnlab.errors import (
     InputTypeError,
 )
 from gcnlab.files import write_arrays
-from gcnlab.models import load_model
+from gcnlab.image import grid_graph
+from gcnlab.models import SIGN, GraphClassifier, GridGCN, load_model
+from gcnlab.precompute import NodeRows
+from gcnlab.scale import ClusterSampler
+from gcnlab.signals import Signals
 from gcnlab.train import Adam, Callback, Checkpoint, EarlyStopping, fit, predict
 
 __all__ = ["graph", "one_thread"]  # fixtures
@@ -247,6 +254,158 @@ def test_another_graph_or_split_is_not_resumed(graph, tmp_path):
         with pytest.raises(CheckpointMismatchError, match=r"sha256 of graph, labels, masks and class weights: "):
             fit(make(), other, seeds=2, epochs=2, select="last" if other.val_mask is None else "val_loss",
                 checkpoint=checkpoint)  # fmt: skip
+
+
+def nudged(tensor, factor=1.01):
+    """The tensor with its largest value changed."""
+    changed = tensor.clone()
+    changed.view(-1)[changed.abs().argmax()] *= factor
+    return changed
+
+
+def nudged_edges(graph):
+    """The graph with one weight changed, in both directions."""
+    dense = graph.adjacency.to_dense()
+    i, j = dense.nonzero()[0]
+    dense[i, j] = dense[j, i] = 1.01 * dense[i, j]
+    return graph.replace(adjacency=SparseMatrix.from_dense(dense))
+
+
+@generators_kept(0)
+def data_of_each_kind():
+    """kind -> (model, data and options of a training, other ones that differ in values alone, what is then said)."""
+    graph = planted_partition()
+    weighted = nudged_edges(graph)
+    sparse = graph.replace(x=SparseMatrix.from_dense(graph.x * (graph.x > graph.x.quantile(0.93))))
+    hops = [graph.x, graph.a_hat @ graph.x]
+    images, y = torch.randint(0, 256, (20, 5, 7), dtype=torch.uint8), torch.arange(20) % 3
+    collection = GraphCollection.from_graphs(
+        [Graph.from_edges([[0, 1], [1, 0]], x=torch.randn(3, 4), y=torch.tensor(i % 2)) for i in range(12)]
+    )
+    heavier = GraphCollection(nudged_edges(collection.whole), collection._ptr, collection.y)
+    warmer = GraphCollection(collection.whole.replace(x=nudged(collection.whole.x)), collection._ptr, collection.y)
+    own, pieces = graph.a_hat.to_dense(), torch.arange(graph.num_nodes) % 4
+    gcn = lambda: GCN(NUM_FEATURES, HIDDEN, NUM_CLASSES)  # noqa: E731
+    grids = lambda: GridGCN(1, (4,), 3)  # noqa: E731
+    graphs = lambda: GraphClassifier(4, 5, 2)  # noqa: E731
+    return {
+        "x": (gcn, {"data": graph}, {"data": graph.replace(x=nudged(graph.x))}, "values of x: "),
+        "sparse x": (
+            gcn, {"data": sparse}, {"data": sparse.replace(x=sparse.x.with_value(nudged(sparse.x.value)))},
+            "values of x: ",
+        ),
+        "edge weights": (gcn, {"data": weighted}, {"data": nudged_edges(weighted)}, "edge weights: "),
+        "dense operator": (
+            gcn, {"data": graph, "operator": own}, {"operator": nudged(own)}, "values of the operator: ",
+        ),
+        "sparse operator": (
+            gcn, {"data": graph, "operator": graph.a_hat.with_value(graph.a_hat.value * 2)},
+            {"operator": graph.a_hat.with_value(nudged(graph.a_hat.value * 2))}, "values of the operator: ",
+        ),
+        "parts": (
+            gcn, {"data": graph, "batching": ClusterSampler(graph, pieces)},
+            {"batching": ClusterSampler(graph, pieces.roll(1))}, "parts of the sampler: ",
+        ),
+        "rows": (
+            lambda: SIGN([NUM_FEATURES] * 2, HIDDEN, NUM_CLASSES), {"data": NodeRows(graph, hops)},
+            {"data": NodeRows(graph, [hops[0], nudged(hops[1])])}, "values of the features 1: ",
+        ),
+        "label hops": (
+            lambda: SIGN([NUM_FEATURES, NUM_CLASSES], HIDDEN, NUM_CLASSES),
+            {"data": NodeRows(graph, hops[:1], label_hops=1)},
+            {"data": NodeRows(graph, hops[:1], graph.a_hat.with_value(nudged(graph.a_hat.value)), 1)},
+            "values of the operator: ",
+        ),
+        "graphs, x": (graphs, {"data": collection, "val": collection}, {"data": warmer}, "values of x of data: "),
+        "graphs, weights": (
+            graphs, {"data": collection, "val": collection}, {"data": heavier},
+            "edges and their weights of data: ",
+        ),
+        "graphs of validation": (
+            graphs, {"data": collection[:6], "val": collection[6:]}, {"val": warmer[6:]}, "values of x of val: ",
+        ),
+        "images": (
+            grids, {"data": Signals(images, y, grid_graph(5, 7))},
+            {"data": Signals(images.roll(1), y, grid_graph(5, 7))}, "sha256 of images, labels and class weights: ",
+        ),
+        "grid": (
+            grids, {"data": Signals(images, y, grid_graph(5, 7))},
+            {"data": Signals(images, y, grid_graph(5, 7, connectivity=4))},
+            "size of the grid of data and neighbours of a node: ",
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", data_of_each_kind())
+def test_a_training_on_other_values_is_not_resumed(tmp_path, kind):
+    make, options, other, message = data_of_each_kind()[kind]
+    options = {"epochs": 2, "seed": 0, "select": "last", "checkpoint": Checkpoint(tmp_path / "a", 1, True), **options}
+    fit(seeded(make, 0), **options)
+    before = (tmp_path / "a").read_bytes()
+    with pytest.raises(CheckpointMismatchError, match=message):
+        fit(seeded(make, 0), **(options | other))
+    assert (tmp_path / "a").read_bytes() == before
+    fit(seeded(make, 0), **options)  # its own
+
+
+def test_a_training_goes_on_where_the_last_bits_of_values_differ(graph, tmp_path):
+    options = {"seeds": 2, "checkpoint": Checkpoint(tmp_path / "a", resume=True)}
+    fit(make(), graph, epochs=2, **options)
+    noise = 1 + 2**-20 * (2 * torch.rand(graph.x.shape) - 1)
+    history = fit(make(), graph.replace(x=graph.x * noise), epochs=4, **options)
+    assert len(history.metrics["val_loss"]) == 4
+
+
+def test_a_module_that_computes_otherwise_is_not_resumed(graph, tmp_path):
+    class Own(GCN):
+        def __init__(self, slope):
+            super().__init__(NUM_FEATURES, HIDDEN, NUM_CLASSES)
+            self.config, self.activation = None, nn.LeakyReLU(slope)
+
+    options = {"data": graph, "seed": 0, "epochs": 2, "checkpoint": Checkpoint(tmp_path / "a", resume=True)}
+    fit(Own(0.1), **options)
+    message = (
+        r"module activation: 'LeakyReLU\(negative_slope=0.1\)' in the file, 'LeakyReLU\(negative_slope=0.2\)' here"
+    )
+    with pytest.raises(CheckpointMismatchError, match=message):
+        fit(Own(0.2), **options)
+
+
+def test_a_file_of_another_version_is_resumed_and_said(graph, tmp_path):
+    def of_another_version(header, weights, training):
+        header["versions"]["gcnlab"] = "0.9"
+
+    def of_1_0(header, weights, training):
+        del header["versions"], header["modules"], training["digests"]
+
+    whole = fit(make(), graph, seeds=2, epochs=6)
+    said = {
+        of_another_version: r"a: was written with .*'gcnlab': '0.9'.*, and goes on with .*: its numbers may not be",
+        of_1_0: "a: is of gcnlab 1.0, which kept no digest of the values of X and of edge weights; make sure",
+    }
+    for age, message in said.items():
+        fit(make(), graph, seeds=2, epochs=3, checkpoint=Checkpoint(tmp_path / "a"))
+        rewritten(tmp_path / "a", age)
+        resume = Checkpoint(tmp_path / "a", resume=True)
+        with (
+            pytest.raises(CheckpointMismatchError, match="sha256 of graph"),  # which 1.0 compared, too
+            pytest.warns(UserWarning, match=message),
+        ):
+            fit(make(), graph.replace(y=graph.y.roll(1)), seeds=2, epochs=6, checkpoint=resume)
+        with pytest.warns(UserWarning, match=message) as told:
+            assert_same(fit(make(), graph, seeds=2, epochs=6, checkpoint=resume), whole)
+        assert [warning.filename for warning in told] == [__file__]
+
+
+@pytest.mark.parametrize(
+    "wrong", [None, 3, [], {"x": None}, {"x": ["a"]}, {"x": ["a", 3]}, {"x": ["a", torch.ones(4)]}]
+)
+def test_digests_that_cannot_be_read_are_named(graph, tmp_path, wrong):
+    checkpoint = Checkpoint(tmp_path / "a", resume=True)
+    fit(make(), graph, seeds=2, epochs=2, checkpoint=checkpoint)
+    rewritten(tmp_path / "a", lambda header, weights, training: training.update(digests=wrong))
+    with pytest.raises(CheckpointCorruptError, match="a: its digests of the data cannot be read"):
+        fit(make(), graph, seeds=2, epochs=2, checkpoint=checkpoint)
 
 
 def test_a_checkpoint_says_what_the_model_was_called_with(graph, tmp_path):
@@ -548,6 +707,47 @@ def test_the_generators_of_devices_go_back_where_they_are_in_use(monkeypatch, na
         assert device.state == (11 if is_used else 5)
         set_seed(12)
     assert device.state == 5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(7,), (131, 257), (3, 0)])
+def test_a_digest_sees_values_and_not_their_last_bits(dtype, shape):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(3)).to(dtype)
+    digest = Digest.of([x, None])
+    rounded = x.float() * (1 + 2**-20 * (2 * torch.rand(shape) - 1))
+    assert (
+        digest
+        == Digest.of([rounded.to(dtype), None])
+        == Digest.of([x.t().contiguous().t() if x.dim() == 2 else x, None])
+    )
+    others = [[x], [None, x], [x.unsqueeze(0), None], [x.to(torch.float16), None]]
+    if x.numel():
+        others += [[factor * x, None] for factor in (1.5, -1, 0)] + [[x.roll(1), None], [x.flip(0), None]]
+    for other in others:
+        assert digest != Digest.of(other)
+
+
+def test_a_digest_sees_every_integer_and_places_of_ones():
+    x = (torch.rand(100, 163, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    ones, zeros = (x.view(-1) == 1).nonzero(), (x.view(-1) == 0).nonzero()
+    for i in range(50):  # a one that is elsewhere leaves the sum and the norm as they were
+        other = x.clone()
+        other.view(-1)[ones[i]], other.view(-1)[zeros[7 * i]] = 0, 1
+        assert Digest.of([x]) != Digest.of([other])
+    large = torch.arange(100_000)
+    assert Digest.of([large]) != Digest.of([torch.where(large == 77_777, -1, large)])
+    holes = torch.tensor([math.nan, 1.0, math.inf, -math.inf])
+    assert Digest.of([holes]) == Digest.of([holes.clone()])
+    assert Digest.of([holes]) != Digest.of([holes.flip(0)])
+
+
+def test_a_digest_of_values_sees_every_bit():
+    one = torch.eye(3)
+    sparse = SparseMatrix.from_dense(one)
+    values = [[one], [sparse], [one.to_sparse_coo().double()], [one, ("a", "b")], [one, ("a, b",)], [("a", "b"), one]]
+    values += [[one.nextafter(torch.tensor(2.0))], [sparse.with_value(nudged(sparse.value, 1 + 1e-7))], [one, None], []]
+    assert len({digest_of(*parts) for parts in values}) == len(values)
+    assert digest_of(sparse) == digest_of(one.to_sparse_csr())
 
 
 def test_sha256_of_tensors_sees_every_bit_and_shape():

@@ -67,9 +67,43 @@ def test_run(gcnlab, tmp_path):
     assert json.loads((out / "result.json").read_text()) == result
     mean, std = (f"{100 * result['test_accuracy'][key]:.2f}" for key in ("mean", "std"))
     assert f"test accuracy   {mean} % ± {std} over 3 seeds" in said
-    assert f"wrote {out}/result.json, report.html, curves.png, model.gcnlab" in said
+    assert said.endswith(f"wrote {out}/result.json, model.gcnlab, curves.png, report.html\n")
     assert "published" not in said
     assert sorted(path.name for path in out.iterdir()) == ["curves.png", "model.gcnlab", "report.html", "result.json"]
+
+
+def test_a_picture_that_cannot_be_drawn_takes_no_figure(tmp_path):
+    out, file, environment = tmp_path / "out", tmp_path / "result.json", {**os.environ, "MPLBACKEND": "nonsense"}
+    command = [sys.executable, "-m", "gcnlab", "run", "karate-gcn", "--seeds", "1", "--epochs", "3", "--out", out]
+    told = subprocess.run(
+        [*command, "--json", file], capture_output=True, text=True, check=False, cwd=CHECKOUT, env=environment
+    )
+    assert (told.returncode, "test accuracy   " in told.stdout) == (0, True)
+    assert json.loads(file.read_text()) == json.loads((out / "result.json").read_text())
+    assert re.fullmatch(
+        r"gcnlab: .*curves.png was not written; the numbers stand \(ValueError: .*'nonsense'.*\)\.\n", told.stderr
+    )
+    assert sorted(path.name for path in out.iterdir()) == ["model.gcnlab", "report.html", "result.json"]
+
+
+def test_a_full_disk_takes_no_figure_from_the_screen(gcnlab, tmp_path, monkeypatch):
+    def full(path, *_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    arguments = ["run", "karate-gcn", "--seeds", 1, "--epochs", 3, "--out", tmp_path / "out"]
+    monkeypatch.setattr("gcnlab.recipes.write_json", full)
+    monkeypatch.setattr("gcnlab.checkpoint.write_arrays", full)
+    with pytest.warns(
+        UserWarning, match=r"(result.json|model.gcnlab) was not written; .* No space left on device"
+    ) as told:
+        status, said, wrong = gcnlab(*arguments)
+    assert (status, len(told), wrong) == (0, 2, "")
+    assert "test accuracy   " in said
+    monkeypatch.setattr("gcnlab.cli.write_json", full)
+    with pytest.warns(UserWarning, match=r"result.json was not written"):
+        status, said, wrong = gcnlab(*arguments, "--json", tmp_path / "b.json")
+    assert (status, wrong) == (1, f"gcnlab: {tmp_path}/b.json: No space left on device\n")
+    assert "test accuracy   " in said
 
 
 def test_run_says_one_seed_and_the_published_figure(gcnlab, monkeypatch):

@@ -490,7 +490,7 @@ def test_waiting_for_a_rank_that_works_has_no_timeout(run_ranks):
     [
         ({"num_graphs": 20}, r"rank 1 has .*batches in an epoch 3, rank 0 has 5"),
         ({"hidden": 11}, r"rank 1 has the shape of first.weight \(11, 5\), rank 0 has \(7, 5\)"),
-        ({"seed": 3}, r"rank 1 has sha256 of x '.*', rank 0 has"),
+        ({"seed": 3}, r"rank 1 has values of x of data sha256 .*, rank 0 has sha256"),
         ({"lr": 0.5}, r"rank 1 has lr of parameter group 0 0.5, rank 0 has 0.01"),
         ({"batch_size": 4}, r"rank 1 has .*batch size 4, rank 0 has 8"),
         ({"epochs": 9}, r"rank 1 has epochs 9, rank 0 has 2"),

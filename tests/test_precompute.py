@@ -28,6 +28,7 @@ from gcnlab import (
 )  # fmt: skip
 from gcnlab.checkpoint import write_checkpoint
 from gcnlab.errors import CheckpointMismatchError, CorruptFileError, InputError, InputTypeError, MemoryLimitError
+from gcnlab.files import write_array, write_json
 from gcnlab.models import load_model
 from gcnlab.precompute import hops
 
@@ -72,7 +73,30 @@ def test_what_is_there_is_opened_and_more_is_added(tmp_path, monkeypatch):
     assert len(hops(x, graph.a_hat, 2, tmp_path)) == 3
     assert written == ["hop_2.npy"]
     assert len(hops(x, graph.a_hat, 0, tmp_path)) == 1
-    assert sorted(json.loads((tmp_path / "hops.json").read_text())) == ["dtype", "format", "inputs", "sha256", "shape"]
+    assert sorted(json.loads((tmp_path / "hops.json").read_text())) == [
+        "dtype",
+        "format",
+        "gcnlab",
+        "inputs",
+        "sha256",
+        "shape",
+    ]
+
+
+@pytest.mark.parametrize("version", ["0.9", None], ids=["another version", "1.0"])
+def test_hops_of_another_version_are_made_again(tmp_path, version):
+    graph, x = ZOO["undirected"].graph(torch.float32), torch.rand(7, 3)
+    expected = hops(x, graph.a_hat, 2)
+    hops(x, graph.a_hat, 2, tmp_path)
+    wrong = [write_array(tmp_path / f"hop_{k}.npy", torch.float32, (7, 3), [torch.zeros(7, 3)]) for k in range(3)]
+    index = json.loads((tmp_path / "hops.json").read_text()) | {"sha256": wrong, "gcnlab": version}
+    write_json(tmp_path / "hops.json", {key: value for key, value in index.items() if value is not None})
+    with pytest.warns(UserWarning, match=f"its hops are of gcnlab {version or '1.0'}, and are made again"):
+        found = hops(x, graph.a_hat, 1, tmp_path)
+    found += hops(x, graph.a_hat, 2, tmp_path)[2:]
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    with pytest.raises(InputError, match="holds hops of another X or S"):
+        hops(x + 1, graph.a_hat, 1, tmp_path)
 
 
 def test_hops_of_other_inputs_are_refused(tmp_path):

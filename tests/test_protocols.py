@@ -310,6 +310,72 @@ def test_finished_folds_are_not_trained_again(tu_folder, tmp_path, monkeypatch):
         run_jobs([replace(jobs[0], grid=(replace(SMALL, lr=0.1),))], file, workers=1)
 
 
+def rewritten(folder, part, change):
+    path = folder / f"RINGS_{part}.txt"
+    path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
+
+
+OTHER_GRAPHS = {
+    "edges": ("A", lambda lines: [line for line in lines if line not in ("1, 2", "2, 1")]),
+    "labels": ("graph_labels", lambda lines: [*lines[1:], lines[0]]),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_GRAPHS)
+@pytest.mark.parametrize("protocol", ["gin", "holdout"])
+def test_folds_of_other_graphs_are_trained_again(tu_folder, tmp_path, monkeypatch, kind, protocol):
+    trained, file, one = [], tmp_path / "folds.jsonl", job(tu_folder, protocol)
+    if protocol == "holdout":
+        one = replace(one, model_file=str(tmp_path / "model"))
+    monkeypatch.setattr("gcnlab.protocols.run_job", lambda job: trained.append(job) or run_job(job))
+    (first,) = run_jobs([one], file, workers=1)
+    assert run_jobs([one], file, workers=1) == [first]
+    assert len(trained) == 1
+    rewritten(tu_folder, *OTHER_GRAPHS[kind])
+    with pytest.warns(UserWarning, match="folds.jsonl: 1 of its results are of other data or of another version"):
+        (other,) = run_jobs([one], file, workers=1)
+    assert len(trained) == 2
+    assert trained[1].data != trained[0].data
+    assert run_jobs([one], file, workers=1) == [other]
+    assert len(trained) == 2
+    with pytest.raises(InputError, match=r"the graphs or folds of .* have changed since the run began"):
+        run_job(replace(trained[1], data=trained[0].data))
+    monkeypatch.setattr("gcnlab.finished.__version__", "9.9")
+    with pytest.warns(UserWarning, match="folds.jsonl: 1 of its results are of other data or of another version"):
+        run_jobs([one], file, workers=1)
+    assert len(trained) == 3
+
+
+def test_folds_of_other_lists_are_trained_again(tu_folder, tmp_path, monkeypatch):
+    trained, file = [], tmp_path / "folds.jsonl"
+    monkeypatch.setattr("gcnlab.protocols.run_job", lambda job: trained.append(job) or run_job(job))
+    monkeypatch.setattr("gcnlab.protocols.folds", lambda *_: [(torch.arange(8, 40), torch.arange(8))])
+    run_jobs([job(tu_folder, "gin")], file, workers=1)
+    monkeypatch.setattr("gcnlab.protocols.folds", lambda *_: [(torch.arange(32), torch.arange(32, 40))])
+    with pytest.warns(UserWarning, match="folds.jsonl: 1 of its results are of other data"):
+        run_jobs([job(tu_folder, "gin")], file, workers=1)
+    assert len(trained) == 2
+
+
+def test_a_torn_last_line_of_folds_is_trained_again(tu_folder, tmp_path):
+    jobs, file = [job(tu_folder, "gin", fold) for fold in range(2)], tmp_path / "folds.jsonl"
+    results = run_jobs(jobs, file, workers=1)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-9])
+    again = run_jobs(jobs, file, workers=1)
+    assert [result["curve"] for result in again] == [result["curve"] for result in results]
+    assert again[0] == results[0]  # its seconds, too
+    assert len(file.read_bytes().splitlines()) == 2
+
+
+def test_a_full_disk_takes_no_fold(tu_folder, tmp_path):
+    (tmp_path / "model").mkdir()  # which cannot be written
+    one = job(tu_folder, "holdout", model_file=str(tmp_path / "model"))
+    with pytest.warns(UserWarning, match="model: the model is not kept: "):
+        (result,) = run_jobs([one], tmp_path / "folds.jsonl", workers=1)
+    assert 0 <= result["test_accuracy"] <= 1
+
+
 def test_processes_give_what_one_gives(tu_folder):
     jobs = [job(tu_folder, "gin", fold) for fold in range(2)]
     alone, together = run_jobs(jobs, workers=1), run_jobs(jobs, workers=2)
@@ -408,6 +474,13 @@ def test_paired_averages_seeds_fold_by_fold():
 def test_paired_refuses_other_folds(changes):
     with pytest.raises(InputError, match=f"differ in {next(iter(changes))}"):
         paired(result_of([0.5] * 10), result_of([0.5] * 10, **changes))
+
+
+def test_paired_refuses_folds_of_other_graphs():
+    a, b, of_1_0 = result_of([0.5] * 10, data="a"), result_of([0.5] * 10, data="b"), result_of([0.5] * 10)
+    with pytest.raises(InputError, match="differ in data, 'a' and 'b'; expected the same folds"):
+        paired(a, b)
+    assert paired(a, of_1_0) == paired(a, a)
 
 
 def test_paired_refuses_a_protocol_without_folds():

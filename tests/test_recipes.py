@@ -26,7 +26,7 @@ import calibration
 
 __all__ = ["one_thread", "tu_folder"]  # fixtures
 FIELDS = {
-    "recipe": str, "dataset": str, "protocol": str, "model": str, "num_parameters": int, "seeds": list,
+    "recipe": str, "dataset": str, "data": str, "protocol": str, "model": str, "num_parameters": int, "seeds": list,
     "test_accuracy": dict, "test_macro_f1": dict, "val_accuracy": dict, "epochs": int, "seconds": float,
     "epoch_seconds_median": float, "device": str, "versions": dict, "published": dict | None,
 }  # fmt: skip
@@ -249,6 +249,49 @@ def test_the_models_of_folds_are_not_kept(rings, tmp_path, monkeypatch):
     monkeypatch.setattr("gcnlab.protocols.run_job", lambda job: pytest.fail("trained again"))
     again = run("rings", protocol="gin", device="cpu", threads=1, out=out)
     assert again["test_accuracy"] == result["test_accuracy"]
+
+
+RUNS = {
+    "nodes": ("karate-gcn", {}),
+    "folds": ("rings", {"protocol": "gin", "threads": 1}),
+    "holdout": ("rings", {"protocol": "holdout", "threads": 1}),
+    "images": ("fashion-mnist-grid", {"dataset": "digits"}),
+}
+AFTERWARDS = {
+    "curves.png": "gcnlab.plot._figure",
+    "report.html": "gcnlab.report.of_run",
+    "model.gcnlab": "gcnlab.recipes.write_checkpoint",
+    "result.json": "gcnlab.recipes.write_json",
+}
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_what_fails_after_the_result_is_a_warning(rings, tmp_path, monkeypatch, kind):
+    def fail(*_, **__):
+        raise OSError("no room")
+
+    name, options = RUNS[kind]
+    seen = []
+
+    def done(result):
+        seen.append(
+            (dict(result), sorted(path.name for path in tmp_path.iterdir() if path.suffix not in ("", ".jsonl")))
+        )
+
+    options = {"seeds": 1, "epochs": 1, "device": "cpu", "out": tmp_path, "done": done, **options}
+    first = run(name, **options)
+    assert seen == [(first, ["result.json"])]  # nothing else is made before it
+    for file in AFTERWARDS if (tmp_path / "model.gcnlab").exists() else AFTERWARDS.keys() - {"model.gcnlab"}:
+        with monkeypatch.context() as broken:
+            broken.setattr(AFTERWARDS[file], fail)
+            with pytest.warns(UserWarning, match=r"was not written; the numbers stand \(OSError: no room\)") as told:
+                result = run(name, **options)
+        assert result["test_accuracy"] == first["test_accuracy"]
+        assert seen.pop()[0] == result
+        names = {Path(str(warning.message).split(" was not")[0]).name for warning in told}
+        with_maps = kind == "images" and file == "curves.png"  # the report has a picture, too
+        assert names == ({file, "report.html"} if with_maps else {file})
+        assert all(str(warning.message).endswith("; what is there is of an earlier run.") for warning in told)
 
 
 def test_threads(rings, monkeypatch):

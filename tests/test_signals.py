@@ -707,6 +707,109 @@ def test_compare_is_resumed_line_by_line(tmp_path):
         compare("digits", ["relational"], epochs=1, out=tmp_path)
 
 
+@pytest.fixture
+def compared(monkeypatch, tmp_path):
+    """Compare a model on the images of a file, in this process: (rows, the models that were trained for them)."""
+    images, y = stripes(60)
+    arrays = {"x_train": images[:48], "y_train": y[:48], "x_test": images[48:], "y_test": y[48:]}
+    trained = []
+
+    def in_processes(function, jobs, count):
+        trained.append(jobs[0].model)
+        return [(jobs[0], function(jobs[0]))]
+
+    def call(model, **changes):
+        trained.clear()
+        changed = {name: array.clone() for name, array in arrays.items()}
+        for name, (place, value) in changes.items():
+            changed[name][place] = value
+        np.savez(tmp_path / "mine.npz", **changed)
+        return compare(str(tmp_path / "mine.npz"), [model], 1, out=tmp_path / "out", threads=1), list(trained)
+
+    monkeypatch.setattr(gcnlab.distributed, "in_processes", in_processes)
+    monkeypatch.setattr(gcnlab.plot, "comparison", lambda *_: None)
+    monkeypatch.setattr(gcnlab.plot, "history", lambda *_: None)
+    return call
+
+
+OTHER_DATA = r"results.jsonl: 1 of its results are of other data or of another version of gcnlab, and are made again"
+
+
+def test_a_comparison_is_of_the_images_that_are_there(compared):
+    (first,), trained = compared("isotropic-flat")
+    assert trained == ["isotropic-flat"]
+    assert compared("isotropic-flat") == ([first], [])
+    (_, other), trained = compared("isotropic-flat+coordinates")
+    assert (other["model"], trained) == ("isotropic-flat+coordinates", ["isotropic-flat+coordinates"])
+    for changes in (
+        {"x_train": ((3, 2, 2), 7)}, {"y_train": (slice(9), 1)}, {"x_test": ((0, 0, 0), 200)}, {"y_test": (slice(None), 1)}
+    ):  # fmt: skip
+        with pytest.warns(UserWarning, match=OTHER_DATA):
+            rows, trained = compared("isotropic-flat", **changes)
+        assert trained == ["isotropic-flat"]
+        assert [row["model"] for row in rows] == ["isotropic-flat"]  # the other model has seen other images
+        assert compared("isotropic-flat", **changes) == (rows, [])
+    assert compared("isotropic-flat") == ([first, other], [])
+
+
+def test_a_result_of_1_0_does_not_stand_for_images_that_it_does_not_name(compared, tmp_path):
+    (row,), _ = compared("isotropic-flat")
+    line = json.loads((tmp_path / "out" / "results.jsonl").read_text())
+    line["job"] = json.dumps(
+        {key: value for key, value in json.loads(line["job"]).items() if key not in ("data", "gcnlab")}
+    )
+    del line["result"]["versions"]
+    line["result"]["test_accuracy"] = 2.0
+    (tmp_path / "out" / "results.jsonl").write_text(json.dumps(line) + "\n")
+    with pytest.warns(UserWarning, match=OTHER_DATA):
+        rows, trained = compared("isotropic-flat")
+    assert ([row["test_accuracy"]], trained) == ([rows[0]["test_accuracy"]], ["isotropic-flat"])
+
+
+def test_a_row_of_a_comparison_names_its_version(compared, tmp_path, monkeypatch):
+    with monkeypatch.context() as before:
+        before.setattr("gcnlab.compare.__version__", "0.9.1")
+        before.setattr("gcnlab.finished.__version__", "0.9.1")
+        compared("isotropic-flat")
+        compared("isotropic-flat+coordinates")
+    with pytest.warns(UserWarning, match=OTHER_DATA):
+        rows, trained = compared("isotropic-flat")
+    assert trained == ["isotropic-flat"]
+    assert [row["versions"]["gcnlab"] for row in rows] == [gcnlab.__version__, "0.9.1"]
+    assert "<td>0.9.1</td>" in (tmp_path / "out" / "report.html").read_text()
+    assert [text_row(row).split()[-1] for row in rows] == [gcnlab.__version__, "0.9.1"]
+
+
+def test_images_that_change_while_models_train_are_told(tmp_path):
+    images, y = stripes(60)
+    np.savez(tmp_path / "mine.npz", x_train=images[:48], y_train=y[:48], x_test=images[48:], y_test=y[48:])
+    with pytest.raises(InputError, match=r"dataset: the images of .*mine.npz have changed since the comparison began"):
+        run_job(Job(str(tmp_path / "mine.npz"), "isotropic-flat", 1, data="of others"))
+
+
+def test_a_torn_last_line_of_a_comparison_is_made_again(compared, tmp_path):
+    (row,), _ = compared("isotropic-flat")
+    compared("isotropic-flat+coordinates")
+    path = tmp_path / "out" / "results.jsonl"
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + second[: len(second) // 2])
+    rows, trained = compared("isotropic-flat+coordinates")
+    assert (rows[0], trained) == (row, ["isotropic-flat+coordinates"])
+    assert len(path.read_bytes().splitlines()) == 2
+    assert compared("isotropic-flat") == (rows, [])
+
+
+def test_a_picture_that_fails_takes_no_row_of_a_comparison(compared, tmp_path, monkeypatch):
+    def fail(*_):
+        raise ValueError("no font")
+
+    monkeypatch.setattr(gcnlab.plot, "comparison", fail)
+    with pytest.warns(UserWarning, match=r"comparison.png was not written; the numbers stand \(ValueError: no font\)"):
+        (row,), _ = compared("isotropic-flat")
+    assert json.loads((tmp_path / "out" / "comparison.json").read_text()) == [row]
+    assert f"{100 * row['test_accuracy']:.2f} %" in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_compare_refuses_what_it_cannot_compare():
     for changes, message in (
         ({"dataset": "karate"}, "dataset: karate holds no images"),

@@ -16,6 +16,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
+from .. import __version__
 from ..checks import check_flag
 from ..collection import GraphCollection
 from ..errors import (
@@ -328,7 +329,7 @@ def _read_known(
     """What `reader` gives for the raw files: from the processed file that fits them, else made, and kept."""
     raw = fetch_raw(name, entry, roots, download)
     sha256 = (file["sha256"] or sha256_of(raw / file["name"]) for file in entry["files"])
-    made_of = [reader.__name__, reader.FORMAT_VERSION, *sha256]
+    made_of = [__version__, reader.__name__, reader.FORMAT_VERSION, *sha256]
     key = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
 
     def read_processed() -> tuple[dict[str, Any], dict[str, Tensor]] | None:
