@@ -811,11 +811,13 @@ class Graph:
 
         Args:
             folder: what `save` wrote.
-            check: compare each file with its sha256 and look at all ids, which reads all of them once.
+            check: compare each file with its sha256, and look at all that a Graph must be: columns sorted, once each and in
+                range, finite weights, labels, masks, and the direction that graph.json states. It reads all files but those of
+                x once more than the sha256 does, at the speed of memory.
 
         Raises:
             InputError: the folder holds no graph that was saved to its end.
-            CorruptFileError: a file is missing, cut short or changed.
+            CorruptFileError: a file is missing, cut short or changed, or is no part of a Graph, whoever wrote it.
         """
         from .storage import open_graph
 

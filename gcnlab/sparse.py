@@ -705,8 +705,10 @@ class SparseMatrix:
         loop_place = self.rowptr.long()[nodes] + num_before[nodes] + num_new[nodes]
         nnz = self.nnz + nodes.shape[0]
         index = self.rowptr.dtype if nnz <= _INT32_MAX else torch.int64
-        new_col = torch.empty(nnz, dtype=index, device=self.device)
+        new_col = torch.full((nnz,), -1, dtype=index, device=self.device)
         new_col[place], new_col[loop_place] = self.col.to(index), nodes.to(index)
+        if bool((new_col < 0).any()):  # two entries took one place
+            raise InputError("self_loops: the columns of a row are not sorted; SparseMatrix.from_coo sorts them.")
         new_value = value.new_ones(nnz).index_copy(0, place, value)
         return SparseMatrix((self.rowptr.long() + num_new).to(index), new_col, new_value, self.shape)
 

@@ -54,6 +54,11 @@ FAULTS = [
         'raise error(path, f"does not begin with {MAGIC!r}: not a file of gcnlab\'s arrays, or of another format version")',
         "import pickle\n        return {}, pickle.loads(content)",
     ),
+    Fault("F20", "structure.py", "int(rise.amin()) <= 0", "int(rise.amin()) < 0"),
+    Fault("F20", "structure.py", "if not lowest == highest == constant:", "if False:"),
+    Fault("F20", "structure.py", "(int(row[0]), int(column[0])) <= last_place", "False"),
+    Fault("F20", "structure.py", "bad = (part > 1) | ((part == 1) & (part_of > 1))", "bad = (part > 1) | ((part == 1) & (part_of > 9))"),
+    Fault("F21", "sparse.py", "new_col = torch.full((nnz,), -1,", "new_col = torch.full((nnz,), 0,"),
     # -- about inputs
     Fault("I1", "sparse.py", "if tensor.dtype not in (torch.int64, torch.int32, torch.int16):", "if tensor.is_complex():"),
     Fault("I2", "sparse.py", "if tensor.dim() != 2 or tensor.shape[0] != 2:", "if tensor.dim() != 2:"),

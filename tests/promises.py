@@ -89,6 +89,19 @@ PROMISES = {
         "checkpoint: code_in_a_checkpoint_never_runs load_model_makes_only_its_own_classes; storage: pickles_are_not_opened; "
         "data: damaged_processed_form_is_announced_and_made_again; reliability: code_runs_at_no_door",
     ),
+    "F20": Promise(
+        "a saved graph with right digests that is no graph: columns permuted, repeated or out of range, a row pointer that falls, "
+        "masks, labels, dtypes, names, arrays of other names, a direction that A does not have",
+        "`CorruptFileError(file)` with the row or node before anything is computed; opening reads each byte once more, in no memory "
+        "of its own",
+        "storage: no_wrong_graph_is_opened_whatever_its_digests_say a_matrix_is_looked_at_whole_across_blocks "
+        "another_programs_graph_is_looked_at opening_a_graph_takes_no_memory_of_its_own",
+    ),
+    "F21": Promise(
+        "a SparseMatrix of parts that are unsorted, given to its trusting constructor",
+        "self-loops are not put into it: `InputError`, and never a column that was in memory before",
+        "sparse: self_loops_of_unsorted_columns_are_refused",
+    ),
     # -- inputs
     "I1": Promise(
         "`edge_index` that is no tensor, array or list of integers, or of float, bool, uint8",
