@@ -97,6 +97,14 @@ PROMISES = {
         "storage: no_wrong_graph_is_opened_whatever_its_digests_say a_matrix_is_looked_at_whole_across_blocks "
         "another_programs_graph_is_looked_at opening_a_graph_takes_no_memory_of_its_own",
     ),
+    "F22": Promise(
+        "a checkpoint or a result with a right sha256 and a header that no model has: fields missing or of other types, widths and "
+        "depths larger than its weights, fewer class names than outputs, folds that do not fit the seeds",
+        "`CheckpointCorruptError`, `CheckpointMismatchError` or `CorruptFileError` with the field, before a model is built or "
+        "anything is computed",
+        "checkpoint: headers_of_checkpoints_that_no_model_has_are_refused; cli: results_that_gcnlab_did_not_write_are_refused; "
+        "storage: a_changed_head_is_seen",
+    ),
     "F21": Promise(
         "a SparseMatrix of parts that are unsorted, given to its trusting constructor",
         "self-loops are not put into it: `InputError`, and never a column that was in memory before",

@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import suppress
 
 import numpy as np
@@ -15,6 +16,7 @@ from test_train import HIDDEN, NUM_CLASSES, NUM_FEATURES, NormedGCN, graph, make
 
 from gcnlab import GCN
 from gcnlab.checkpoint import (
+    describe,
     generators_kept,
     read_checkpoint,
     rng_state,
@@ -29,7 +31,7 @@ from gcnlab.errors import (
     InputTypeError,
 )
 from gcnlab.files import write_arrays
-from gcnlab.models import load_model
+from gcnlab.models import MODELS, load_model
 from gcnlab.train import Adam, Callback, Checkpoint, EarlyStopping, fit, predict
 
 __all__ = ["graph", "one_thread"]  # fixtures
@@ -421,6 +423,71 @@ CODE = {
     "old torch.save": lambda thing: torch_saved(thing, _use_new_zipfile_serialization=False),
     "numpy": lambda thing: (buffer := io.BytesIO(), np.save(buffer, np.array([thing])), buffer.getvalue())[-1],
 }
+
+
+CONFIGS = {  # arguments of each class of `load_model`, small
+    "GCN": (5, 4, 3, 3), "GRAND": (5, 4, 3), "SIGN": ([5, 5], 4, 3), "GraphClassifier": (5, 4, 3), "NoStructure": (5, 4, 3),
+    "GridGCN": (1, [4, 6], 3),
+}  # fmt: skip
+WRONG = [None, True, -1, 0, 2**31, 10**9, 10**18, 1.5, 1e308, "", "x", [], [0], [-1], [10**12], [1] * 100, {}, [[1]]]
+
+
+def crafted(rng, name):
+    """A checkpoint of a model, and what was made wrong in it, which no file of gcnlab's has."""
+    model = MODELS[name](*CONFIGS[name])
+    header = {
+        "recipe": "karate-gcn", "dataset": "karate", "model": describe(model), "features": {}, "class_names": list("abc"),
+        "seeds": [0], "temperature": 1.25, "operator": "a_hat", "image_shape": None, "mirrored": None,
+    }  # fmt: skip
+    header["model"]["config"] = dict(header["model"]["config"])
+    weights = {key: value.detach().unsqueeze(0).clone() for key, value in model.state_dict().items()}
+    kind = rng.randrange(6)
+    if kind < 3:
+        key = rng.choice([
+            key for key, value in header["model"]["config"].items() if isinstance(value, (int, list)) and not isinstance(value, bool)
+        ])  # fmt: skip
+        before = header["model"]["config"][key]
+        value = rng.choice([wrong for wrong in WRONG if wrong != before and not (before is None and wrong is None)])
+        header["model"]["config"][key] = value
+        return header, weights, f"{key}={value}"
+    if kind == 3:
+        key, value = rng.choice([
+            *(("class_names", value) for value in (["a"], list("abcd"), "abc", 3, {"a": 1})),
+            *(("temperature", value) for value in (0, -1.0, "1", [1.0], True, float("inf"), float("nan"))),
+            *(("operator", value) for value in ("b_hat", 3, ["a_hat"], {})), *(("model", value) for value in ([], "GCN", 3, True)),
+            *(("recipe", value) for value in (3, [], {})), *(("dataset", value) for value in (3, ["karate"], {})),
+            *(("features", value) for value in ("label", 3, [])), *(("image_shape", value) for value in ("28", [-1], [1.5])),
+            ("mirrored", 1), ("mirrored", "no"), ("seeds", 0), ("seeds", [-1]), ("seeds", ["0"]),
+        ])  # fmt: skip
+        header[key] = value
+        return header, weights, f"{key}={value}"
+    key = rng.choice(list(weights))
+    if kind == 4:
+        weights[key] = rng.choice([
+            weights[key][0], weights[key][:0], weights[key].double() + 1, weights[key][None], torch.tensor(1.0),
+            weights[key].repeat(1, *[2] * (weights[key].dim() - 1)) if weights[key].dim() > 1 else weights[key][:0],
+        ])  # fmt: skip
+        return header, weights, f"{key} of shape {tuple(weights[key].shape)}"
+    if rng.random() < 0.5:
+        del weights[key]
+        return header, weights, f"no {key}"
+    header["model"][rng.choice(["class", "config"])] = rng.choice([None, 3, "Linear", [], {}, {"a": 1}, True])
+    return header, weights, f"model={header['model']}"
+
+
+def test_headers_of_checkpoints_that_no_model_has_are_refused(tmp_path, trials):
+    """In little memory and no time: nothing is built before it is known that the weights are those of the model."""
+    for trial in range(trials("crafted headers of checkpoints", 100, 1000)):
+        rng = random.Random(trial)
+        name = rng.choice(list(CONFIGS))
+        torch.manual_seed(trial)
+        header, weights, what = crafted(rng, name)
+        write_checkpoint(tmp_path / "a", header, weights)
+        began = time.perf_counter()
+        with pytest.raises((CheckpointMismatchError, CheckpointCorruptError)) as raised:
+            raise AssertionError(f"trial {trial}: {name} with {what} is taken: {load_model(tmp_path / 'a')}")
+        assert str(tmp_path / "a") in str(raised.value)
+        assert time.perf_counter() - began < 2, f"trial {trial}: {name} with {what}"
 
 
 @pytest.mark.parametrize("write", CODE.values(), ids=CODE)
