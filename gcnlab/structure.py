@@ -19,6 +19,7 @@ from .errors import CorruptFileError, GcnlabError
 from .inputs import shaped_labels
 from .sparse import SparseMatrix
 
+PROBLEM = "is not what gcnlab read from the raw files"  # of a processed file with other fields
 _BLOCK = 1 << 16  # entries that are looked at together
 _INT32_MAX, _INT64_MAX = 2**31 - 1, 2**63 - 1
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of a value
@@ -30,6 +31,7 @@ def read_matrix(
     prefix: str,
     num_cols: int,
     *,
+    ones: bool = False,
     is_symmetric: bool | None = None,
     check_finite: bool = True,
     check: bool = True,
@@ -39,9 +41,10 @@ def read_matrix(
 
     Args:
         file: what errors name.
-        arrays: of the file; without `{prefix}value` all values are 1.
+        arrays: of the file.
         prefix: of the three.
         num_cols: of the matrix.
+        ones: whether all values are 1 where there is no `{prefix}value`.
         is_symmetric: what the file says of it; None where it says nothing.
         check_finite: refuse NaN and infinities among the values.
         check: look at all entries; else at dtypes and lengths alone.
@@ -55,7 +58,7 @@ def read_matrix(
     def refuse(problem: str) -> NoReturn:
         raise CorruptFileError(file, f"{prefix}{problem}")
 
-    for part in ("rowptr", "col"):
+    for part in ("rowptr", "col", *(() if ones else ("value",))):
         if f"{prefix}{part}" not in arrays:
             refuse(f"{part} is missing.")
     rowptr, col = arrays[f"{prefix}rowptr"], arrays[f"{prefix}col"]
@@ -161,6 +164,52 @@ def _hash(ids: Tensor) -> Tensor:
     y = x >> 15
     x.bitwise_xor_(y).mul_(0x05EBCA77)
     return x.bitwise_xor_(torch.bitwise_right_shift(x, 13, out=y)).bitwise_or_(1)
+
+
+def check_array(
+    file: str | PathLike[str],
+    arrays: Mapping[str, Tensor],
+    name: str,
+    dtypes: Sequence[torch.dtype],
+    shape: Sequence[int | None],
+    least: float = -math.inf,
+    below: float = math.inf,
+) -> Tensor:
+    """The array of a file, if it has one of the dtypes, the shape (None: any size), and values from `least` to under `below`.
+
+    Floats may be NaN where there are no limits, and must else be finite, too. Raises CorruptFileError.
+    """
+    array = arrays.get(name)
+    if array is None:
+        raise CorruptFileError(file, f"{name} is missing.")
+    fits = len(array.shape) == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
+    if array.dtype not in dtypes or not fits:
+        expected = ", ".join("any" if n is None else str(n) for n in shape)
+        raise CorruptFileError(
+            file, f"{name} is {array.dtype} of shape {list(array.shape)}, expected {dtypes[0]} [{expected}]."
+        )
+    if array.numel() and (least, below) != (-math.inf, math.inf):
+        low, high = (side.item() for side in array.aminmax())
+        if not (low >= least and high < below):  # NaN too
+            raise CorruptFileError(file, f"{name} holds {low} to {high}, expected {least} to less than {below}.")
+    return array
+
+
+def check_blocks(file: str | PathLike[str], arrays: Mapping[str, Tensor], adjacency: SparseMatrix) -> int:
+    """The number of graphs whose nodes `node_ptr` states; raises CorruptFileError if it falls, or an edge joins two graphs."""
+    n = adjacency.shape[0]
+    ptr = check_array(file, arrays, "node_ptr", [torch.int64], [None], 0, n + 1)
+    if not len(ptr) or int(ptr[0]) != 0 or int(ptr[-1]) != n or bool((ptr.diff() < 0).any()):
+        raise CorruptFileError(file, f"node_ptr does not rise from 0 to {n}.")
+    rowptr, size = adjacency.rowptr, ptr.diff()
+    rows = (rowptr.diff() > 0).nonzero().squeeze(1)  # of sorted columns, the first and the last stand for all
+    for entry, side, is_last in ((rowptr[rows], ptr[:-1], False), (rowptr[rows + 1] - 1, ptr[1:], True)):
+        column, bound = adjacency.col[entry.long()], side.repeat_interleave(size, output_size=n)[rows]
+        bad = column >= bound if is_last else column < bound
+        if bool(bad.any()):
+            row = int(rows[bad][0])
+            raise CorruptFileError(file, f"an edge {int(column[bad][0])} -> {row} leads from one graph into another.")
+    return len(ptr) - 1
 
 
 def check_rows(

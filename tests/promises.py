@@ -97,6 +97,13 @@ PROMISES = {
         "storage: no_wrong_graph_is_opened_whatever_its_digests_say a_matrix_is_looked_at_whole_across_blocks "
         "another_programs_graph_is_looked_at opening_a_graph_takes_no_memory_of_its_own",
     ),
+    "F23": Promise(
+        "the processed form of a data set with a right key and sha256 and other contents: columns, labels, splits, node numbers, "
+        "dtypes or fields that no reader gives",
+        "a warning that names them, and it is made again from the raw files",
+        "data: processed_forms_with_right_digests_are_looked_at "
+        "processed_collections_and_tables_with_right_digests_are_looked_at",
+    ),
     "F22": Promise(
         "a checkpoint or a result with a right sha256 and a header that no model has: fields missing or of other types, widths and "
         "depths larger than its weights, fewer class names than outputs, folds that do not fit the seeds",

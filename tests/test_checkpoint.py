@@ -432,15 +432,20 @@ CONFIGS = {  # arguments of each class of `load_model`, small
 WRONG = [None, True, -1, 0, 2**31, 10**9, 10**18, 1.5, 1e308, "", "x", [], [0], [-1], [10**12], [1] * 100, {}, [[1]]]
 
 
-def crafted(rng, name):
-    """A checkpoint of a model, and what was made wrong in it, which no file of gcnlab's has."""
+def honest(name):
+    """Header and weights of a checkpoint of a model."""
     model = MODELS[name](*CONFIGS[name])
     header = {
         "recipe": "karate-gcn", "dataset": "karate", "model": describe(model), "features": {}, "class_names": list("abc"),
         "seeds": [0], "temperature": 1.25, "operator": "a_hat", "image_shape": None, "mirrored": None,
     }  # fmt: skip
     header["model"]["config"] = dict(header["model"]["config"])
-    weights = {key: value.detach().unsqueeze(0).clone() for key, value in model.state_dict().items()}
+    return header, {key: value.detach().unsqueeze(0).clone() for key, value in model.state_dict().items()}
+
+
+def crafted(rng, name):
+    """A checkpoint of a model, and what was made wrong in it, which no file of gcnlab's has."""
+    header, weights = honest(name)
     kind = rng.randrange(6)
     if kind < 3:
         key = rng.choice([
@@ -477,10 +482,17 @@ def crafted(rng, name):
 
 def test_headers_of_checkpoints_that_no_model_has_are_refused(tmp_path, trials):
     """In little memory and no time: nothing is built before it is known that the weights are those of the model."""
+    for names in (["a"], list("abcd")):
+        header, weights = honest("GCN")
+        write_checkpoint(tmp_path / "a", {**header, "class_names": names}, weights)
+        with pytest.raises(CheckpointMismatchError, match=f"has {len(names)} class_names for 3 outputs"):
+            load_model(tmp_path / "a")
     for trial in range(trials("crafted headers of checkpoints", 100, 1000)):
         rng = random.Random(trial)
         name = rng.choice(list(CONFIGS))
         torch.manual_seed(trial)
+        write_checkpoint(tmp_path / "a", *honest(name))
+        load_model(tmp_path / "a")
         header, weights, what = crafted(rng, name)
         write_checkpoint(tmp_path / "a", header, weights)
         began = time.perf_counter()
