@@ -20,6 +20,7 @@ import json
 import math
 import os
 import secrets
+import shutil
 import struct
 import sys
 import time
@@ -107,6 +108,17 @@ def check_target(argument: str, path: str | os.PathLike[str], is_folder: bool = 
         raise InputError(f"{argument}: {path} is a folder, expected the path of a file.")
     if not is_writable(folder):
         raise InputError(f"{argument}: {path} cannot be written: {folder} is a file, or a folder without permission.")
+
+
+def check_disk(folder: str | os.PathLike[str], num_bytes: int) -> None:
+    """Raise InputError unless the disk of `folder`, which need not exist yet, has room for so many bytes more."""
+    existing = Path(folder).absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if num_bytes > (free := shutil.disk_usage(existing).free):
+        raise InputError(
+            f"folder: {folder} needs {num_bytes / 2**30:,.2f} GiB more, and its disk has {free / 2**30:,.2f} GiB free."
+        )
 
 
 def stale_temporaries(folder: str | os.PathLike[str]) -> Iterator[Path]:

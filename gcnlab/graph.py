@@ -951,6 +951,13 @@ def degree_features(degree: Tensor, kind: str, max_degree: int | None = None) ->
     code = degree.clamp(max=highest)
     if kind == "degree_one_hot":
         return one_hot(code, highest + 1)
+    check_large(
+        "max_degree",
+        f"bins of degrees to {highest:,}",
+        40 * highest,
+        degree.device,
+        "pass the highest degree there is.",
+    )
     bins = (2 * (torch.arange(highest + 1, device=degree.device) + 1).double().log2()).long()  # of each degree
     return one_hot(bins[code], int(bins[-1]) + 1)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,10 +25,10 @@ from torch.nn import functional as F
 
 from .checkpoint import generators_kept, sha256_of_tensors
 from .errors import CorruptFileError, InputError, InputTypeError
-from .files import atomic_write, check_target, lock, map_array, sha256_of, write_array, write_json
+from .files import atomic_write, check_disk, check_target, lock, map_array, sha256_of, write_array, write_json
 from .graph import Features, Graph, check_features_finite, check_one_graph
 from .machine import check_devices
-from .memory import check_fits, estimate_step
+from .memory import check_fits, check_large, estimate_step
 from .sparse import SparseMatrix, check_count
 
 _CHUNK = 1 << 24  # entries of a hop that are made at a time
@@ -94,10 +93,7 @@ def hops(x: Features, s: SparseMatrix, num_hops: int, folder: str | PathLike[str
         missing = range(len(found), num_hops + 1)
         if missing:
             check_target("folder", folder, is_folder=True)
-            if (need := len(missing) * num_bytes) > (free := shutil.disk_usage(folder).free):
-                raise InputError(
-                    f"folder: {folder} needs {need / 2**30:,.2f} GiB more, and its disk has {free / 2**30:,.2f} GiB free."
-                )
+            check_disk(folder, len(missing) * num_bytes)
         for k in missing:
             path = folder / f"hop_{k}.npy"
             parts = _product(s, found[-1]) if k else _dense(x)
@@ -235,6 +231,9 @@ class NodeRows:
             _check_operator("operator", self.operator, graph.num_nodes)
             if graph.y.dim() != 1 or graph.y.is_floating_point() or len(self.train_ids) < 2:
                 raise InputError("label_hops: take one class a node, and 2 training nodes at least.")
+            num_bytes = (2 * self.label_hops + 1) * 4 * graph.num_nodes * graph.num_classes
+            what = f"{self.label_hops} label hops of {graph.num_nodes:,} nodes and {graph.num_classes:,} classes"
+            check_large("label_hops", what, num_bytes, graph.device, "number the classes that there are from 0.")
         elif reuse:
             raise InputError(f"reuse: got {reuse}, but with label_hops=0 no label is an input.")
 

@@ -338,6 +338,17 @@ PROMISES = {
         "memory: a_dense_adjacency_that_cannot_fit_is_refused_at_once batches_that_cannot_fit_are_refused "
         "fit_refuses_a_step_that_cannot_fit available_memory_knows_limits_of_the_process",
     ),
+    "N1": Promise(
+        "a few numbers that ask for more than there is: ids of graphs, labels, classes, bins, features, degrees, hops, grids, "
+        "products, diffusion, made-up graphs",
+        "`MemoryLimitError` or `InputError` with the argument and the GiB, before anything is allocated",
+        "memory: sizes_that_cannot_fit_are_refused_before_they_are_asked_for what_fits_is_not_refused",
+    ),
+    "N2": Promise(
+        "more processes or threads than this machine bears",
+        "`InputError` with the argument, the number and the most, before one is started",
+        "checks: workers_are_as_many_as_the_machine_bears processes_that_do_not_fit_in_memory_are_not_started",
+    ),
     "T8": Promise(
         "a model in half precision or bfloat16",
         "degrees and sums in float32",

@@ -744,9 +744,11 @@ def test_processed_collections_and_tables_with_right_digests_are_looked_at(trial
             with pytest.raises(CorruptFileError):
                 raise AssertionError(f"{reader.__name__}, trial {trial}: {name}, {reader.check(Path('f'), header, wrong)}")
     header, arrays = collection
-    crossing = SparseMatrix.from_edges(torch.cat([edges, torch.tensor([[2, 3], [3, 2]])], 1), 6)
-    with pytest.raises(CorruptFileError, match="an edge [23] -> [23] leads from one graph into another"):
-        graph_sets.check(Path("f"), header, {**arrays, "adjacency.rowptr": crossing.rowptr, "adjacency.col": crossing.col})
+    for source, target in ((2, 3), (3, 2)):
+        crossing = SparseMatrix.from_edges(torch.cat([edges, torch.tensor([[source], [target]])], 1), 6)
+        wrong = {**arrays, "adjacency.rowptr": crossing.rowptr, "adjacency.col": crossing.col}
+        with pytest.raises(CorruptFileError, match=f"an edge {source} -> {target} leads from one graph into another"):
+            graph_sets.check(Path("f"), {**header, "symmetric": False}, wrong)
     with pytest.raises(CorruptFileError, match="have a row twice"):
         ogb.check(Path("f"), ogb_set[0], {**ogb_set[1], "val": torch.tensor([1])})
 
