@@ -110,7 +110,7 @@ def _scan(
 
         sum_ij [A_ij is stored] g(i, j),   sum_ij b_ij g(i, j),   g(i, j) = -g(j, i)
 
-    with g of hashed ids, in integers that wrap around, and b_ij the bits of A_ij less those of the first. An entry and its
+    with g of hashed ids, in integers that wrap around, and b_ij of the hashed bits of A_ij, less those of the first. An entry and its
     partner cancel; without a partner, or with another value, something is left, but for a chance of about 2^-30.
     """
     rowptr, (n, num_cols), index = matrix.rowptr, matrix.shape, matrix.rowptr.dtype
@@ -145,17 +145,18 @@ def _scan(
         if not compare:
             continue
         i, j = _hash(row), _hash(column)
-        pattern += int((j - i).mul_(i).mul_(j).sum(dtype=index))
+        g = (j - i).mul_(i).mul_(j)
+        pattern += int(g.sum(dtype=index))
         if block == 0:
-            constant, constant_bits = float(value[0]), int(_bits(value[:1]))
+            constant, constant_hash = float(value[0]), _hash_of_bits(value[:1], index)
         if not lowest == highest == constant:
-            weights += int((j.long() - i).mul_(i).mul_(j).mul_(_bits(value) - constant_bits).sum())
-    return pattern % 2**32 != 0, weights % 2**64 != 0
+            weights += int(g.mul_(_hash_of_bits(value, index).sub_(constant_hash)).sum(dtype=index))
+    return pattern % 2**32 != 0, weights % 2**32 != 0
 
 
-def _bits(value: Tensor) -> Tensor:
-    bits = value.view(_BITS[value.element_size()]).long()
-    return bits ^ (bits >> 32)
+def _hash_of_bits(value: Tensor, dtype: torch.dtype) -> Tensor:
+    bits = value.view(_BITS[value.element_size()])
+    return _hash((bits ^ (bits >> 32) if value.element_size() == 8 else bits).to(dtype))
 
 
 def _hash(ids: Tensor) -> Tensor:
