@@ -25,7 +25,17 @@ from torch.nn import functional as F
 
 from .checkpoint import generators_kept, sha256_of_tensors
 from .errors import CorruptFileError, InputError, InputTypeError
-from .files import atomic_write, check_disk, check_target, lock, map_array, sha256_of, write_array, write_json
+from .files import (
+    atomic_write,
+    check_disk,
+    check_fields,
+    check_target,
+    lock,
+    map_array,
+    sha256_of,
+    write_array,
+    write_json,
+)
 from .graph import Features, Graph, check_features_finite, check_one_graph
 from .machine import check_devices
 from .memory import check_fits, check_large, estimate_step
@@ -89,7 +99,7 @@ def hops(x: Features, s: SparseMatrix, num_hops: int, folder: str | PathLike[str
     with lock(folder):
         index = _read_index(folder, x, s)
         known = index["sha256"][: num_hops + 1]
-        found = [_open(folder / f"hop_{k}.npy", sha256, s.dtype) for k, sha256 in enumerate(known)]
+        found = [_open(folder / f"hop_{k}.npy", sha256, s.dtype, x.shape) for k, sha256 in enumerate(known)]
         missing = range(len(found), num_hops + 1)
         if missing:
             check_target("folder", folder, is_folder=True)
@@ -122,8 +132,7 @@ def _read_index(folder: Path, x: Features, s: SparseMatrix) -> dict[str, Any]:
     path = folder / "hops.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        if type(found["sha256"]) is not list:
-            raise TypeError("sha256 is not a list")
+        check_fields(path, found, {"sha256": [str]}, "is not what gcnlab wrote; delete the folder")
     except FileNotFoundError:
         return expected
     except (ValueError, KeyError, TypeError) as problem:
@@ -159,12 +168,15 @@ def _product(s: SparseMatrix, h: Tensor) -> Iterator[Tensor]:
         yield _rows(s, rows) @ h
 
 
-def _open(path: Path, sha256: str, dtype: torch.dtype) -> Tensor:
+def _open(path: Path, sha256: str, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
     if not path.exists():
         raise CorruptFileError(path, "is missing, but hops.json beside it lists it; delete the folder.")
     if sha256_of(path) != sha256:
         raise CorruptFileError(path, "does not have the sha256 that hops.json states; delete the folder.")
-    return map_array(path, dtype)
+    array = map_array(path, dtype)
+    if array.shape != tuple(shape):
+        raise CorruptFileError(path, f"has shape {list(array.shape)}, expected {list(shape)}; delete the folder.")
+    return array
 
 
 class NodeRows:

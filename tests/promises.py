@@ -104,6 +104,11 @@ PROMISES = {
         "data: processed_forms_with_right_digests_are_looked_at "
         "processed_collections_and_tables_with_right_digests_are_looked_at",
     ),
+    "F24": Promise(
+        "a training to resume, or hops in a folder, with a right sha256 and fields that are missing, of another type or of another size",
+        "`CheckpointCorruptError` or `CheckpointMismatchError`, and `CorruptFileError` of hops; nothing is trained",
+        "checkpoint: trainings_that_gcnlab_did_not_write_are_not_resumed; precompute: hops_of_another_shape_are_refused",
+    ),
     "F22": Promise(
         "a checkpoint or a result with a right sha256 and a header that no model has: fields missing or of other types, widths and "
         "depths larger than its weights, fewer class names than outputs, folds that do not fit the seeds",

@@ -480,6 +480,38 @@ def crafted(rng, name):
     return header, weights, f"model={header['model']}"
 
 
+def test_trainings_that_gcnlab_did_not_write_are_not_resumed(graph, tmp_path, trials):
+    path = tmp_path / "a"
+
+    def resume():
+        return fit(seeded(make(), 0), graph, seed=0, epochs=6, progress=False, checkpoint=Checkpoint(path, 3, resume=True))
+
+    fit(seeded(make(), 0), graph, seed=0, epochs=3, progress=False, checkpoint=Checkpoint(path, 3))
+    honest = path.read_bytes()
+    resume()
+    wrong = [None, True, 3.5, "x", [], {}, [[]], {"a": 1}, torch.ones(7), torch.ones(0), -1]
+    for trial in range(trials("crafted training states", 60, 600)):
+        rng = random.Random(trial)
+        path.write_bytes(honest)
+        header, weights, training = read_checkpoint(path)
+        if rng.random() < 0.3:
+            place, key = header, rng.choice(["settings", "seeds", "epoch"])
+        else:
+            place, key = training, rng.choice(
+                ["current", "optimizer", "callbacks", "rng", "num_steps", "epoch_seconds", "rows", "active", "best_epoch", "best_value"]
+            )  # fmt: skip
+        value = rng.choice([w for w in wrong if place is training or not isinstance(w, torch.Tensor)])
+        if key == "callbacks" and value == []:  # this training has none
+            value = {}
+        if rng.random() < 0.2:
+            del place[key]
+        else:
+            place[key] = value
+        write_checkpoint(path, header, weights, training)
+        with pytest.raises((CheckpointMismatchError, CheckpointCorruptError)):
+            raise AssertionError(f"trial {trial}: {key}, {value}: {resume()}")
+
+
 def test_headers_of_checkpoints_that_no_model_has_are_refused(tmp_path, trials):
     """In little memory and no time: nothing is built before it is known that the weights are those of the model."""
     for names in (["a"], list("abcd")):
