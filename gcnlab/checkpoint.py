@@ -23,8 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .errors import CheckpointCorruptError, CheckpointMismatchError, InputTypeError
-from .files import bytes_of, read_arrays, write_arrays
+from .errors import CheckpointCorruptError, CheckpointMismatchError, GcnlabError, InputTypeError
+from .files import bytes_of, check_fields, read_arrays, write_arrays
 from .sparse import SparseMatrix
 
 KIND = "gcnlab checkpoint"
@@ -55,6 +55,40 @@ def read_checkpoint(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str
     try:
         return header, model, _unpack(header.pop("training"), arrays)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as problem:  # whole, but made otherwise
+        raise CheckpointCorruptError(path, f"its training state cannot be read: {problem!r}") from problem
+
+
+_TRAINING = {
+    "current": dict, "optimizer": dict, "callbacks": list, "rng": dict, "num_steps": int, "epoch_seconds": [float],
+    "rows": dict,
+}  # fmt: skip
+
+
+def check_training(path: str | PathLike[str], header: Mapping[str, Any], training: Any) -> None:
+    """Raise CheckpointCorruptError unless a header and a training state have the fields that a training resumes from."""
+    problem = "does not hold a training to resume"
+    check_fields(path, header, {"settings": dict, "seeds": [int], "epoch": int}, problem, CheckpointCorruptError)
+    check_fields(path, training, _TRAINING, problem, CheckpointCorruptError)
+    num_epochs = header["epoch"]
+    for name in ("active", "best_epoch", "best_value"):
+        value = training.get(name)
+        if not isinstance(value, Tensor) or value.shape != (len(header["seeds"]),):
+            raise CheckpointCorruptError(path, f"{problem}: {name} is not one value for each of its seeds.")
+    if len(training["epoch_seconds"]) != num_epochs or (num_epochs and not training["rows"]):
+        raise CheckpointCorruptError(path, f"{problem}: its rows and epoch_seconds are not of its {num_epochs} epochs.")
+    for name, value in training["rows"].items():
+        if not isinstance(value, Tensor) or value.shape != (num_epochs, len(header["seeds"])):
+            raise CheckpointCorruptError(path, f"{problem}: {name} is not of its {num_epochs} epochs and its seeds.")
+
+
+@contextmanager
+def reading_training(path: str | PathLike[str]) -> Iterator[None]:
+    """Make an error of anything that a training state, whole but made otherwise, does to what takes it up."""
+    try:
+        yield
+    except GcnlabError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as problem:
         raise CheckpointCorruptError(path, f"its training state cannot be read: {problem!r}") from problem
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 from collections.abc import Collection, Iterable, Mapping, Set
 from numbers import Integral, Real
 from types import ModuleType
@@ -121,9 +122,14 @@ def check_integer(name: str, value: Any) -> int:
 
 
 def check_workers(name: str, count: Any) -> int:
-    """`count` as an int if so many threads or processes can be started: from 1 to 1,024. Thousands crash a process."""
-    if not 1 <= (number := check_integer(name, count)) <= 1024:
-        raise InputError(f"{name}: got {number}, expected {'at least 1' if number < 1 else 'at most 1,024'}.")
+    """`count` as an int if so many threads or processes can be started here: from 1 to 64 for each core of the machine.
+
+    More gain nothing, and thousands crash a process or take the machine down.
+    """
+    cores = os.cpu_count() or 1
+    if not 1 <= (number := check_integer(name, count)) <= 64 * cores:
+        expected = "at least 1" if number < 1 else f"at most {64 * cores:,}, 64 for each of the {cores} cores here"
+        raise InputError(f"{name}: got {number}, expected {expected}.")
     return number
 
 

@@ -6,7 +6,6 @@ import argparse
 import csv
 import errno
 import io
-import json
 import os
 import sys
 import warnings
@@ -17,8 +16,8 @@ from typing import Any, NoReturn
 import torch
 
 from . import __version__, data, distributed, finished, image_recipes, recipes, report
-from .errors import DistributedError, GcnlabError, InputError, NonFiniteError
-from .files import atomic_write, check_target, write_json
+from .errors import CorruptFileError, DistributedError, GcnlabError, InputError, NonFiniteError
+from .files import atomic_write, check_fields, check_target, read_json, write_json
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -310,6 +309,13 @@ def _print_recipes() -> None:
         print(f"recorded: {'; '.join(recorded) or 'none'}")
 
 
+# What is read in the header of a model of each kind of recipe
+_READ_TO_PREDICT: dict[type, dict[str, Any]] = {
+    recipes.GraphRecipe: {"dataset": str, "features": dict},
+    recipes.ImageRecipe: {"dataset": str, "image_shape": [int], "mirrored": bool},
+}
+
+
 def _predict(args: argparse.Namespace) -> None:
     from .models import load_model
     from .train import predict
@@ -320,6 +326,8 @@ def _predict(args: argparse.Namespace) -> None:
     if "recipe" not in header:
         raise InputError(f"checkpoint: {args.checkpoint} names no recipe; expected the model.gcnlab of `gcnlab run`.")
     recipe = recipes.find(header["recipe"])
+    fields = next((read for kind, read in _READ_TO_PREDICT.items() if isinstance(recipe, kind)), {"dataset": str})
+    check_fields(args.checkpoint, header, fields, f"its header is not that of a model of {recipe.name}")
     if args.pictures and (args.data or not isinstance(recipe, recipes.ImageRecipe)):
         raise InputError(f"PATH: got {args.pictures[0]}; pictures go with a model of images, and without --data.")
     dataset = args.data or header["dataset"]
@@ -438,12 +446,20 @@ def _compare_results(args: argparse.Namespace) -> None:
             report.write(file, report.of_pair(a, b, finding))
 
 
+_SPREAD = {"mean": float, "std": float, "per_seed": [float], "per_fold": ([float], None)}
+_RESULT = {
+    "recipe": str, "dataset": str, "protocol": str, "model": str, "num_parameters": int, "seeds": [int],
+    "test_accuracy": _SPREAD, "seconds": float, "device": (str, None), "published": ({"value": float, "source": str}, None),
+    "versions": (dict, None),
+}  # fmt: skip
+
+
 def _read_result(file: str) -> dict[str, Any]:
-    try:
-        result = json.loads(Path(file).read_bytes())
-        recipes.markdown_row(result | {"seeds": result["seeds"]})  # meets what a comparison reads
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{file}: is no result of `gcnlab run --json`.") from None
+    result = read_json(file, _RESULT, "is no result of `gcnlab run --json`")
+    if (found := len(result["test_accuracy"]["per_seed"])) != len(result["seeds"]):
+        raise CorruptFileError(
+            file, f"is no result of `gcnlab run --json`: per_seed has {found} values for {len(result['seeds'])} seeds."
+        )
     return result
 
 

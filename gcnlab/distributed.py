@@ -38,8 +38,10 @@ from torch import Tensor, nn
 
 from .checks import check_choice, check_integer, check_number, check_workers
 from .errors import DistributedError, GcnlabError, InputError
+from .memory import check_fits
 
 TIMEOUT = 300.0  # seconds
+_PROCESS_BYTES = 250 << 20  # measured: Python and torch, before any data
 TIMEOUT_VARIABLE = "GCNLAB_TIMEOUT"
 SILENT = "gives no sign of life: stopped, killed, or on a machine that is away."
 
@@ -329,6 +331,7 @@ def launch(arguments: Sequence[str], nproc: int, restarts: int = 0, device: str 
     check_choice("device", device, ("cpu", "cuda", None))
     if device == "cuda" or (device is None and torch.cuda.is_available()):
         check_num_gpus("nproc", nproc)
+    check_fits("nproc", f"{nproc} processes", nproc * _PROCESS_BYTES, 1.0, "ask for fewer.")
     # torchrun keeps the address of each process in a store of its own, where restarted ones may read those of the dead.
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     os.environ["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // nproc))

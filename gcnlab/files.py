@@ -20,11 +20,12 @@ import json
 import math
 import os
 import secrets
+import shutil
 import struct
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -107,6 +108,17 @@ def check_target(argument: str, path: str | os.PathLike[str], is_folder: bool = 
         raise InputError(f"{argument}: {path} is a folder, expected the path of a file.")
     if not is_writable(folder):
         raise InputError(f"{argument}: {path} cannot be written: {folder} is a file, or a folder without permission.")
+
+
+def check_disk(folder: str | os.PathLike[str], num_bytes: int) -> None:
+    """Raise InputError unless the disk of `folder`, which need not exist yet, has room for so many bytes more."""
+    existing = Path(folder).absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if num_bytes > (free := shutil.disk_usage(existing).free):
+        raise InputError(
+            f"folder: {folder} needs {num_bytes / 2**30:,.2f} GiB more, and its disk has {free / 2**30:,.2f} GiB free."
+        )
 
 
 def stale_temporaries(folder: str | os.PathLike[str]) -> Iterator[Path]:
@@ -205,6 +217,78 @@ def lock(folder: str | os.PathLike[str]) -> Iterator[None]:
                 raise
             # A file system without locks: writes are atomic all the same, two processes may do the same work.
         yield
+
+
+def check_fields(
+    path: str | os.PathLike[str],
+    found: Any,
+    fields: Mapping[str, Any],
+    problem: str,
+    error: type[CorruptFileError] = CorruptFileError,
+) -> dict[str, Any]:
+    """`found`, a header that JSON gave, if it is a dict that has each of `fields` with a value of its kind.
+
+    A kind is a type (a bool is no int, an int no less than 0, a float finite, and may be an int), None, which a missing
+    field is, too, a tuple of kinds, [kind] for a list of them, or a dict of fields. What is beside the fields is not read.
+
+    Args:
+        path: of the file that it stands in.
+        found: the header.
+        fields: names and kinds.
+        problem: what the message says of a file that fails, before the field.
+        error: what is raised.
+
+    >>> check_fields("a.json", {"seeds": [0, 1]}, {"seeds": [int], "name": (str, None)}, "is no result")
+    {'seeds': [0, 1]}
+    >>> check_fields("a.json", {"seeds": [0, True]}, {"seeds": [int]}, "is no result")
+    Traceback (most recent call last):
+    gcnlab.errors.CorruptFileError: a.json: is no result: seeds is [0, True], expected a list of integers.
+    """
+    if type(found) is not dict:
+        raise error(path, f"{problem}: it is {_shown(found)}, expected names and values.")
+    for name, kind in fields.items():
+        if not _is_of(found.get(name), kind):
+            have = f"{name} is {_shown(found[name])}" if name in found else f"it has no {name}"
+            raise error(path, f"{problem}: {have}, expected {_kind_text(kind)}.")
+    return found
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    if isinstance(kind, tuple):
+        return any(_is_of(value, one) for one in kind)
+    if isinstance(kind, list):
+        return type(value) is list and all(_is_of(one, kind[0]) for one in value)
+    if isinstance(kind, dict):
+        return type(value) is dict and all(_is_of(value.get(name), one) for name, one in kind.items())
+    if kind is float:
+        return type(value) in (int, float) and abs(value) < math.inf
+    return value is None if kind is None else type(value) is kind and (kind is not int or value >= 0)
+
+
+def _kind_text(kind: Any) -> str:
+    if isinstance(kind, tuple):
+        return " or ".join(map(_kind_text, kind))
+    if isinstance(kind, list):
+        texts = {int: "integers", str: "strings", float: "numbers", dict: "dicts", list: "lists"}
+        return f"a list of {texts.get(kind[0]) if isinstance(kind[0], type) else _kind_text(kind[0])}"
+    if isinstance(kind, dict):
+        return f"a dict of {', '.join(f'{name} ({_kind_text(one)})' for name, one in kind.items())}"
+    texts = {int: "an integer of at least 0", str: "a string", float: "a finite number", bool: "true or false"}
+    return "null" if kind is None else texts.get(kind, f"a {kind.__name__}")
+
+
+def read_json(path: str | os.PathLike[str], fields: Mapping[str, Any], problem: str) -> dict[str, Any]:
+    """What a JSON file holds, if it is a dict with these fields (`check_fields`); raises CorruptFileError otherwise."""
+    try:
+        found = json.loads(Path(path).read_bytes())
+    except (ValueError, RecursionError) as reason:
+        raise CorruptFileError(path, f"{problem}: {reason}.") from None
+    return check_fields(path, found, fields, problem)
 
 
 def bytes_of(tensor: torch.Tensor) -> memoryview:
@@ -342,13 +426,29 @@ def map_array(path: str | os.PathLike[str], dtype: torch.dtype) -> torch.Tensor:
     import numpy
 
     try:
-        array = numpy.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch says that the array cannot be written to
+            array = numpy.lib.format.open_memmap(path, mode="r")  # which reads no archive, and no pickle
+            tensor = torch.from_numpy(array)  # of an archive, text, another byte order: an error
+    except (OSError, ValueError, TypeError, EOFError, OverflowError, RuntimeError) as error:
         raise CorruptFileError(path, f"cannot be read ({error})") from None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch says that the array cannot be written to
-        tensor = torch.from_numpy(array)
     tensor = tensor.view(dtype) if (tensor.dtype, dtype) == (torch.int16, torch.bfloat16) else tensor
     if tensor.dtype != dtype:
         raise CorruptFileError(path, f"holds {tensor.dtype}, expected {dtype}")
     return tensor
+
+
+def array_reader(path: str | os.PathLike[str], tensor: torch.Tensor) -> Callable[[int, int], torch.Tensor]:
+    """A function that reads the values from start to end of what `map_array` mapped, [n], into memory of their own.
+
+    To look at all of a file once: pages of a map that are touched count as memory of the process.
+    """
+    import numpy
+
+    array = numpy.lib.format.open_memmap(path, mode="r")
+
+    def read(start: int, end: int) -> torch.Tensor:
+        part = numpy.fromfile(path, array.dtype, end - start, offset=array.offset + start * array.itemsize)
+        return torch.from_numpy(part).view(tensor.dtype)
+
+    return read

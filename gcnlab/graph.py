@@ -811,11 +811,13 @@ class Graph:
 
         Args:
             folder: what `save` wrote.
-            check: compare each file with its sha256 and look at all ids, which reads all of them once.
+            check: compare each file with its sha256, and look at all that a Graph must be: columns sorted, once each and in
+                range, finite weights, labels, masks, and the direction that graph.json states. It reads all files but those of
+                x once more than the sha256 does, at the speed of memory.
 
         Raises:
             InputError: the folder holds no graph that was saved to its end.
-            CorruptFileError: a file is missing, cut short or changed.
+            CorruptFileError: a file is missing, cut short or changed, or is no part of a Graph, whoever wrote it.
         """
         from .storage import open_graph
 
@@ -949,6 +951,13 @@ def degree_features(degree: Tensor, kind: str, max_degree: int | None = None) ->
     code = degree.clamp(max=highest)
     if kind == "degree_one_hot":
         return one_hot(code, highest + 1)
+    check_large(
+        "max_degree",
+        f"bins of degrees to {highest:,}",
+        40 * highest,
+        degree.device,
+        "pass the highest degree there is.",
+    )
     bins = (2 * (torch.arange(highest + 1, device=degree.device) + 1).double().log2()).long()  # of each degree
     return one_hot(bins[code], int(bins[-1]) + 1)
 

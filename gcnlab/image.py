@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from .checks import check_choice, check_flag, check_list
 from .errors import InputError, InputTypeError
 from .graph import Graph
+from .memory import check_large
 from .pixels import MAX_GUESSED_CHANNELS, check_is_no_single_picture, to_unit, warn_of_range
 from .points import knn_graph, superpixel_collection, superpixel_graph
 from .sparse import SparseMatrix, check_count
@@ -82,12 +83,17 @@ class Grid(Graph):
     def adjacency(self) -> SparseMatrix:
         """A, [num_nodes, num_nodes]: 1 between neighbours."""
         if self.__dict__["adjacency"] is None:
+            self._check_fits("adjacency", 64 * self.num_edges)
             offsets = [offset for offset in self.offsets if any(offset)]
             target, source = torch.cat([_pairs(self.shape, offset) for offset in offsets], 1)
             ones = torch.ones(len(target), dtype=self._dtype)
             matrix = SparseMatrix.from_coo(target, source, ones, (self.num_nodes, self.num_nodes))
             self.__dict__["adjacency"] = matrix._mark_symmetric()
         return super().adjacency
+
+    def _check_fits(self, what: str, num_bytes: int) -> None:
+        remedy = "grid.relations.convolve needs no matrix, or take a smaller grid."
+        check_large("shape", f"{what} of a {self.name}", num_bytes, torch.device("cpu"), remedy)
 
     @property
     def num_nodes(self) -> int:
@@ -134,6 +140,7 @@ class Grid(Graph):
     @property
     def positions(self) -> Tensor:
         """(row, column) of each node, [num_nodes, number of axes] int64."""
+        self._check_fits("the positions", 16 * len(self.shape) * self.num_nodes)
         axes = [torch.arange(size, device=self.device) for size in self.shape]
         return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flatten(0, -2)
 
@@ -337,6 +344,10 @@ class GridRelations(Sequence[SparseMatrix]):
 
     @functools.cached_property
     def _matrices(self) -> list[SparseMatrix]:
+        num_bytes = 16 * len(self) * self.shape[0] + 64 * self.shape[0]
+        check_large(
+            "shape", f"{len(self)} matrices of {self.shape[0]:,} nodes", num_bytes, self.device, "convolve needs none."
+        )
         matrices = []
         for offset in self.offsets:
             target, source = _pairs(self.grid_shape, offset, self.device)
@@ -604,6 +615,7 @@ def coarsen(signals: Tensor, grid: Grid, kind: str = "max") -> tuple[Tensor, Gri
 
 def cluster_assignment(grid: Grid) -> SparseMatrix:
     """S [num_nodes, num_clusters], S_ik = 1 where node i is of the 2x2 cluster k, for `gcnlab.ClusterPool`."""
+    grid._check_fits("the clusters", 100 * grid.num_nodes)
     cluster = torch.zeros(grid.num_nodes, dtype=torch.int64, device=grid.device)
     for place, size in zip((grid.positions // 2).T, grid.coarser.shape, strict=True):
         cluster = cluster * size + place

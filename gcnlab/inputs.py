@@ -500,6 +500,16 @@ def _check_classes(y: Tensor, num_classes: int | None, argument: str) -> Tensor:
             f"{argument}: label {int(y.reshape(-1)[at])} at {at}; labels must be at least 0{limit}, or -1 for unlabelled. "
             f"torch.unique({argument}, return_inverse=True)[1] numbers them from 0."
         )
+    return y if num_classes is not None else _check_numbered(y, argument)
+
+
+def _check_numbered(y: Tensor, argument: str) -> Tensor:
+    """`y` if its labels are numbered from 0: what is made of them has a place for each class up to the largest."""
+    if y.numel() and (largest := int(y.max())) >= 1_000_000 and largest > 100 * y.numel():
+        raise InputError(
+            f"{argument}: the largest label is {largest:,}, but there are only {y.numel():,}, so they are not numbered from 0; "
+            f"torch.unique({argument}, return_inverse=True)[1] numbers them, and class_names keeps names of classes."
+        )
     return y
 
 
@@ -537,7 +547,7 @@ def labels_of_all(
             f"{argument}: label {int(y[at])} at {at}; labels must be at least 0{below}. "
             f"torch.unique({argument}, return_inverse=True)[1] numbers them from 0."
         )
-    return y, names
+    return _check_numbered(y, argument) if names is None else y, names
 
 
 def check_targets(y: Tensor, argument: str = "y") -> Tensor:

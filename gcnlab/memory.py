@@ -61,10 +61,15 @@ def check_fits(argument: str, what: str, num_bytes: int, share: float, remedy: s
         )
 
 
-def check_large(argument: str, what: str, num_bytes: int, device: torch.device, remedy: str) -> None:
-    """`check_fits` in half of what is free, of arrays on the CPU so large that asking the system takes no time beside."""
+def check_large(
+    argument: str, what: str, num_bytes: int, device: torch.device, remedy: str, share: float = 0.5
+) -> None:
+    """`check_fits`, before anything is allocated whose size follows from numbers that the caller gives: ids, counts, shapes.
+
+    Of arrays on the CPU so large that asking the system takes no time beside.
+    """
     if num_bytes >= _LARGE and device.type == "cpu":
-        check_fits(argument, what, num_bytes, 0.5, remedy)
+        check_fits(argument, what, num_bytes, share, remedy)
 
 
 def large_empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:

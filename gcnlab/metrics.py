@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from .errors import InputError, InputTypeError
 from .machine import check_devices
+from .memory import check_large
 from .sparse import as_tensor, check_count
 
 
@@ -57,6 +58,7 @@ def confusion_matrix(scores: Tensor, y: Tensor, num_classes: int | None = None) 
     c = int(torch.cat([predicted, y]).max()) + 1 if num_classes is None else check_count("num_classes", num_classes, 1)
     _check_labels("scores", predicted, c)
     _check_labels("y", y, c)
+    _check_classes_fit("y" if num_classes is None else "num_classes", "a confusion matrix", c, 16 * c * c, y)
     return torch.bincount(y * c + predicted, minlength=c * c).reshape(c, c)
 
 
@@ -165,7 +167,8 @@ def calibration_error(scores: Tensor, y: Tensor, num_bins: int = 10) -> float:
     >>> calibration_error(torch.tensor([[0.75, 0.25], [0.25, 0.75]]), torch.tensor([0, 0]))
     0.25
     """
-    check_count("num_bins", num_bins, 1)
+    num_bins = check_count("num_bins", num_bins, 1)
+    check_large("num_bins", f"{num_bins:,} bins", 24 * num_bins, torch.device("cpu"), "10 to 100 are usual.")
     p, predicted, y = _of_classes(
         "scores", scores, y, "of one probability p [num_rows, 1] of two classes, torch.cat([1 - p, p], 1) makes two"
     )
@@ -218,6 +221,7 @@ def fit_temperature(logits: Tensor, y: Tensor) -> float:
     widest = float(-z.min())
     if widest == 0:
         return 1.0
+    _check_classes_fit("logits", f"the targets of {n:,} rows", c, 24 * n * c, y)
     target = (n * F.one_hot(y, c).to(z.dtype) + 1 / c) / (n + 1)
     low, high = math.log(widest) - 34, math.log(widest) + math.log(1000)  # e^-34 is about the precision of float64
     for _ in range(60):
@@ -239,6 +243,7 @@ def class_weights(y: Tensor, num_classes: int) -> Tensor:
     tensor([0.6667, 2.0000])
     """
     _check_labels("y", y, check_count("num_classes", num_classes, 1))
+    _check_classes_fit("num_classes", "the weights", num_classes, 16 * num_classes, y)
     counts = torch.bincount(y, minlength=num_classes)
     if bool((counts == 0).any()):
         raise InputError(f"y: class {int((counts == 0).nonzero()[0])} has no row, so it has no weight; leave it out.")
@@ -278,6 +283,11 @@ def _labels(scores: Tensor, y: Tensor, argument: str = "scores") -> tuple[Tensor
         )
     _check_labels("y", y, scores.shape[1])
     return scores.argmax(1), y.long()
+
+
+def _check_classes_fit(argument: str, what: str, num_classes: int, num_bytes: int, y: Tensor) -> None:
+    remedy = "torch.unique(y, return_inverse=True)[1] numbers the classes that there are."
+    check_large(argument, f"{what} of {num_classes:,} classes", num_bytes, y.device, remedy)
 
 
 def _mean_over_targets(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from os import PathLike
 from typing import Any
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from .checkpoint import check_state, generators_kept, read_checkpoint
 from .checks import check_choice, check_flag, check_list, check_probability
 from .deep import drop_node
-from .errors import CheckpointMismatchError, InputError, InputTypeError
+from .errors import CheckpointCorruptError, CheckpointMismatchError, InputError, InputTypeError
+from .files import check_fields
 from .graph import Features, is_kind
 from .image import Grid, check_grid, coarsen, with_coordinates
 from .layers import GCNConv, RelationalGCNConv, dropout, glorot_uniform, linear, relu_dropout
@@ -570,6 +571,35 @@ def _check_counts(name: str, counts: Sequence[int]) -> list[int]:
     return [check_count(f"{name}[{i}]", count, 1) for i, count in enumerate(check_list(name, counts, "integers", 1))]
 
 
+# What `load_model` and `gcnlab predict` read in a checkpoint's header
+_HEADER: dict[str, Any] = {
+    "model": ({"class": str}, None), "recipe": (str, None), "dataset": (str, None),
+    "features": (dict, None), "class_names": (list, None), "image_shape": ([int], None),
+    "mirrored": (bool, None), "temperature": (float, None), "seeds": ([int], None),
+}  # fmt: skip
+
+
+def _check_config(path: str | PathLike[str], name: str, config: Any, state: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointMismatchError unless the arguments make a model of these weights; no memory is taken for it."""
+    if not isinstance(config, dict):
+        raise CheckpointMismatchError(f"{path}: its config does not make a {name}: it is {config!r}, expected a dict.")
+    num_weights = sum(value.numel() for value in state.values())
+    for key, value in config.items():
+        # Each unit of a width or a depth has a weight of its own, so that a larger one is not of these weights.
+        large = [n for n in (value if isinstance(value, list) else [value]) if isinstance(n, int) and n > num_weights]
+        if large or (isinstance(value, list) and len(value) > num_weights):
+            raise CheckpointMismatchError(
+                f"{path}: its config does not make a {name}: {key} is {large[0] if large else len(value)}, and the file holds "
+                f"{num_weights} numbers."
+            )
+    try:
+        with torch.device("meta"):  # which has shapes, and no memory
+            model = MODELS[name](**config)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as problem:
+        raise CheckpointMismatchError(f"{path}: its config does not make a {name}: {problem}.") from problem
+    check_state(path, state, model.state_dict())
+
+
 @generators_kept()
 def load_model(path: str | PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     """(model, header) of a checkpoint: the model of its first seed, in evaluation mode.
@@ -579,10 +609,12 @@ def load_model(path: str | PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     header["temperature"], where there is one, is the T of its probabilities softmax(logits / T) (`metrics.fit_temperature`).
 
     Raises:
-        CheckpointCorruptError: the file was cut short or changed.
-        CheckpointMismatchError: it is of a class that gcnlab does not have, or its weights do not fit.
+        CheckpointCorruptError: the file was cut short or changed, or its header has a field of another type.
+        CheckpointMismatchError: it is of a class that gcnlab does not have, or its weights, config and class_names do not fit
+            each other; no model is made before that is known.
     """
     header, weights, _ = read_checkpoint(path)
+    check_fields(path, header, _HEADER, "its header is not that of a model", CheckpointCorruptError)
     described = header.get("model") or {}
     name, config = described.get("class"), described.get("config")
     if name not in MODELS or config is None:
@@ -591,14 +623,20 @@ def load_model(path: str | PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
             f"{path}: holds a {name}, {problem}; "
             "for a model of your own use checkpoint.read_checkpoint and load_state_dict."
         )
-    try:
-        model = MODELS[name](**config)
-    except (TypeError, InputError) as problem:  # arguments that the class does not take
-        raise CheckpointMismatchError(f"{path}: its config does not make a {name}: {problem}.") from problem
+    if bad := next((key for key, value in weights.items() if not value.dim() or not len(value)), None):
+        raise CheckpointCorruptError(
+            path, f"{bad} has shape {list(weights[bad].shape)}, expected one entry per seed first."
+        )
     state = {key: value[0] for key, value in weights.items()}
-    check_state(path, state, model.state_dict())
+    _check_config(path, name, config, state)
+    model = MODELS[name](**config)
     model.load_state_dict(state)
-    if operator := header.get("operator"):  # of images there is none, nor in the files of 1.0
+    classes, outputs = header.get("class_names"), config.get("out_channels", config.get("num_classes"))
+    if classes and len(classes) != outputs:
+        raise CheckpointMismatchError(f"{path}: has {len(classes)} class_names for {outputs} outputs of its model.")
+    if header.get("temperature") is not None and not header["temperature"] > 0:
+        raise CheckpointMismatchError(f"{path}: its temperature is {header['temperature']}, expected a number above 0.")
+    if (operator := header.get("operator")) not in (None, ""):  # of images there is none, nor in the files of 1.0
         if operator != "own" and not is_kind(operator):
             raise CheckpointMismatchError(f"{path}: its operator is {operator!r}, which names no matrix of a Graph.")
         model.trained_operator = operator

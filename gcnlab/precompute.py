@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import shutil
 import tempfile
 import time
 import warnings
@@ -28,10 +27,20 @@ from torch.nn import functional as F
 from . import __version__
 from .checkpoint import generators_kept, sha256_of_tensors, tensors_of
 from .errors import CorruptFileError, InputError, InputTypeError
-from .files import atomic_write, check_target, lock, map_array, sha256_of, write_array, write_json
+from .files import (
+    atomic_write,
+    check_disk,
+    check_fields,
+    check_target,
+    lock,
+    map_array,
+    sha256_of,
+    write_array,
+    write_json,
+)
 from .graph import Features, Graph, check_features_finite, check_one_graph
 from .machine import check_devices
-from .memory import check_fits, estimate_step
+from .memory import check_fits, check_large, estimate_step
 from .sparse import SparseMatrix, check_count
 
 _CHUNK = 1 << 24  # entries of a hop that are made at a time
@@ -92,14 +101,11 @@ def hops(x: Features, s: SparseMatrix, num_hops: int, folder: str | PathLike[str
     with lock(folder):
         index = _read_index(folder, x, s)
         known = index["sha256"][: num_hops + 1]
-        found = [_open(folder / f"hop_{k}.npy", sha256, s.dtype) for k, sha256 in enumerate(known)]
+        found = [_open(folder / f"hop_{k}.npy", sha256, s.dtype, x.shape) for k, sha256 in enumerate(known)]
         missing = range(len(found), num_hops + 1)
         if missing:
             check_target("folder", folder, is_folder=True)
-            if (need := len(missing) * num_bytes) > (free := shutil.disk_usage(folder).free):
-                raise InputError(
-                    f"folder: {folder} needs {need / 2**30:,.2f} GiB more, and its disk has {free / 2**30:,.2f} GiB free."
-                )
+            check_disk(folder, len(missing) * num_bytes)
         for k in missing:
             path = folder / f"hop_{k}.npy"
             parts = _product(s, found[-1]) if k else _dense(x)
@@ -128,8 +134,7 @@ def _read_index(folder: Path, x: Features, s: SparseMatrix) -> dict[str, Any]:
     path = folder / "hops.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        if type(found["sha256"]) is not list:
-            raise TypeError("sha256 is not a list")
+        check_fields(path, found, {"sha256": [str]}, "is not what gcnlab wrote; delete the folder")
     except FileNotFoundError:
         return expected
     except (ValueError, KeyError, TypeError) as problem:
@@ -168,12 +173,15 @@ def _product(s: SparseMatrix, h: Tensor) -> Iterator[Tensor]:
         yield _rows(s, rows) @ h
 
 
-def _open(path: Path, sha256: str, dtype: torch.dtype) -> Tensor:
+def _open(path: Path, sha256: str, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
     if not path.exists():
         raise CorruptFileError(path, "is missing, but hops.json beside it lists it; delete the folder.")
     if sha256_of(path) != sha256:
         raise CorruptFileError(path, "does not have the sha256 that hops.json states; delete the folder.")
-    return map_array(path, dtype)
+    array = map_array(path, dtype)
+    if array.shape != tuple(shape):
+        raise CorruptFileError(path, f"has shape {list(array.shape)}, expected {list(shape)}; delete the folder.")
+    return array
 
 
 class NodeRows:
@@ -240,6 +248,9 @@ class NodeRows:
             _check_operator("operator", self.operator, graph.num_nodes)
             if graph.y.dim() != 1 or graph.y.is_floating_point() or len(self.train_ids) < 2:
                 raise InputError("label_hops: take one class a node, and 2 training nodes at least.")
+            num_bytes = (2 * self.label_hops + 1) * 4 * graph.num_nodes * graph.num_classes
+            what = f"{self.label_hops} label hops of {graph.num_nodes:,} nodes and {graph.num_classes:,} classes"
+            check_large("label_hops", what, num_bytes, graph.device, "number the classes that there are from 0.")
         elif reuse:
             raise InputError(f"reuse: got {reuse}, but with label_hops=0 no label is an input.")
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from .checks import check_list, check_number, check_probability
 from .errors import InputError, InputTypeError
 from .graph import SPARSE_BELOW, Features
+from .memory import check_large
 from .sparse import SparseMatrix, check_count
 
 _BLOCK = 1 << 24  # entries of the dense rows of P that are made at a time
@@ -47,7 +48,9 @@ def ppr_coefficients(alpha: float, num_hops: int) -> list[float]:
     [0.6666666666666666, 0.3333333333333333]
     """
     alpha = check_number("alpha", alpha, above=0, most=1)
-    theta = [alpha * (1 - alpha) ** k for k in range(check_count("num_hops", num_hops) + 1)]
+    num_hops = check_count("num_hops", num_hops)
+    check_large("num_hops", f"{num_hops:,} numbers", 64 * num_hops, torch.device("cpu"), "10 hops are usual.")
+    theta = [alpha * (1 - alpha) ** k for k in range(num_hops + 1)]
     return [value / sum(theta) for value in theta]
 
 
@@ -77,7 +80,8 @@ def diffusion(s: SparseMatrix, coefficients: Sequence[float], top_k: int | None 
     ]
     n = s.shape[0]
     limit = n if top_k is None else min(check_count("top_k", top_k, 1), n)
-    lengths, cols, values = [], [], []
+    lengths, cols, values, num_kept = [], [], [], 0
+    num_bytes = s.value.element_size() + s.col.element_size()
     for rows in torch.arange(n, device=s.device).split(max(_BLOCK // max(n, 1), 1)):
         power = torch.zeros(n, len(rows), dtype=s.dtype, device=s.device)  # its columns are rows of S^k
         power[rows, torch.arange(len(rows), device=s.device)] = 1
@@ -92,6 +96,12 @@ def diffusion(s: SparseMatrix, coefficients: Sequence[float], top_k: int | None 
         lengths.append(kept.sum(1))
         cols.append((kept.nonzero()[:, 1] if col is None else col[kept]).to(s.col.dtype))
         values.append(value[kept])
+        num_kept += len(values[-1])
+        # The parts and what they are joined to, and a block in between; the number of entries is known no sooner.
+        check_large(
+            "top_k", f"P of {num_kept:,} entries in {len(torch.cat(lengths)):,} of {n:,} rows", 2 * num_bytes * num_kept,
+            s.device, "a smaller top_k keeps fewer entries.",
+        )  # fmt: skip
     rowptr = F.pad(torch.cat(lengths).cumsum(0), (1, 0))
     return SparseMatrix(rowptr.to(s.rowptr.dtype), torch.cat(cols), torch.cat(values), s.shape)
 
@@ -227,4 +237,8 @@ def _known_labels(y: Tensor, mask: Tensor, s: Any, num_classes: int | None) -> T
     if bool(bad.any()):
         node = int(mask.nonzero()[bad.nonzero()[0, 0], 0])
         raise InputError(f"y: node {node} is in the mask and has label {int(y[node])}, expected 0 to {limit - 1}.")
+    what = f"scores of {len(y):,} nodes and {limit:,} classes"
+    remedy = "torch.unique(y, return_inverse=True)[1] numbers the classes that there are."
+    argument = "y" if num_classes is None else "num_classes"
+    check_large(argument, what, limit * (8 * len(known) + 12 * len(y)), y.device, remedy)
     return F.one_hot(known, limit)

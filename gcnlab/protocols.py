@@ -373,8 +373,13 @@ def paired(a: dict[str, Any], b: dict[str, Any], confidence: float = 0.95) -> di
             raise InputError(
                 f"paired: the results differ in {key}, {a[key]!r} and {b[key]!r}; expected the same folds."
             )
-    if "per_fold" not in a["test_accuracy"] or len(a["test_accuracy"]["per_fold"]) < 10:
-        raise InputError(f"paired: the protocol {a['protocol']} has no folds; expected results of gin or nested.")
+    for result in (a, b):
+        found = len(result["test_accuracy"].get("per_fold") or ())
+        if found != 10 * len(result["seeds"]) or not found:
+            raise InputError(
+                f"paired: the protocol {a['protocol']} has no folds ({found} for {len(result['seeds'])} seeds); expected 10 per seed, "
+                "as results of gin or nested have."
+            )
     folds_of = [torch.tensor(result["test_accuracy"]["per_fold"], dtype=torch.float64) for result in (a, b)]
     k = 10
     difference = (folds_of[0] - folds_of[1]).view(-1, k).mean(0)  # of each fold, the mean over seeds

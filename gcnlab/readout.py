@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .checks import check_number
 from .errors import InputError, InputTypeError
+from .memory import check_large
 from .sparse import SparseMatrix, check_count
 
 
@@ -185,6 +186,11 @@ class Readout(nn.Module):
 
     def _read(self, h: Tensor, p: SparseMatrix) -> Tensor:
         p = p.to(torch.promote_types(h.dtype, torch.float32))
+        num_graphs, width = p.shape[0], self.width(h.shape[1]) if h.shape[1] else 0
+        check_large(
+            "batch", f"a readout of {num_graphs:,} graphs and {width:,} columns", num_graphs * width * p.value.element_size(),
+            h.device, "number the graphs from 0, and take a smaller k.",
+        )  # fmt: skip
         return torch.cat([getattr(self, f"_{kind}")(h, p) for kind in self.kinds], 1)
 
     def _sum(self, h: Tensor, p: SparseMatrix) -> Tensor:

@@ -184,7 +184,7 @@ def of_pair(a: Mapping[str, Any], b: Mapping[str, Any], finding: str) -> str:
     versions = {
         x["recipe"]: ", ".join([x["device"], *(f"{name} {version}" for name, version in x["versions"].items())])
         for x in (a, b)
-        if "versions" in x
+        if x.get("versions") and x.get("device")
     }
     sections = [
         ("result", "Result", f"<p>{escape(finding)}</p>{_facts(facts)}"),

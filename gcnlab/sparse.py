@@ -444,6 +444,9 @@ class SparseMatrix:
     def eye(cls, size: int, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> SparseMatrix:
         """The identity I, [size, size]."""
         size = check_count("size", size)
+        check_large(
+            "size", f"an identity of {size:,} rows", 16 * size, torch.device(device), "number only the nodes there are."
+        )
         index = torch.arange(size + 1, device=device, dtype=torch.int32 if size <= _INT32_MAX else torch.int64)
         identity = cls(index, index[:-1], torch.ones(size, dtype=dtype, device=device), (size, size))
         return identity._mark_symmetric()
@@ -509,6 +512,7 @@ class SparseMatrix:
     def row_sums(self) -> Tensor:
         """S 1, [num_rows], in float32 at least."""
         dtype = torch.promote_types(self.dtype, torch.float32)
+        self._check_columns("row_sums", 8)
         return self.to(dtype) @ torch.ones(self.shape[1], dtype=dtype, device=self.device)
 
     def diagonal(self) -> Tensor:
@@ -552,6 +556,7 @@ class SparseMatrix:
         if kept is not None and (not learned or (kept is not self and kept.value.requires_grad)):
             return kept
         if not self._pattern:
+            self._check_columns("T", 16)
             self._pattern.append(_ops.transpose(self.rowptr, self.col, self.shape[1]))
         rowptr, col, order = self._pattern[0]
         t = SparseMatrix(rowptr, col, self.value.index_select(0, order), self.shape[::-1])
@@ -559,6 +564,11 @@ class SparseMatrix:
         if not learned:
             self._transposed = t
         return t
+
+    def _check_columns(self, argument: str, num_bytes: int) -> None:
+        """Raise MemoryLimitError where some bytes for each column would not fit: ids of columns may be any numbers."""
+        remedy = "number only the columns there are: torch.unique(ids, return_inverse=True)."
+        check_large(argument, f"a matrix of {self.shape[1]:,} columns", num_bytes * self.shape[1], self.device, remedy)
 
     def __mul__(self, factor: Any) -> SparseMatrix:
         """Every value times a number, or a tensor of one."""
@@ -640,6 +650,11 @@ class SparseMatrix:
         return matrix.__matmul__(x) if swapped else matrix.__rmatmul__(x)
 
     def _product(self, x: Tensor) -> Tensor:
+        if not torch.compiler.is_compiling():
+            check_large(
+                "S @ x", f"a product of {self.shape[0]:,} x {x.shape[1]:,}", self.shape[0] * x.shape[1] * x.element_size(), x.device,
+                "multiply with fewer columns at a time.", 0.9,
+            )  # fmt: skip
         value = self.value
         if x.dtype != value.dtype:
             if x.dtype not in (torch.bfloat16, torch.float16) or value.dtype != torch.float32:
@@ -662,6 +677,19 @@ class SparseMatrix:
             )
         if torch.is_grad_enabled() and (self.value.requires_grad or other.value.requires_grad):
             raise InputError("S @ R: the product of two sparse matrices has no gradient; use detached values.")
+        # Of a row there are as many entries as products at most, and as there are columns.
+        products = SparseMatrix(
+            self.rowptr, self.col, other.rowptr.diff()[self.col.long()].double(), self.shape
+        ).row_sums()
+        most = int(products.clamp(max=other.shape[1]).sum())
+        check_large(
+            "S @ R",
+            f"a product of up to {most:,} entries",
+            12 * most,
+            self.device,
+            "multiply with one after the other: S @ (R @ x).",
+            0.9,
+        )
         return SparseMatrix.from_torch(self.to_torch() @ other.to_torch())
 
     def scale(self, rows: Tensor | None = None, cols: Tensor | None = None) -> SparseMatrix:
@@ -705,8 +733,10 @@ class SparseMatrix:
         loop_place = self.rowptr.long()[nodes] + num_before[nodes] + num_new[nodes]
         nnz = self.nnz + nodes.shape[0]
         index = self.rowptr.dtype if nnz <= _INT32_MAX else torch.int64
-        new_col = torch.empty(nnz, dtype=index, device=self.device)
+        new_col = torch.full((nnz,), -1, dtype=index, device=self.device)
         new_col[place], new_col[loop_place] = self.col.to(index), nodes.to(index)
+        if bool((new_col < 0).any()):  # two entries took one place
+            raise InputError("self_loops: the columns of a row are not sorted; SparseMatrix.from_coo sorts them.")
         new_value = value.new_ones(nnz).index_copy(0, place, value)
         return SparseMatrix((self.rowptr.long() + num_new).to(index), new_col, new_value, self.shape)
 
@@ -727,6 +757,7 @@ class SparseMatrix:
 
     def select_cols(self, cols: Tensor) -> SparseMatrix:
         """The given columns in the given order, which must be increasing, [num_rows, len(cols)]."""
+        self._check_columns("select_cols", self.col.element_size())
         new_id = torch.full((self.shape[1],), -1, dtype=self.col.dtype, device=self.device)
         new_id[cols.long()] = torch.arange(cols.shape[0], dtype=self.col.dtype, device=self.device)
         col = new_id.index_select(0, self.col)

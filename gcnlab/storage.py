@@ -10,7 +10,6 @@ graph.json is written last: a folder without it was not finished.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -19,17 +18,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import CorruptFileError, InputError
-from .files import DTYPES, check_target, map_array, sha256_of, write_array, write_json
-from .graph import Graph
+from .errors import CorruptFileError, GcnlabError, InputError
+from .files import (
+    DTYPES,
+    array_reader,
+    check_fields,
+    check_target,
+    map_array,
+    read_json,
+    sha256_of,
+    write_array,
+    write_json,
+)
+from .graph import Features, Graph
+from .inputs import check_names
 from .sparse import SparseMatrix
+from .structure import check_rows, read_matrix
 
 FORMAT = "gcnlab graph 1"
 _HEADER, _UNFINISHED, _CHUNK = "graph.json", ".unfinished", 1 << 22  # the last in values
-_FIELDS: dict[str, tuple[type, ...]] = {
-    "directed": (bool,), "num_duplicates": (int,), "num_features": (int,), "name": (str, type(None)),
-    "class_names": (list, type(None)), "node_names": (list, type(None)),
+_FIELDS = {
+    "format": str, "directed": bool, "num_duplicates": int, "num_features": int, "name": (str, None),
+    "class_names": (list, None), "node_names": ([(str, int)], None), "arrays": dict,
 }  # fmt: skip
+_MATRIX = ("rowptr", "col", "value")
 _MASKS = ("train_mask", "val_mask", "test_mask")
 
 
@@ -92,27 +104,35 @@ def open_graph(folder: str | PathLike[str], check: bool = True) -> Graph:
     folder = Path(folder)
     header = _read_header(folder)
     arrays = {name: _map(folder / f"{name}.npy", about, check) for name, about in header["arrays"].items()}
-    num_nodes = len(arrays["rowptr"]) - 1
-    adjacency = _matrix(folder, arrays, "", num_nodes, check)
-    is_sparse = "x_rowptr" in arrays
-    x = _matrix(folder, arrays, "x_", header["num_features"], check) if is_sparse else arrays.get("x")
-    for name, part in (("x", x), *((key, arrays.get(key)) for key in _MASKS)):
-        if part is not None and part.shape[0] != num_nodes:
-            raise CorruptFileError(folder / f"{name}.npy", f"has {part.shape[0]} rows, expected {num_nodes}.")
-    y, names = arrays.get("y"), header["class_names"]
-    if names is not None and y is not None and y.numel() and int(y.max()) >= len(names):
-        raise CorruptFileError(folder / _HEADER, f"has {len(names)} class_names, but y a label {int(y.max())}.")
-    if header["node_names"] is not None and len(header["node_names"]) != num_nodes:
-        raise CorruptFileError(folder / _HEADER, f"has {len(header['node_names'])} node_names for {num_nodes} nodes.")
-    if len(set(header["node_names"] or ())) < len(header["node_names"] or ()):
-        raise CorruptFileError(folder / _HEADER, "has a node name twice; each name must occur once.")
-    if not header["directed"]:
-        adjacency._mark_symmetric()
-    names = {key: None if header[key] is None else tuple(header[key]) for key in ("class_names", "node_names")}
-    values = {"x": x, "y": arrays.get("y"), **{key: arrays.get(key) for key in _MASKS}, **names}
+    num_nodes, num_features, y = len(arrays["rowptr"]) - 1, header["num_features"], arrays.get("y")
+    readers = {name: array_reader(folder / f"{name}.npy", array) for name, array in arrays.items()}
+
+    def read(name: str, start: int, end: int) -> Tensor:
+        return readers[name](start, end)
+
+    adjacency = read_matrix(
+        folder / "col.npy", arrays, "", num_nodes, is_symmetric=not header["directed"], check=check, read=read
+    )
+    x: Features | None = arrays.get("x")
+    if "x_rowptr" in arrays:
+        x = read_matrix(folder / "x_col.npy", arrays, "x_", num_features, check_finite=False, check=check, read=read)
+    if x is None and num_features:
+        raise CorruptFileError(folder / _HEADER, f"says that there are {num_features} features, and there is no x.")
+    if x is not None and (tuple(x.shape) != (num_nodes, num_features) or x.dtype != adjacency.dtype):
+        raise CorruptFileError(
+            folder / "x.npy", f"holds {x.dtype} of shape {list(x.shape)}, expected {adjacency.dtype} "
+            f"[{num_nodes}, {num_features}]; save the graph again."
+        )  # fmt: skip
+    try:
+        names = {key: header[key] and check_names(key, header[key]) for key in ("class_names", "node_names")}
+    except GcnlabError as problem:
+        raise CorruptFileError(folder / _HEADER, str(problem)) from None
+    if names["node_names"] is not None and len(names["node_names"]) != num_nodes:
+        raise CorruptFileError(folder / _HEADER, f"has {len(names['node_names'])} node_names for {num_nodes} nodes.")
+    check_rows(folder, y, {key: arrays[key] for key in _MASKS if key in arrays}, num_nodes, names["class_names"])
     return Graph._of_checked(
-        adjacency, name=header["name"], num_duplicates=header["num_duplicates"],
-        _derived={"directed": header["directed"]}, **values,
+        adjacency, x=x, y=y, **{key: arrays.get(key) for key in _MASKS}, **names, name=header["name"],
+        num_duplicates=header["num_duplicates"], _derived={"directed": header["directed"]},
     )  # fmt: skip
 
 
@@ -120,19 +140,20 @@ def _read_header(folder: Path) -> dict[str, Any]:
     path = folder / _HEADER
     if not path.is_file():
         raise InputError(f"folder: {folder} holds no {_HEADER}; expected what Graph.save wrote to its end.")
-    try:
-        header = json.loads(path.read_bytes())
-        if header["format"] != FORMAT:
-            raise ValueError(f"format {header['format']!r}, expected {FORMAT!r}")
-        for key, kinds in _FIELDS.items():
-            if type(header[key]) not in kinds or (isinstance(header[key], int) and header[key] < 0):
-                raise ValueError(f"{key} is {header[key]!r}")
-        for name in ("rowptr", "col", "value"):
-            header["arrays"][name]
-        for about in header["arrays"].values():
-            DTYPES[about["dtype"]], about["sha256"], tuple(about["shape"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CorruptFileError(path, f"is not the head of a saved graph ({error}); save it again.") from None
+    problem = "is not the head of a saved graph; save it again"
+    header = read_json(path, _FIELDS, problem)
+    if header["format"] != FORMAT:
+        raise CorruptFileError(path, f"{problem}: format is {header['format']!r}, expected {FORMAT!r}.")
+    arrays = check_fields(path, header["arrays"], dict.fromkeys(_MATRIX, dict), problem)
+    known = {*_MATRIX, *(f"x_{part}" for part in _MATRIX), "x", "y", *_MASKS}
+    for name, about in arrays.items():
+        if name not in known or ("x" in arrays and name.startswith("x_")):
+            raise CorruptFileError(
+                path, f"{problem}: arrays holds {name!r}, expected some of {', '.join(sorted(known))}."
+            )
+        check_fields(path, about, {"dtype": str, "shape": [int], "sha256": str}, f"{problem}: {name}")
+        if about["dtype"] not in DTYPES:
+            raise CorruptFileError(path, f"{problem}: {name} is of {about['dtype']!r}, expected {', '.join(DTYPES)}.")
     return header
 
 
@@ -149,19 +170,3 @@ def _map(path: Path, about: Mapping[str, Any], check: bool) -> Tensor:
             path, f"has shape {list(tensor.shape)}, expected {about['shape']}; save the graph again."
         )
     return tensor
-
-
-def _matrix(folder: Path, arrays: Mapping[str, Tensor], prefix: str, num_cols: int, check: bool) -> SparseMatrix:
-    rowptr, col, value = (arrays[f"{prefix}{part}"] for part in ("rowptr", "col", "value"))
-    if len(col) != len(value) or not len(rowptr) or int(rowptr[0]) != 0 or int(rowptr[-1]) != len(col):
-        raise CorruptFileError(
-            folder / _HEADER, f"{prefix}rowptr, {prefix}col and {prefix}value do not fit each other."
-        )
-    if check:  # who made the folder may be another program, which gives a right sha256 of wrong ids
-        starts = range(0, len(rowptr), _CHUNK)
-        grows = all(bool((rowptr[i : i + _CHUNK + 1].diff() >= 0).all()) for i in starts)
-        if not grows or any(bool(((part < 0) | (part >= num_cols)).any()) for part in col.split(_CHUNK)):
-            raise CorruptFileError(
-                folder / f"{prefix}col.npy", f"has ids outside 0 to {num_cols - 1}, or rowptr decreases."
-            )
-    return SparseMatrix(rowptr, col, value, (len(rowptr) - 1, num_cols))

@@ -1646,6 +1646,7 @@ def _train(
         header, weights, training = saved
         if training is None or "settings" not in header:
             raise CheckpointMismatchError(f"{checkpoint.path}: holds a trained model, not a training to resume.")
+        ckpt.check_training(checkpoint.path, header, training)
         if header.get("processes", 1) != num_processes:
             raise CheckpointMismatchError(
                 f"{checkpoint.path}: is of {header.get('processes', 1)} processes, here are {num_processes}. Resume with "
@@ -1677,25 +1678,26 @@ def _train(
             raise CheckpointMismatchError(
                 f"{checkpoint.path}: is at epoch {header['epoch']}, beyond the {epochs} epochs of this training."
             )
-        for target, source in ((kept, weights), (current(), training["current"])):
-            ckpt.check_state(checkpoint.path, source, target)
-            for name, value in target.items():
-                value.copy_(source[name])
-        opt.load_state_dict(training["optimizer"])
-        if schedule is not None:
-            schedule.load_state_dict(training["scheduler"])
-        for callback, state in zip(callbacks, training["callbacks"], strict=True):
-            callback.load_state_dict(state)
-        rngs = [training["rng"], *training.get("rng of other ranks", [])]
-        ckpt.set_rng_state(rngs[0 if ranks is None else ranks.rank])
-        for name, value in averaged.items():  # in place: they stay on the device
-            value.copy_(training["averaged"][name])
-        num_steps = training["num_steps"]
-        active, best_epoch, best_value = training["active"], training["best_epoch"], training["best_value"]
-        epoch_seconds = training["epoch_seconds"]
-        columns |= {name: array("d", column.flatten().tolist()) for name, column in training["rows"].items()}
-        dtypes |= {name: column.dtype for name, column in training["rows"].items()}
-        first_epoch = header["epoch"] + 1
+        with ckpt.reading_training(checkpoint.path):
+            for target, source in ((kept, weights), (current(), training["current"])):
+                ckpt.check_state(checkpoint.path, source, target)
+                for name, value in target.items():
+                    value.copy_(source[name])
+            opt.load_state_dict(training["optimizer"])
+            if schedule is not None:
+                schedule.load_state_dict(training["scheduler"])
+            for callback, state in zip(callbacks, training["callbacks"], strict=True):
+                callback.load_state_dict(state)
+            rngs = [training["rng"], *training.get("rng of other ranks", [])]
+            ckpt.set_rng_state(rngs[0 if ranks is None else ranks.rank])
+            for name, value in averaged.items():  # in place: they stay on the device
+                value.copy_(training["averaged"][name])
+            num_steps = training["num_steps"]
+            active, best_epoch, best_value = training["active"], training["best_epoch"], training["best_value"]
+            epoch_seconds = training["epoch_seconds"]
+            columns |= {name: array("d", column.flatten().tolist()) for name, column in training["rows"].items()}
+            dtypes |= {name: column.dtype for name, column in training["rows"].items()}
+            first_epoch = header["epoch"] + 1
         bar.update(header["epoch"])
 
     for callback in callbacks if ranks is None or ranks.rank == 0 else ():

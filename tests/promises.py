@@ -89,6 +89,39 @@ PROMISES = {
         "checkpoint: code_in_a_checkpoint_never_runs load_model_makes_only_its_own_classes; storage: pickles_are_not_opened; "
         "data: damaged_processed_form_is_announced_and_made_again; reliability: code_runs_at_no_door",
     ),
+    "F20": Promise(
+        "a saved graph with right digests that is no graph: columns permuted, repeated or out of range, a row pointer that falls, "
+        "masks, labels, dtypes, names, arrays of other names, a direction that A does not have",
+        "`CorruptFileError(file)` with the row or node before anything is computed; opening reads each byte once more, in no memory "
+        "of its own",
+        "storage: no_wrong_graph_is_opened_whatever_its_digests_say a_matrix_is_looked_at_whole_across_blocks "
+        "another_programs_graph_is_looked_at opening_a_graph_takes_no_memory_of_its_own",
+    ),
+    "F23": Promise(
+        "the processed form of a data set with a right key and sha256 and other contents: columns, labels, splits, node numbers, "
+        "dtypes or fields that no reader gives",
+        "a warning that names them, and it is made again from the raw files",
+        "data: processed_forms_with_right_digests_are_looked_at "
+        "processed_collections_and_tables_with_right_digests_are_looked_at",
+    ),
+    "F24": Promise(
+        "a training to resume, or hops in a folder, with a right sha256 and fields that are missing, of another type or of another size",
+        "`CheckpointCorruptError` or `CheckpointMismatchError`, and `CorruptFileError` of hops; nothing is trained",
+        "checkpoint: trainings_that_gcnlab_did_not_write_are_not_resumed; precompute: hops_of_another_shape_are_refused",
+    ),
+    "F22": Promise(
+        "a checkpoint or a result with a right sha256 and a header that no model has: fields missing or of other types, widths and "
+        "depths larger than its weights, fewer class names than outputs, folds that do not fit the seeds",
+        "`CheckpointCorruptError`, `CheckpointMismatchError` or `CorruptFileError` with the field, before a model is built or "
+        "anything is computed",
+        "checkpoint: headers_of_checkpoints_that_no_model_has_are_refused; cli: results_that_gcnlab_did_not_write_are_refused; "
+        "storage: a_changed_head_is_seen",
+    ),
+    "F21": Promise(
+        "a SparseMatrix of parts that are unsorted, given to its trusting constructor",
+        "self-loops are not put into it: `InputError`, and never a column that was in memory before",
+        "sparse: self_loops_of_unsorted_columns_are_refused",
+    ),
     # -- inputs
     "I1": Promise(
         "`edge_index` that is no tensor, array or list of integers, or of float, bool, uint8",
@@ -310,6 +343,17 @@ PROMISES = {
         "`MemoryLimitError` before anything is allocated: N, GiB needed, GiB free, the sparse way",
         "memory: a_dense_adjacency_that_cannot_fit_is_refused_at_once batches_that_cannot_fit_are_refused "
         "fit_refuses_a_step_that_cannot_fit available_memory_knows_limits_of_the_process",
+    ),
+    "N1": Promise(
+        "a few numbers that ask for more than there is: ids of graphs, labels, classes, bins, features, degrees, hops, grids, "
+        "products, diffusion, made-up graphs",
+        "`MemoryLimitError` or `InputError` with the argument and the GiB, before anything is allocated",
+        "memory: sizes_that_cannot_fit_are_refused_before_they_are_asked_for what_fits_is_not_refused",
+    ),
+    "N2": Promise(
+        "more processes or threads than this machine bears",
+        "`InputError` with the argument, the number and the most, before one is started",
+        "checks: workers_are_as_many_as_the_machine_bears processes_that_do_not_fit_in_memory_are_not_started",
     ),
     "T8": Promise(
         "a model in half precision or bfloat16",

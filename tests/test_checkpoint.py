@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import suppress
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import nn
 from gcnlab import GCN, Graph, GraphCollection, SparseMatrix
 from gcnlab.checkpoint import (
     Digest,
+    describe,
     digest_of,
     generators_kept,
     read_checkpoint,
@@ -33,7 +35,7 @@ from gcnlab.errors import (
 )
 from gcnlab.files import write_arrays
 from gcnlab.image import grid_graph
-from gcnlab.models import SIGN, GraphClassifier, GridGCN, load_model
+from gcnlab.models import MODELS, SIGN, GraphClassifier, GridGCN, load_model
 from gcnlab.precompute import NodeRows
 from gcnlab.scale import ClusterSampler
 from gcnlab.signals import Signals
@@ -580,6 +582,117 @@ CODE = {
     "old torch.save": lambda thing: torch_saved(thing, _use_new_zipfile_serialization=False),
     "numpy": lambda thing: (buffer := io.BytesIO(), np.save(buffer, np.array([thing])), buffer.getvalue())[-1],
 }
+
+
+CONFIGS = {  # arguments of each class of `load_model`, small
+    "GCN": (5, 4, 3, 3), "GRAND": (5, 4, 3), "SIGN": ([5, 5], 4, 3), "GraphClassifier": (5, 4, 3), "NoStructure": (5, 4, 3),
+    "GridGCN": (1, [4, 6], 3),
+}  # fmt: skip
+WRONG = [None, True, -1, 0, 2**31, 10**9, 10**18, 1.5, 1e308, "", "x", [], [0], [-1], [10**12], [1] * 100, {}, [[1]]]
+
+
+def honest(name):
+    """Header and weights of a checkpoint of a model."""
+    model = MODELS[name](*CONFIGS[name])
+    header = {
+        "recipe": "karate-gcn", "dataset": "karate", "model": describe(model), "features": {}, "class_names": list("abc"),
+        "seeds": [0], "temperature": 1.25, "operator": "a_hat", "image_shape": None, "mirrored": None,
+    }  # fmt: skip
+    header["model"]["config"] = dict(header["model"]["config"])
+    return header, {key: value.detach().unsqueeze(0).clone() for key, value in model.state_dict().items()}
+
+
+def crafted(rng, name):
+    """A checkpoint of a model, and what was made wrong in it, which no file of gcnlab's has."""
+    header, weights = honest(name)
+    kind = rng.randrange(6)
+    if kind < 3:
+        key = rng.choice([
+            key for key, value in header["model"]["config"].items() if isinstance(value, (int, list)) and not isinstance(value, bool)
+        ])  # fmt: skip
+        before = header["model"]["config"][key]
+        value = rng.choice([wrong for wrong in WRONG if wrong != before and not (before is None and wrong is None)])
+        header["model"]["config"][key] = value
+        return header, weights, f"{key}={value}"
+    if kind == 3:
+        key, value = rng.choice([
+            *(("class_names", value) for value in (["a"], list("abcd"), "abc", 3, {"a": 1})),
+            *(("temperature", value) for value in (0, -1.0, "1", [1.0], True, float("inf"), float("nan"))),
+            *(("operator", value) for value in ("b_hat", 3, ["a_hat"], {})), *(("model", value) for value in ([], "GCN", 3, True)),
+            *(("recipe", value) for value in (3, [], {})), *(("dataset", value) for value in (3, ["karate"], {})),
+            *(("features", value) for value in ("label", 3, [])), *(("image_shape", value) for value in ("28", [-1], [1.5])),
+            ("mirrored", 1), ("mirrored", "no"), ("seeds", 0), ("seeds", [-1]), ("seeds", ["0"]),
+        ])  # fmt: skip
+        header[key] = value
+        return header, weights, f"{key}={value}"
+    key = rng.choice(list(weights))
+    if kind == 4:
+        weights[key] = rng.choice([
+            weights[key][0], weights[key][:0], weights[key].double() + 1, weights[key][None], torch.tensor(1.0),
+            weights[key].repeat(1, *[2] * (weights[key].dim() - 1)) if weights[key].dim() > 1 else weights[key][:0],
+        ])  # fmt: skip
+        return header, weights, f"{key} of shape {tuple(weights[key].shape)}"
+    if rng.random() < 0.5:
+        del weights[key]
+        return header, weights, f"no {key}"
+    header["model"][rng.choice(["class", "config"])] = rng.choice([None, 3, "Linear", [], {}, {"a": 1}, True])
+    return header, weights, f"model={header['model']}"
+
+
+def test_trainings_that_gcnlab_did_not_write_are_not_resumed(graph, tmp_path, trials):
+    path = tmp_path / "a"
+
+    def resume():
+        return fit(
+            seeded(make(), 0), graph, seed=0, epochs=6, progress=False, checkpoint=Checkpoint(path, 3, resume=True)
+        )
+
+    fit(seeded(make(), 0), graph, seed=0, epochs=3, progress=False, checkpoint=Checkpoint(path, 3))
+    honest = path.read_bytes()
+    resume()
+    wrong = [None, True, 3.5, "x", [], {}, [[]], {"a": 1}, torch.ones(7), torch.ones(0), -1]
+    for trial in range(trials("crafted training states", 60, 600)):
+        rng = random.Random(trial)
+        path.write_bytes(honest)
+        header, weights, training = read_checkpoint(path)
+        if rng.random() < 0.3:
+            place, key = header, rng.choice(["settings", "seeds", "epoch"])
+        else:
+            place, key = training, rng.choice(
+                ["current", "optimizer", "callbacks", "rng", "num_steps", "epoch_seconds", "rows", "active", "best_epoch", "best_value"]
+            )  # fmt: skip
+        value = rng.choice([w for w in wrong if place is training or not isinstance(w, torch.Tensor)])
+        if key == "callbacks" and value == []:  # this training has none
+            value = {}
+        if rng.random() < 0.2:
+            del place[key]
+        else:
+            place[key] = value
+        write_checkpoint(path, header, weights, training)
+        with pytest.raises((CheckpointMismatchError, CheckpointCorruptError)):
+            raise AssertionError(f"trial {trial}: {key}, {value}: {resume()}")
+
+
+def test_headers_of_checkpoints_that_no_model_has_are_refused(tmp_path, trials):
+    """In little memory and no time: nothing is built before it is known that the weights are those of the model."""
+    for names in (["a"], list("abcd")):
+        header, weights = honest("GCN")
+        write_checkpoint(tmp_path / "a", {**header, "class_names": names}, weights)
+        with pytest.raises(CheckpointMismatchError, match=f"has {len(names)} class_names for 3 outputs"):
+            load_model(tmp_path / "a")
+    for trial in range(trials("crafted headers of checkpoints", 100, 1000)):
+        rng = random.Random(trial)
+        name = rng.choice(list(CONFIGS))
+        torch.manual_seed(trial)
+        write_checkpoint(tmp_path / "a", *honest(name))
+        load_model(tmp_path / "a")
+        header, weights, what = crafted(rng, name)
+        write_checkpoint(tmp_path / "a", header, weights)
+        began = time.perf_counter()
+        with pytest.raises((CheckpointMismatchError, CheckpointCorruptError)) as raised:
+            raise AssertionError(f"trial {trial}: {name} with {what} is taken: {load_model(tmp_path / 'a')}")
+        assert str(tmp_path / "a") in str(raised.value)
+        assert time.perf_counter() - began < 2, f"trial {trial}: {name} with {what}"
 
 
 @pytest.mark.parametrize("write", CODE.values(), ids=CODE)

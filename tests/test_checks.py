@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from gcnlab import distributed
 from gcnlab.checks import (
     check_choice,
     check_flag,
@@ -14,8 +15,9 @@ from gcnlab.checks import (
     check_number,
     check_probability,
     check_seed,
+    check_workers,
 )
-from gcnlab.errors import InputError, InputTypeError
+from gcnlab.errors import InputError, InputTypeError, MemoryLimitError
 
 NO_NUMBERS = [True, np.True_, "0.5", None, [0.5], 1j, Decimal("0.5"), torch.tensor(0.5), np.array([0.5])]
 
@@ -104,3 +106,22 @@ def test_integers_and_seeds():
     for seed in (1.0, True, "1", None, math.nan):
         with pytest.raises(InputTypeError, match=r"seed: got .*, expected an integer"):
             check_seed(seed)
+
+
+def test_workers_are_as_many_as_the_machine_bears(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    assert [check_workers("nproc", count) for count in (1, 192)] == [1, 192]
+    for count in (0, -1, 193, 100_000, 2**80):
+        with pytest.raises(
+            InputError, match=f"nproc: got {count}, expected at (least 1|most 192, 64 for each of the 3 cores)"
+        ):
+            check_workers("nproc", count)
+    for count in (True, 1.0, "4", None):
+        with pytest.raises(InputTypeError, match="nproc: got"):
+            check_workers("nproc", count)
+
+
+def test_processes_that_do_not_fit_in_memory_are_not_started(monkeypatch):
+    monkeypatch.setattr("gcnlab.memory.available_memory", lambda: 1 << 30)
+    with pytest.raises(MemoryLimitError, match=r"nproc: 9 processes needs 2\.\d+ GiB, and 1.00 GiB are free"):
+        distributed.launch(["-c", "pass"], 9, device="cpu")

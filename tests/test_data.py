@@ -24,10 +24,12 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from gcnlab.data import catalog, fetch, load, planetoid, readme_table, verify
+from gcnlab import SparseMatrix
+from gcnlab.data import catalog, fetch, graph_sets, load, node_sets, ogb, planetoid, readme_table, verify
 from gcnlab.data.unpickle import ADMITTED, read_pickle
 from gcnlab.errors import (
     ChecksumError,
+    CorruptFileError,
     DatasetFormatError,
     DatasetNotFoundError,
     GcnlabError,
@@ -35,6 +37,7 @@ from gcnlab.errors import (
     InputTypeError,
     UnsafeFileError,
 )
+from gcnlab.files import read_arrays, write_arrays
 
 fetching = sys.modules["gcnlab.data.fetch"]  # the module; gcnlab.data.fetch is the function
 PARTS = ("x", "y", "tx", "ty", "allx", "ally", "graph", "test.index")
@@ -675,6 +678,89 @@ def test_damaged_processed_form_is_announced_and_made_again(toy, truth, count_re
         with pytest.warns(UserWarning, match=r"graph.gcnlab: .*; it is made again from the raw files"):
             check_toy(load("toy"), truth)
         assert path.read_bytes() == content
+
+
+def damaged_arrays(rng, header, arrays, names):
+    """A copy of header and arrays with one thing wrong that no reader gives: and what."""
+    arrays = {name: array.clone() for name, array in arrays.items()}
+    name = rng.choice(names)
+    array = arrays[name]
+    match rng.randrange(4):
+        case 0:
+            arrays[name] = array[:-1] if rng.random() < 0.5 else torch.cat([array, array[-1:]])
+        case 1:
+            arrays[name] = array.to(
+                rng.choice([d for d in (torch.int8, torch.complex64, torch.bool) if d != array.dtype])
+            )
+        case 2 if not array.is_floating_point() or name == "node_attributes":
+            array[rng.randrange(len(array))] = (
+                float("nan") if array.is_floating_point() else 120 if array.dtype == torch.uint8 else -2
+            )
+        case 2:
+            arrays[name] = array[:, None]
+        case _ if name.endswith(".col"):  # permuted or repeated in a row
+            rowptr = arrays[name.replace("col", "rowptr")]
+            first = int(rowptr[rng.choice((rowptr.diff() >= 2).nonzero().squeeze(1).tolist())])
+            array[first : first + 2] = array[first : first + 2].flip(0) if rng.random() < 0.5 else array[first]
+        case _:
+            del arrays[name]
+    return header, arrays, name
+
+
+def test_processed_forms_with_right_digests_are_looked_at(toy, truth, data_root, trials):
+    load("toy")
+    path = data_root / "toy" / "processed" / "graph.gcnlab"
+    content = path.read_bytes()
+    header, arrays = read_arrays(path)
+    for trial in range(trials("damages of processed sets with right digests", 40, 400)):
+        _, wrong, name = damaged_arrays(random.Random(trial), header, arrays, list(arrays))
+        write_arrays(path, header, wrong)
+        with pytest.warns(UserWarning, match=r"graph.gcnlab: .*; it is made again from the raw files"):
+            check_toy(load("toy"), truth)
+        assert path.read_bytes() == content, f"trial {trial}: {name}"
+    write_arrays(path, header, {**arrays, "y": torch.where(arrays["y"] == 1, 120, arrays["y"])})
+    with pytest.warns(UserWarning, match=rf"y holds -1 to 120, expected -1 to less than {NUM_CLASSES}"):
+        check_toy(load("toy"), truth)
+    for field in ("num_nodes", "num_features", "name", "num_duplicates"):
+        for value in (None, -1, 3.0, [], True):
+            write_arrays(path, {**header, field: value}, arrays)
+            with pytest.warns(UserWarning, match="it is made again"):
+                check_toy(load("toy"), truth)
+
+
+def test_processed_collections_and_tables_with_right_digests_are_looked_at(trials):
+    edges = torch.tensor([[0, 1, 1, 2, 3, 4, 4, 5, 0, 2], [1, 0, 2, 1, 4, 3, 5, 4, 2, 0]])
+    adjacency, x = SparseMatrix.from_edges(edges, 6), SparseMatrix.from_dense(torch.ones(6, 3).tril())
+    table = node_sets.pack("t", adjacency, x, ["a", "b", "a", None, "b", "a"], 0, [*"uvwxyz"])
+    collection = graph_sets.pack(
+        "c", *edges.numpy(), np.array([0, 3, 6]), np.array([5, 7]), np.array([1, 2, 1, 1, 2, 9]), np.ones((6, 2))
+    )
+    ogb_set = {"name": "o", "level": "node", "num_duplicates": 0}, {
+        "adjacency.rowptr": adjacency.rowptr, "adjacency.col": adjacency.col, "node_ptr": torch.tensor([0, 6]),
+        "y": torch.arange(6) % 2, "x": torch.ones(6, 2),
+        **{part: torch.tensor(ids) for part, ids in {"train": [0, 1], "val": [2], "test": [3, 5]}.items()},
+    }  # fmt: skip
+    for reader, (header, arrays), optional in (
+        (node_sets, table, ("y", "x.value", "adjacency.value", "x.col")), (graph_sets, collection, ("node_label", "node_attributes")),
+        (ogb, ogb_set, ("x",)),
+    ):  # fmt: skip
+        reader.check(Path("f"), header, arrays)
+        for trial in range(trials("damages of processed sets with right digests", 60, 400)):
+            _, wrong, name = damaged_arrays(random.Random(trial), header, arrays, list(arrays))
+            if name in (*optional, "train", "val", "test") and (name not in wrong or name in ("train", "val", "test")):
+                continue  # a set without it, or with fewer rows in a part, is one, too
+            with pytest.raises(CorruptFileError):
+                raise AssertionError(
+                    f"{reader.__name__}, trial {trial}: {name}, {reader.check(Path('f'), header, wrong)}"
+                )
+    header, arrays = collection
+    for source, target in ((2, 3), (3, 2)):
+        crossing = SparseMatrix.from_edges(torch.cat([edges, torch.tensor([[source], [target]])], 1), 6)
+        wrong = {**arrays, "adjacency.rowptr": crossing.rowptr, "adjacency.col": crossing.col}
+        with pytest.raises(CorruptFileError, match=f"an edge {source} -> {target} leads from one graph into another"):
+            graph_sets.check(Path("f"), {**header, "symmetric": False}, wrong)
+    with pytest.raises(CorruptFileError, match="have a row twice"):
+        ogb.check(Path("f"), ogb_set[0], {**ogb_set[1], "val": torch.tensor([1])})
 
 
 def test_counts_that_disagree_with_the_manifest_are_refused(toy):

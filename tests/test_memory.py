@@ -1,6 +1,7 @@
 """What a training takes: the estimate beside what the system measures, refusal before it is taken, what is kept."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -15,11 +16,14 @@ from gcnlab import (
     GATConv,
     Graph,
     GraphCollection,
+    Readout,
     SAGEConv,
     SparseMatrix,
     fit,
+    image,
     keep_freed_memory,
     memory,
+    metrics,
 )
 from gcnlab.data.synthetic import power_law_edges
 from gcnlab.errors import GcnlabError, InputError, MemoryLimitError
@@ -138,6 +142,106 @@ def test_batches_that_cannot_fit_are_refused(monkeypatch):
         with pytest.raises(MemoryLimitError, match=rf"{message}.* GiB are free, of which it may take 50 %"):
             make()
     assert torch.equal(NeighborSampler(graph, [2]).sample(torch.arange(100)).x, batch.x)  # a tenth fits
+
+
+SIZES = {  # what is asked for by a few numbers, in a process that may take 2 GiB: the expression, and what is said
+    "ids of graphs": ("Readout('mean')(torch.ones(2, 2), torch.tensor([0, B]))", "shape: a matrix of 10,000,000,001 rows"),
+    "a wide readout": ("Readout('mean')(torch.ones(2, 200), torch.tensor([0, 10**7]))", "batch: a readout of 10,000,001 graphs"),
+    "the largest": ("Readout('max')(torch.ones(2, 200), torch.tensor([0, 10**7]))", "batch: a readout of 10,000,001 graphs"),
+    "num_graphs": ("readout.readout_matrix(torch.tensor([0, 1]), B)", "shape: a matrix of 10,000,000,000 rows"),
+    "k": ("Readout('sort', k=B)(torch.ones(3, 2))", "batch: a readout of 1 graphs and 20,000,000,000 columns"),
+    "num_classes": ("metrics.confusion_matrix(torch.eye(2), torch.tensor([0, 1]), 10**6)", "num_classes: a confusion matrix"),
+    "labels": ("metrics.confusion_matrix(torch.tensor([0, 10**12]), torch.tensor([0, 1]))", "y: a confusion matrix"),
+    "F1": ("metrics.macro_f1(torch.tensor([0, 10**6]), torch.tensor([0, 1]))", "y: a confusion matrix of 1,000,001 classes"),
+    "per class": ("metrics.per_class_accuracy(torch.tensor([0]), torch.tensor([0]), 10**6)", "num_classes: a confusion"),
+    "weights": ("metrics.class_weights(torch.tensor([0, 1]), 10**12)", "num_classes: the weights of 1,000,000,000,000 classes"),
+    "bins": ("metrics.calibration_error(torch.eye(2), torch.tensor([0, 1]), 10**12)", "num_bins: 1,000,000,000,000 bins"),
+    "scores": ("propagate.label_propagation(G.y, G.train_mask, G.a_hat, num_classes=10**8)", "num_classes: scores of 100,000"),
+    "known labels": ("propagate.label_propagation(G.y + 10**9, G.train_mask, G.a_hat)", "y: scores of 100,000 nodes"),
+    "label hops": ("NodeRows(G.replace(y=G.y + 999_990), [G.x], label_hops=2)", "label_hops: 2 label hops of 100,000 nodes"),
+    "hops": ("hops(G.x, G.a_hat, 10**6)", "x: 1000001 dense matrices of 100,000 x 2"),
+    "coefficients": ("propagate.ppr_coefficients(0.2, 10**9)", "num_hops: 1,000,000,000 numbers"),
+    "diffusion": ("propagate.diffusion(STAR.a_hat, [0.5, 0.3, 0.2])", "top_k: P of .* entries in .* of 100,000 rows"),
+    "a grid": ("image.grid_graph(10**5, 10**5).adjacency", "shape: adjacency of a grid of 100000 x 100000"),
+    "its a_hat": ("image.grid_graph(5000, 5000).a_hat", "shape: adjacency of a grid of 5000 x 5000"),
+    "its operator": ("image.grid_graph(10**5, 10**5).operator", "shape: adjacency of a grid"),
+    "places": ("image.grid_graph(10**5, 10**5).coordinates", "shape: the positions of a grid"),
+    "relations": ("image.grid_graph(10**5, 10**5).relations[0]", "shape: 9 matrices of 10,000,000,000 nodes"),
+    "clusters": ("image.cluster_assignment(image.grid_graph(10**5, 10**5))", "shape: the clusters of a grid"),
+    "transpose": ("WIDE.T", "T: a matrix of 10,000,000,001 columns"),
+    "sums": ("WIDE.row_normalized()", "row_sums: a matrix of 10,000,000,001 columns"),
+    "columns": ("WIDE.select_cols(torch.tensor([0]))", "select_cols: a matrix of 10,000,000,001 columns"),
+    "feature ids": ("Graph.from_edges([[0], [1]], x=WIDE).with_row_normalized_features()", "row_sums: a matrix of"),
+    "sparse product": ("STAR.adjacency @ STAR.adjacency", "S @ R: a product of up to 9,999,900,000 entries"),
+    "hops of sparse X": ("propagate.propagate(STAR.adjacency, STAR.adjacency, 2)", "S @ R: a product of up to"),
+    "product": ("G.a_hat @ torch.ones(1, 1).expand(10**5, 10**5)", "S @ x: a product of 100,000 x 100,000"),
+    "of signals": ("G.a_hat @ torch.ones(1, 1, 1).expand(1000, 10**5, 100)", "S @ x: a product of 100,000 x 100,000"),
+    "from the left": ("torch.ones(1, 1).expand(10**5, 10**5) @ G.a_hat", "S @ x: a product of 100,000 x 100,000"),
+    "identity": ("SparseMatrix.eye(B)", "size: an identity of 10,000,000,000 rows"),
+    "degrees": ("STAR.with_features('degree_bins', B)", "max_degree: bins of degrees to 10,000,000,000"),
+    "a label": ("Graph.from_edges([[0], [1]], y=torch.tensor([0, 10**12]))", "y: the largest label is 1,000,000,000,000"),
+    "a graph's label": ("GraphCollection(Graph.from_edges([[], []], 2), [0, 1, 2], [0, 10**12])", "y: the largest label is"),
+    "random edges": ("synthetic.power_law_edges(10**6, 10**11)", "num_nodes, num_edges: a graph of 1,000,000 nodes"),
+    "random nodes": ("synthetic.write_communities('none', 2 * 10**9, 10)", "num_nodes: 2,000,000,000 nodes"),
+    "random features": ("synthetic.write_communities('none', 10, 10, num_features=10**9)", "num_features: 1,000,000,000 features"),
+    "disk": ("synthetic.write_communities('none', 10**6, 10**14)", "folder: none needs .* GiB more, and its disk has"),
+}  # fmt: skip
+
+
+@on_linux
+def test_sizes_that_cannot_fit_are_refused_before_they_are_asked_for(tmp_path):
+    code = """
+import json, resource, sys, time, torch
+from gcnlab import Graph, GraphCollection, Readout, SparseMatrix, image, metrics, readout
+from gcnlab.data import synthetic
+from gcnlab.errors import InputError, MemoryLimitError
+from gcnlab.precompute import NodeRows, hops
+propagate = sys.modules["gcnlab.propagate"]
+torch.set_num_threads(1)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (2 << 30),) * 2)
+n, B = 10**5, 10**10
+ids = torch.arange(1, n)
+G = Graph.from_edges(torch.stack([torch.cat([ids, ids - 1]), torch.cat([ids - 1, ids])]), n, x=torch.ones(n, 2),
+    y=torch.arange(n) % 3, train_mask=torch.arange(n) < 9)
+STAR = Graph.from_edges(torch.stack([torch.cat([ids, 0 * ids]), torch.cat([0 * ids, ids])]), n)
+WIDE = SparseMatrix.from_edges([[0, B], [0, 1]], shape=(2, B + 1))
+found = {}
+for name, expression in json.load(sys.stdin).items():
+    began = time.process_time()
+    try:
+        eval(expression)
+        found[name] = "no error"
+    except (MemoryLimitError, InputError) as error:
+        found[name] = str(error)
+    except (MemoryError, RuntimeError, ValueError) as error:
+        found[name] = f"{type(error).__name__} {error}"
+    if name != "diffusion" and time.process_time() - began > 2:
+        found[name] += ", after some time"
+print(json.dumps(found))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=json.dumps({name: expression for name, (expression, _) in SIZES.items()}),
+        capture_output=True, text=True, timeout=200, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [
+        f"{name}: {found[name]}" for name, (_, message) in SIZES.items() if not re.match(message, found[name])
+    ] == []
+    assert not [name for name, said in found.items() if said.endswith("some time")]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_fits_is_not_refused():
+    """Ids and counts below the limit, and shapes of which nothing is made."""
+    assert image.grid_graph(10**5, 10**5).num_nodes == 10**10
+    assert SparseMatrix.from_edges([[0, 10**10], [0, 1]], shape=(2, 10**10 + 1)).nnz == 2
+    assert Readout("sum")(torch.ones(2, 3), torch.tensor([0, 10**5])).shape == (10**5 + 1, 3)
+    assert metrics.confusion_matrix(torch.tensor([0, 999]), torch.tensor([0, 1])).shape == (1000, 1000)
+    assert Graph.from_edges([[0], [1]], y=torch.tensor([0, 999_999])).num_classes == 10**6
+    s = SparseMatrix.from_dense(torch.tensor([[1.0, 2.0], [0.0, 3.0]]))
+    assert torch.equal((s @ s).to_dense(), s.to_dense() @ s.to_dense())
 
 
 def test_fit_refuses_a_step_that_cannot_fit(monkeypatch):

@@ -21,6 +21,7 @@ from gcnlab import (
     NodeRows,
     SGConv,
     SparseMatrix,
+    files,
     fit,
     memory,
     precompute,
@@ -224,7 +225,7 @@ def test_hops_that_do_not_fit_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "available_memory", lambda: 100)
     with pytest.raises(MemoryLimitError, match=r"x: 3 dense matrices of 7 x 3 needs .*; with a folder they are files"):
         hops(x, graph.a_hat, 2)
-    monkeypatch.setattr(precompute.shutil, "disk_usage", lambda folder: SimpleNamespace(free=100))
+    monkeypatch.setattr("gcnlab.files.shutil.disk_usage", lambda folder: SimpleNamespace(free=100))
     with pytest.raises(InputError, match=r"folder: .* needs .* GiB more, and its disk has 0.00 GiB free"):
         hops(x, graph.a_hat, 2, tmp_path)
 
@@ -542,3 +543,18 @@ def test_hops_elsewhere_do_not_ask_for_the_memory_of_the_cpu(monkeypatch):
     assert [tuple(h.shape) for h in hops(x.to("meta"), s.to("meta"), 2)] == [(1000, 10)] * 3
     with pytest.raises(InputError, match="s: is on meta, but x is on cpu"):
         hops(x, s.to("meta"), 2)
+
+
+def test_hops_of_another_shape_are_refused(tmp_path):
+    """With a right sha256 in the index, as another program may write it."""
+    x, s = torch.randn(5, 3), SparseMatrix.eye(5)
+    hops(x, s, 1, tmp_path / "h")
+    index = json.loads((tmp_path / "h" / "hops.json").read_text())
+    index["sha256"][1] = files.write_array(tmp_path / "h" / "hop_1.npy", torch.float32, (3, 5), [torch.randn(15)])
+    (tmp_path / "h" / "hops.json").write_text(json.dumps(index))
+    with pytest.raises(CorruptFileError, match=r"hop_1.npy: has shape \[3, 5\], expected \[5, 3\]"):
+        hops(x, s, 1, tmp_path / "h")
+    for wrong in (None, "x", [1], [None], {}):
+        (tmp_path / "h" / "hops.json").write_text(json.dumps({**index, "sha256": wrong}))
+        with pytest.raises(CorruptFileError, match=r"hops.json: is not what gcnlab wrote"):
+            hops(x, s, 1, tmp_path / "h")

@@ -889,3 +889,13 @@ def test_one_device_has_several_names():
     for other in ("meta", torch.device("meta", 0)):
         with pytest.raises(InputError, match=r"S is on cpu and x on meta"):
             s @ torch.ones(3, 1, device=other)
+
+
+@pytest.mark.parametrize(("row", "columns"), [(2, [0, 3, 1]), (1, [3, 2, 0]), (1, [2, 0, 3])])
+def test_self_loops_of_unsorted_columns_are_refused(row, columns):
+    """The constructor trusts its arguments; a place that two entries take leaves another with what was in memory."""
+    rowptr = torch.tensor([0 if i <= row else 3 for i in range(5)])
+    matrix = SparseMatrix(rowptr, torch.tensor(columns), torch.ones(3), (4, 4))
+    for mode in ("fill", "add"):
+        with pytest.raises(InputError, match="columns of a row are not sorted"):
+            matrix.with_self_loops(mode)

@@ -1,5 +1,6 @@
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -98,7 +99,7 @@ def test_a_changed_head_is_seen(saved, change):
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"class_names": ["a"]}, "has 1 class_names, but y a label 1"), ({"node_names": []}, "has 0 node_names for 3 nodes"),
+    ({"class_names": ["a"]}, r"y.npy: y: label 1 at 1; labels must be at least 0 and below 1"), ({"node_names": []}, "has 0 node_names for 3 nodes"),
 ])  # fmt: skip
 def test_names_that_do_not_fit_are_seen(saved, change, message):
     header = json.loads((saved / "graph.json").read_text())
@@ -123,6 +124,225 @@ def test_another_programs_graph_is_looked_at(tmp_path, name, values, message):
     writer.finish(directed=False, num_features=0, num_duplicates=0, name=None, class_names=None, node_names=None)
     with pytest.raises(CorruptFileError, match=message):
         Graph.open(tmp_path / "graph")
+
+
+# -- files that are whole and wrong -----------------------------------------------------------------------------------
+
+
+def put(folder, name, array, **about):
+    """Another array under its name, with the head made to match."""
+    header = json.loads((folder / "graph.json").read_text())
+    np.save(folder / f"{name}.npy", array)
+    sha256 = files.sha256_of(folder / f"{name}.npy")
+    header["arrays"][name] = {"dtype": str(array.dtype), "shape": list(array.shape), "sha256": sha256, **about}
+    (folder / "graph.json").write_text(json.dumps(header))
+
+
+def kept_graph(rng, folder):
+    """A saved graph of a random kind, with an edge 0 - 1, an unlabelled node 2 and rows of at least two entries."""
+    n, directed, weighted = 12, rng.random() < 0.4, rng.random() < 0.5
+    pairs = {(0, 1), (0, 3), *((rng.randrange(n), rng.randrange(n)) for _ in range(25))}
+    pairs |= set() if directed else {(j, i) for i, j in pairs}
+    pairs |= {(3, 0), (5, 0), (5, 7)} if directed else set()
+    weight = {frozenset(pair): 1 + rng.random() if weighted else 1.0 for pair in pairs}
+    edges = sorted(pairs)
+    dtype = rng.choice([torch.float32, torch.float64])
+    x = torch.rand(n, 6, dtype=dtype)
+    sparse = rng.random() < 0.5
+    graph = Graph.from_edges(
+        torch.tensor(edges).T, n, torch.tensor([weight[frozenset(pair)] for pair in edges]),
+        x=SparseMatrix.from_dense(x * (torch.arange(72).view(n, 6) % 13 < 2)) if sparse else x,
+        y=torch.tensor([0, 1, -1, *(rng.randrange(3) for _ in range(n - 3))]), class_names=["a", "b", "c"],
+        train_mask=torch.arange(n) < 2, val_mask=torch.arange(n) == 4, node_names=[f"n{i}" for i in range(n)],
+    )  # fmt: skip
+    graph.save(folder)
+    return graph
+
+
+def wrong_entries(rng, folder, graph, prefix):
+    """One of the three arrays of a matrix made wrong: the name, the array."""
+    rowptr, col, value = (np.load(folder / f"{prefix}{part}.npy") for part in ("rowptr", "col", "value"))
+    long_rows = np.flatnonzero(np.diff(rowptr) >= 2)
+    row = rng.choice(long_rows.tolist())
+    first = int(rowptr[row])
+    entry = rng.randrange(len(col))
+    index = np.int32
+    match rng.randrange(13):
+        case 0:
+            col[[first, first + 1]] = col[[first + 1, first]]
+            return "col", col
+        case 1:
+            col[first + 1] = col[first]
+            return "col", col
+        case 2:
+            col[entry] = rng.choice([-1, graph.num_nodes + 9, 2**31 - 1, -(2**31)])
+            return "col", col
+        case 3:
+            return "col", col.astype(rng.choice([np.int64, np.int16, np.uint8, np.float32, np.bool_, np.uint32]))
+        case 4:
+            return "rowptr", rowptr.astype(rng.choice([np.int64, np.float64, np.int8]))
+        case 5:
+            at = rng.randrange(len(rowptr))
+            rowptr[at] = rng.choice([-1, len(col) + 1, 2**31 - 1])
+            return "rowptr", rowptr
+        case 6:
+            return "rowptr", rng.choice([rowptr[:-1], np.append(rowptr, rowptr[-1] + 1), rowptr[:0], rowptr[:, None]])
+        case 7:
+            rowptr[row : row + 2] = rowptr[row : row + 2][::-1].copy()
+            return "rowptr", rowptr
+        case 8:
+            return "value", rng.choice([value[:-1], np.append(value, value[:1]), value[:, None]])
+        case 9:
+            return "value", value.astype(rng.choice([np.int32, np.complex64, np.bool_, np.uint8]))
+        case 10:
+            return "col", rng.choice([col[:-1], np.append(col, index(0)), col[:, None]])
+        case 11:
+            return "value", value.astype(">f4") if prefix else np.where(
+                np.arange(len(value)) == entry, np.nan, value
+            ).astype(value.dtype)
+        case _:
+            return "col", np.sort(col)[::-1].copy()
+
+
+def wrong_symmetry(rng, folder, graph):
+    """A matrix whose `directed` is not right."""
+    header = json.loads((folder / "graph.json").read_text())
+    rowptr, col, value = (np.load(folder / f"{part}.npy") for part in ("rowptr", "col", "value"))
+    row = np.repeat(np.arange(graph.num_nodes), np.diff(rowptr))
+    off = np.flatnonzero(row != col).tolist()
+    kind = rng.randrange(4)
+    if graph.is_directed or kind == 0:
+        (folder / "graph.json").write_text(json.dumps({**header, "directed": not header["directed"]}))
+    elif kind == 1:  # another weight one way
+        value[rng.choice(off)] *= rng.choice([-1, 2, 1.01, 0])
+        put(folder, "value", value)
+    elif kind == 2:  # an edge one way alone
+        at = rng.choice(off)
+        rowptr[row[at] + 1 :] -= 1
+        for name, array in (("rowptr", rowptr), ("col", np.delete(col, at)), ("value", np.delete(value, at))):
+            put(folder, name, array)
+    else:  # an edge that leads elsewhere
+        at = rng.choice(off)
+        free = sorted(set(range(graph.num_nodes)) - set(col[row == row[at]].tolist()) - {int(row[at])})
+        here = row == row[at]
+        col[at] = rng.choice(free) if free else col[at]
+        order = np.argsort(col[here])
+        col[here], value[here] = col[here][order], value[here][order]
+        put(folder, "col", col)
+        put(folder, "value", value)
+
+
+def wrong_rows(rng, folder, graph):
+    """Features, labels or masks made wrong."""
+    n = graph.num_nodes
+    y, mask = (np.load(folder / f"{name}.npy") for name in ("y", "train_mask"))
+    match rng.randrange(9):
+        case 0:
+            y[rng.randrange(n)] = rng.choice([-2, 3, 2**40, -(2**63)])
+            put(folder, "y", y)
+        case 1:
+            put(
+                folder,
+                "y",
+                rng.choice([y[:-1], y.astype(np.int32), y.astype(np.complex64), y[None], y == 0, y[:, None]]),
+            )
+        case 2:
+            mask[rng.choice([2, 4])] = True  # which has no label; which is for validation
+            put(folder, "train_mask", mask)
+        case 3:
+            put(folder, "train_mask", rng.choice([mask[:-1], mask.astype(np.uint8), mask.astype(float), mask[:, None]]))
+        case 4:
+            bits = mask.astype(np.uint8)
+            bits[rng.randrange(n)] = rng.choice([2, 255])
+            put(folder, "train_mask", bits.view(bool))
+        case 5 if (folder / "x.npy").exists():
+            x = np.load(folder / "x.npy")
+            other = np.float64 if x.dtype == np.float32 else np.float32
+            put(folder, "x", rng.choice([x[:-1], x[:, :-1], x.astype(other), x.astype(np.int64), x[None], x[:, 0]]))
+        case 5 | 6:
+            header = json.loads((folder / "graph.json").read_text())
+            names = header["node_names"]
+            header |= rng.choice([
+                {"num_features": 7}, {"num_features": 10**12}, {"num_features": 0}, {"class_names": ["a", "b"]},
+                {"class_names": ["a", "b", "b"]}, {"class_names": [["a"], "b", "c"]}, {"node_names": names[:-1]},
+                {"node_names": [*names[:-1], names[0]]}, {"node_names": [*names[:-1], [0]]}, {"node_names": [*names[:-1], True]},
+            ])  # fmt: skip
+            if header["num_features"] == 7 and (folder / "x_col.npy").exists():
+                header["num_features"] = 1  # one more could be an empty column
+            (folder / "graph.json").write_text(json.dumps(header))
+        case 7:
+            header = json.loads((folder / "graph.json").read_text())
+            name = rng.choice(["../outside", "z", "x_rowptr" if "x" in header["arrays"] else "x", "/etc/passwd", ""])
+            header["arrays"][name] = header["arrays"]["y"]
+            (folder / "graph.json").write_text(json.dumps(header))
+        case _:
+            (folder / "y.npy").write_bytes(rng.choice([b"", b"\x93NUMPY", b"PK\x03\x04" + bytes(40), bytes(200)]))
+            header = json.loads((folder / "graph.json").read_text())
+            header["arrays"]["y"]["sha256"] = files.sha256_of(folder / "y.npy")
+            (folder / "graph.json").write_text(json.dumps(header))
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_wrong_graph_is_opened_whatever_its_digests_say(tmp_path, trials):
+    for trial in range(trials("damages of saved graphs with right digests", 60, 400)):
+        rng, folder = random.Random(trial), tmp_path / f"{trial}"
+        torch.manual_seed(trial)
+        graph = kept_graph(rng, folder)
+        assert same(Graph.open(folder).adjacency, graph.adjacency)
+        kind = rng.randrange(4)
+        if kind < 2:
+            prefix = "x_" if kind and (folder / "x_col.npy").exists() else ""
+            name, array = wrong_entries(rng, folder, graph, prefix)
+            put(folder, f"{prefix}{name}", array, **({"dtype": "float32"} if array.dtype.byteorder == ">" else {}))
+        else:
+            (wrong_symmetry if kind == 2 else wrong_rows)(rng, folder, graph)
+        with pytest.raises(CorruptFileError):
+            raise AssertionError(f"trial {trial}: {Graph.open(folder)}")
+
+
+def test_a_matrix_is_looked_at_whole_across_blocks(tmp_path, monkeypatch):
+    """Of blocks of 7 entries: rows longer than several, empty rows at both ends and between, weights that rounding leaves apart."""
+    monkeypatch.setattr("gcnlab.structure._BLOCK", 7)
+    generator = torch.Generator().manual_seed(0)
+    for trial in range(20):
+        a = torch.rand(30, 30, generator=generator) * (torch.rand(30, 30, generator=generator) < 0.2)
+        a[:, torch.arange(trial % 25)] = 0
+        a[torch.arange(30 - trial % 7, 30)] = 0
+        a[11] = torch.rand(30, generator=generator)
+        a = (a + a.T) / 2 if trial % 2 else a
+        a[3, 11] *= 1 + 2e-7 * (trial % 4)  # still what `is_symmetric` takes for rounding
+        graph = Graph.from_dense(a)
+        graph.save(tmp_path / f"{trial}")
+        again = Graph.open(tmp_path / f"{trial}")
+        assert again.is_directed == graph.is_directed
+        assert same(again.adjacency, graph.adjacency)
+        rowptr, col = graph.adjacency.rowptr.numpy().copy(), graph.adjacency.col.numpy().copy()
+        inside = [at for at in range(1, len(col)) if at not in rowptr]  # in the row of the entry before
+        for at in (inside[0], *[at for at in inside if at % 7 == 0][:2]):
+            for wrong in (col[at - 1], col[at - 1] - 1, 30, -1):
+                put(tmp_path / f"{trial}", "col", np.where(np.arange(len(col)) == at, wrong, col).astype(np.int32))
+                with pytest.raises(CorruptFileError, match=rf"in row {np.searchsorted(rowptr, at, 'right') - 1}\b"):
+                    Graph.open(tmp_path / f"{trial}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_opening_a_graph_takes_no_memory_of_its_own(tmp_path):
+    """A graph of 30 MB is opened and looked at in a process that grows by a fraction of that."""
+    code = """
+import sys, gcnlab
+def most():
+    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) >> 10
+gcnlab.Graph.open(sys.argv[1] + "/small")
+before = most()
+graph = gcnlab.Graph.open(sys.argv[1] + "/large")
+assert graph.adjacency.col.nbytes + graph.adjacency.value.nbytes > 28e6
+print(most() - before)
+"""
+    write_communities(tmp_path / "small", 2000, 200_000)
+    write_communities(tmp_path / "large", 100_000, 4_000_000)
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) <= 4 + 4  # MiB; the row pointer, masks and labels are mapped, and looked at there
 
 
 def test_pickles_are_not_opened(saved):
@@ -256,21 +476,13 @@ except RuntimeError:
 
 
 def test_arrays_that_are_whole_and_do_not_fit_are_seen(saved):
-    """Another array under its name, with the head made to match."""
-    header = json.loads((saved / "graph.json").read_text())
-
-    def put(name, array, **about):
-        np.save(saved / f"{name}.npy", array)
-        header["arrays"][name] |= {"sha256": files.sha256_of(saved / f"{name}.npy"), **about}
-        (saved / "graph.json").write_text(json.dumps(header))
-
     x = np.load(saved / "x.npy")
     for array, about, message in (
         (x[:2], {}, r"x.npy: has shape \[2, 2\], expected \[3, 2\]; save the graph again"),
-        (x[:2], {"shape": [2, 2]}, r"x.npy: has 2 rows, expected 3"),
+        (x[:2], {"shape": [2, 2]}, r"x.npy: holds torch.float32 of shape \[2, 2\], expected torch.float32 \[3, 2\]"),
         (x.astype(np.float64), {"shape": [3, 2]}, r"x.npy: holds torch.float64, expected torch.float32"),
     ):
-        put("x", array, **about)
+        put(saved, "x", array, **{"dtype": "float32", "shape": [3, 2], **about})
         with pytest.raises(CorruptFileError, match=message):
             Graph.open(saved)
 

@@ -30,6 +30,7 @@ from ..errors import (
 from ..files import lock, read_arrays, sha256_of, write_arrays
 from ..graph import Graph
 from ..sparse import SparseMatrix
+from ..structure import check_array
 from . import cifar, gin_text, idx, image_folder, image_npz, npz, ogb, planetoid, social, tables, tu
 from . import synthetic as synthetic
 from .archive import Source
@@ -52,9 +53,10 @@ __all__ = [
 _EMBEDDED = Path(__file__).parent / "embedded"
 _PROCESSED = "graph.gcnlab"
 
-# A reader has FORMAT_VERSION, check_options(**options), read(folder, name) -> (header, arrays), counts(header, arrays)
-# and to_graph(header, arrays, **options); "format" in the manifest says which one a data set needs. Those that read
-# archives take max_bytes, the most that they may unpack, after the name.
+# A reader has FORMAT_VERSION, check_options(**options), read(folder, name) -> (header, arrays), counts(header, arrays),
+# check(path, header, arrays) of what a processed file holds, and to_graph(header, arrays, **options); "format" in the
+# manifest says which one a data set needs. Those that read archives take max_bytes, the most that they may unpack, after
+# the name.
 _READERS: dict[str, ModuleType] = {
     "planetoid": planetoid,
     "tu": tu,
@@ -337,13 +339,15 @@ def _read_known(
             path = root / name / "processed" / _PROCESSED
             try:
                 header, arrays = read_arrays(path)
+                if header.get("key") == key:
+                    reader.check(path, header, arrays)
+                    if not arrays["y"].is_floating_point():
+                        check_array(path, arrays, "y", [torch.int64], [None], -1, entry["counts"]["classes"])
+                    return header, arrays
             except CorruptFileError as error:
                 warnings.warn(f"{error}; it is made again from the raw files.", stacklevel=5)
-                continue
             except OSError:  # not made yet, or not ours to read
-                continue
-            if header.get("key") == key:
-                return header, arrays
+                pass
         return None
 
     def process() -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -22,10 +22,10 @@ from torch import Tensor
 
 from ..errors import DatasetFormatError
 from .archive import MAX_BYTES, Source
-from .graph_sets import check_options, counts, pack, to_graph
+from .graph_sets import check, check_options, counts, pack, to_graph
 from .text import Integers
 
-__all__ = ["FORMAT_VERSION", "check_options", "counts", "read", "read_folds", "to_graph"]
+__all__ = ["FORMAT_VERSION", "check", "check_options", "counts", "read", "read_folds", "to_graph"]
 
 FORMAT_VERSION = 1  # of what `read` returns; a new number makes every processed file be made again
 NUM_FOLDS = 10

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..checks import check_choice, check_seed
+from ..errors import CorruptFileError
+from ..files import check_fields
 from ..graph import Graph
 from ..inputs import read_labels
 from ..sparse import SparseMatrix
+from ..structure import PROBLEM, check_array, read_matrix
 
 SPLITS = ("random", None)
 _TRAIN_SHARE, _VAL_SHARE = 0.6, 0.2  # the rest is for test
@@ -64,6 +69,23 @@ def counts(header: dict[str, Any], arrays: dict[str, Tensor]) -> dict[str, int]:
         "features": header.get("num_features", 0),
         "classes": len(header.get("class_names", ())),
     }
+
+
+def check(path: Path, header: dict[str, Any], arrays: dict[str, Tensor]) -> None:
+    """Raise CorruptFileError unless a processed file holds what `pack` returns, whoever wrote it."""
+    check_fields(path, header, {
+        "name": str, "num_duplicates": int, "num_features": (int, None), "class_names": (list, None), "node_names": ([str], None),
+    }, PROBLEM)  # fmt: skip
+    n = read_matrix(path, arrays, "adjacency.", len(arrays.get("adjacency.rowptr", ())) - 1, ones=True).shape[0]
+    if "x.col" in arrays and read_matrix(path, arrays, "x.", header.get("num_features") or 0).shape[0] != n:
+        raise CorruptFileError(path, f"x.rowptr is not of {n} nodes.")
+    if "y" in arrays and not arrays["y"].is_floating_point():
+        names = header.get("class_names")
+        check_array(path, arrays, "y", [torch.int64], [n], -1, math.inf if names is None else len(names))
+    elif "y" in arrays:
+        check_array(path, arrays, "y", [torch.float32, torch.float64], [n])
+    if header.get("node_names") is not None and len(header["node_names"]) != n:
+        raise CorruptFileError(path, f"has {len(header['node_names'])} node_names for {n} nodes.")
 
 
 def to_graph(

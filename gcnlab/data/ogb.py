@@ -31,12 +31,24 @@ from torch import Tensor
 
 from ..checks import check_choice, check_flag, check_package
 from ..collection import GraphCollection
-from ..errors import DatasetFormatError, DatasetNotFoundError, InputError
+from ..errors import CorruptFileError, DatasetFormatError, DatasetNotFoundError, InputError
+from ..files import check_fields
 from ..graph import Features, Graph
 from ..sparse import SparseMatrix
+from ..structure import PROBLEM, check_array, check_blocks, read_matrix
 from .text import Integers
 
-__all__ = ["FORMAT_VERSION", "check_options", "counts", "is_ogb", "ogb_evaluator", "read", "read_split", "to_graph"]
+__all__ = [
+    "FORMAT_VERSION",
+    "check",
+    "check_options",
+    "counts",
+    "is_ogb",
+    "ogb_evaluator",
+    "read",
+    "read_split",
+    "to_graph",
+]
 
 FORMAT_VERSION = 1  # of what `read` returns; a new number makes every processed file be made again
 FEATURES = ("values", "one_hot")
@@ -141,6 +153,25 @@ def counts(header: dict[str, Any], arrays: dict[str, Tensor]) -> dict[str, int]:
         "classes": int(y.max()) + 1 if y.dim() == 1 and len(y) else 0,
         **{part: len(arrays[part]) for part in _PARTS},
     }
+
+
+def check(path: Path, header: dict[str, Any], arrays: dict[str, Tensor]) -> None:
+    """Raise CorruptFileError unless a processed file holds what `read` returns, whoever wrote it."""
+    check_fields(path, header, {"name": str, "level": str, "num_duplicates": int}, PROBLEM)
+    n = len(arrays.get("adjacency.rowptr", ())) - 1
+    num_graphs = check_blocks(path, arrays, read_matrix(path, arrays, "adjacency.", n, ones=True))
+    if header["level"] not in ("node", "graph") or (header["level"] == "node" and num_graphs != 1):
+        raise CorruptFileError(path, f"{PROBLEM}: level is {header['level']!r}, of {num_graphs} graphs.")
+    num_rows = num_graphs if header["level"] == "graph" else n
+    if arrays.get("y", torch.empty(0)).is_floating_point():
+        check_array(path, arrays, "y", [torch.float32], [num_rows, None])
+    else:
+        check_array(path, arrays, "y", [torch.int64], [num_rows], -1)
+    if "x" in arrays:
+        check_array(path, arrays, "x", [torch.float32], [n, None], -3.5e38, 3.5e38)
+    rows = torch.cat([check_array(path, arrays, part, [torch.int64], [None], 0, num_rows) for part in _PARTS])
+    if len(rows.unique()) < len(rows):
+        raise CorruptFileError(path, "train, val and test have a row twice.")
 
 
 def to_graph(

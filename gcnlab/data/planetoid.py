@@ -22,9 +22,11 @@ import torch
 from torch import Tensor
 
 from ..checks import check_choice, check_seed
-from ..errors import DatasetFormatError, InputError
+from ..errors import CorruptFileError, DatasetFormatError, InputError
+from ..files import check_fields
 from ..graph import Graph
 from ..sparse import SparseMatrix, check_count
+from ..structure import PROBLEM, check_array, read_matrix
 from .unpickle import CompressedSparse, read_pickle
 
 FORMAT_VERSION = 1  # of what `read` returns; a new number makes every processed file be made again
@@ -131,6 +133,20 @@ def counts(header: dict[str, Any], arrays: dict[str, Tensor]) -> dict[str, int]:
         "classes": int(y.max()) + 1,
         **{name: int((split == part).sum()) for name, part in _PARTS.items()},
     }
+
+
+def check(path: Path, header: dict[str, Any], arrays: dict[str, Tensor]) -> None:
+    """Raise CorruptFileError unless a processed file holds what `read` returns, whoever wrote it."""
+    check_fields(path, header, {"name": str, "num_nodes": int, "num_features": int, "num_duplicates": int}, PROBLEM)
+    n = header["num_nodes"]
+    adjacency = read_matrix(path, arrays, "adjacency.", n, ones=True, is_symmetric=True)
+    x = read_matrix(path, arrays, "x.", header["num_features"])
+    if not adjacency.shape[0] == x.shape[0] == n:
+        raise CorruptFileError(path, f"has {adjacency.shape[0]} rows of A and {x.shape[0]} of X for {n} nodes.")
+    y = check_array(path, arrays, "y", [torch.int64], [n], -1)
+    public = check_array(path, arrays, "public_split", [torch.uint8], [n], 0, len(_PARTS) + 1)
+    if bool(((y < 0) & (public > 0)).any()):
+        raise CorruptFileError(path, "public_split has a node without a label.")
 
 
 def to_graph(

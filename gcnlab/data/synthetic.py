@@ -14,7 +14,9 @@ from torch.nn import functional as F
 
 from ..checks import check_number, check_probability, check_seed
 from ..errors import InputError
+from ..files import check_disk
 from ..graph import Graph
+from ..memory import check_large
 from ..sparse import check_count
 from ..storage import GraphWriter, open_graph
 
@@ -42,6 +44,8 @@ def power_law_edges(num_nodes: int, num_edges: int, exponent: float = 2.5, seed:
         raise InputError(f"num_edges: got {num_edges}, expected an even number, {most:,} at most for these nodes.")
     exponent = check_number("exponent", exponent, above=2)
     generator = torch.Generator().manual_seed(check_seed(seed))
+    what = f"a graph of {num_nodes:,} nodes and {num_edges:,} edges"
+    check_large("num_nodes, num_edges", what, 24 * num_nodes + 60 * num_edges, torch.device("cpu"), "ask for fewer.")
     cumulative = _weights(num_nodes, num_edges, exponent, generator).cumsum(0)
     keys = torch.empty(0, dtype=torch.int64)
     missing = num_edges // 2
@@ -118,6 +122,11 @@ def write_communities(
     if train_share + val_share >= 1:
         raise InputError(f"train_share, val_share: got {train_share}, {val_share}, expected shares that leave a rest.")
     generator = torch.Generator().manual_seed(check_seed(seed))
+    what = f"{num_nodes:,} nodes"  # their features are made in parts, of at least one node
+    check_large("num_nodes", what, 40 * num_nodes, torch.device("cpu"), "ask for fewer.")
+    what = f"{num_features:,} features of {num_classes:,} classes"
+    check_large("num_features", what, 8 * num_features * (num_classes + 3), torch.device("cpu"), "ask for fewer.")
+    check_disk(folder, 16 * num_edges + (4 * num_features + 20) * num_nodes)
     writer = GraphWriter(folder)
     y = torch.randint(num_classes, (num_nodes,), generator=generator, dtype=torch.int16)
     writer.write("y", torch.int64, y.shape, (part.long() for part in y.split(_CHUNK)))

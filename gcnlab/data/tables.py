@@ -37,9 +37,9 @@ from ..convert import undirected
 from ..errors import DatasetFormatError, InputError
 from ..sparse import SparseMatrix
 from .archive import MAX_BYTES, Source
-from .node_sets import check_options, counts, pack, to_graph
+from .node_sets import check, check_options, counts, pack, to_graph
 
-__all__ = ["FORMAT_VERSION", "check_options", "counts", "read", "to_graph"]
+__all__ = ["FORMAT_VERSION", "check", "check_options", "counts", "read", "to_graph"]
 
 FORMAT_VERSION = 1  # of what `read` returns; a new number makes every processed file be made again
 _MAX_FEATURES = 2**31 - 1
