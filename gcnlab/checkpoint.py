@@ -7,7 +7,9 @@ on, everything that an exact continuation needs under `training/`.
 from __future__ import annotations
 
 import hashlib
+import os
 import random
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
@@ -20,6 +22,7 @@ from .errors import CheckpointCorruptError, CheckpointMismatchError, InputTypeEr
 from .files import bytes_of, read_arrays, write_arrays
 
 KIND = "gcnlab checkpoint"
+_GENERATORS = threading.RLock()  # those of torch, numpy and Python are the process's: its threads take turns
 
 
 def write_checkpoint(
@@ -97,16 +100,35 @@ def generators_kept(seed: int | None = None) -> Iterator[None]:
     A function that seeds or draws for its own purposes does so within this block, since the caller's draws are not its
     business: else a loop over it would give the caller the same "random" numbers each time.
 
+    One thread at a time is within such a block, since all draw from the same generators; the others wait at its start.
+
     Args:
         seed: what the generators start from within the block; None lets them go on.
     """
-    before = rng_state()
-    try:
-        if seed is not None:
-            set_seed(seed)
+    with _GENERATORS:
+        before = rng_state()
+        try:
+            if seed is not None:
+                set_seed(seed)
+            yield
+        finally:
+            set_rng_state(before)
+
+
+def _renew_lock() -> None:
+    global _GENERATORS
+    _GENERATORS = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)  # the thread that holds it does not live on in a fork
+
+
+@contextmanager
+def generators_alone() -> Iterator[None]:
+    """Let no other thread be within this block, or within `generators_kept`."""
+    with _GENERATORS:
         yield
-    finally:
-        set_rng_state(before)
 
 
 def set_seed(seed: int) -> None:

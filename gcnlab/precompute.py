@@ -28,6 +28,7 @@ from .checkpoint import generators_kept, sha256_of_tensors
 from .errors import CorruptFileError, InputError, InputTypeError
 from .files import atomic_write, check_target, lock, map_array, sha256_of, write_array, write_json
 from .graph import Features, Graph, check_features_finite, check_one_graph
+from .inputs import check_unwritten, own, shared
 from .machine import check_devices
 from .memory import check_fits, estimate_step
 from .sparse import SparseMatrix, check_count
@@ -226,7 +227,8 @@ class NodeRows:
                     f"features: number {k} is {f.dtype} of shape {tuple(f.shape)}, expected {features[0].dtype} "
                     f"[{graph.num_nodes}, C]."
                 )
-        self.graph, self.features = graph, list(features)
+        self.graph, self._features = graph, [own(f) if f.is_inference() else f for f in features]
+        self._shared = [shared(f) for f in self._features]
         self.label_hops, self.reuse = check_count("label_hops", label_hops), check_count("reuse", reuse)
         self.train_ids = graph.train_mask.nonzero().squeeze(1).cpu()
         self.operator = operator
@@ -240,6 +242,13 @@ class NodeRows:
 
     def __repr__(self) -> str:
         return f"NodeRows({self.graph.num_nodes} nodes, inputs of {', '.join(map(str, self.widths))} columns)"
+
+    @property
+    def features(self) -> list[Tensor]:
+        """What was given, [num_nodes, C_k] each."""
+        for k, f in enumerate(self._features):
+            check_unwritten(f"features[{k}]", f, self._shared[k])
+        return self._features
 
     @property
     def widths(self) -> list[int]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .checks import check_number
+from .checks import check_dense, check_like, check_number
 from .errors import InputError, InputTypeError
 from .sparse import SparseMatrix, check_count
 
@@ -160,6 +160,9 @@ class Readout(nn.Module):
         return channels * sum(factor.get(kind, 1) for kind in self.kinds)
 
     def forward(self, h: Tensor, batch: Any = None) -> Tensor:
+        check_dense("h", h)
+        for weight in self.parameters():
+            check_like("h", h, weight)
         if h.dim() == 3 and batch is None:  # one shared graph: the signals are graphs of equal size, one after another
             size = h.shape[1]
             if "flatten" in self.kinds and size != self.num_nodes:
@@ -259,6 +262,8 @@ class TopKPool(nn.Module):
         self.weight = nn.Parameter(torch.empty(in_channels).uniform_(-bound, bound))
 
     def forward(self, h: Tensor, adjacency: SparseMatrix, batch: Any = None) -> Pooled:
+        check_dense("h", h)
+        check_like("h", h, self.weight)
         p = _matrix_of(batch, h)
         n = h.shape[0]
         if not isinstance(adjacency, SparseMatrix):
