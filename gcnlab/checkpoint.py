@@ -17,12 +17,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from .errors import CheckpointCorruptError, CheckpointMismatchError, InputTypeError
 from .files import bytes_of, read_arrays, write_arrays
 
 KIND = "gcnlab checkpoint"
 _GENERATORS = threading.RLock()  # those of torch, numpy and Python are the process's: its threads take turns
+_is_hooked = False
 
 
 def write_checkpoint(
@@ -126,9 +128,18 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def generators_alone() -> Iterator[None]:
-    """Let no other thread be within this block, or within `generators_kept`."""
+    """Let no other thread be within this block or `generators_kept`, nor make a module, whose first values are drawn."""
+    global _is_hooked
     with _GENERATORS:
+        if not _is_hooked:  # for good: a thread that waits in a hook does not outlive its removal
+            register_module_parameter_registration_hook(_take_turn)
+            _is_hooked = True
         yield
+
+
+def _take_turn(*_: Any) -> None:
+    with _GENERATORS:
+        pass
 
 
 def set_seed(seed: int) -> None:

@@ -340,7 +340,7 @@ class GraphCollection(Sequence[Graph]):
             InputIndexError: an index is out of range.
             InputTypeError: it is nothing of that kind.
         """
-        if (isinstance(index, Integral) and not isinstance(index, bool)) or (
+        if isinstance(index, Integral) or (
             isinstance(index, Tensor) and not index.dim() and not index.is_floating_point()
         ):
             one = self._cut(self._ids([int(index)]))

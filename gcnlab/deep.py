@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checks import check_choice, check_dense, check_flag, check_number, check_probability
+from .checks import check_choice, check_flag, check_number, check_probability
 from .errors import InputError
 from .graph import Features
-from .layers import dropout
+from .layers import check_x, dropout
 from .sparse import SparseMatrix, check_count
 
 
@@ -70,8 +70,7 @@ def drop_node(x: Features, p: float = 0.5, training: bool = True) -> Features:
     p = check_probability("p", p)
     if not check_flag("training", training) or p == 0:
         return x
-    if not isinstance(x, SparseMatrix):
-        check_dense("x", x)
+    check_x(x)
     factor: Any = dropout(torch.ones(x.shape[:-1], dtype=x.dtype, device=x.device), p)
     return x.scale(rows=factor) if isinstance(x, SparseMatrix) else x * factor.unsqueeze(-1)
 

@@ -429,7 +429,8 @@ class Graph:
         if "x" not in changes and self._made is not None:
             other.__dict__["_made"] = self._made if arguments["adjacency"] is self.adjacency else {}
         if other.adjacency is self.adjacency:  # not where another dtype of x converted it
-            other.__dict__["_derived"] = {**self._derived, **other._derived}
+            of_a = {key: value for key, value in self._derived.items() if key != "merged"}  # which is of X and of a ptr
+            other.__dict__["_derived"] = of_a | other._derived
         return other
 
     def with_features(self, kind: str, max_degree: int | None = None) -> Graph:
@@ -871,7 +872,8 @@ class Graph:
 
     def to(self, device: torch.device | torch.dtype | str) -> Graph:
         """The graph on another device, or with A and X of another dtype; what was derived is derived again there."""
-        _check_moves("to", self.adjacency, device)
+        if self._is_learnt:
+            _check_moves("to", self.adjacency, device)
         if isinstance(device, torch.dtype):
             cast = self.replace(adjacency=self.adjacency.to(device), x=None if self.x is None else self.x.to(device))
             cast.__dict__["_made"] = self._made

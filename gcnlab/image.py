@@ -197,11 +197,11 @@ def grid_graph(*shape: int, connectivity: int | None = None) -> Grid:
 
 
 def _check_size(size: Any) -> int:
-    if isinstance(size, (tuple, list)):
-        raise InputError(
-            f"shape: got {size!r}, expected integers, as in grid_graph(height, width); unpack it: grid_graph(*shape)."
-        )
-    return check_count("shape", size, 1)
+    try:
+        return check_count("shape", size, 1)
+    except InputTypeError:
+        hint = "; unpack it: grid_graph(*shape)" if isinstance(size, (tuple, list)) else ""
+        raise InputError(f"shape: got {size!r}, expected integers, as in grid_graph(height, width){hint}.") from None
 
 
 def _offsets(num_axes: int, connectivity: int) -> list[tuple[int, ...]]:

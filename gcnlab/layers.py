@@ -39,9 +39,9 @@ def dropout(x: Features, p: float = 0.5, training: bool = True) -> Features:
     p = check_probability("p", p)
     if not check_flag("training", training) or p == 0:
         return x
+    check_x(x)
     if isinstance(x, SparseMatrix):
         return x.with_value(_dropout(x.value, p))
-    check_dense("x", x)
     if not x.is_floating_point():
         raise InputTypeError(f"x: got {x.dtype}, expected floats, which can be scaled; x.float() makes some.")
     return _dropout(x, p)
@@ -399,13 +399,20 @@ class RelationalGCNConv(nn.Module):
         return layer
 
 
+def check_x(x: Any) -> None:
+    """Raise InputTypeError unless x is a dense tensor or a SparseMatrix."""
+    if not isinstance(x, (Tensor, SparseMatrix)):
+        raise InputTypeError(f"x: got {type(x).__name__}, expected a tensor or a SparseMatrix.")
+    if isinstance(x, Tensor):
+        check_dense("x", x)
+
+
 def check_operands(x: Any, a_hat: Any, in_channels: int, weight: Tensor, name: str = "a_hat") -> None:
     """Raise unless x [..., num_nodes, in_channels] and a_hat [*, num_nodes] fit each other and the weight.
 
     `name` is what errors call the matrix.
     """
-    if not isinstance(x, SparseMatrix):
-        check_dense("x", x)
+    check_x(x)
     is_matrix = hasattr(a_hat, "shape") and hasattr(a_hat, "__matmul__")  # a Grid has the shape of its images
     if not is_matrix or not isinstance(getattr(a_hat, "dtype", x.dtype), torch.dtype):
         raise InputTypeError(

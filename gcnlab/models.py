@@ -16,7 +16,7 @@ from .deep import drop_node
 from .errors import CheckpointMismatchError, InputError, InputTypeError
 from .graph import Features, is_kind
 from .image import Grid, check_grid, coarsen, with_coordinates
-from .layers import GCNConv, RelationalGCNConv, check_operands, dropout, glorot_uniform, linear, relu_dropout
+from .layers import GCNConv, RelationalGCNConv, check_operands, check_x, dropout, glorot_uniform, linear, relu_dropout
 from .memory import estimate_step
 from .readout import Readout, readout_kinds
 from .sparse import SparseMatrix
@@ -465,8 +465,7 @@ class NoStructure(nn.Module):
 
     def forward(self, x: Features, a_hat: Any, batch: Any = None) -> Tensor:
         """Logits [num_graphs, out_channels]; `a_hat` is not read."""
-        if not isinstance(x, SparseMatrix):
-            check_dense("x", x)
+        check_x(x)
         if len(x.shape) not in (2, 3) or x.shape[-1] != len(self.weight):
             raise InputError(f"x: got shape {tuple(x.shape)}, expected [num_nodes, {len(self.weight)}].")
         check_like("x", x, self.weight)

@@ -165,6 +165,10 @@ class APPNP(nn.Module):
         self.alpha, self.dropout = check_probability("alpha", alpha), check_probability("dropout", dropout)
 
     def forward(self, h: Tensor, a_hat: Any) -> Tensor:
+        if not isinstance(h, Tensor):
+            raise InputTypeError(
+                f"h: got {type(h).__name__}, expected a tensor: the predictions of a model, not its features."
+            )
         check_dense("h", h)
         _check_square(h, a_hat, h.shape[-1], h, "a_hat")
         warn_if_of_another_kind(self, a_hat)

@@ -525,8 +525,9 @@ def fit(
     deterministic=True alone. Within a training the generators of torch, CUDA, numpy and Python start from its seed;
     afterwards, also after an error, they are as they were before it, but for the one number that is drawn from torch's
     where no seed is given. Trainings in threads of one process draw from the same generators: they take turns, one whole
-    training after the other, and give what each gives alone. (Threads of your own must not draw meanwhile, nor may a
-    callback wait for a training in another thread. Trainings at the same time need a process each.)
+    training after the other, and give what each gives alone; a module that another thread makes waits, too. (Threads must
+    not seed or draw by themselves meanwhile, nor may a callback wait for another thread's training. Trainings at the same
+    time need a process each.)
 
     After each epoch the running averages of batch norms are made again: those of its last batches (256 rows or more) under
     the weights that are validated and kept, without dropout. The averages that training leaves lag behind the weights.
@@ -1528,7 +1529,8 @@ def _train(
         def one(weights: dict[str, Tensor]) -> Tensor:
             return objective.check_logits(torch.func.functional_call(model, weights, arguments))
 
-        with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+        # Without its cache, which lives as long as the outermost autocast: weights of an earlier step would be in it.
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False):
             if not stacked:
                 called = model if replica is None or not model.training else replica
                 return objective.check_logits(called(*arguments)).unsqueeze(0)
