@@ -113,9 +113,8 @@ class JumpingKnowledge(nn.Module):
     def __init__(self, kind: str = "cat", channels: int | None = None, num_layers: int | None = None) -> None:
         super().__init__()
         self.kind = check_choice("kind", kind, ("cat", "max", "lstm"))
-        for name, count in (("channels", channels), ("num_layers", num_layers)):
-            if count is not None:
-                check_count(name, count, 1)
+        channels = None if channels is None else check_count("channels", channels, 1)
+        num_layers = None if num_layers is None else check_count("num_layers", num_layers, 1)
         if kind == "lstm":
             if channels is None or num_layers is None:
                 raise InputError('channels, num_layers: kind="lstm" has weights, so it needs both.')
