@@ -1122,8 +1122,7 @@ def _ordinary(x: Any) -> Any:
 
 def _check_moves(argument: str, adjacency: SparseMatrix, target: torch.device | torch.dtype | str) -> None:
     """Raise InputError where learnt weights would be converted: the copy would keep its numbers while they learn."""
-    is_dtype = isinstance(target, torch.dtype)
-    stays = target == adjacency.dtype if is_dtype else is_same_device(target, adjacency.device)
+    stays = target == adjacency.dtype if isinstance(target, torch.dtype) else is_same_device(target, adjacency.device)
     if not stays and adjacency.value.requires_grad and adjacency.value.is_leaf:
         raise InputError(
             f"{argument}: the edge weights are learnt (adjacency.value requires a gradient), and a copy of them of {target} "

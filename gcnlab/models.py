@@ -255,7 +255,8 @@ class SIGN(nn.Module):
         """Logits [num_rows, out_channels] of the rows X_k, each [num_rows, in_channels[k]]."""
         if len(xs) != len(self.inputs):
             raise InputError(f"xs: got {len(xs)} matrices, expected {len(self.inputs)}, one for each of in_channels.")
-        for k, (x, f) in enumerate(zip(xs, self.inputs, strict=True)):
+        inputs: Any = self.inputs
+        for k, (x, f) in enumerate(zip(xs, inputs, strict=True)):
             check_dense(f"xs[{k}]", x)
             if x.dim() != 2 or x.shape[1] != f.in_features:
                 raise InputError(f"xs[{k}]: got shape {tuple(x.shape)}, expected [num_rows, {f.in_features}].")

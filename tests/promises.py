@@ -584,7 +584,7 @@ PROMISES = {
         "collections: several_graphs_where_one_is_expected_are_named",
     ),
     "K9": Promise(
-        "counts, probabilities, flags and names of another kind: 1.5 layers, a dropout of \"0.5\", batches of np.int64",
+        'counts, probabilities, flags and names of another kind: 1.5 layers, a dropout of "0.5", batches of np.int64',
         "integers of numpy and torch are taken everywhere; all else is refused by the argument's name",
         "checks: counts; models: words_of_another_kind_are_refused_by_name; "
         "train: counts_may_be_numbers_of_numpy_and_torch wrong_words_of_checkpoints_and_optimizers",

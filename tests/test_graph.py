@@ -1054,7 +1054,9 @@ def test_what_inference_mode_made_serves_a_training(name):
     graph = ZOO["weighted"].graph(torch.float32)
     with torch.inference_mode():
         first, transposed = derive(graph), graph.adjacency.T
-        made_there = Graph.from_edges(PATH, edge_weight=torch.tensor([0.5, 0.5, 2.0, 2.0]), x=torch.rand(3, 2), y=[0, 1, 0])
+        made_there = Graph.from_edges(
+            PATH, edge_weight=torch.tensor([0.5, 0.5, 2.0, 2.0]), x=torch.rand(3, 2), y=[0, 1, 0]
+        )
         ids = made_there.subgraph(torch.tensor([0, 1])).num_nodes
     assert (derive(graph) is first) == (name not in ("l_tilde of its own", "combinatorial", "degree"))
     assert graph.adjacency.T is transposed
