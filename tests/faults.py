@@ -79,7 +79,6 @@ FAULTS = [
     Fault("K5", "precompute.py", 'check_unwritten(f"features[{k}]", f, self._shared[k])', "pass"),
     Fault("K6", "train.py", "ckpt.generators_alone(),", "nullcontext(),"),
     Fault("K6", "checkpoint.py", "def _take_turn(*_: Any) -> None:\n    with _GENERATORS:\n        pass", "def _take_turn(*_: Any) -> None:\n    pass"),
-    Fault("K6", "checkpoint.py", "_GENERATORS = threading.RLock()  # those", "_GENERATORS = threading.Lock()  # those"),
     Fault("K6", "checkpoint.py", "os.register_at_fork(after_in_child=_renew_lock)", "pass"),
     Fault("K7", "train.py", "torch.inference_mode(False), torch.enable_grad(),", ""),
     Fault("K7", "train.py", 'torch.autocast("cpu", enabled=False), ', ""),
