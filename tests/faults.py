@@ -105,7 +105,7 @@ FAULTS = [
     Fault("I12", "sparse.py", 'if duplicates == "first":', "if True:"),
     Fault("I13", "sparse.py", 'value = self.value + loop if mode == "add" else', "value = self.value + loop if True else"),
     Fault("I14", "graph.py", "warn_if_directed(self)\n", "pass\n"),
-    Fault("I15", "graph.py", "other.__dict__[\"_derived\"] = of_a | other._derived", "pass"),
+    Fault("I15", "graph.py", "if other.adjacency is self.adjacency:", "if True:"),
     Fault("I15", "graph.py", 'return {**self.__dict__, "_derived": {}}', "return dict(self.__dict__)"),
     Fault("I16", "readout.py", "torch.where(total == 0, 1, total)", "total"),
     Fault("I17", "graph.py", "_check_disjoint({", "(lambda masks: None)({"),
