@@ -13,7 +13,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+import os
 import random
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from .errors import CheckpointCorruptError, CheckpointMismatchError, GcnlabError, InputTypeError
 from .files import bytes_of, check_fields, read_arrays, write_arrays
@@ -30,6 +33,8 @@ from .sparse import SparseMatrix
 KIND = "gcnlab checkpoint"
 _PART = 1 << 14  # values of a sum of `Digest`
 _ROUNDING = 2.0**-17
+_GENERATORS = threading.RLock()  # those of torch, numpy and Python are the process's: its threads take turns
+_is_hooked = False
 
 
 def write_checkpoint(
@@ -236,16 +241,44 @@ def generators_kept(seed: int | None = None) -> Iterator[None]:
     A function that seeds or draws for its own purposes does so within this block, since the caller's draws are not its
     business: else a loop over it would give the caller the same "random" numbers each time.
 
+    One thread at a time is within such a block, since all draw from the same generators; the others wait at its start.
+
     Args:
         seed: what the generators start from within the block; None lets them go on.
     """
-    before = rng_state()
-    try:
-        if seed is not None:
-            set_seed(seed)
+    with _GENERATORS:
+        before = rng_state()
+        try:
+            if seed is not None:
+                set_seed(seed)
+            yield
+        finally:
+            set_rng_state(before)
+
+
+def _renew_lock() -> None:
+    global _GENERATORS
+    _GENERATORS = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)  # the thread that holds it does not live on in a fork
+
+
+@contextmanager
+def generators_alone() -> Iterator[None]:
+    """Let no other thread be within this block or `generators_kept`, nor make a module, whose first values are drawn."""
+    global _is_hooked
+    with _GENERATORS:
+        if not _is_hooked:  # for good: a thread that waits in a hook does not outlive its removal
+            register_module_parameter_registration_hook(_take_turn)
+            _is_hooked = True
         yield
-    finally:
-        set_rng_state(before)
+
+
+def _take_turn(*_: Any) -> None:
+    with _GENERATORS:
+        pass
 
 
 def set_seed(seed: int) -> None:

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import importlib
 import math
+import operator
 import os
 from collections.abc import Collection, Iterable, Mapping, Set
 from numbers import Integral, Real
 from types import ModuleType
 from typing import Any
+
+import torch
 
 from .errors import GcnlabError, InputError, InputTypeError
 
@@ -121,6 +124,23 @@ def check_integer(name: str, value: Any) -> int:
     return int(value)
 
 
+def check_count(name: str, count: Any, least: int = 0) -> int:
+    """`count` as an int if it is an integer of at least so many; one of a tensor, such as edge_index.max() + 1, too.
+
+    >>> check_count("num_layers", 2, 1)
+    2
+    """
+    try:
+        number = operator.index(count)
+    except TypeError:  # a float, also one in a tensor
+        number = None
+    if number is None or isinstance(count, bool) or str(getattr(count, "dtype", "")).endswith("bool"):
+        raise InputTypeError(f"{name}: got {count!r}, expected an integer.")
+    if number < least:
+        raise InputError(f"{name}: got {number}, expected at least {least}.")
+    return number
+
+
 def check_workers(name: str, count: Any) -> int:
     """`count` as an int if so many threads or processes can be started here: from 1 to 64 for each core of the machine.
 
@@ -138,6 +158,29 @@ def check_seed(seed: Any, name: str = "seed") -> int:
     if not 0 <= (number := check_integer(name, seed)) < 2**63:
         raise InputError(f"{name}: got {number}, expected at least 0 and below 2^63.")
     return number
+
+
+def check_dense(name: str, x: Any) -> None:
+    """Raise InputTypeError unless x is a dense tensor. (Where a SparseMatrix may stand, the caller asks for it first.)"""
+    if not isinstance(x, torch.Tensor):
+        raise InputTypeError(f"{name}: got {type(x).__name__}, expected a tensor.")
+    if x.layout != torch.strided or x.is_nested:
+        raise InputTypeError(
+            f"{name}: got a {'nested' if x.is_nested else 'sparse'} torch tensor ({x.layout}), expected a dense one; "
+            f"{name}.to_dense() is one, and SparseMatrix.from_torch({name}) goes where features go."
+        )
+
+
+def check_like(name: str, x: Any, weight: torch.Tensor) -> None:
+    """Raise InputError unless x is of the weight's dtype, but under autocast, and on its device."""
+    device = weight.device.type  # of "meta" tensors, which torch does not ask for, there is no autocast
+    if x.dtype != weight.dtype and (device == "meta" or not torch.is_autocast_enabled(device)):
+        raise InputError(
+            f"{name}: got {x.dtype}, but the layer has {weight.dtype}; convert {name} or the layer: "
+            f"{name}.to({weight.dtype}), graph.to({weight.dtype}) or model.to({x.dtype})."
+        )
+    if x.device != weight.device:
+        raise InputError(f"{name}: is on {x.device}, but the layer on {weight.device}; move one with .to(device).")
 
 
 def check_package(

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
-from .checks import check_flag
+from .checks import check_count, check_flag
 from .convert import pyg_edges, pyg_num_nodes
 from .errors import InputError, InputIndexError, InputTypeError
-from .graph import Graph, check_graphs, check_one_graph, common_classes, side_by_side
-from .inputs import as_tensor, labels_of_all
+from .graph import Graph, check_graphs, check_one_graph, common_classes, listed_graphs, side_by_side
+from .inputs import as_tensor, labels_of_all, own
 from .machine import check_devices, is_same_device
 from .memory import check_large
 from .merging import alike, merge
 from .readout import consecutive
-from .sparse import SparseMatrix, check_count, largest_id, starts
+from .sparse import SparseMatrix, largest_id, starts
 
 if TYPE_CHECKING:
     import networkx
@@ -69,9 +69,7 @@ class GraphBatch(Graph):
     @property
     def p(self) -> SparseMatrix:
         """The readout matrix P [num_graphs, num_nodes]: P_gi = 1, or i's multiplicity, where node i is of graph g."""
-        if "p" not in self._derived:
-            self._derived["p"] = consecutive(self.ptr, self.batch, self.multiplicity, self.adjacency.dtype)
-        return self._derived["p"]
+        return self._kept("p", lambda: consecutive(self.ptr, self.batch, self.multiplicity, self.adjacency.dtype))
 
     def _derive(self, key: tuple[str | None, str | None]) -> SparseMatrix:
         if self.multiplicity is not None and key not in self._derived:
@@ -139,12 +137,6 @@ class GraphBatch(Graph):
 
     def estimate_memory(self, model: nn.Module) -> int:
         raise InputError("estimate_memory: is of a model of one Graph; batch_size sets what a step on graphs takes.")
-
-
-def _listed(graphs: Iterable[Any]) -> list[Any]:
-    if not (graphs := list(graphs)):
-        raise InputError("graphs: got none, expected at least one.")
-    return graphs
 
 
 def _label(i: int, y: Tensor | None, num_nodes: int, before: Sequence[Tensor]) -> Tensor:
@@ -222,11 +214,11 @@ class GraphCollection(Sequence[Graph]):
         n, ptr = whole.num_nodes, as_tensor("node_ptr", node_ptr, "[G + 1] integers").to(whole.device)
         if ptr.dim() != 1 or ptr.is_floating_point() or ptr.dtype == torch.bool:
             raise InputError(f"node_ptr: got {ptr.dtype} of shape {tuple(ptr.shape)}, expected [G + 1] integers.")
-        ptr = ptr.long()
+        ptr = own(ptr.long())
         if not len(ptr) or int(ptr[0]) != 0 or int(ptr[-1]) != n or bool((ptr.diff() < 0).any()):
             raise InputError(f"node_ptr: expected numbers that rise from 0 to {n}, the number of nodes.")
         labels, names = labels_of_all(y, whole.class_names, len(ptr) - 1, "graph")
-        labels = labels.to(whole.device)
+        labels = own(labels.to(whole.device))
         if labels.is_floating_point() and names is not None and len(names) != _num_targets(labels):
             raise InputError(f"class_names: got {len(names)} names for {_num_targets(labels)} targets.")
         _check_apart("whole", whole.adjacency, torch.repeat_interleave(ptr.diff(), output_size=n))
@@ -252,7 +244,7 @@ class GraphCollection(Sequence[Graph]):
 
         Raises InputError naming the first graph that does not fit.
         """
-        graphs = _listed(graphs)
+        graphs = listed_graphs(graphs)
         check_graphs(graphs)
         ys: list[Tensor] = []
         for i, graph in enumerate(graphs):
@@ -279,11 +271,16 @@ class GraphCollection(Sequence[Graph]):
         """
         if hasattr(graphs, "to_data_list"):  # a Batch
             graphs = graphs.to_data_list()
-        graphs = _listed(graphs)
+        graphs = listed_graphs(graphs)
         ys: list[Tensor] = []
         edges: list[tuple[Tensor, Tensor | None, str]] = []
         counted: list[int] = []
         for i, data in enumerate(graphs):
+            if hasattr(data, "to_data_list"):
+                raise InputTypeError(
+                    f"graphs: graph {i} is a Batch of several, expected one Data; [data for batch in batches for data in "
+                    "batch.to_data_list()] lists them all."
+                )
             if not hasattr(data, "edge_index") and not hasattr(data, "adj_t"):
                 raise InputTypeError(f"graphs: graph {i} is a {type(data).__name__}, expected a PyG Data.")
             edges.append(pyg_edges(data, f"graphs: graph {i}"))
@@ -354,7 +351,7 @@ class GraphCollection(Sequence[Graph]):
             y = values["y"]
             graph.__dict__.update({**values, "y": y[0] if y.dim() == 1 else y})
             return graph
-        return self._trusted(self.whole, self._ptr, self._y, self._ids(index), self.name)
+        return self._trusted(self.whole, self._ptr, self._y, own(self._ids(index)), self.name)
 
     def __iter__(self) -> Iterator[Graph]:
         return (self[i] for i in range(len(self)))
@@ -448,22 +445,21 @@ class GraphCollection(Sequence[Graph]):
         >>> GraphCollection.from_graphs([star]).merged().batch().multiplicity.sort().values
         tensor([1., 3.])
         """
-        if "merged" not in self.whole._derived:
-            self.whole._derived["merged"] = self._merge_whole()
-        merged = self.whole._derived["merged"]
+        merged = self.whole._kept("merged", self._merge_whole)
         return self if merged is None else self._trusted(merged, merged.ptr, self._y, self._chosen, self.name)
 
     def _merge_whole(self) -> GraphBatch | None:
         whole, n = self.whole, self.whole.num_nodes
         group = torch.repeat_interleave(self._ptr.diff(), output_size=n)
-        if isinstance(whole, GraphBatch):  # a batch is cut out, and merged already where it was
+        x = whole.x
+        is_learnt = whole._is_learnt or (isinstance(x, Tensor) and x.requires_grad)  # what is alike now may differ soon
+        if isinstance(whole, GraphBatch) or is_learnt:  # a batch is cut out, and merged already where it was
             return None
-        alike_class = alike(whole.adjacency, whole.x, group)
+        alike_class = alike(whole.adjacency, x, group)
         count = alike_class.bincount()
         if count.shape[0] > 0.75 * n:
             return None
         node = torch.full_like(count, n).scatter_reduce(0, alike_class, torch.arange(n, device=group.device), "amin")
-        x = whole.x
         values = {
             **whole.__dict__,
             "adjacency": merge(whole.adjacency, node, alike_class),
@@ -690,9 +686,9 @@ def batch(graphs: Iterable[Graph]) -> GraphBatch:
     >>> both.adjacency.shape, both.ptr
     ((3, 3), tensor([0, 2, 3]))
     """
-    graphs = list(graphs)
+    graphs = listed_graphs(graphs)
     check_graphs(graphs)
-    if graphs and all(graph.y is None for graph in graphs):
+    if all(graph.y is None for graph in graphs):
         together = GraphCollection.from_graphs([graph.replace(y=0) for graph in graphs]).batch()
         together.__dict__["y"] = None
         return together

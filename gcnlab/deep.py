@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .checks import check_choice, check_flag, check_number, check_probability
 from .errors import InputError
 from .graph import Features
-from .layers import dropout
+from .layers import check_x, dropout
 from .sparse import SparseMatrix, check_count
 
 
@@ -70,6 +70,7 @@ def drop_node(x: Features, p: float = 0.5, training: bool = True) -> Features:
     p = check_probability("p", p)
     if not check_flag("training", training) or p == 0:
         return x
+    check_x(x)
     factor: Any = dropout(torch.ones(x.shape[:-1], dtype=x.dtype, device=x.device), p)
     return x.scale(rows=factor) if isinstance(x, SparseMatrix) else x * factor.unsqueeze(-1)
 
@@ -112,9 +113,8 @@ class JumpingKnowledge(nn.Module):
     def __init__(self, kind: str = "cat", channels: int | None = None, num_layers: int | None = None) -> None:
         super().__init__()
         self.kind = check_choice("kind", kind, ("cat", "max", "lstm"))
-        for name, count in (("channels", channels), ("num_layers", num_layers)):
-            if count is not None:
-                check_count(name, count, 1)
+        channels = None if channels is None else check_count("channels", channels, 1)
+        num_layers = None if num_layers is None else check_count("num_layers", num_layers, 1)
         if kind == "lstm":
             if channels is None or num_layers is None:
                 raise InputError('channels, num_layers: kind="lstm" has weights, so it needs both.')

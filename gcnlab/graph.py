@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .checks import check_choice, check_flag, check_number
+from .checks import check_choice, check_count, check_flag, check_number
 from .convert import count_nodes, networkx_parts, pandas_parts, pyg_parts
 from .errors import InputError, InputTypeError
 from .inputs import (
     as_tensor,
     check_names,
+    check_unwritten,
     is_table,
+    own,
     read_labels,
     read_mask,
     rows_in_order,
     shaped_labels,
+    shared,
     some,
     sort_classes,
     square_table,
@@ -30,7 +33,7 @@ from .inputs import (
 )
 from .machine import check_devices, is_same_device
 from .memory import check_large, estimate_step
-from .sparse import SparseMatrix, check_count, check_edge_index, check_ids, check_weight, stacked, starts
+from .sparse import SparseMatrix, check_edge_index, check_ids, check_weight, stacked, starts
 
 if TYPE_CHECKING:
     import networkx
@@ -53,6 +56,7 @@ NORMALIZED |= {
 _KIND_OF = {key: kind for kind, key in NORMALIZED.items()}
 
 Features = Tensor | SparseMatrix
+MASKS = ("train_mask", "val_mask", "test_mask")
 
 
 class ReceptiveField(NamedTuple):
@@ -73,7 +77,13 @@ class Graph:
     """A graph: adjacency A [N, N], features X [N, F], labels y [N], masks [N]; immutable.
 
     A[i, j] is the weight of the edge j -> i (target, source), so that A X sums over in-neighbours; an undirected
-    graph stores both directions. What is derived from A (`a_tilde`, `a_hat`, ...) is computed once and kept.
+    graph stores both directions. What is derived from A (`a_tilde`, `a_hat`, ...) is computed once and kept; of learnt
+    weights, which require a gradient, it is computed at each use.
+
+    Labels and masks are copied, and so are arrays and lists. A tensor x and the values of A are shared, since a copy
+    would take as much memory again: a graph whose x or A has been written to since then raises InputError when it is
+    read. Writes that torch does not count are not seen: those through numpy into the memory of `torch.from_numpy`, and
+    those through `tensor.data`. For these give a copy, `x.clone()`.
 
     Args:
         adjacency: SparseMatrix [N, N].
@@ -93,7 +103,6 @@ class Graph:
         InputError, InputTypeError: with the argument, the value, its position and the remedy.
     """
 
-    x: Features | None
     y: Tensor | None
     train_mask: Tensor | None
     val_mask: Tensor | None
@@ -148,11 +157,15 @@ class Graph:
         x = None if x is None else _check_features(ordered("x", x), n, check_finite).to(adjacency.device)
         if y is not None:
             y, class_names = read_labels(ordered("y", y), class_names)
-            y = shaped_labels(y, n, None if class_names is None else len(class_names)).to(adjacency.device)
+            y = own(shaped_labels(y, n, None if class_names is None else len(class_names)).to(adjacency.device))
         for key, mask in masks.items():
             masks[key] = None if mask is None else _check_mask(key, ordered(key, mask), n, y, adjacency.device)
+        if x is not None:
+            _check_moves("x", adjacency, x.dtype)
+            adjacency = adjacency.to(x.dtype)
+        adjacency, x = _ordinary(adjacency), _ordinary(x)
         values = {
-            "adjacency": adjacency if x is None else adjacency.to(x.dtype),
+            "adjacency": adjacency,
             "x": x,
             "y": y,
             **masks,
@@ -162,14 +175,18 @@ class Graph:
             "num_duplicates": num_duplicates,
         }
         _check_disjoint({key: values[key] for key in masks if values[key] is not None})
-        values["_derived"] = {}
+        values["_derived"] = {
+            "learnt": adjacency.value.requires_grad,
+            "shared adjacency": shared(adjacency.value),
+            "shared x": None if x is None else shared(_values(x)),
+        }
         self.__dict__.update(values)
 
     @classmethod
     def _of_checked(cls, adjacency: SparseMatrix, **values: Any) -> Any:
         """A graph of parts that are known to fit, such as those of another graph."""
         graph = cls.__new__(cls)
-        parts = dict.fromkeys(("x", "y", "train_mask", "val_mask", "test_mask", "node_names", "class_names", "name"))
+        parts = dict.fromkeys(("x", "y", *MASKS, "node_names", "class_names", "name"))
         graph.__dict__.update({**parts, "num_duplicates": 0, "_derived": {}, "adjacency": adjacency, **values})
         return graph
 
@@ -328,9 +345,7 @@ class Graph:
         >>> Graph.from_graphs([edge, edge]).y
         tensor([0, 1, 0, 1])
         """
-        graphs = list(graphs)
-        if not graphs:
-            raise InputError("graphs: got none, expected at least one.")
+        graphs = listed_graphs(graphs)
         check_graphs(graphs)
         ys = [graph.y for graph in graphs if graph.y is not None]
         y: Tensor | None = None
@@ -346,7 +361,7 @@ class Graph:
             ys, class_names = common_classes(graphs, ys, None)
             y = torch.cat(ys)
         masks: dict[str, Tensor | None] = {}
-        for key in ("train_mask", "val_mask", "test_mask"):
+        for key in MASKS:
             parts = [getattr(graph, key) for graph in graphs]
             empty = [torch.zeros(graph.num_nodes, dtype=torch.bool, device=graph.device) for graph in graphs]
             is_there = any(part is not None for part in parts)
@@ -403,17 +418,19 @@ class Graph:
 
     def replace(self, **changes: Any) -> Graph:
         """A copy with some of the constructor's arguments changed; what is derived from A is shared if A stays."""
-        keys = ("adjacency", "x", "y", "train_mask", "val_mask", "test_mask", "node_names", "class_names", "name")
+        keys = ("adjacency", "x", "y", *MASKS, "node_names", "class_names", "name")
         unknown = set(changes) - set(keys)
         if unknown:
             raise InputError(f"replace: no argument {sorted(unknown)[0]!r}; expected some of {', '.join(keys)}.")
-        arguments = {key: changes.get(key, getattr(self, key)) for key in keys}
+        arguments = {key: changes[key] if key in changes else getattr(self, key) for key in keys}
         num_duplicates = 0 if "adjacency" in changes else self.num_duplicates
         other = Graph(**arguments, num_duplicates=num_duplicates, check_finite="x" in changes)
+        other.__dict__.update({key: arguments[key] for key in ("y", *MASKS) if key not in changes})  # no copies of ours
         if "x" not in changes and self._made is not None:
             other.__dict__["_made"] = self._made if arguments["adjacency"] is self.adjacency else {}
         if other.adjacency is self.adjacency:  # not where another dtype of x converted it
-            other._derived.update(self._derived)
+            of_a = {key: value for key, value in self._derived.items() if key != "merged"}  # which is of X and of a ptr
+            other.__dict__["_derived"] = of_a | other._derived
         return other
 
     def with_features(self, kind: str, max_degree: int | None = None) -> Graph:
@@ -505,11 +522,14 @@ class Graph:
     @property
     def is_directed(self) -> bool:
         """Whether A differs from its transpose by more than rounding; see `SparseMatrix.is_symmetric`."""
-        if "directed" not in self._derived:
-            self._derived["directed"] = not self.adjacency.is_symmetric()
-            if not self._derived["directed"]:
+
+        def compare() -> bool:
+            is_symmetric = self.adjacency.is_symmetric()
+            if is_symmetric and not self._is_learnt:
                 self.adjacency._mark_symmetric()
-        return self._derived["directed"]
+            return not is_symmetric
+
+        return self._kept("directed", compare)
 
     @property
     def has_self_loops(self) -> bool:
@@ -521,10 +541,44 @@ class Graph:
 
     # -- what is derived from A ---------------------------------------------------------------------------------------
 
+    def _kept(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What `make` derives from A, made once. All that a graph derives and keeps passes through here.
+
+        Of learnt weights it is made anew at each use, whether gradients are on or not: the weights change, and each
+        backward pass needs a graph of its own. It is made outside of inference_mode, whose tensors no training takes.
+        """
+        if self._is_learnt:
+            return make()
+        if key not in self._derived:
+            with torch.inference_mode(False):
+                self._derived[key] = make()
+        return self._derived[key]
+
+    @property
+    def _is_learnt(self) -> bool:
+        """Whether the weights of A change: they require a gradient, or did when the graph was made."""
+        matrix = self.__dict__["adjacency"]
+        if matrix is None:  # of a Grid, until it is read
+            return False
+        self._check_unwritten("adjacency", matrix.value)
+        return matrix.value.requires_grad or self._derived.get("learnt", False)
+
+    def _check_unwritten(self, name: str, tensor: Tensor) -> None:
+        check_unwritten(name, tensor, self._derived.get(f"shared {name}"))
+
+    @property
+    def x(self) -> Features | None:
+        """X, [N, F], or None."""
+        x = self.__dict__["x"]
+        if x is not None:
+            self._check_unwritten("x", _values(x))
+        return x
+
     @property
     def adjacency(self) -> SparseMatrix:
         """A, [N, N]: A[i, j] is the weight of the edge j -> i."""
         matrix = self.__dict__["adjacency"]
+        self._check_unwritten("adjacency", matrix.value)
         if matrix.kind != "adjacency":  # as it was given: with no kind, or as the Â of another graph, which it stays
             matrix = self.__dict__["adjacency"] = matrix._as_kind("adjacency")
         return matrix
@@ -592,11 +646,11 @@ class Graph:
         return self._derive((self_loops, norm))
 
     def _derive(self, key: tuple[str | None, str | None]) -> SparseMatrix:
-        if key in self._derived:
-            return self._derived[key]
-        self_loops, norm = key
-        if norm == "sym":
+        if key[1] == "sym" and key not in self._derived:
             warn_if_directed(self)
+        return self._kept(key, lambda: self._normalized(*key))
+
+    def _normalized(self, self_loops: str | None, norm: str | None) -> SparseMatrix:
         dtype = self.adjacency.dtype
         matrix = self.adjacency.with_self_loops(self_loops)
         if norm is not None:
@@ -605,11 +659,9 @@ class Graph:
             inverse = torch.where(degree > 0, degree, 1).pow(-0.5 if norm == "sym" else -1.0) * (degree > 0)
             matrix = matrix.scale(rows=inverse, cols=inverse if norm == "sym" else None)  # in float32 at least, too
         matrix = matrix.to(dtype)
-        matrix.kind = _KIND_OF[key]  # of (None, None), which is A itself, it is that already
-        if norm != "rw" and not self.is_directed:
+        matrix.kind = _KIND_OF[self_loops, norm]  # of (None, None), which is A itself, it is that already
+        if norm != "rw" and not self._is_learnt and not self.is_directed:
             matrix._mark_symmetric()
-        if not matrix.value.requires_grad:  # learned edge weights: every backward pass needs a graph of its own
-            self._derived[key] = matrix
         return matrix
 
     def check_degree(self, matrix: SparseMatrix, degree: Tensor) -> None:
@@ -644,15 +696,16 @@ class Graph:
     @property
     def laplacian(self) -> SparseMatrix:
         """L = I - D^-1/2 A D^-1/2, the normalised Laplacian, without added loops. (Kipf & Welling 2017, section 2.)"""
-        if "laplacian" in self._derived:
-            return self._derived["laplacian"]
-        laplacian = SparseMatrix.eye(self.num_nodes, self.adjacency.dtype, self.device) - self.normalize(None)
-        laplacian.kind = "laplacian"
-        if not self.is_directed:
-            laplacian._mark_symmetric()
-        if not laplacian.value.requires_grad:
-            self._derived["laplacian"] = laplacian
-        return laplacian
+
+        def make() -> SparseMatrix:
+            identity = SparseMatrix.eye(self.num_nodes, self.adjacency.dtype, self.device)
+            return self._as_derived(identity - self.normalize(None), "laplacian")
+
+        return self._kept("laplacian", make)
+
+    def _as_derived(self, matrix: SparseMatrix, kind: str) -> SparseMatrix:
+        matrix.kind = kind
+        return matrix if self._is_learnt or self.is_directed else matrix._mark_symmetric()
 
     def l_tilde(self, lambda_max: float | None = 2.0) -> SparseMatrix:
         """L̃ = 2 L / λ_max - I, the Laplacian with its spectrum scaled into [-1, 1], for Chebyshev polynomials.
@@ -662,41 +715,31 @@ class Graph:
                 None computes it, of an undirected graph.
         """
         if lambda_max is None:
-            return self.l_tilde(self._lambda_max())._as_kind("l_tilde(None)")
+            return self.l_tilde(self._kept("lambda_max", self._lambda_max))._as_kind("l_tilde(None)")
         given: Any = lambda_max  # a tensor of one number, too
         lambda_max = check_number("lambda_max", given.item() if isinstance(given, Tensor) else given, above=0)
         kind = f"l_tilde({lambda_max})"
-        if kind in self._derived:
-            return self._derived[kind]
-        scaled = self.laplacian * (2.0 / lambda_max)
-        l_tilde = scaled - SparseMatrix.eye(self.num_nodes, self.adjacency.dtype, self.device)
-        l_tilde.kind = kind
-        if not self.is_directed:
-            l_tilde._mark_symmetric()
-        if not l_tilde.value.requires_grad:
-            self._derived[kind] = l_tilde
-        return l_tilde
+
+        def make() -> SparseMatrix:
+            identity = SparseMatrix.eye(self.num_nodes, self.adjacency.dtype, self.device)
+            return self._as_derived(self.laplacian * (2.0 / lambda_max) - identity, kind)
+
+        return self._kept(kind, make)
 
     def _lambda_max(self) -> float:
-        """The largest eigenvalue of L, the same at each call."""
-        if "lambda_max" in self._derived:
-            return self._derived["lambda_max"]
+        """The largest eigenvalue of L."""
         if self.is_directed:
             raise InputError(
                 "lambda_max: None computes it for a symmetric L, but the graph is directed; give a number, such as 2.0."
             )
         if self.num_nodes <= 32:  # the iteration below wants more rows than it finds eigenvalues
-            lambda_max = max(torch.linalg.eigvalsh(self.laplacian.to_dense().detach().double()).tolist(), default=2.0)
-        else:
-            import numpy
-            from scipy.sparse.linalg import eigsh
+            return max(torch.linalg.eigvalsh(self.laplacian.to_dense().detach().double()).tolist(), default=2.0)
+        import numpy
+        from scipy.sparse.linalg import eigsh
 
-            start = numpy.random.default_rng(0).standard_normal(self.num_nodes)  # eigsh itself draws another each time
-            laplacian = self.laplacian.to_scipy().astype("float64")
-            lambda_max = float(eigsh(laplacian, k=1, which="LA", tol=1e-6, v0=start)[0][0])
-        if not self.adjacency.value.requires_grad:
-            self._derived["lambda_max"] = lambda_max
-        return lambda_max
+        start = numpy.random.default_rng(0).standard_normal(self.num_nodes)  # eigsh itself draws another each time
+        laplacian = self.laplacian.to_scipy().astype("float64")
+        return float(eigsh(laplacian, k=1, which="LA", tol=1e-6, v0=start)[0][0])
 
     def receptive_field(self, nodes: Tensor, num_layers: int, operator: SparseMatrix | None = None) -> ReceptiveField:
         """The part of the graph that `num_layers` GCN layers read to compute the outputs at `nodes`.
@@ -737,7 +780,7 @@ class Graph:
             values["_made"] = {}
         if self.y is not None:
             values["y"] = self.y[nodes] if self.y.shape[:1] == (self.num_nodes,) else self.y
-        for key in ("train_mask", "val_mask", "test_mask"):
+        for key in MASKS:
             mask = getattr(self, key)
             part = None if mask is None else mask[nodes]
             values[key] = part if part is not None and bool(part.any()) else None  # as a Graph has it of an empty split
@@ -831,6 +874,8 @@ class Graph:
 
     def to(self, device: torch.device | torch.dtype | str) -> Graph:
         """The graph on another device, or with A and X of another dtype; what was derived is derived again there."""
+        if self._is_learnt:
+            _check_moves("to", self.adjacency, device)
         if isinstance(device, torch.dtype):
             cast = self.replace(adjacency=self.adjacency.to(device), x=None if self.x is None else self.x.to(device))
             cast.__dict__["_made"] = self._made
@@ -839,7 +884,7 @@ class Graph:
             return self
         moved: dict[str, Any] = {
             key: None if (value := getattr(self, key)) is None else value.to(device)
-            for key in ("adjacency", "x", "y", "train_mask", "val_mask", "test_mask")
+            for key in ("adjacency", "x", "y", *MASKS)
         }
         names = {key: getattr(self, key) for key in ("node_names", "class_names", "name", "num_duplicates", "_made")}
         return Graph._of_checked(**moved, **names)
@@ -879,7 +924,7 @@ class Graph:
             data.x = self.x.to_dense() if isinstance(self.x, SparseMatrix) else self.x
         if self.y is not None:
             data.y = self.y if self.y.dim() else self.y.reshape(1)
-        for key in ("train_mask", "val_mask", "test_mask"):
+        for key in MASKS:
             if getattr(self, key) is not None:
                 data[key] = getattr(self, key)
         return data
@@ -919,7 +964,7 @@ class Graph:
             if bool(both.any()):
                 same = float((self.y[source] == self.y[target])[both].float().mean())
                 rows.append(("edge homophily", f"{same:.3f} (share of edges between nodes of one class)"))
-        for key in ("train_mask", "val_mask", "test_mask"):
+        for key in MASKS:
             if getattr(self, key) is not None:
                 rows.append((key.replace("_mask", " nodes"), f"{int(getattr(self, key).sum()):,}"))
         return "\n".join([self.name or "Graph", *(f"  {key:<18} {value}" for key, value in rows)])
@@ -969,6 +1014,15 @@ def one_hot(code: Tensor, width: int) -> SparseMatrix:
     return SparseMatrix(rowptr, code.int(), torch.ones(n, device=code.device), (n, width))
 
 
+def listed_graphs(graphs: Iterable[Any]) -> list[Any]:
+    """What is given as graphs, one or more, as a list."""
+    if isinstance(graphs, Graph) or not isinstance(graphs, Iterable):
+        raise InputTypeError(f"graphs: got one {type(graphs).__name__}, expected a list of graphs.")
+    if not (graphs := list(graphs)):
+        raise InputError("graphs: got none, expected at least one.")
+    return graphs
+
+
 def check_graphs(graphs: Sequence[Graph]) -> None:
     """Raise unless each is a Graph that can be a block of a larger one."""
     for i, graph in enumerate(graphs):
@@ -1008,12 +1062,12 @@ def common_classes(
     names = sort_classes({name for names in named for name in names or ()}) if class_names is None else class_names
     number = {name: i for i, name in enumerate(names)}
     numbered = []
-    for i, (y, own) in enumerate(zip(ys, named, strict=True)):
-        if odd := [name for name in own or () if name not in number]:
+    for i, (y, theirs) in enumerate(zip(ys, named, strict=True)):
+        if odd := [name for name in theirs or () if name not in number]:
             raise InputError(
                 f"graphs: graph {i} has the class {odd[0]!r}, which is not among class_names {some(names)}."
             )
-        number_here = torch.tensor([number[name] for name in own or ()], device=y.device)
+        number_here = torch.tensor([number[name] for name in theirs or ()], device=y.device)
         numbered.append(torch.where(y < 0, -1, number_here[y.clamp(min=0)]))
     return numbered, names
 
@@ -1050,12 +1104,38 @@ def how_to_make(kind: str) -> str:
 
 
 def warn_if_directed(graph: Graph) -> None:
-    """Warn where the formula of Â, made for undirected graphs, is used on a directed one."""
-    if graph.is_directed:
+    """Warn where the formula of Â, made for undirected graphs, is used on a directed one.
+
+    Learnt weights may come to differ by direction; of them the edges alone count.
+    """
+    a = graph.adjacency
+    if not a.with_value(torch.ones_like(a.value)).is_symmetric() if graph._is_learnt else graph.is_directed:
         warnings.warn(
             "the symmetric normalisation of a directed graph divides by in-degrees, A_ij / sqrt(d_i d_j); "
             'pass norm="rw" for the mean over in-neighbours, or make the graph undirected (graph.to_undirected()).',
             stacklevel=5,
+        )
+
+
+def _values(x: Features) -> Tensor:
+    return x.value if isinstance(x, SparseMatrix) else x
+
+
+def _ordinary(x: Any) -> Any:
+    """X, A or None as a training takes them: a copy where torch.inference_mode made them."""
+    if isinstance(x, SparseMatrix):
+        is_ordinary = not any(part.is_inference() for part in (x.rowptr, x.col, x.value))
+        return x if is_ordinary else x._apply(own)
+    return own(x) if x is not None and x.is_inference() else x
+
+
+def _check_moves(argument: str, adjacency: SparseMatrix, target: torch.device | torch.dtype | str) -> None:
+    """Raise InputError where learnt weights would be converted: the copy would keep its numbers while they learn."""
+    stays = target == adjacency.dtype if isinstance(target, torch.dtype) else is_same_device(target, adjacency.device)
+    if not stays and adjacency.value.requires_grad and adjacency.value.is_leaf:
+        raise InputError(
+            f"{argument}: the edge weights are learnt (adjacency.value requires a gradient), and a copy of them of {target} "
+            "would not follow; convert the weights first, and make the graph of them."
         )
 
 
@@ -1104,7 +1184,7 @@ def _check_mask(name: str, mask: Any, num_nodes: int, y: Tensor | None, device: 
         unlabelled = mask & (y == -1)
         if bool(unlabelled.any()):
             raise InputError(f"{name}: node {int(unlabelled.nonzero()[0])} is in it but has no label (y = -1).")
-    return mask
+    return own(mask)
 
 
 def _check_disjoint(masks: dict[str, Tensor]) -> None:

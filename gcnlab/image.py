@@ -24,13 +24,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .checks import check_choice, check_flag, check_list
+from .checks import check_choice, check_count, check_flag, check_list
 from .errors import InputError, InputTypeError
 from .graph import Graph
 from .memory import check_large
 from .pixels import MAX_GUESSED_CHANNELS, check_is_no_single_picture, to_unit, warn_of_range
 from .points import knn_graph, superpixel_collection, superpixel_graph
-from .sparse import SparseMatrix, check_count
+from .sparse import SparseMatrix
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -86,8 +86,9 @@ class Grid(Graph):
             self._check_fits("adjacency", 64 * self.num_edges)
             offsets = [offset for offset in self.offsets if any(offset)]
             target, source = torch.cat([_pairs(self.shape, offset) for offset in offsets], 1)
-            ones = torch.ones(len(target), dtype=self._dtype)
-            matrix = SparseMatrix.from_coo(target, source, ones, (self.num_nodes, self.num_nodes))
+            with torch.inference_mode(False):  # as Graph._kept
+                ones = torch.ones(len(target), dtype=self._dtype)
+                matrix = SparseMatrix.from_coo(target, source, ones, (self.num_nodes, self.num_nodes))
             self.__dict__["adjacency"] = matrix._mark_symmetric()
         return super().adjacency
 
@@ -126,16 +127,12 @@ class Grid(Graph):
     @property
     def relations(self) -> GridRelations:
         """One SparseMatrix an offset: A_r[target, source] = 1 where the source stands there. Their sum is Ã = A + I."""
-        if "relations" not in self._derived:
-            self._derived["relations"] = GridRelations(self.shape, self.offsets, self.dtype, self.device)
-        return self._derived["relations"]
+        return self._kept("relations", lambda: GridRelations(self.shape, self.offsets, self.dtype, self.device))
 
     @property
     def operator(self) -> GridOperator:
         """Â as a GridOperator, which takes the place of `a_hat` in every layer."""
-        if "operator" not in self._derived:
-            self._derived["operator"] = GridOperator(self)
-        return self._derived["operator"]
+        return self._kept("operator", lambda: GridOperator(self))
 
     @property
     def positions(self) -> Tensor:
@@ -154,11 +151,10 @@ class Grid(Graph):
     @property
     def coarser(self) -> Grid:
         """The grid of the 2x2 clusters of this one; on an axis of odd size the last cluster is smaller."""
-        if "coarser" not in self._derived:
-            shape = [-(-size // 2) for size in self.shape]
-            grid = grid_graph(*shape, connectivity=self.connectivity)
-            self._derived["coarser"] = grid.to(self.device).to(self.dtype)
-        return self._derived["coarser"]
+        shape = [-(-size // 2) for size in self.shape]
+        return self._kept(
+            "coarser", lambda: grid_graph(*shape, connectivity=self.connectivity).to(self.device).to(self.dtype)
+        )
 
     def replace(self, **changes: Any) -> Graph:
         """As for `Graph`; with another adjacency it is a grid no more."""
@@ -208,12 +204,11 @@ def grid_graph(*shape: int, connectivity: int | None = None) -> Grid:
 
 
 def _check_size(size: Any) -> int:
-    if isinstance(size, bool) or not hasattr(size, "__index__"):
+    try:
+        return check_count("shape", size, 1)
+    except InputTypeError:
         hint = "; unpack it: grid_graph(*shape)" if isinstance(size, (tuple, list)) else ""
-        raise InputError(f"shape: got {size!r}, expected integers, as in grid_graph(height, width){hint}.")
-    if int(size) < 1:
-        raise InputError(f"shape: got a size of {int(size)}, expected at least 1.")
-    return int(size)
+        raise InputError(f"shape: got {size!r}, expected integers, as in grid_graph(height, width){hint}.") from None
 
 
 def _offsets(num_axes: int, connectivity: int) -> list[tuple[int, ...]]:
@@ -349,10 +344,11 @@ class GridRelations(Sequence[SparseMatrix]):
             "shape", f"{len(self)} matrices of {self.shape[0]:,} nodes", num_bytes, self.device, "convolve needs none."
         )
         matrices = []
-        for offset in self.offsets:
-            target, source = _pairs(self.grid_shape, offset, self.device)
-            ones = torch.ones(len(target), dtype=self.dtype, device=self.device)
-            matrices.append(SparseMatrix.from_coo(target, source, ones, self.shape))
+        with torch.inference_mode(False):  # as Graph._kept
+            for offset in self.offsets:
+                target, source = _pairs(self.grid_shape, offset, self.device)
+                ones = torch.ones(len(target), dtype=self.dtype, device=self.device)
+                matrices.append(SparseMatrix.from_coo(target, source, ones, self.shape))
         return matrices
 
     @property

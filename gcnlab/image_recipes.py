@@ -8,7 +8,6 @@ once, after the last epoch, and nothing is chosen by it.
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -164,8 +163,7 @@ def log_probabilities(model: nn.Module, signals: Signals, mirrored: bool) -> Ten
     """Of each image, [num_images, num_classes] on the CPU; with `mirrored` the mean over it and its mirror image."""
     views = [signals]
     if mirrored:
-        views.append(copy.copy(signals))
-        views[1].x = signals.x.unflatten(1, signals.shape).flip(2).flatten(1, 2)
+        views.append(signals._with(_x=signals.x.unflatten(1, signals.shape).flip(2).flatten(1, 2)))
     log_p = [predict(model, view).log_softmax(1).cpu() for view in views]
     return torch.stack(log_p).logsumexp(0) - math.log(len(views))  # a probability may be too small for a float32
 

@@ -77,6 +77,40 @@ def as_tensor(name: str, data: Any, expected: str) -> Tensor:
         raise InputTypeError(f"{name}: got {type(data).__name__} ({error}), expected {expected}.") from None
 
 
+def own(tensor: Tensor) -> Tensor:
+    """A copy that nobody else writes to, and that a training takes: never a tensor of torch.inference_mode."""
+    with torch.inference_mode(False):
+        return tensor.clone()
+
+
+class Shared:
+    """A tensor that is shared with whoever gave it, and how often it had been written to by then.
+
+    A copy or a pickle has memory of its own, and keeps nothing of this: None takes its place.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor, self.version = tensor, tensor._version
+
+    def __reduce__(self) -> Any:
+        return type(None), ()
+
+
+def shared(tensor: Tensor) -> Shared | None:
+    """None for a tensor that is learnt, which may be written to."""
+    return None if tensor.requires_grad else Shared(tensor)
+
+
+def check_unwritten(name: str, tensor: Tensor, known: Shared | None) -> None:
+    """Raise InputError if the tensor has been written to since it was known. A learnt one may be."""
+    if known is None or known.tensor is not tensor or known.version == tensor._version or tensor.requires_grad:
+        return
+    raise InputError(
+        f"{name}: has been written to since it was given (a buffer that is used again?), and what was made of it is no "
+        f"longer so; give a copy, {name}.clone(), or make it anew of the new values."
+    )
+
+
 def _what_is_no_number(array: np.ndarray[Any, Any]) -> str:
     """Which of the values is text or another object, and where; empty where there is none."""
     for place, value in np.ndenumerate(array):

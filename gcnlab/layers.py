@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .checks import check_flag, check_probability
+from .checks import check_count, check_dense, check_flag, check_like, check_probability
 from .errors import InputError, InputTypeError
 from .graph import NORMALIZED, Features, check_kind, how_to_make
-from .sparse import SparseMatrix, check_count
+from .sparse import SparseMatrix
 
 if TYPE_CHECKING:
     from torch_geometric.nn import GCNConv as PyGGCNConv
@@ -39,8 +39,11 @@ def dropout(x: Features, p: float = 0.5, training: bool = True) -> Features:
     p = check_probability("p", p)
     if not check_flag("training", training) or p == 0:
         return x
+    check_x(x)
     if isinstance(x, SparseMatrix):
         return x.with_value(_dropout(x.value, p))
+    if not x.is_floating_point():
+        raise InputTypeError(f"x: got {x.dtype}, expected floats, which can be scaled; x.float() makes some.")
     return _dropout(x, p)
 
 
@@ -396,13 +399,20 @@ class RelationalGCNConv(nn.Module):
         return layer
 
 
+def check_x(x: Any) -> None:
+    """Raise InputTypeError unless x is a dense tensor or a SparseMatrix."""
+    if not isinstance(x, (Tensor, SparseMatrix)):
+        raise InputTypeError(f"x: got {type(x).__name__}, expected a tensor or a SparseMatrix.")
+    if isinstance(x, Tensor):
+        check_dense("x", x)
+
+
 def check_operands(x: Any, a_hat: Any, in_channels: int, weight: Tensor, name: str = "a_hat") -> None:
     """Raise unless x [..., num_nodes, in_channels] and a_hat [*, num_nodes] fit each other and the weight.
 
     `name` is what errors call the matrix.
     """
-    if not isinstance(x, (Tensor, SparseMatrix)):
-        raise InputTypeError(f"x: got {type(x).__name__}, expected a tensor or a SparseMatrix.")
+    check_x(x)
     is_matrix = hasattr(a_hat, "shape") and hasattr(a_hat, "__matmul__")  # a Grid has the shape of its images
     if not is_matrix or not isinstance(getattr(a_hat, "dtype", x.dtype), torch.dtype):
         raise InputTypeError(
@@ -428,20 +438,13 @@ def check_operands(x: Any, a_hat: Any, in_channels: int, weight: Tensor, name: s
         raise InputError(
             f"{name}: a torch sparse tensor takes x [num_nodes, C] alone; SparseMatrix.from_torch({name}) takes a batch."
         )
-    device = weight.device.type  # of "meta" tensors, which torch does not ask for, there is none
+    check_like("x", x, weight)
+    device = weight.device.type
     is_autocast = device != "meta" and torch.is_autocast_enabled(device)
-    if x.dtype != weight.dtype and not is_autocast:
-        raise InputError(
-            f"x: got {x.dtype}, but the layer has {weight.dtype}; convert x or the layer: x.to({weight.dtype}), "
-            f"graph.to({weight.dtype}) or model.to({x.dtype})."
-        )
     if isinstance(a_hat, Tensor) and a_hat.dtype != x.dtype and not is_autocast:
         raise InputError(f"{name}: got {a_hat.dtype}, but x is {x.dtype}; convert one with .to(dtype).")
-    for operand_name, operand in (("x", x), (name, a_hat)):
-        if getattr(operand, "device", weight.device) != weight.device:
-            raise InputError(
-                f"{operand_name}: is on {operand.device}, but the layer on {weight.device}; move one with .to(device)."
-            )
+    if getattr(a_hat, "device", weight.device) != weight.device:
+        raise InputError(f"{name}: is on {a_hat.device}, but the layer on {weight.device}; move one with .to(device).")
 
 
 # --------------------------------------------------------------------------------------------------------------------

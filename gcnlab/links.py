@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .checks import check_seed
+from .checks import check_dense, check_like, check_seed
 from .errors import InputError, InputTypeError
 from .graph import Features, Graph, check_one_graph, select_rows, unordered_pairs
 from .machine import check_devices
@@ -130,7 +130,7 @@ def split_edges(graph: Graph, val: float = 0.05, test: float = 0.1, seed: int = 
         else:
             _check_features(graph, edges, pairs)
     if sides is None:
-        train._derived["sides"] = graph._derived["sides"]  # for `sample_non_edges`
+        train._derived["sides"] = _check_sides(graph, None)  # for `sample_non_edges`
     return LinkSplit(
         train,
         edges[:, kept],
@@ -272,9 +272,7 @@ def _check_sides(graph: Graph, sides: Any) -> Tensor | None:
     if sides is False:
         return None
     if sides is None:
-        if "sides" not in graph._derived:
-            graph._derived["sides"] = _find_sides(graph)
-        return graph._derived["sides"]
+        return graph._kept("sides", lambda: _find_sides(graph))
     sides = as_tensor("sides", sides, "a bool or an integer for each node").to(graph.device)
     if sides.is_floating_point() or sides.is_complex():
         raise InputTypeError(f"sides: got {sides.dtype}, expected bools or integers.")
@@ -485,8 +483,9 @@ class LinkHead(nn.Module):
         )
 
     def forward(self, h: Tensor, pairs: Any) -> Tensor:
-        if not isinstance(h, Tensor):
-            raise InputTypeError(f"h: got {type(h).__name__}, expected a tensor, the embeddings that a model gives.")
+        check_dense("h", h)
+        for weight in self.parameters():
+            check_like("h", h, weight)
         width = "C" if self.mlp is None else self.mlp[0].in_features
         if h.dim() != 2 or width not in ("C", h.shape[1]):
             raise InputError(f"h: got shape {tuple(h.shape)}, expected [num_nodes, {width}].")

@@ -90,10 +90,12 @@ def estimate_step(model: nn.Module, *arguments: Any) -> int:
     """
 
     def to_meta(value: Any) -> Any:
+        if isinstance(value, Tensor):  # a leaf: a derivative that goes on to the real one would want its memory
+            return value.detach().to("meta").requires_grad_(value.requires_grad)
         return value.to("meta") if hasattr(value, "to") else value
 
     model = copy.deepcopy(model).to("meta").train()
-    inputs = [tree_map(to_meta, a) if isinstance(a, (list, tuple)) else to_meta(a) for a in arguments]
+    inputs = tree_map(to_meta, list(arguments))  # of a SparseMatrix, too, each tensor
     counter = _Counter()
     for tensor in tree_iter([inputs, list(model.parameters()), list(model.buffers())]):
         if isinstance(tensor, Tensor):

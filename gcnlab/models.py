@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from .checkpoint import check_state, generators_kept, read_checkpoint
-from .checks import check_choice, check_flag, check_list, check_probability
+from .checks import check_choice, check_count, check_dense, check_flag, check_like, check_list, check_probability
 from .deep import drop_node
 from .errors import CheckpointCorruptError, CheckpointMismatchError, InputError, InputTypeError
 from .files import check_fields
 from .graph import Features, is_kind
 from .image import Grid, check_grid, coarsen, with_coordinates
-from .layers import GCNConv, RelationalGCNConv, dropout, glorot_uniform, linear, relu_dropout
+from .layers import GCNConv, RelationalGCNConv, check_operands, check_x, dropout, glorot_uniform, linear, relu_dropout
 from .memory import estimate_step
 from .readout import Readout, readout_kinds
-from .sparse import SparseMatrix, check_count
+from .sparse import SparseMatrix
 from .trace import evaluation
 
 
@@ -187,6 +187,7 @@ class GRAND(nn.Module):
         if self.norm is None:
             h = self.conv(dropout(x, self.input_dropout, self.training), p)
         else:
+            check_operands(x, p, len(self.conv.weight), self.conv.weight, "p")
             h = p @ (x.to_dense() if isinstance(x, SparseMatrix) else x)
             h = dropout(self.norm(nn.functional.normalize(h)), self.input_dropout, self.training)
             h = linear(h, self.conv.weight, self.conv.bias)
@@ -255,6 +256,12 @@ class SIGN(nn.Module):
         """Logits [num_rows, out_channels] of the rows X_k, each [num_rows, in_channels[k]]."""
         if len(xs) != len(self.inputs):
             raise InputError(f"xs: got {len(xs)} matrices, expected {len(self.inputs)}, one for each of in_channels.")
+        inputs: Any = self.inputs
+        for k, (x, f) in enumerate(zip(xs, inputs, strict=True)):
+            check_dense(f"xs[{k}]", x)
+            if x.dim() != 2 or x.shape[1] != f.in_features:
+                raise InputError(f"xs[{k}]: got shape {tuple(x.shape)}, expected [num_rows, {f.in_features}].")
+            check_like(f"xs[{k}]", x, f.weight)
         parts = [f(dropout(x, self.input_dropout, self.training)) for f, x in zip(self.inputs, xs, strict=True)]
         h = torch.cat(parts, 1) if self.cat else torch.stack(parts).sum(0)
         for i, layer in enumerate(self.layers):
@@ -460,6 +467,10 @@ class NoStructure(nn.Module):
 
     def forward(self, x: Features, a_hat: Any, batch: Any = None) -> Tensor:
         """Logits [num_graphs, out_channels]; `a_hat` is not read."""
+        check_x(x)
+        if len(x.shape) not in (2, 3) or x.shape[-1] != len(self.weight):
+            raise InputError(f"x: got shape {tuple(x.shape)}, expected [num_nodes, {len(self.weight)}].")
+        check_like("x", x, self.weight)
         r = self.readout((x @ self.weight + self.bias).relu(), batch)
         return self.out(dropout(self.hidden(r).relu(), self.dropout, self.training))
 

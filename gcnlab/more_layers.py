@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .checks import check_choice, check_flag, check_number, check_probability
+from .checks import check_choice, check_dense, check_flag, check_number, check_probability
 from .errors import InputError, InputTypeError
 from .graph import NORMALIZED, Features
 from .layers import check_operands, dropout, glorot_uniform, warn_if_of_another_kind
@@ -169,6 +169,7 @@ class APPNP(nn.Module):
             raise InputTypeError(
                 f"h: got {type(h).__name__}, expected a tensor: the predictions of a model, not its features."
             )
+        check_dense("h", h)
         _check_square(h, a_hat, h.shape[-1], h, "a_hat")
         warn_if_of_another_kind(self, a_hat)
         drops = self.training and self.dropout > 0

@@ -39,6 +39,7 @@ from .files import (
     write_json,
 )
 from .graph import Features, Graph, check_features_finite, check_one_graph
+from .inputs import check_unwritten, own, shared
 from .machine import check_devices
 from .memory import check_fits, check_large, estimate_step
 from .sparse import SparseMatrix, check_count
@@ -239,7 +240,8 @@ class NodeRows:
                     f"features: number {k} is {f.dtype} of shape {tuple(f.shape)}, expected {features[0].dtype} "
                     f"[{graph.num_nodes}, C]."
                 )
-        self.graph, self.features = graph, list(features)
+        self.graph, self._features = graph, [own(f) if f.is_inference() else f for f in features]
+        self._shared = [shared(f) for f in self._features]
         self.label_hops, self.reuse = check_count("label_hops", label_hops), check_count("reuse", reuse)
         self.train_ids = graph.train_mask.nonzero().squeeze(1).cpu()
         self.operator = operator
@@ -256,6 +258,13 @@ class NodeRows:
 
     def __repr__(self) -> str:
         return f"NodeRows({self.graph.num_nodes} nodes, inputs of {', '.join(map(str, self.widths))} columns)"
+
+    @property
+    def features(self) -> list[Tensor]:
+        """What was given, [num_nodes, C_k] each."""
+        for k, f in enumerate(self._features):
+            check_unwritten(f"features[{k}]", f, self._shared[k])
+        return self._features
 
     @property
     def widths(self) -> list[int]:

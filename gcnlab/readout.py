@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .checks import check_number
+from .checks import check_dense, check_like, check_number
 from .errors import InputError, InputTypeError
 from .memory import check_large
 from .sparse import SparseMatrix, check_count
@@ -142,8 +142,8 @@ class Readout(nn.Module):
         self.kinds = readout_kinds("kind", kind)
         self.k, self.num_steps = check_count("k", k, 1), check_count("num_steps", num_steps, 1)
         self.num_nodes = None if num_nodes is None else check_count("num_nodes", num_nodes, 1)
-        if in_channels is not None:
-            check_count("in_channels", in_channels, 1)
+        in_channels = None if in_channels is None else check_count("in_channels", in_channels, 1)
+        self.in_channels = in_channels
         if "flatten" in self.kinds and num_nodes is None:
             raise InputError("num_nodes: flatten needs the number of nodes of the shared graph.")
         learned = {"attention", "set2set"} & set(self.kinds)
@@ -161,6 +161,13 @@ class Readout(nn.Module):
         return channels * sum(factor.get(kind, 1) for kind in self.kinds)
 
     def forward(self, h: Tensor, batch: Any = None) -> Tensor:
+        check_dense("h", h)
+        for weight in self.parameters():
+            check_like("h", h, weight)
+        if {"attention", "set2set"} & set(self.kinds) and h.shape[-1:] != (self.in_channels,):
+            raise InputError(
+                f"h: got shape {tuple(h.shape)}, but the readout was made for in_channels={self.in_channels}."
+            )
         if h.dim() == 3 and batch is None:  # one shared graph: the signals are graphs of equal size, one after another
             size = h.shape[1]
             if "flatten" in self.kinds and size != self.num_nodes:
@@ -265,6 +272,8 @@ class TopKPool(nn.Module):
         self.weight = nn.Parameter(torch.empty(in_channels).uniform_(-bound, bound))
 
     def forward(self, h: Tensor, adjacency: SparseMatrix, batch: Any = None) -> Pooled:
+        check_dense("h", h)
+        check_like("h", h, self.weight)
         p = _matrix_of(batch, h)
         n = h.shape[0]
         if not isinstance(adjacency, SparseMatrix):

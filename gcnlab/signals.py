@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from .augment import Augment
-from .checks import check_flag
+from .checks import check_count, check_flag
 from .errors import InputError, InputIndexError, InputTypeError
 from .image import Grid, check_grid, to_images, to_signals
-from .inputs import labels_of_all
+from .inputs import check_unwritten, labels_of_all, own, shared
 from .machine import check_devices
 from .pixels import channels_seem_first, check_is_no_single_picture, to_unit, warn_of_range
-from .sparse import check_count
 
 
 class Signals:
@@ -68,7 +67,10 @@ class Signals:
         if not len(x):
             raise InputError("images: got none, expected at least one.")
         warn_of_range(x)
-        self.x, self.shape, self.grid, self.augment = x, shape[1:3], grid, augment
+        # What is written to an array is not counted as writes to a tensor are.
+        self._x = own(x) if x.is_inference() or not isinstance(images, Tensor) else x
+        self._shared = shared(self._x)
+        self.shape, self.grid, self.augment = shape[1:3], grid, augment
         if grid is not None and grid.shape != self.shape:
             raise InputError(
                 f"grid: is of {grid.shape}, but the images are of {self.shape}; grid_graph(*image_shape[:2]) is theirs, and so is "
@@ -78,7 +80,13 @@ class Signals:
         self._y, self.class_names = None, None
         if y is not None:
             labels, self.class_names = labels_of_all(y, None, len(x), "image")
-            self._y = labels.to(self.x.device)
+            self._y = own(labels.to(self.x.device))
+
+    @property
+    def x(self) -> Tensor:
+        """The images, [N, H * W, C]: uint8 or floats."""
+        check_unwritten("images", self._x, self._shared)
+        return self._x
 
     @property
     def y(self) -> Tensor:
@@ -116,7 +124,7 @@ class Signals:
                 f"index: gives shape {tuple(ids.shape)}, expected one image or more; one is signals[i : i + 1]."
             )
         ids = ids.to(self.x.device)
-        return self._with(x=self.x[ids], _y=None if self._y is None else self._y[ids])
+        return self._with(_x=self.x[ids], _y=None if self._y is None else self._y[ids])
 
     def inputs(self, index: Tensor | slice, training: bool = False) -> tuple[Any, ...]:
         """The model's arguments for some of the images; augmented where that is asked for."""
@@ -136,7 +144,7 @@ class Signals:
     def to(self, device: torch.device | str) -> Signals:
         """The images, labels and grid on another device."""
         grid = None if self.grid is None else self.grid.to(device)
-        return self._with(x=self.x.to(device), _y=None if self._y is None else self._y.to(device), grid=grid)
+        return self._with(_x=self.x.to(device), _y=None if self._y is None else self._y.to(device), grid=grid)
 
     def _with(self, **changes: Any) -> Signals:
         other = Signals.__new__(Signals)

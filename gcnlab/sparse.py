@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .checks import check_choice, check_flag, check_list
+from .checks import check_choice, check_count, check_dense, check_flag, check_list
 from .errors import InputError, InputTypeError
 from .inputs import as_tensor, is_table, table_matrix
 from .machine import is_same_device
@@ -304,6 +304,7 @@ class SparseMatrix:
         check_large(
             "shape", f"a matrix of {num_rows:,} rows", 28 * num_rows, row.device, "number only the nodes there are."
         )
+        given = value
         if value is None:
             value = torch.ones(row.shape[0], device=row.device)
         key = row * num_cols + col
@@ -330,6 +331,8 @@ class SparseMatrix:
         row, col = key.div(max(num_cols, 1), rounding_mode="floor"), key.remainder(max(num_cols, 1))
         rowptr = torch.zeros(num_rows + 1, dtype=torch.int64, device=key.device)
         rowptr[1:] = torch.bincount(row, minlength=num_rows).cumsum(0)
+        if value is given and not value.requires_grad:  # a matrix of its own; learnt values it follows
+            value = value.clone()
         return cls(rowptr.to(index), col.to(index), value, (num_rows, num_cols))
 
     @classmethod
@@ -555,6 +558,10 @@ class SparseMatrix:
         kept, learned = self._transposed, self.value.requires_grad
         if kept is not None and (not learned or (kept is not self and kept.value.requires_grad)):
             return kept
+        # What is kept serves a training later, which takes no tensors of inference_mode.
+        if not torch.compiler.is_compiling() and torch.is_inference_mode_enabled():
+            with torch.inference_mode(False):
+                return self.T
         if not self._pattern:
             self._check_columns("T", 16)
             self._pattern.append(_ops.transpose(self.rowptr, self.col, self.shape[1]))
@@ -598,6 +605,7 @@ class SparseMatrix:
             return self._matmul_sparse(other)
         if not isinstance(other, Tensor):
             return NotImplemented
+        check_dense("x", other)
         if other.dim() not in (1, 2, 3) or other.shape[max(other.dim() - 2, 0)] != self.shape[1]:
             raise InputError(
                 f"S @ x: S is {self.shape[0]} x {self.shape[1]} and x has shape {tuple(other.shape)}; "
@@ -616,6 +624,7 @@ class SparseMatrix:
         """x S for a dense x [num_rows], [R, num_rows] or [batch, R, num_rows]."""
         if not isinstance(x, Tensor):
             return NotImplemented
+        check_dense("x", x)
         if x.dim() not in (1, 2, 3) or x.shape[-1] != self.shape[0]:
             raise InputError(
                 f"x @ S: x has shape {tuple(x.shape)} and S is {self.shape[0]} x {self.shape[1]}; "
@@ -866,15 +875,6 @@ torch.utils._pytree.register_pytree_node(
 # --------------------------------------------------------------------------------------------------------------------
 # Checks at the door
 # --------------------------------------------------------------------------------------------------------------------
-
-
-def check_count(name: str, count: Any, least: int = 0) -> int:
-    """`count` as an int if it is an integer of at least so many."""
-    if isinstance(count, bool) or not hasattr(count, "__index__"):
-        raise InputTypeError(f"{name}: got {count!r}, expected an integer.")
-    if int(count) < least:
-        raise InputError(f"{name}: got {int(count)}, expected at least {least}.")
-    return int(count)
 
 
 def _check_shape(shape: Any) -> tuple[int, int]:

@@ -33,7 +33,7 @@ from torch.utils._pytree import tree_iter
 
 from . import __version__, distributed
 from . import checkpoint as ckpt
-from .checks import check_choice, check_flag, check_number, check_probability, check_seed
+from .checks import check_choice, check_count, check_flag, check_list, check_number, check_probability, check_seed
 from .collection import GraphBatch, GraphCollection, GraphLoader
 from .data import ImageSet
 from .errors import CheckpointMismatchError, InputError, InputIndexError, InputTypeError, NonFiniteError
@@ -45,7 +45,7 @@ from .memory import available_memory, check_fits, estimate_step, keep_freed_memo
 from .precompute import EVALUATION_ROWS, NodeRows
 from .scale import NeighborSampler, RandomNodeSampler, Sampler, Subgraph, estimate_full_batch, predict_in_batches
 from .signals import Signals
-from .sparse import SparseMatrix, as_tensor, check_count
+from .sparse import SparseMatrix, as_tensor
 from .trace import evaluation
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ class Adam(torch.optim.Optimizer):
     ) -> None:
         for name, value in (("lr", lr), ("eps", eps), ("weight_decay", weight_decay)):
             check_number(name, value, least=0)
+        for i, beta in enumerate(check_list("betas", betas, "two numbers", 2)):
+            check_number(f"betas[{i}]", beta, least=0, below=1)
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
 
     # torch wraps these methods so that their first call imports its compiler; here they are called unwrapped.
@@ -416,6 +418,8 @@ class Checkpoint:
     header: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.path, (str, PathLike)):
+            raise InputTypeError(f"path: got {self.path!r}, expected the name of a file.")
         check_count("every", self.every, 1)
         check_flag("resume", self.resume)
 
@@ -471,7 +475,17 @@ class Consistency:
         return weight * (distance * counts).sum(-1) / counts.sum(-1).clamp(min=1)
 
 
-@distributed.watch()
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Within it no other thread trains, other ranks are watched, and gradients and autocast are not the caller's."""
+    with (
+        ckpt.generators_alone(), distributed.watch(), torch.inference_mode(False), torch.enable_grad(),
+        torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False),
+    ):  # fmt: skip
+        yield
+
+
+@_undisturbed()
 def fit(
     model: nn.Module | Callable[[], nn.Module],
     data: Graph | GraphCollection | Signals | NodeRows,
@@ -513,7 +527,10 @@ def fit(
     With the same seeds, versions and number of threads, a training on a CPU repeats to the bit; on a GPU with
     deterministic=True alone. Within a training the generators of torch, CUDA, numpy and Python start from its seed;
     afterwards, also after an error, they are as they were before it, but for the one number that is drawn from torch's
-    where no seed is given.
+    where no seed is given. Trainings in threads of one process draw from the same generators: they take turns, one whole
+    training after the other, and give what each gives alone; a module that another thread makes waits, too. (Threads must
+    not seed or draw by themselves meanwhile, nor may a callback wait for another thread's training. Trainings at the same
+    time need a process each.)
 
     After each epoch the running averages of batch norms are made again: those of its last batches (256 rows or more) under
     the weights that are validated and kept, without dropout. The averages that training leaves lag behind the weights.
@@ -602,12 +619,13 @@ def fit(
         DistributedError: another process failed, or trains something else; names its rank.
     """
     _check_data(data)
+    _check_fixed(data=data, val=val, operator=operator)
     if not callable(loss) and loss not in LOSSES:
         raise InputError(f"loss: got {loss!r}, expected one of {', '.join(LOSSES)}, or a function.")
     if select != "last":
         _known_metric("select", select)
-    for argument, value in (("epochs", epochs), ("seeds_at_once", seeds_at_once), ("batch_size", batch_size)):
-        check_count(argument, value, 1)
+    epochs, seeds_at_once = check_count("epochs", epochs, 1), check_count("seeds_at_once", seeds_at_once, 1)
+    batch_size = check_count("batch_size", batch_size, 1)
     for argument, flag in (
         ("check_finite", check_finite),
         ("deterministic", deterministic),
@@ -732,7 +750,7 @@ def fit(
 
 def _check_seeds(seeds: Any) -> list[int]:
     """0 .. n - 1 for a number n of seeds, else the seeds of a sequence."""
-    if isinstance(seeds, Integral):
+    if isinstance(seeds, Integral) or getattr(seeds, "ndim", 1) == 0:
         return list(range(check_count("seeds", seeds, 1)))
     if not isinstance(seeds, Collection) or isinstance(seeds, str | Mapping | Set):
         raise InputTypeError(f"seeds: got {seeds!r}, expected how many, or a list of them.")
@@ -1051,6 +1069,27 @@ def _check_data(data: Any) -> None:
     raise InputTypeError(
         f"data: got {type(data).__name__}, expected a Graph, a GraphBatch, a GraphCollection, Signals or NodeRows.{remedy}"
     )
+
+
+def _check_fixed(**given: Any) -> None:
+    """Raise InputError for features or weights that require a gradient: fit trains the parameters of the model alone."""
+    for argument, data in given.items():
+        graph = data.whole if isinstance(data, GraphCollection) else data.graph if isinstance(data, NodeRows) else data
+        parts = {argument: graph}
+        if isinstance(graph, Graph):  # a Grid may not have made its A
+            parts = {f"{argument}: A": graph.__dict__["adjacency"], f"{argument}: x": graph.x}
+        if isinstance(data, Signals):
+            parts = {f"{argument}: images": data.x}
+        if isinstance(data, NodeRows):
+            parts |= {f"{argument}: features[{k}]": f for k, f in enumerate(data.features)}
+        for name, part in parts.items():
+            value = part.value if isinstance(part, SparseMatrix) else part
+            if isinstance(value, Tensor) and value.requires_grad:
+                raise InputError(
+                    f"{name}: requires a gradient, but fit trains the parameters of the model alone. Learn it in a loop of "
+                    "your own; or hold it fixed: value.detach() in its place, such as "
+                    "graph.replace(adjacency=a.with_value(a.value.detach()))."
+                )
 
 
 def _check_known(graph: Graph, y: Tensor) -> None:
@@ -1518,13 +1557,18 @@ def _train(
 
     if params and not any(p.requires_grad for p in params.values()):
         raise InputError("model: all of its parameters are frozen; unfreeze those that shall train.")
+    if any(p.is_inference() for p in params.values()):
+        raise InputError(
+            "model: its weights were made under torch.inference_mode, which nothing can train; make it outside."
+        )
     device = next(iter(params.values())).device.type if params else "cpu"
 
     def forward(arguments: tuple[Any, ...]) -> Tensor:  # [num_seeds, num_rows, num_outputs]
         def one(weights: dict[str, Tensor]) -> Tensor:
             return objective.check_logits(torch.func.functional_call(model, weights, arguments))
 
-        with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+        # Without its cache, which lives as long as the outermost autocast: weights of an earlier step would be in it.
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False):
             if not stacked:
                 called = model if replica is None or not model.training else replica
                 return objective.check_logits(called(*arguments)).unsqueeze(0)
@@ -1590,6 +1634,11 @@ def _train(
             factor, counts, scored = _over_ranks(ranks, batch, counts, scored)
             replica.own.append(loss.detach())
             loss = loss * factor
+        if not loss.requires_grad:
+            raise InputError(
+                "model: no derivative leads from its output to its weights; its forward detaches, runs under torch.no_grad, "
+                "or has no weights."
+            )
         loss.backward()
         return counts, scored
 

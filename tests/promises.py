@@ -574,6 +574,66 @@ PROMISES = {
         "one file for every kind of model, with a temperature fitted on the held-out images; images of another size are refused; weights of 1.0 still score with `--pretrained`",
         "signals: run_a_recipe_of_images predict_images weights_that_were_written_score_as_they_did",
     ),
+    # -- what is kept and shared
+    "K1": Promise(
+        "learnt edge weights, evaluated between two steps: no_grad, inference_mode, `predict`, frozen for a while",
+        "every derived matrix follows the weights; a learnt matrix is never taken for symmetric or kept",
+        "graph: learnt_weights_learn_on_after_an_evaluation a_learnt_matrix_is_not_taken_for_symmetric "
+        "learned_weights_are_normalised_anew; collections: alike_nodes_of_learnt_weights_are_not_merged",
+    ),
+    "K2": Promise(
+        "graphs, batches, grids, hops and transposes that were made or first read under inference_mode",
+        "they serve a training afterwards",
+        "graph: what_inference_mode_made_serves_a_training; collections: what_inference_mode_cut_out_serves_a_training; "
+        "signals: what_inference_mode_made_of_a_grid_serves_a_training; precompute: rows_written_to_later_are_no_rows",
+    ),
+    "K3": Promise(
+        "learnt weights or features given to `fit`, `estimate_memory`, `to` or an X of another dtype",
+        "they work, or an InputError says which part learns, and the remedy; never a copy that stays behind",
+        "train: what_would_learn_and_is_no_parameter_is_named; graph: what_learnt_weights_would_not_follow_is_refused "
+        "the_memory_of_a_step_on_learnt_weights",
+    ),
+    "K4": Promise(
+        "a buffer of masks, labels, indices or edge weights that is used again for the next graph",
+        "each graph, collection and set of images has its own: they are copied",
+        "graph: a_buffer_used_again_gives_each_graph_its_own weights_written_to_later_are_no_weights_of_the_graph; "
+        "collections: a_collection_owns_its_labels_starts_and_choices; "
+        "signals: images_given_in_a_buffer_are_copied_or_watched",
+    ),
+    "K5": Promise(
+        "a tensor of features, values of A, images or hops that is written to after it was given",
+        "InputError at its next use, since it is shared; an array is copied",
+        "graph: features_written_to_later_are_no_features_of_the_graph "
+        "weights_written_to_later_are_no_weights_of_the_graph; precompute: rows_written_to_later_are_no_rows; "
+        "signals: images_given_in_a_buffer_are_copied_or_watched; "
+        "collections: a_collection_owns_its_labels_starts_and_choices "
+        "merged_nodes_are_those_of_the_features_and_the_collection",
+    ),
+    "K6": Promise(
+        "several trainings at once in threads of one process",
+        "they take turns, and each gives the numbers that it gives alone; a module made meanwhile waits, too",
+        "train: trainings_in_threads_are_those_alone a_training_within_a_training "
+        "a_process_forked_while_another_thread_trains_can_train",
+    ),
+    "K7": Promise(
+        "`fit` within no_grad, inference_mode or autocast; a model whose forward detaches",
+        "the numbers of `fit` alone; InputError where no derivative leads to the weights",
+        "train: a_training_is_the_same_within_any_mode a_model_whose_output_has_no_derivative_is_named; "
+        "signals: bfloat16_is_close_to_float32",
+    ),
+    "K8": Promise(
+        "features that no layer takes: torch sparse or nested tensors, arrays, lists, another dtype or width; a batch of batches",
+        "an error that names the argument, what it got, and what makes the right thing of it",
+        "models: features_that_no_layer_takes_are_named what_no_readout_takes_is_named "
+        "sparse_tensors_of_torch_become_features_as_the_error_says; checks: dense_tensors_like_a_weight; "
+        "collections: several_graphs_where_one_is_expected_are_named",
+    ),
+    "K9": Promise(
+        'counts, probabilities, flags and names of another kind: 1.5 layers, a dropout of "0.5", batches of np.int64',
+        "integers of numpy and torch are taken everywhere; all else is refused by the argument's name",
+        "checks: counts; models: words_of_another_kind_are_refused_by_name; "
+        "train: counts_may_be_numbers_of_numpy_and_torch wrong_words_of_checkpoints_and_optimizers",
+    ),
     # -- several processes
     "D1": Promise(
         "a rank that is killed, raises, stands still",

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from gcnlab import distributed
+from gcnlab import Graph, distributed
 from gcnlab.checks import (
     check_choice,
+    check_count,
+    check_dense,
     check_flag,
     check_integer,
+    check_like,
     check_list,
     check_number,
     check_probability,
@@ -125,3 +128,45 @@ def test_processes_that_do_not_fit_in_memory_are_not_started(monkeypatch):
     monkeypatch.setattr("gcnlab.memory.available_memory", lambda: 1 << 30)
     with pytest.raises(MemoryLimitError, match=r"nproc: 9 processes needs 2\.\d+ GiB, and 1.00 GiB are free"):
         distributed.launch(["-c", "pass"], 9, device="cpu")
+
+
+def test_counts():
+    for value in (3, np.int8(3), np.array(3), torch.tensor(3), torch.tensor([3])):
+        found = check_count("n", value, 1)
+        assert (found, type(found)) == (3, int)
+    for value in (
+        3.0,
+        "3",
+        True,
+        np.True_,
+        None,
+        np.float64(3),
+        torch.tensor(3.0),
+        torch.tensor(True),
+        np.array([3]),
+        [3],
+        math.nan,
+    ):
+        with pytest.raises(InputTypeError, match=r"n: got .*, expected an integer"):
+            check_count("n", value)
+    with pytest.raises(InputError, match="n: got 0, expected at least 1"):
+        check_count("n", torch.tensor(0), 1)
+    assert Graph.from_edges([[0], [1]], num_nodes=torch.tensor([[0], [4]]).max() + 1).num_nodes == 5
+
+
+@pytest.mark.filterwarnings("ignore:.*beta state", "ignore:The PyTorch API of nested tensors")
+def test_dense_tensors_like_a_weight():
+    x = torch.ones(2, 3)
+    check_dense("x", x), check_like("x", x, torch.ones(1))
+    for wrong in (x.to_sparse(), x.to_sparse_csr(), torch.nested.nested_tensor([x, x])):
+        with pytest.raises(InputTypeError, match=r"x: got a (sparse|nested) torch tensor .*; x\.to_dense\(\) is one"):
+            check_dense("x", wrong)
+    for wrong in (x.numpy(), [1.0], None):
+        with pytest.raises(InputTypeError, match=r"x: got .*, expected a tensor"):
+            check_dense("x", wrong)
+    with pytest.raises(InputError, match=r"x: got torch.float64, but the layer has torch.float32; convert x"):
+        check_like("x", x.double(), torch.ones(1))
+    with pytest.raises(InputError, match="x: is on cpu, but the layer on meta"):
+        check_like("x", x, torch.ones(1, device="meta"))
+    with torch.autocast("cpu", torch.bfloat16):
+        check_like("x", x.bfloat16(), torch.ones(1))

@@ -17,7 +17,7 @@ from test_data import damaged, load_under_kills
 
 import gcnlab
 import gcnlab.data as data
-from gcnlab import Graph, GraphCollection, SparseMatrix, load
+from gcnlab import Graph, GraphClassifier, GraphCollection, GraphLoader, SparseMatrix, load, predict
 from gcnlab.data import archive, catalog, folds, gin_text, text, tu
 from gcnlab.data.archive import Source
 from gcnlab.data.text import Integers
@@ -1434,3 +1434,104 @@ def test_graphs_on_another_device(pyg):
     assert seen_on_device(f"len({made}), {made}.whole.device.type, {made}.y.tolist()") == "(2, 'pretend', [0, 1])"
     mixed = seen_on_device("gcnlab.batch([graphs[0], graphs[1].to(D)])")
     assert "InputError: graph 1: is on pretend:0, but graph 0 is on cpu" in mixed
+
+
+def test_a_collection_owns_its_labels_starts_and_choices():
+    edge = Graph.from_edges([[0, 1, 2, 3], [1, 0, 3, 2]], x=torch.ones(4, 2))
+    y, ptr, chosen = torch.tensor([0, 1]), torch.tensor([0, 2, 4]), torch.tensor([1, 0])
+    graphs = GraphCollection(edge, ptr, y)
+    some = graphs[chosen]
+    for buffer in (y, ptr, chosen):
+        buffer.fill_(0)
+    assert (graphs.y.tolist(), graphs.sizes.tolist(), some.y.tolist()) == ([0, 1], [2, 2], [1, 0])
+    x, label = torch.ones(2, 3), torch.tensor(0)
+    several = []
+    for i in range(2):  # one buffer for all graphs: the features are read when they are joined
+        label.fill_(i)
+        several.append(Graph.from_edges([[0, 1], [1, 0]], x=x.clone(), y=label))
+    assert GraphCollection.from_graphs(several).y.tolist() == [0, 1]
+    shared = Graph.from_edges([[0, 1], [1, 0]], x=x, y=0)
+    x.fill_(2.0)
+    with pytest.raises(InputError, match="x: has been written to since it was given"):
+        GraphCollection.from_graphs([shared, shared])
+    whole = edge.replace(x=(given := torch.ones(4, 2)))
+    graphs = GraphCollection(whole, [0, 2, 4], [0, 1])
+    given.zero_()
+    for read in (lambda: graphs.batch(), lambda: graphs[0], lambda: list(GraphLoader(graphs)), lambda: graphs.merged()):
+        with pytest.raises(InputError, match="x: has been written to since it was given"):
+            read()
+
+
+def test_alike_nodes_of_learnt_weights_are_not_merged():
+    star = Graph.from_edges([[0, 1, 0, 2, 0, 3], [1, 0, 2, 0, 3, 0]], x=torch.ones(4, 2), y=0)
+    graphs = GraphCollection.from_graphs([star, star])
+    whole = graphs.whole
+    assert graphs.merged().batch().num_nodes < 8
+    learnt = whole.replace(adjacency=whole.adjacency.with_value(torch.ones(12, requires_grad=True)))
+    for changed in (learnt, whole.replace(x=torch.ones(8, 2, requires_grad=True))):
+        graphs = GraphCollection(changed, [0, 4, 8], [0, 0])
+        with torch.no_grad():
+            assert graphs.merged() is graphs
+    weight = learnt.adjacency.value
+    graphs = GraphCollection(learnt, [0, 4, 8], [0, 0])
+    for _ in range(2):  # one cut for each step
+        with torch.no_grad():
+            predict(GraphClassifier(2, 3, 2), graphs)
+        batch = graphs.batch()
+        GraphClassifier(2, 3, 2)(batch.x, batch.a_hat, batch).sum().backward()
+        with torch.no_grad():
+            weight.mul_(2.0)
+        assert torch.equal(graphs.batch().adjacency.value, weight)
+        assert weight.grad is not None
+
+
+def test_merged_nodes_are_those_of_the_features_and_the_collection():
+    star = Graph.from_edges([[0, 1, 0, 2, 0, 3], [1, 0, 2, 0, 3, 0]], x=torch.ones(4, 2), y=0)
+    whole = GraphCollection.from_graphs([star, star]).whole
+    graphs = GraphCollection(whole, [0, 4, 8], [0, 1])
+    assert graphs.merged().batch().num_nodes == 4
+    x = torch.ones(8, 2)
+    x[1:4] = 2.0
+    other = GraphCollection(graphs.whole.replace(x=x), [0, 4, 8], [0, 1]).merged().batch()
+    assert sorted(other.x.flatten().tolist()) == [1, 1, 1, 1, 1, 1, 2, 2]
+    together = GraphCollection(graphs.whole, [0, 8], [0])
+    assert together.merged().sizes.tolist() == [2]
+    assert together.merged().batch().multiplicity.sum() == 8
+
+
+def test_what_inference_mode_cut_out_serves_a_training():
+    edge = Graph.from_edges([[0, 1], [1, 0]], x=torch.ones(2, 2), y=0)
+    with torch.inference_mode():
+        graphs = GraphCollection.from_graphs([edge, edge.replace(y=1)])
+        graphs.merged(), predict(GraphClassifier(2, 3, 2), graphs)
+    batch = graphs.batch()
+    with torch.inference_mode():
+        batch.p, batch.a_hat, batch.a_hat.T  # noqa: B018
+    GraphClassifier(2, 3, 2)(batch.x, batch.a_hat, batch).sum().backward()
+
+
+@pytest.mark.parametrize("several", ["batch", "collection", "list", "graph", "number"])
+def test_several_graphs_where_one_is_expected_are_named(several, pyg):
+    edge = Graph.from_edges([[0, 1], [1, 0]], x=torch.ones(2, 2), y=0)
+    graphs = GraphCollection.from_graphs([edge, edge])
+    given, message = {
+        "batch": ([graphs.batch(), graphs.batch()], "graphs: graph 0: got a GraphBatch, expected one Graph"),
+        "collection": (
+            [graphs, graphs],
+            "graphs: graph 0: got gcnlab.collection.GraphCollection, expected a gcnlab.Graph",
+        ),
+        "list": ([[edge], [edge]], "graphs: graph 0: got list, expected a gcnlab.Graph"),
+        "graph": (edge, "graphs: got one Graph, expected a list of graphs"),
+        "number": (5, "graphs: got one int, expected a list of graphs"),
+    }[several]
+    for make in (gcnlab.batch, GraphCollection.from_graphs, Graph.from_graphs):
+        with pytest.raises(InputTypeError if several != "batch" else InputError, match=message):
+            make(given)
+    from torch_geometric.data import Batch
+
+    joined = Batch.from_data_list([graph.to_pyg() for graph in graphs])
+    assert len(GraphCollection.from_pyg(joined)) == 2
+    with pytest.raises(
+        InputTypeError, match=r"graphs: graph 0 is a Batch of several, expected one Data; .*to_data_list"
+    ):
+        GraphCollection.from_pyg([joined, joined])

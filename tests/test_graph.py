@@ -14,7 +14,7 @@ from checks import ZOO, Edges, a_hat, assert_close, dense_copy, edge_lists, igno
 from hypothesis import given
 from pretended import seen_on_device
 
-from gcnlab import GCN, Graph, SparseMatrix, load
+from gcnlab import GCN, Graph, SparseMatrix, load, predict
 from gcnlab.errors import InputError, InputTypeError
 from gcnlab.image import grid_graph
 
@@ -929,3 +929,255 @@ def test_the_combinatorial_laplacian_is_that_of_networkx():
     assert directed.combinatorial_laplacian.to_dense().tolist() == [[0, 0, 0], [-2, 5, -3], [0, 0, 0]]
     filter_ = grid_graph(3, 5, connectivity=8).combinatorial_laplacian.to_dense()[7].view(3, 5)
     assert filter_.tolist() == [[0, -1, -1, -1, 0], [0, -1, 8, -1, 0], [0, -1, -1, -1, 0]]
+
+
+# -- learnt weights: derived at each use, in whatever mode -------------------------------------------------------------
+
+DERIVED = {
+    "a_hat": lambda graph: graph.a_hat,
+    "a_tilde": lambda graph: graph.a_tilde,
+    "random walk": lambda graph: graph.normalize(None, "rw"),
+    "add": lambda graph: graph.normalize("add", "sym"),
+    "laplacian": lambda graph: graph.laplacian,
+    "l_tilde": lambda graph: graph.l_tilde(),
+    "l_tilde of its own": lambda graph: graph.l_tilde(None),
+    "combinatorial": lambda graph: graph.combinatorial_laplacian,
+    "a matrix by its kind": lambda graph: graph.matrix("normalize('fill', 'rw')"),
+    "degree": lambda graph: graph.degree_tilde,
+}
+
+
+def evaluated(how, graph, derive):
+    if how == "predict":
+        predict(GCN(5, 3, 2), graph)
+    elif how == "frozen":  # and learnt again
+        graph.adjacency.value.requires_grad_(False)
+        derive(graph)
+        graph.adjacency.value.requires_grad_()
+    else:
+        with {"no_grad": torch.no_grad, "inference_mode": torch.inference_mode}[how]():
+            derive(graph), graph.is_directed
+
+
+@pytest.mark.parametrize("how", ["no_grad", "inference_mode", "predict", "frozen"])
+@pytest.mark.parametrize("name", [name for name in DERIVED if name != "l_tilde of its own"])  # of symmetric weights
+@pytest.mark.filterwarnings("ignore:the symmetric normalisation")
+def test_learnt_weights_learn_on_after_an_evaluation(name, how):
+    derive = DERIVED[name]
+    a = ZOO["weighted"].graph(torch.float32).adjacency
+    x = torch.randn(a.shape[0], 5, generator=torch.Generator().manual_seed(0))
+
+    def trained(evaluate):
+        weight = a.value.clone().requires_grad_()
+        graph = Graph(a.with_value(weight), x)
+        for _ in range(3):
+            if evaluate:
+                evaluated(how, graph, derive)
+            made = derive(graph)
+            product = made @ x if isinstance(made, SparseMatrix) else made.unsqueeze(1) * x
+            (gradient,) = torch.autograd.grad(product.square().sum(), weight)
+            with torch.no_grad():
+                weight -= 1e-3 * gradient
+        return weight.detach(), graph
+
+    found, graph = trained(True)
+    assert torch.equal(found, trained(False)[0])
+    assert not torch.equal(found, a.value)
+    frozen = Graph(a.with_value(found), x)
+    with torch.no_grad():
+        now, expected = derive(graph), derive(frozen)
+    if isinstance(now, SparseMatrix):
+        now, expected = now.to_dense(), expected.to_dense()
+    assert torch.equal(now, expected)
+    graph.adjacency.value.requires_grad_(False)  # an optimizer may still write to it
+    derive(graph)
+    graph.adjacency.value.mul_(2)
+    assert graph.is_directed == Graph(a.with_value(graph.adjacency.value.clone())).is_directed
+    again = derive(graph)
+    fresh = derive(Graph(a.with_value(graph.adjacency.value.clone()), x))
+    if isinstance(again, SparseMatrix):
+        again, fresh = again.to_dense(), fresh.to_dense()
+    assert torch.equal(again, fresh)
+
+
+def test_a_learnt_matrix_is_not_taken_for_symmetric():
+    edges = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+    weight = torch.ones(4, requires_grad=True)
+    graph = Graph(SparseMatrix.from_edges(edges).with_value(weight))
+    with torch.no_grad():
+        assert not graph.is_directed
+        weight[0] = 3.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the edges go both ways, whatever the weights have learnt
+        matrix = graph.a_hat
+    x = torch.ones(3, 1, requires_grad=True)
+    (matrix @ x)[0].sum().backward()
+    assert_close(x.grad[:, 0], matrix.to_dense()[0])
+    assert graph.is_directed
+    one_way = Graph(SparseMatrix.from_edges(edges[:, :1], 3).with_value(torch.ones(1, requires_grad=True)))
+    with pytest.warns(UserWarning, match="the symmetric normalisation of a directed graph"):
+        one_way.a_hat  # noqa: B018
+
+
+def test_what_learnt_weights_would_not_follow_is_refused():
+    a = ZOO["weighted"].graph(torch.float32).adjacency
+    weight = a.value.clone().requires_grad_()
+    graph = Graph(a.with_value(weight))
+    for convert, argument in (
+        (lambda: graph.to(torch.float64), "to"),
+        (lambda: graph.to("meta"), "to"),
+        (lambda: graph.replace(x=torch.ones(7, 2, dtype=torch.float64)), "x"),
+    ):
+        with pytest.raises(InputError, match=rf"{argument}: the edge weights are learnt .* would not follow"):
+            convert()
+    assert graph.to(torch.float32).adjacency.value is weight
+    other = Graph(a.with_value(weight * 2), torch.ones(7, 2, dtype=torch.float64))  # made for this step alone
+    other.a_hat.value.sum().backward()
+    assert weight.grad is not None
+
+
+def test_the_memory_of_a_step_on_learnt_weights():
+    a = ZOO["weighted"].graph(torch.float32).adjacency
+    x = torch.ones(7, 5)
+    fixed, learnt = Graph(a, x), Graph(a.with_value(a.value.clone().requires_grad_()), x.clone().requires_grad_())
+    model = GCN(5, 4, 2)
+    assert fixed.estimate_memory(model) < learnt.estimate_memory(model) < 2 * fixed.estimate_memory(model)
+    assert learnt.adjacency.value.grad is None
+
+
+# -- what is made under inference_mode serves a training ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", DERIVED)
+def test_what_inference_mode_made_serves_a_training(name):
+    derive = DERIVED[name]
+    graph = ZOO["weighted"].graph(torch.float32)
+    with torch.inference_mode():
+        first, transposed = derive(graph), graph.adjacency.T
+        made_there = Graph.from_edges(
+            PATH, edge_weight=torch.tensor([0.5, 0.5, 2.0, 2.0]), x=torch.rand(3, 2), y=[0, 1, 0]
+        )
+        ids = made_there.subgraph(torch.tensor([0, 1])).num_nodes
+    assert (derive(graph) is first) == (name not in ("l_tilde of its own", "combinatorial", "degree"))
+    assert graph.adjacency.T is transposed
+    assert ids == 2
+    for made in (derive(graph), transposed, derive(made_there), made_there.x, made_there.y.float()):
+        size = made.shape[0]
+        weight = torch.ones(size, 2, requires_grad=True)
+        product = made @ weight if isinstance(made, SparseMatrix) else made.reshape(size, -1)[:, :1] * weight
+        product.sum().backward()
+        assert weight.grad is not None
+
+
+# -- immutable means own ----------------------------------------------------------------------------------------------
+
+Y = torch.tensor([0, 1, 0])
+
+
+def through_every_door(keep):
+    """Functions of a graph's parts, and how each part is given: all doors that take tensors."""
+    edges, weight = torch.tensor(PATH), torch.ones(4)
+    dense = torch.zeros(3, 3).index_put((edges[1], edges[0]), weight)
+    base = Graph(SparseMatrix.from_dense(dense))
+    return {
+        "Graph": lambda **parts: Graph(base.adjacency, **parts),
+        "replace": lambda **parts: base.replace(**parts),
+        "from_edges": lambda **parts: Graph.from_edges(edges, 3, weight, **parts),
+        "from_dense": lambda **parts: Graph.from_dense(dense, **parts),
+        "from_torch": lambda **parts: Graph.from_torch(dense.to_sparse(), **parts),
+        "from_scipy": lambda **parts: Graph.from_scipy(scipy.sparse.csr_array(dense.numpy()), **parts),
+        "from_networkx": lambda **parts: Graph.from_networkx(nx.path_graph(3), **parts),
+        "from_pandas": lambda **parts: Graph.from_pandas(pd.DataFrame({"source": [0, 1], "target": [1, 2]}), **parts),
+        "from_mesh": lambda **parts: Graph.from_mesh([[0, 0], [1, 0], [0, 1]], [[0, 1, 2]], **parts),
+    }[keep]
+
+
+DOORS = [
+    "Graph",
+    "replace",
+    "from_edges",
+    "from_dense",
+    "from_torch",
+    "from_scipy",
+    "from_networkx",
+    "from_pandas",
+    "from_mesh",
+]
+
+
+@pytest.mark.parametrize("as_array", [False, True])
+@pytest.mark.parametrize("door", DOORS)
+def test_a_buffer_used_again_gives_each_graph_its_own(door, as_array):
+    make = through_every_door(door)
+    mask, y, targets = torch.zeros(3, dtype=torch.bool), torch.zeros(3, dtype=torch.int64), torch.zeros(3, 2)
+    if as_array:
+        mask, y, targets = mask.numpy(), y.numpy(), targets.numpy()
+    graphs, others = [], []
+    for i in range(3):
+        mask[:], y[:], targets[:] = False, i, i
+        mask[i] = True
+        graphs.append(make(y=y, train_mask=mask))
+        others.append(make(y=targets, test_mask=mask))
+    assert [int(graph.train_mask.nonzero()) for graph in graphs] == [0, 1, 2]
+    assert [int(graph.test_mask.nonzero()) for graph in others] == [0, 1, 2]
+    assert [graph.y.tolist() for graph in graphs] == [[i] * 3 for i in range(3)]
+    assert [graph.y[0].tolist() for graph in others] == [[i, i] for i in range(3)]
+    kept = graphs[0].replace(name="another")
+    assert kept.y is graphs[0].y  # ours, which nobody writes to
+    assert kept.train_mask is graphs[0].train_mask
+
+
+@pytest.mark.parametrize("door", DOORS[:-1])
+def test_features_written_to_later_are_no_features_of_the_graph(door):
+    make = through_every_door(door)
+    x = torch.ones(3, 2)
+    graph = make(x=x)
+    named = graph.replace(y=[0, 1, 0])
+    graph.subgraph([0, 1])
+    x.fill_(2.0)
+    for read in (lambda: graph.x, lambda: named.x, lambda: GCN(2, 3, 2)(graph.x, graph.a_hat), lambda: graph.summary()):
+        with pytest.raises(InputError, match=r"x: has been written to since it was given .* x\.clone\(\)"):
+            read()
+    again = graph.replace(x=x) if door == "Graph" else make(x=x)
+    assert again.x.tolist() == x.tolist()
+    array = np.ones((3, 2), np.float32)  # of an array there is a copy
+    copied = make(x=array)
+    array[:] = 5
+    assert copied.x.tolist() == [[1, 1]] * 3
+    thin = torch.eye(3).repeat(1, 9)[:, :20]
+    sparse = make(x=thin * (torch.arange(20) < 6))  # kept as a SparseMatrix, made anew
+    thin.fill_(1.0)
+    assert isinstance(sparse.x, SparseMatrix)
+    assert sparse.x.nnz == 6
+
+
+@pytest.mark.filterwarnings("ignore:the symmetric normalisation")
+def test_weights_written_to_later_are_no_weights_of_the_graph():
+    edges = torch.tensor([[0, 0, 1, 2], [0, 1, 0, 1]])  # A's entries are in this order, so that nothing is sorted
+    edges = edges[:, [0, 2, 1, 3]]
+    weight = torch.ones(4)
+    graphs = []
+    for i in (1.0, 2.0):
+        weight.fill_(i)
+        graphs.append(Graph.from_edges(edges, 3, weight))
+        graphs.append(Graph.from_torch(torch.sparse_coo_tensor(edges.flip(0), weight, (3, 3)).coalesce()))
+    assert [float(graph.adjacency.value.max()) for graph in graphs] == [1, 1, 2, 2]
+    matrix = graphs[0].adjacency.with_value(weight)
+    graph = Graph(matrix, torch.ones(3, 2))
+    kept, other = graph.a_hat, graph.replace(y=Y)
+    assert graph.a_hat is kept
+    weight.mul_(3.0)
+    for read in (
+        lambda: graph.a_hat,
+        lambda: graph.adjacency,
+        lambda: graph.laplacian,
+        lambda: other.a_hat,
+        lambda: graph.is_directed,
+    ):
+        with pytest.raises(InputError, match="adjacency: has been written to since it was given"):
+            read()
+    with torch.no_grad():
+        assert Graph(matrix).adjacency.value.tolist() == weight.tolist()
+    copied = copy.deepcopy(Graph(matrix, torch.ones(3, 2)))
+    weight.mul_(3.0)
+    assert copied.a_hat.shape == (3, 3)

@@ -1,4 +1,6 @@
 import copy
+import inspect
+import math
 
 import numpy as np
 import oracles
@@ -8,9 +10,11 @@ from checks import ZOO, a_hat, assert_close, compiling, dense_copy
 from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
+import gcnlab
 from gcnlab import GCN, GCNConv, Graph, SparseMatrix, models
 from gcnlab.checkpoint import write_checkpoint
-from gcnlab.errors import CheckpointMismatchError, InputError
+from gcnlab.deep import JumpingKnowledge
+from gcnlab.errors import CheckpointMismatchError, GcnlabError, InputError, InputTypeError
 from gcnlab.models import summary
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -297,3 +301,130 @@ def test_a_summary_and_a_report_leave_each_module_in_its_own_mode(monkeypatch):
     model[1].train()  # one that trains learns nothing from being looked at
     content._trace(model, (x,))
     assert torch.equal(model[1].running_mean, mean)
+
+
+WRONG_X = {
+    "COO": lambda x: x.to_sparse(),
+    "CSR": lambda x: x.to_sparse_csr(),
+    "CSC": lambda x: x.to_sparse_csc(),
+    "nested": lambda x: torch.nested.nested_tensor([x, x]),
+    "array": lambda x: x.numpy(),
+    "list": lambda x: x.tolist(),
+    "integers": lambda x: x.long(),
+    "another dtype": lambda x: x.double(),
+    "nothing": lambda x: None,
+    "a graph": lambda x: Graph.from_edges([[0], [1]], x=x[:2]),
+    "one dimension": lambda x: x[:, 0],
+    "too wide": lambda x: x.repeat(1, 2),
+}
+TAKES_X = {
+    "GCNConv": lambda x, a: GCNConv(F, C)(x, a),
+    "RelationalGCNConv": lambda x, a: gcnlab.RelationalGCNConv(F, C, 2)(x, [a, a]),
+    "ChebConv": lambda x, a: gcnlab.ChebConv(F, C)(x, a),
+    "SGConv": lambda x, a: gcnlab.SGConv(F, C)(x, a),
+    "GCN2Conv": lambda x, a: gcnlab.GCN2Conv(F, 1)(x, a, torch.ones(7, F)),
+    "SAGEConv": lambda x, a: gcnlab.SAGEConv(F, C)(x, a),
+    "SAGEConv of the maximum": lambda x, a: gcnlab.SAGEConv(F, C, aggregate="max")(x, a),
+    "GINConv": lambda x, a: gcnlab.GINConv(F, C)(x, a),
+    "GATConv": lambda x, a: gcnlab.GATConv(F, C)(x, a),
+    "GCN": lambda x, a: GCN(F, H, C)(x, a),
+    "GCN that drops nodes": lambda x, a: GCN(F, H, C, drop_node=0.5)(x, a),
+    "GCN in evaluation": lambda x, a: GCN(F, H, C).eval()(x, a),
+    "GRAND": lambda x, a: gcnlab.GRAND(F, H, C)(x, a),
+    "GRAND with a norm": lambda x, a: gcnlab.GRAND(F, H, C, norm=True)(x, a),
+    "SIGN": lambda x, a: gcnlab.SIGN([F], H, C)([x]),
+    "GraphClassifier": lambda x, a: gcnlab.GraphClassifier(F, H, C)(x, a),
+    "NoStructure": lambda x, a: gcnlab.NoStructure(F, H, C)(x, a),
+    "attention": lambda x, a: gcnlab.Readout("attention", F)(x),
+    "set2set": lambda x, a: gcnlab.Readout("set2set", F)(x),
+    "TopKPool": lambda x, a: gcnlab.TopKPool(F)(x, a),
+    "LinkHead": lambda x, a: gcnlab.links.LinkHead(F, H)(x, [[0], [1]]),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*beta state", "ignore:The PyTorch API of nested tensors", "ignore:.*formula takes")
+@pytest.mark.parametrize("wrong", WRONG_X)
+@pytest.mark.parametrize("name", TAKES_X)
+def test_features_that_no_layer_takes_are_named(name, wrong):
+    a_hat, x = ZOO["weighted"].graph(torch.float32).a_hat, torch.ones(7, F)
+    TAKES_X[name](x, a_hat)
+    with pytest.raises(GcnlabError, match=r"^(x|h|xs\[0\]|h, adjacency and batch): "):
+        TAKES_X[name](WRONG_X[wrong](x), a_hat)
+
+
+@pytest.mark.filterwarnings("ignore:.*beta state", "ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("wrong", ["COO", "CSR", "nested", "array", "list", "nothing"])
+@pytest.mark.parametrize("kind", ["mean", "sum", "max", "sort"])
+def test_what_no_readout_takes_is_named(kind, wrong):
+    with pytest.raises(InputTypeError, match=r"^h: got .*, expected a"):
+        gcnlab.Readout(kind)(WRONG_X[wrong](torch.ones(7, F)), torch.zeros(7, dtype=torch.int64))
+
+
+@pytest.mark.filterwarnings("ignore:.*beta state")
+def test_sparse_tensors_of_torch_become_features_as_the_error_says():
+    a_hat = ZOO["weighted"].graph(torch.float32).a_hat
+    x = features(7, density=0.3, dtype=torch.float32)
+    layer = GCNConv(F, C)
+    for sparse in (x.to_sparse(), x.to_sparse_csr()):
+        with pytest.raises(InputTypeError, match=r"x: got a sparse torch tensor .* SparseMatrix\.from_torch\(x\)"):
+            layer(sparse, a_hat)
+        for product in (lambda sparse=sparse: a_hat @ sparse, lambda sparse=sparse: sparse @ a_hat):
+            with pytest.raises(InputTypeError, match="x: got a sparse torch tensor"):
+                product()
+        torch.testing.assert_close(layer(SparseMatrix.from_torch(sparse), a_hat), layer(x, a_hat))
+        torch.testing.assert_close(layer(sparse.to_dense(), a_hat), layer(x, a_hat))
+
+
+WORDS = {
+    "int": [1.5, 3.0, "3", True, None, torch.tensor(3.0), torch.tensor(True), np.float64(3), math.nan, -1, [2]],
+    "float": ["0.5", True, None, math.nan, math.inf, [0.5], 1j],
+    "bool": ["False", 1, 0, None, "x"],
+    "str": [3, "nonsense", None, ["mean"]],
+}
+MADE_OF_WORDS = [
+    (gcnlab.GCNConv, {"in_channels": 4, "out_channels": 3}),
+    (gcnlab.RelationalGCNConv, {"in_channels": 4, "out_channels": 3, "num_relations": 2}),
+    (gcnlab.ChebConv, {"in_channels": 4, "out_channels": 3}),
+    (gcnlab.SGConv, {"in_channels": 4, "out_channels": 3}),
+    (gcnlab.APPNP, {}),
+    (gcnlab.GCN2Conv, {"channels": 4, "layer": 1}),
+    (gcnlab.SAGEConv, {"in_channels": 4, "out_channels": 3}),
+    (gcnlab.GINConv, {"in_channels": 4, "out_channels": 3}),
+    (gcnlab.GATConv, {"in_channels": 4, "out_channels": 4}),
+    (gcnlab.GCN, {"in_channels": 4, "hidden_channels": 4, "out_channels": 2}),
+    (gcnlab.GRAND, {"in_channels": 4, "hidden_channels": 4, "out_channels": 2}),
+    (gcnlab.SIGN, {"in_channels": [4], "hidden_channels": 4, "out_channels": 2}),
+    (gcnlab.GraphClassifier, {"in_channels": 4, "hidden_channels": 4, "out_channels": 2}),
+    (gcnlab.NoStructure, {"in_channels": 4, "hidden_channels": 4, "out_channels": 2}),
+    (gcnlab.GridGCN, {"in_channels": 1, "channels": [4], "num_classes": 2}),
+    (gcnlab.Readout, {"kind": "set2set+attention+flatten", "in_channels": 4, "num_nodes": 3}),
+    (gcnlab.TopKPool, {"in_channels": 4}),
+    (gcnlab.EarlyStopping, {"patience": 3}),
+    (gcnlab.Consistency, {}),
+    (gcnlab.links.LinkHead, {"in_channels": 4, "hidden_channels": 4}),
+    (JumpingKnowledge, {"kind": "lstm", "channels": 4, "num_layers": 2}),
+]
+IS_A_LIST_TOO = {("GridGCN", "num_layers")}  # an integer, or one for each level
+
+
+@pytest.mark.parametrize(("make", "given"), MADE_OF_WORDS, ids=lambda value: getattr(value, "__name__", ""))
+def test_words_of_another_kind_are_refused_by_name(make, given):
+    """Every argument of every layer and model: what its annotation does not say is an error that names it."""
+    num_tried = 0
+    for name, parameter in inspect.signature(make).parameters.items():
+        kinds = str(parameter.annotation).split(" | ")
+        for kind in set(kinds) & set(WORDS):
+            for word in WORDS[kind]:
+                if (word is None and "None" in kinds) or (
+                    isinstance(word, list) and (make.__name__, name) in IS_A_LIST_TOO
+                ):
+                    continue
+                if {"bool", "str"} <= set(kinds) and (isinstance(word, bool) or kind == "bool"):
+                    continue
+                num_tried += 1
+                with pytest.raises(GcnlabError, match=name):
+                    make(**{**given, name: word})
+        if "int" in kinds and name != "head_layers":
+            for number in (np.int64(4), torch.tensor(4)):
+                make(**{**given, name: number})
+    assert num_tried > 5

@@ -1,5 +1,6 @@
 """Propagation made beforehand: the matrices and their files, training on their rows, and labels as inputs."""
 
+import copy
 import json
 import os
 import subprocess
@@ -23,6 +24,7 @@ from gcnlab import (
     SparseMatrix,
     files,
     fit,
+    load,
     memory,
     precompute,
     predict,
@@ -558,3 +560,23 @@ def test_hops_of_another_shape_are_refused(tmp_path):
         (tmp_path / "h" / "hops.json").write_text(json.dumps({**index, "sha256": wrong}))
         with pytest.raises(CorruptFileError, match=r"hops.json: is not what gcnlab wrote"):
             hops(x, s, 1, tmp_path / "h")
+
+
+def test_rows_written_to_later_are_no_rows():
+    graph = load("karate")
+    features = [torch.ones(34, 2), torch.ones(34, 3)]
+    rows = NodeRows(graph, features)
+    copied = copy.deepcopy(rows)
+    features[1].add_(1.0)
+    for read in (
+        lambda: rows.inputs(torch.arange(3)),
+        lambda: rows.widths,
+        lambda: fit(SIGN([2, 3], 4, 2), rows, epochs=1),
+    ):
+        with pytest.raises(InputError, match=r"features\[1\]: has been written to since it was given"):
+            read()
+    assert copied.widths == [2, 3]
+    with torch.inference_mode():
+        found = hops(torch.ones(34, 2), graph.a_hat, 2)
+        rows = NodeRows(graph, found, label_hops=1)
+    assert fit(SIGN(rows.widths, 4, 2, norm=False), rows, epochs=1, progress=False).best_epoch.tolist() == [1]

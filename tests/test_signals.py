@@ -883,3 +883,36 @@ def test_what_signals_refuse():
 def test_images_and_grid_on_two_devices():
     with pytest.raises(InputError, match=r"grid: is on meta, but images is on cpu"):
         Signals(torch.rand(2, 3, 3), [0, 1], grid_graph(3, 3).to("meta"))
+
+
+@pytest.mark.parametrize("kind", ["uint8", "floats", "channels"])
+def test_images_given_in_a_buffer_are_copied_or_watched(kind):
+    images, y = stripes(6)
+    images = images if kind == "uint8" else images / 255 if kind == "floats" else images.unsqueeze(3).repeat(1, 1, 1, 3)
+    array, labels = images.numpy().copy(), y.clone()
+    copied, watched = Signals(array, labels, GRID), Signals(images, labels, GRID)
+    part, alike = watched[:3], copy.deepcopy(watched)
+    before = copied.inputs(slice(0, 6))[0].clone()
+    array[:] = 0
+    labels.fill_(2)
+    assert torch.equal(copied.inputs(slice(0, 6))[0], before)
+    assert torch.equal(copied.y, y)
+    images.zero_()
+    for read in (lambda: watched.inputs([0]), lambda: watched[:2], lambda: predict(GridGCN(1, [2], 3), watched)):
+        with pytest.raises(InputError, match=r"images: has been written to since it was given"):
+            read()
+    assert torch.equal(part.inputs(slice(0, 3))[0], before[:3])
+    assert torch.equal(alike.inputs(slice(0, 6))[0], before)
+
+
+def test_what_inference_mode_made_of_a_grid_serves_a_training():
+    with torch.inference_mode():
+        grid, signals = grid_graph(4, 6), Signals(torch.rand(3, 4, 6), [0, 1, 0])
+        grid.operator, list(grid.relations), grid.coarser, grid.adjacency, grid.relations
+        GridGCN(1, [2, 2], 3, conv="isotropic")(signals.x, grid)
+    x = signals.inputs(slice(0, 3))[0].flatten(1).unsqueeze(2)
+    for model in (GridGCN(1, [2, 2], 3, conv="isotropic"), GridGCN(1, [2, 2], 3)):
+        model(x, grid).sum().backward()
+    layer = gcnlab.RelationalGCNConv(1, 2, 9)
+    layer(x, list(grid.relations)).sum().backward()
+    assert layer.weight.grad is not None

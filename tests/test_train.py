@@ -3,11 +3,14 @@ import functools
 import io
 import json
 import math
+import os
 import pickle
 import random
 import re
 import subprocess
 import sys
+import threading
+import time
 import warnings
 from contextlib import nullcontext
 
@@ -20,14 +23,15 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import gcnlab
-from gcnlab import GCN, ChebConv, GINConv, Graph, GraphClassifier, GraphCollection, Signals
+from gcnlab import GCN, ChebConv, GINConv, Graph, GraphClassifier, GraphCollection, GraphLoader, Signals
 from gcnlab import train as train_module
+from gcnlab.checkpoint import generators_alone
 from gcnlab.data.synthetic import power_law_edges
 from gcnlab.errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
 from gcnlab.layers import GCNConv
 from gcnlab.models import SIGN
 from gcnlab.precompute import NodeRows
-from gcnlab.scale import NeighborSampler
+from gcnlab.scale import NeighborSampler, RandomNodeSampler
 from gcnlab.trace import evaluation
 from gcnlab.train import METRICS, Adam, Callback, Checkpoint, EarlyStopping, History, StopAt, fit, predict
 from gcnlab.transfer import freeze
@@ -1689,3 +1693,244 @@ def test_unchecked_features_train_where_no_labelled_node_sees_them():
     assert math.isfinite(
         float(fit(make(), far, seeds=2, epochs=1, select="last", check_finite=False).metrics["train_loss"][-1, 0])
     )
+
+
+# -- whatever the caller is in, and whoever trains beside --------------------------------------------------------------
+
+TRAININGS = {
+    "nodes": lambda graph: fit(make(0.5), graph, seeds=2, epochs=3, progress=False),
+    "one model": lambda graph: fit(seeded(make(0.5), 1), graph, seed=3, epochs=3, progress=False),
+    "a seed that is drawn": lambda graph: fit(seeded(make(0.5), 1), graph, epochs=3, progress=False),
+    "sampled": lambda graph: fit(
+        seeded(make(0.5), 1), graph, seed=3, epochs=2, progress=False, batching=NeighborSampler(graph, (3, 3), 5)
+    ),
+    "graphs": lambda graph: fit(
+        seeded(lambda: GraphClassifier(3, 4, 2), 1), some_graphs(), some_graphs(), seed=3, epochs=3, batch_size=3
+    ),
+    "16 bits": lambda graph: fit(seeded(make(0.5), 1), graph, seed=3, epochs=3, precision="bfloat16", progress=False),
+    "Python and numpy": lambda graph: fit(Noisy, graph, seeds=[1], epochs=3, progress=False),
+}
+
+
+class Noisy(WholeGraph):
+    """A model that draws from every generator."""
+
+    def __init__(self):
+        super().__init__(make()())
+
+    def forward(self, x, a_hat):
+        return super().forward(x * (random.random() + np.random.rand() + torch.rand(())), a_hat)  # noqa: NPY002
+
+
+def some_graphs():
+    graphs = [Graph.from_edges([[0, 1], [1, 0]], x=torch.full((2, 3), i / 8), y=i % 2) for i in range(8)]
+    return GraphCollection.from_graphs(graphs)
+
+
+def same(a, b):
+    return all(torch.equal(a.metrics[name], b.metrics[name]) for name in METRICS) and all(
+        torch.equal(a.states[name], b.states[name]) for name in a.states
+    )
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_trainings_in_threads_are_those_alone(graph, name, monkeypatch):
+    nodes, graphs = seeded(make(0.5), 1), seeded(lambda: GraphClassifier(3, 4, 2), 1)
+
+    def ready(maker, seed):  # a thread that seeded by itself would disturb the others
+        return copy.deepcopy(graphs if "GraphClassifier" in maker.__code__.co_names else nodes)
+
+    monkeypatch.setattr(sys.modules[__name__], "seeded", ready)
+    is_drawn = name == "a seed that is drawn"
+    torch.manual_seed(11)
+    alone = [TRAININGS[name](graph) for _ in range(3 if is_drawn else 1)]
+    found, errors = [], []
+
+    def run(work, results):
+        try:
+            results.append(work(graph))
+        except BaseException as error:
+            errors.append(error)
+
+    def makes_models(_):
+        for _ in range(5):
+            gcnlab.models.summary(make()(), graph.x, graph.a_hat)
+            NormedGCN(), nn.Linear(3, 4)
+
+    torch.manual_seed(11)
+    threads = [threading.Thread(target=run, args=(TRAININGS[name], found)) for _ in range(3)]
+    if not is_drawn:
+        threads += [threading.Thread(target=run, args=(work, [])) for work in (makes_models, *TRAININGS.values())]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not errors
+    assert len(found) == 3
+    if is_drawn:  # whose turn comes first is the threads' business
+        alone, found = (sorted(several, key=lambda history: history.seeds) for several in (alone, found))
+    assert all(same(history, alone[i if is_drawn else 0]) for i, history in enumerate(found))
+
+
+def test_a_training_within_a_training(graph):
+    """A callback may train: the thread does not wait for itself."""
+
+    class Nested(Callback):
+        def after_epoch(self, epoch, metrics):
+            if epoch == 1:
+                self.history = fit(make(0.5), graph, seeds=[7], epochs=2, progress=False)
+
+    nested = Nested()
+    outer = fit(make(0.5), graph, seeds=[3], epochs=3, progress=False, callbacks=[nested])
+    assert same(outer, fit(make(0.5), graph, seeds=[3], epochs=3, progress=False))
+    assert same(nested.history, fit(make(0.5), graph, seeds=[7], epochs=2, progress=False))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_process_forked_while_another_thread_trains_can_train(graph, tmp_path):
+    started, go_on = threading.Event(), threading.Event()
+
+    class Waits(Callback):
+        def after_epoch(self, epoch, metrics):
+            started.set()
+            go_on.wait(60)
+
+    thread = threading.Thread(target=lambda: fit(make(), graph, seeds=1, epochs=1, progress=False, callbacks=[Waits()]))
+    thread.start()
+    started.wait(60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 says that forks of threads may deadlock
+        child = os.fork()
+    if not child:
+        with generators_alone():
+            os._exit(7)
+    go_on.set()
+    thread.join(60)
+    for _ in range(200):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.05)
+    else:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 7
+    assert done
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+@pytest.mark.parametrize(
+    "context",
+    [torch.no_grad, torch.inference_mode, functools.partial(torch.autocast, "cpu", torch.bfloat16)],
+    ids=["no_grad", "inference_mode", "autocast"],
+)
+def test_a_training_is_the_same_within_any_mode(graph, context, name):
+    torch.manual_seed(5)
+    expected = TRAININGS[name](graph)
+    with context():
+        torch.manual_seed(5)
+        if name in ("one model", "16 bits") and context is torch.inference_mode:
+            with pytest.raises(InputError, match="model: its weights were made under"):
+                TRAININGS[name](graph)
+            return
+        if name in ("a seed that is drawn", "sampled", "graphs") and context is torch.inference_mode:
+            return  # as above
+        assert same(TRAININGS[name](graph), expected)
+        assert torch.is_inference_mode_enabled() == (context is torch.inference_mode)
+        assert torch.is_grad_enabled() == (context not in (torch.no_grad, torch.inference_mode))
+
+
+class Detached(WholeGraph):
+    def __init__(self, how):
+        super().__init__(make()())
+        self.how = how
+
+    def forward(self, x, a_hat):
+        if self.how == "no_grad":
+            with torch.no_grad():
+                return super().forward(x, a_hat)
+        if self.how == "inference_mode":
+            with torch.inference_mode():
+                return super().forward(x, a_hat)
+        return super().forward(x, a_hat).detach()
+
+
+@pytest.mark.parametrize("seeds", [None, 2])
+@pytest.mark.parametrize("how", ["detach", "no_grad", "inference_mode"])
+def test_a_model_whose_output_has_no_derivative_is_named(graph, how, seeds):
+    model = Detached(how) if seeds is None else lambda: Detached(how)
+    with pytest.raises(InputError, match="model: no derivative leads from its output to its weights"):
+        fit(model, graph, seeds=seeds, epochs=2, progress=False)
+
+
+def test_what_would_learn_and_is_no_parameter_is_named(graph):
+    a = graph.adjacency
+    learnt = graph.replace(adjacency=a.with_value(a.value.clone().requires_grad_()))
+    graphs = some_graphs()
+    whole = graphs.whole
+    collection = GraphCollection(
+        whole.replace(adjacency=whole.adjacency.with_value(whole.adjacency.value.clone().requires_grad_())),
+        torch.arange(9) * 2, graphs.y,
+    )  # fmt: skip
+    images = Signals(torch.rand(4, 3, 3).requires_grad_(), [0, 1, 0, 1])
+    rows = NodeRows(graph, [torch.rand(NUM_NODES, 2).requires_grad_()])
+    classifier, rest = GraphClassifier(3, 4, 2), {"epochs": 2, "progress": False}
+    for train, message in (
+        (lambda: fit(make()(), learnt, **rest), "data: A: requires a gradient"),
+        (lambda: fit(make(), learnt, seeds=2, **rest), "data: A: requires a gradient"),
+        (lambda: fit(make()(), learnt, batching="auto", **rest), "data: A: requires a gradient"),
+        (
+            lambda: fit(make()(), graph.replace(x=graph.x.clone().requires_grad_()), **rest),
+            "data: x: requires a gradient",
+        ),
+        (lambda: fit(make()(), graph, operator=learnt.a_hat, **rest), "operator: requires a gradient"),
+        (lambda: fit(classifier, collection, graphs, **rest), "data: A: requires a gradient"),
+        (lambda: fit(classifier, graphs, collection, **rest), "val: A: requires a gradient"),
+        (lambda: fit(nn.Flatten(), images, images, **rest), "data: images: requires a gradient"),
+        (lambda: fit(SIGN([2], 4, 3), rows, **rest), r"data: features\[0\]: requires a gradient"),
+    ):
+        with pytest.raises(InputError, match=message + ", but fit trains the parameters of the model alone"):
+            train()
+    fixed = learnt.replace(adjacency=a.with_value(learnt.adjacency.value.detach()))
+    assert same(fit(make(), fixed, seeds=1, **rest), fit(make(), graph, seeds=1, **rest))
+
+
+@pytest.mark.parametrize("number", [np.int64(4), np.uint8(4), torch.tensor(4)])
+def test_counts_may_be_numbers_of_numpy_and_torch(graph, number):
+    graphs = some_graphs()
+    expected = fit(make(0.5), graph, seeds=4, epochs=4, seeds_at_once=4, progress=False)
+    assert same(fit(make(0.5), graph, seeds=number, epochs=number, seeds_at_once=number, progress=False), expected)
+    trained = [
+        fit(seeded(lambda: GraphClassifier(3, 4, 2), 1), graphs, graphs, seed=1, epochs=1, batch_size=size)
+        for size in (4, number)
+    ]
+    assert same(*trained)
+    for batches in (
+        lambda size: GraphLoader(graphs, size, shuffle=True, bucket=True),
+        lambda size: Signals(torch.zeros(8, 3, 3), torch.arange(8) % 2).batches(size),
+        lambda size: NeighborSampler(graph, (size, 3), size).batches(),
+        lambda size: RandomNodeSampler(graph, size).batches(),
+    ):
+        assert len(list(batches(number))) == len(list(batches(4)))
+    model = make()().eval()
+    torch.testing.assert_close(predict(model, graph, batch_size=number), predict(model, graph))
+    for wrong in (4.0, np.float64(4), "4", True, np.True_, torch.tensor(4.0), torch.tensor(True), None):
+        for count in ("epochs", "seeds_at_once", "batch_size"):
+            with pytest.raises(InputTypeError, match=rf"{count}: got .*, expected an integer"):
+                fit(make(), graph, seeds=1, progress=False, **{count: wrong})
+        with pytest.raises(InputTypeError, match=r"batch_size: got .*, expected an integer"):
+            GraphLoader(graphs, wrong)
+
+
+def test_wrong_words_of_checkpoints_and_optimizers():
+    for path in (None, 3, True, ["file"]):
+        with pytest.raises(InputTypeError, match=r"path: got .*, expected the name of a file"):
+            Checkpoint(path)
+    for betas, match in (
+        ("ab", "betas: got"),
+        ((0.9,), "betas: got"),
+        ((0.9, 1.0), r"betas\[1\]: got 1.0"),
+        (0.9, "betas: got"),
+    ):
+        with pytest.raises(InputError, match=match):
+            Adam([torch.ones(1, requires_grad=True)], betas=betas)
