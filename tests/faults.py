@@ -177,7 +177,7 @@ FAULTS = [
     Fault("N1", "metrics.py", "c, 16 * c * c, y)", "c, 16 * c, y)"),
     Fault("N1", "inputs.py", ">= 1_000_000 and largest > 100 * y.numel():", ">= 10**18:"),
     Fault("N2", "checks.py", "<= 64 * cores", "<= 10**9"),
-    Fault("T8", "sparse.py", "dtype = torch.promote_types(self.dtype, torch.float32)\n        return self.to(dtype)", "dtype = self.dtype\n        return self.to(dtype)"),
+    Fault("T8", "sparse.py", "dtype = torch.promote_types(self.dtype, torch.float32)\n        self._check_columns", "dtype = self.dtype\n        self._check_columns"),
     Fault("T9", "train.py", 'int(torch.randint(2**53, (), device="cpu")) if seed is None else seed', "0 if seed is None else seed"),
     Fault("T9", "train.py", 'if is_drawn and len(header["seeds"]) == 1:', "if False:"),
     Fault("T9", "train.py", "if is_drawn and drawn_by_first is not None:", "if False:"),
