@@ -1689,3 +1689,13 @@ def test_unchecked_features_train_where_no_labelled_node_sees_them():
     assert math.isfinite(
         float(fit(make(), far, seeds=2, epochs=1, select="last", check_finite=False).metrics["train_loss"][-1, 0])
     )
+
+
+@pytest.mark.parametrize("progress", [None, True, False])
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_a_training_without_stderr(graph, monkeypatch, progress, is_closed):
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed if is_closed and not progress else None)
+    history = fit(make(), graph, seeds=1, epochs=2, progress=progress)
+    assert len(history.epoch_seconds) == 2
