@@ -27,7 +27,7 @@ from . import __version__
 from .checkpoint import generators_kept
 from .data import catalog
 from .data.fetch import by_hand, file_states, named_roots, why_unreachable
-from .errors import DatasetNotFoundError
+from .errors import DatasetNotFoundError, GcnlabError
 from .files import is_writable, stale_temporaries
 from .graph import Graph
 from .machine import available_memory, usable_cores
@@ -121,7 +121,7 @@ def diagnose(
         except (OSError, ImportError, RuntimeError, ValueError, AttributeError, MemoryError) as error:
             found = Found(["could not be checked"])
             remedy = "reinstall the package that the message names, with `pip install --force-reinstall`"
-            if isinstance(error, OSError | MemoryError):
+            if isinstance(error, GcnlabError | OSError | MemoryError):
                 remedy = "mend what the message names"
             found.wrong(f"{type(error).__name__}: {' '.join(str(error).split())}", remedy)
         say(name)
