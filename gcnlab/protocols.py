@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import json
+import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -258,7 +259,8 @@ def run_jobs(
     Args:
         jobs: the folds.
         results: a file of finished jobs, one JSON line each, which is read first and added to.
-        workers: processes; by default one per core that this process may use. 1 trains here, with torch's threads.
+        workers: processes; by default one per core that this process may use, and 1 in a daemonic process, which may
+            start none. 1 trains here, with torch's threads.
         say: told of each finished fold.
     """
     _graphs.cache_clear()  # the files may have changed since the last run
@@ -278,6 +280,8 @@ def run_jobs(
     if ranks is not None:  # rank 0 alone reads and writes
         ranks.meet()
         done, missing = ranks.of_first((done, missing))
+    if workers is None and multiprocessing.current_process().daemon:  # which may start no processes
+        workers = 1
     first = 1 + len(jobs) - len(missing)
     finished = _run_all(missing, workers or usable_cores()) if ranks is None else _run_over(ranks, missing)
     for number, (job, result) in enumerate(finished, first):
