@@ -37,13 +37,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from . import parent
 from .checks import check_choice, check_integer, check_number, check_workers
 from .errors import DistributedError, GcnlabError, InputError
 from .machine import tell
 
 TIMEOUT = 300.0  # seconds
 TIMEOUT_VARIABLE = "GCNLAB_TIMEOUT"
-LAUNCHER_VARIABLE = "GCNLAB_LAUNCHER"  # the process number of `launch`, for its ranks
 UNGUARDED = 87  # exit status of a worker that would start workers while it imports the script
 SILENT = "gives no sign of life: stopped, killed, or on a machine that is away."
 
@@ -216,31 +216,6 @@ def alone() -> Iterator[None]:
         _is_alone = before
 
 
-def end_with(parent: int) -> None:
-    """End this process within a second of its parent, whose process number this is, however that one ends.
-
-    On Linux the kernel does it, even while this process is stopped. A thread looks as well, since the parent may have
-    ended before; on other systems there is only the thread.
-    """
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG; counts the parent's thread that started us
-    threading.Thread(target=_watch_parent, args=(parent,), name="gcnlab parent", daemon=True).start()
-
-
-def _watch_parent(parent: int) -> None:
-    if sys.platform == "win32":  # where a process keeps the number of a parent that is gone
-        import _winapi
-
-        with suppress(OSError):  # it is gone already
-            _winapi.WaitForSingleObject(_winapi.OpenProcess(_winapi.SYNCHRONIZE, False, parent), _winapi.INFINITE)
-    else:
-        while os.getppid() == parent:
-            time.sleep(0.25)
-    os._exit(1)
-
-
 def in_processes(function: Callable[[Item], Any], items: Sequence[Item], count: int) -> Iterator[tuple[Item, Any]]:
     """(item, function(item)) of each item as it is done, in at most `count` new processes, which end with this one.
 
@@ -260,9 +235,10 @@ def in_processes(function: Callable[[Item], Any], items: Sequence[Item], count: 
         os._exit(UNGUARDED)
     context, left = multiprocessing.get_context("spawn"), list(reversed(items))
     processes: list[Any] = []
+    pipe: Any
     at_work: dict[Any, tuple[Any, Item]] = {}  # the pipe to each process, and what it does
     try:
-        with _interrupts_held():  # which the processes inherit
+        with _interrupts_held(), parent.told():  # both of which the processes inherit
             for _ in range(min(count, len(items))):
                 pipe, its_end = context.Pipe()
                 processes.append(context.Process(target=_work, args=(function, its_end, os.getpid())))
@@ -298,11 +274,11 @@ def in_processes(function: Callable[[Item], Any], items: Sequence[Item], count: 
             process.join()
 
 
-def _work(function: Callable[[Item], Any], pipe: Any, parent: int) -> None:
+def _work(function: Callable[[Item], Any], pipe: Any, starter: int) -> None:
     """Answer items by (function(item), None), or by (None, the error), until the pipe ends."""
-    from multiprocessing.pool import ExceptionWithTraceback
+    from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]
 
-    end_with(parent)
+    parent.end_with(starter)
     with suppress(EOFError):
         while True:
             item = pipe.recv()
@@ -357,7 +333,7 @@ def processes(device: str | None = None, timeout: float | None = None) -> Iterat
     """
     if not was_started():
         raise InputError("processes: this process was not started by torchrun; expected `torchrun ... script.py`.")
-    end_with(int(os.environ.pop(LAUNCHER_VARIABLE, os.getppid())))
+    parent.end_with(int(os.environ.pop(parent.VARIABLE, os.getppid())))
     if check_choice("device", device, ("cpu", "cuda", None)) is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     timeout = _timeout_of_environment() if timeout is None else check_number("timeout", timeout, above=0, below=1e9)
@@ -421,7 +397,6 @@ def launch(arguments: Sequence[str], nproc: int, restarts: int = 0, device: str 
         check_num_gpus("nproc", nproc)
     # torchrun keeps the address of each process in a store of its own, where restarted ones may read those of the dead.
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
-    os.environ[LAUNCHER_VARIABLE] = str(os.getpid())
     os.environ["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // nproc))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "3")  # seconds, then a process that stands still is killed
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings of closed connections say less than we do
@@ -437,7 +412,8 @@ def launch(arguments: Sequence[str], nproc: int, restarts: int = 0, device: str 
         rdzv_endpoint="localhost:0", max_restarts=restarts, monitor_interval=0.1,
     )  # fmt: skip
     try:
-        elastic_launch(config, sys.executable)(*arguments)
+        with parent.told():
+            elastic_launch(config, sys.executable)(*arguments)
     except ChildFailedError as problem:
         rank, first = problem.get_first_failure()
         if first.exitcode < 0:

@@ -866,10 +866,10 @@ def test_no_process_outlives_a_command_that_is_killed(start, tu_folder, trials, 
 def test_a_process_ends_with_its_parent(start, method, is_stopped):
     code = f"""
 import multiprocessing, os, signal, time
-from gcnlab import distributed
+from gcnlab.parent import end_with
 
 def work(parent):
-    distributed.end_with(parent)
+    end_with(parent)
     print(os.getpid(), flush=True)
     if {is_stopped}:
         os.kill(os.getpid(), signal.SIGSTOP)
@@ -897,9 +897,9 @@ def test_the_thread_alone_ends_a_process_with_its_parent(start, gone):
     parent = "1 if os.getppid() != 1 else 2" if gone else "os.getppid()"
     code = f"""
 import os, sys, time
-from gcnlab import distributed
+from gcnlab.parent import end_with
 sys.platform = "darwin"
-distributed.end_with({parent})
+end_with({parent})
 print("here", flush=True)
 time.sleep(30)
 """
