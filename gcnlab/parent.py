@@ -31,7 +31,8 @@ def end_with(parent: int) -> None:
     left = threading.Event()
     thread = threading.Thread(target=_watch, args=(parent, left), name="gcnlab parent", daemon=True)
     thread.start()
-    atexit.register(lambda: (left.set(), thread.join()))  # no thread wakes up in an interpreter that is gone
+    atexit.register(thread.join)  # after the next line: no thread wakes up in an interpreter that is gone
+    atexit.register(left.set)
 
 
 def _watch(parent: int, left: threading.Event) -> None:
