@@ -28,7 +28,9 @@ def test_doctor_knows_each_dependency_and_its_oldest_version():
 
 def test_the_oldest_versions_are_installed_to_be_tested():
     lines = (ROOT / "constraints-oldest.txt").read_text().splitlines()
-    pinned = dict(re.fullmatch(r"([\w-]+)==([\d.]+)", line).groups() for line in lines if "==" in line and line[0] != "#")
+    pinned = dict(
+        re.fullmatch(r"([\w-]+)==([\d.]+)", line).groups() for line in lines if "==" in line and line[0] != "#"
+    )
     pinned = {name: tuple(map(int, version.split("."))) for name, version in pinned.items()}
     assert list(pinned) == list(doctor.OLDEST)
     needs_newer = {"torch", "networkx"}  # the file says why
