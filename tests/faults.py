@@ -217,7 +217,7 @@ FAULTS = [
     Fault("R5", "cli.py", 'stream.reconfigure(errors="backslashreplace")', "pass"),
     Fault("R5", "cli.py", "text.getvalue().encode(sys.stdout.encoding)", "pass"),
     Fault("R6", "data/fetch.py", "    except RuntimeError:", "    except KeyError:"),
-    Fault("R7", "data/fetch.py", "        except Exception as error:  # requests", "        except requests.RequestException as error:  # requests"),
+    Fault("R7", "data/fetch.py", "        except Exception as error:  # requests", "        except OSError:\n            return\n        except Exception as error:  # requests"),
     Fault("R7", "data/fetch.py", "for name in trusted[: len(failure)]", "for name in ()"),
     Fault("R8", "data/fetch.py", "if file.left == left:", "if False:"),
     Fault("R8", "data/fetch.py", "        left = file.left\n        thread.join", "        left = file.left if left is None else left - 1\n        thread.join"),
