@@ -442,7 +442,7 @@ def test_a_positional_array_beside_names_that_are_numbered_here():
             Graph.from_pandas(edges, **{key: value})
         graph = Graph.from_pandas(edges, node_names=["n1", "n2", "n9", "n10"], **{key: value})
         assert graph.node_names == ("n1", "n2", "n9", "n10")
-    numbered = edges.map(lambda name: int(name[1:]))
+    numbered = edges.apply(lambda column: column.map(lambda name: int(name[1:])))
     assert Graph.from_pandas(numbered, y=[0, 1, 2, 3]).node_names == (1, 2, 9, 10)  # their order is no question
     assert Graph.from_pandas(edges, y=1).y.dim() == 0  # of the graph
 
