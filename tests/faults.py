@@ -220,7 +220,7 @@ FAULTS = [
     Fault("R7", "data/fetch.py", "        except Exception as error:  # requests", "        except OSError:\n            return\n        except Exception as error:  # requests"),
     Fault("R7", "data/fetch.py", "for name in trusted[: len(failure)]", "for name in ()"),
     Fault("R8", "data/fetch.py", "if file.left == left:", "if False:"),
-    Fault("R8", "data/fetch.py", "        left = file.left\n        thread.join", "        left = file.left if left is None else left - 1\n        thread.join"),
+    Fault("R8", "data/fetch.py", "if file.left == left:", "if left is not None:"),
     Fault("R9", "data/text.py", 'np.uint8(ord("0"))).astype(np.int64)', 'np.uint8(ord("0")))'),
     Fault("R9", "doctor.py", '"pandas": (1, 5)', '"pandas": (1, 4)'),
     # -- formulas

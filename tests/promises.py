@@ -613,7 +613,7 @@ PROMISES = {
     "R8": Promise(
         "a server that sends a byte a second",
         "left after 30 s without 64 KiB; nothing is kept, and the lock is free",
-        "data: a_server_that_sends_a_byte_at_a_time_is_left a_server_of_the_lowest_rate_is_waited_for",
+        "data: a_server_that_sends_a_few_bytes_at_a_time_is_left a_server_of_the_lowest_rate_is_waited_for",
     ),
     "R9": Promise(
         "the oldest versions of the packages that gcnlab admits",

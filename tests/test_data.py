@@ -994,10 +994,11 @@ def test_whatever_keeps_a_connection_from_being_made_is_told(server, monkeypatch
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_server_that_sends_a_byte_at_a_time_is_left(server, data_root, monkeypatch):
+def test_a_server_that_sends_a_few_bytes_at_a_time_is_left(server, data_root, monkeypatch):
     """Each byte comes in time, so that no timeout of a connection ends it."""
     monkeypatch.setattr(fetching, "_STALL_SECONDS", 1.0)
-    server.step, server.pause = 1, 0.1
+    size = max(len(file.read_bytes()) for file in server.folder.iterdir())
+    server.step, server.pause = -(-size // 40), 0.1  # some bytes ten times a second; the largest file takes 4 s
     began = time.monotonic()
     with pytest.raises(
         DatasetNotFoundError, match=r"did not give .* \(it sent less than 64 KiB in 1 s\); nothing of it"
