@@ -7,6 +7,10 @@ import os
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from . import parent as parent  # first, so that a worker is under watch while it imports torch
+
+# isort: split
+
 # torch reads it with its first tensor: arrays of 2 MiB or more in pages of 2 MiB, where the system has them. A page is
 # zeroed when it is first touched, and 4 KiB at a time that takes several times as long as a pass over the array. 0
 # turns it off.

@@ -18,12 +18,18 @@ import torch
 from . import __version__, data, distributed, finished, image_recipes, recipes, report
 from .errors import CorruptFileError, DistributedError, GcnlabError, InputError, NonFiniteError
 from .files import atomic_write, check_fields, check_target, read_json, write_json
+from .machine import tell
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     args = _parser().parse_args(arguments)
     args.arguments = arguments
+    _open_standard_streams()
+    text_streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, io.TextIOWrapper)]
+    errors_before = [stream.errors for stream in text_streams]
+    for stream in text_streams:
+        stream.reconfigure(errors="backslashreplace")  # a letter that the encoding lacks must not cost a result
     format_before = warnings.formatwarning
     warnings.formatwarning = lambda message, *_: f"gcnlab: {message}\n"
     try:
@@ -31,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if value == "":  # an unset variable of a shell
                 raise InputError(f"{name}: got nothing, expected a value; leave it out for its default.")
         status = args.command(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output left, as `head` does; the flush at exit must not meet it again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -39,12 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = 1 if isinstance(error, NonFiniteError | DistributedError) else 2
         if error.is_told:  # by another rank
             return status
-        if isinstance(error.__cause__, distributed.RankTraceback):
+        if isinstance(error.__cause__, distributed.RankTraceback) and sys.stderr is not None:
             print(error.__cause__.args[0], file=sys.stderr)
         return _fail(str(error), status)
     except UnicodeEncodeError as error:
         character = error.object[error.start]
-        return _fail(f"the output's encoding, {error.encoding}, lacks {character!a}; export PYTHONUTF8=1.", 1)
+        return _fail(f"the output's encoding, {error.encoding}, lacks {character!a}; export PYTHONIOENCODING=utf-8.", 1)
     except KeyboardInterrupt:
         return _fail("interrupted", 1) if distributed.is_first() else 1
     except OSError as error:
@@ -54,11 +61,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(message, 2 if is_wrong else 1)
     finally:
         warnings.formatwarning = format_before
+        for stream, errors in zip(text_streams, errors_before, strict=True):
+            stream.reconfigure(errors=errors)
     return status or 0
 
 
+def _open_standard_streams() -> None:
+    """Open the null device as stdin, stdout and stderr where they are closed.
+
+    Otherwise a file of ours gets the number, and what a library writes to stderr goes into that file.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
 def _fail(message: str, status: int) -> int:
-    print(f"gcnlab: {' '.join(message.splitlines())}", file=sys.stderr)
+    tell(" ".join(message.splitlines()))
     return status
 
 
@@ -347,10 +368,9 @@ def _predict(args: argparse.Namespace) -> None:
         logits = nodes.logits(model, nodes.inputs(graph, nodes.operator(graph)))
     temperature = header.get("temperature")
     if temperature is None:
-        print(
-            f"gcnlab: {args.checkpoint} is of an older version and holds no temperature, so its probabilities are not "
-            "calibrated; `gcnlab run --out` fits one.",
-            file=sys.stderr,
+        tell(
+            f"{args.checkpoint} is of an older version and holds no temperature, so its probabilities are not calibrated; "
+            "`gcnlab run --out` fits one."
         )
         temperature = 1.0
     label = logits.argmax(1)  # of the logits: probabilities may be rounded to the same number
@@ -362,6 +382,8 @@ def _predict(args: argparse.Namespace) -> None:
     for name, c, p in zip(names, label.tolist(), probability.tolist(), strict=True):
         writer.writerow([name, classes[c], f"{p:.6f}"])
     if not args.out:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            text.getvalue().encode(sys.stdout.encoding)  # a name is whole or an error
         print(text.getvalue(), end="")
         return
     with atomic_write(args.out) as file:

@@ -21,6 +21,7 @@ import inspect
 import json
 import logging
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import sys
@@ -28,7 +29,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
 
@@ -36,13 +37,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from . import parent
 from .checks import check_choice, check_integer, check_number, check_workers
 from .errors import DistributedError, GcnlabError, InputError
+from .machine import tell
 from .memory import check_fits
 
 TIMEOUT = 300.0  # seconds
 _PROCESS_BYTES = 250 << 20  # measured: Python and torch, before any data
 TIMEOUT_VARIABLE = "GCNLAB_TIMEOUT"
+UNGUARDED = 87  # exit status of a worker that would start workers while it imports the script
 SILENT = "gives no sign of life: stopped, killed, or on a machine that is away."
 
 Item = TypeVar("Item")
@@ -215,25 +219,89 @@ def alone() -> Iterator[None]:
 
 
 def in_processes(function: Callable[[Item], Any], items: Sequence[Item], count: int) -> Iterator[tuple[Item, Any]]:
-    """(item, function(item)) of each item as it is done, in `count` new processes.
+    """(item, function(item)) of each item as it is done, in at most `count` new processes, which end with this one.
 
     They do not get the interrupt of a terminal: what ends the iteration early, an interrupt or an item that failed, ends
-    them.
-    """
-    from concurrent.futures import ProcessPoolExecutor, as_completed
+    them. Not concurrent.futures, whose pool may wait for ever for a process that was killed.
 
-    pool = ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"))
+    Raises:
+        InputError: this process may have no children, or the script lacks a main guard.
+        DistributedError: a process was killed.
+    """
+    if multiprocessing.current_process().daemon:
+        raise InputError(
+            "worker processes: this process is daemonic, as those of multiprocessing.Pool are, and may start none; "
+            "train in it (workers=1 or threads=1), or start it with daemon=False."
+        )
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # a worker, which imports the script
+        os._exit(UNGUARDED)
+    context, left = multiprocessing.get_context("spawn"), list(reversed(items))
+    processes: list[Any] = []
+    pipe: Any
+    at_work: dict[Any, tuple[Any, Item]] = {}  # the pipe to each process, and what it does
     try:
-        with _interrupts_held():  # which the processes inherit
-            futures = {pool.submit(function, item): item for item in items}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+        with _interrupts_held(), parent.told():  # both of which the processes inherit
+            for _ in range(min(count, len(items))):
+                pipe, its_end = context.Pipe()
+                processes.append(context.Process(target=_work, args=(function, its_end, os.getpid())))
+                processes[-1].start()
+                its_end.close()  # so that the pipe ends with the process
+                at_work[pipe] = processes[-1], left.pop()
+        for pipe, (_, item) in at_work.items():
+            with suppress(BrokenPipeError):  # it is gone, as the loop will find
+                pipe.send(item)
+        while at_work:
+            for pipe in multiprocessing.connection.wait(list(at_work)):
+                process, item = at_work.pop(pipe)
+                try:
+                    result, error = pipe.recv()
+                except (EOFError, ConnectionResetError):
+                    process.join()
+                    raise _why_ended(process.exitcode) from None
+                if error is not None:
+                    raise error
+                if left:
+                    at_work[pipe] = process, left.pop()
+                    with suppress(BrokenPipeError):
+                        pipe.send(at_work[pipe][1])
+                else:
+                    pipe.close()
+                yield item, result
     except BaseException:  # nothing asks for the others any more
-        for process in list(pool._processes.values()):
-            process.terminate()
+        for process in processes:
+            process.kill()
         raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        for process in processes:
+            process.join()
+
+
+def _work(function: Callable[[Item], Any], pipe: Any, starter: int) -> None:
+    """Answer items by (function(item), None), or by (None, the error), until the pipe ends."""
+    from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]
+
+    parent.end_with(starter)
+    with suppress(EOFError):
+        while True:
+            item = pipe.recv()
+            try:
+                answer = function(item), None
+            except Exception as error:
+                answer = None, ExceptionWithTraceback(error, error.__traceback__)
+            pipe.send(answer)
+
+
+def _why_ended(status: int) -> GcnlabError:
+    """The error of a worker process that ended with this exit status, as multiprocessing has it, before its work."""
+    if status == UNGUARDED:
+        script = getattr(sys.modules["__main__"], "__file__", "the script")
+        return InputError(
+            f"worker processes: each of them imports {script}, which starts worker processes again; put what it does "
+            'under `if __name__ == "__main__":`.'
+        )
+    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+    why = "; the system kills where memory runs out" if status == -9 else ""
+    return DistributedError(f"a worker process {how} before its work was done{why}.")
 
 
 @contextmanager
@@ -253,7 +321,7 @@ def _interrupts_held() -> Iterator[None]:
 
 @contextmanager
 def processes(device: str | None = None, timeout: float | None = None) -> Iterator[Ranks]:
-    """Join the processes that torchrun started, for the block.
+    """Join the processes that torchrun started, for the block. This one then ends when torchrun does, however it ends.
 
     Args:
         device: "cpu" (backend gloo) or "cuda" (nccl; each process takes the GPU of its local rank); by default cuda where
@@ -267,6 +335,7 @@ def processes(device: str | None = None, timeout: float | None = None) -> Iterat
     """
     if not was_started():
         raise InputError("processes: this process was not started by torchrun; expected `torchrun ... script.py`.")
+    parent.end_with(int(os.environ.pop(parent.VARIABLE, os.getppid())))
     if check_choice("device", device, ("cpu", "cuda", None)) is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     timeout = _timeout_of_environment() if timeout is None else check_number("timeout", timeout, above=0, below=1e9)
@@ -283,10 +352,7 @@ def processes(device: str | None = None, timeout: float | None = None) -> Iterat
     assert here is not None
     can_hang = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     if here.rank == 0 and can_hang and os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0":
-        print(
-            "gcnlab: torchrun may hang when it restarts; set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before it starts.",
-            file=sys.stderr,
-        )
+        tell("torchrun may hang when it restarts; set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before it starts.")
     try:
         with watch(timeout):
             yield here
@@ -294,7 +360,7 @@ def processes(device: str | None = None, timeout: float | None = None) -> Iterat
     except GcnlabError:
         raise
     except Exception:
-        print(f"gcnlab: rank {here.rank} failed:", file=sys.stderr, flush=True)
+        tell(f"rank {here.rank} failed:")
         raise
     dist.destroy_process_group()
 
@@ -335,7 +401,7 @@ def launch(arguments: Sequence[str], nproc: int, restarts: int = 0, device: str 
     # torchrun keeps the address of each process in a store of its own, where restarted ones may read those of the dead.
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     os.environ["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // nproc))
-    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "5")  # seconds, then a process that stands still is killed
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "3")  # seconds, then a process that stands still is killed
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings of closed connections say less than we do
 
     from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -349,11 +415,12 @@ def launch(arguments: Sequence[str], nproc: int, restarts: int = 0, device: str 
         rdzv_endpoint="localhost:0", max_restarts=restarts, monitor_interval=0.1,
     )  # fmt: skip
     try:
-        elastic_launch(config, sys.executable)(*arguments)
+        with parent.told():
+            elastic_launch(config, sys.executable)(*arguments)
     except ChildFailedError as problem:
         rank, first = problem.get_first_failure()
         if first.exitcode < 0:
-            print(f"gcnlab: rank {rank} was killed by {first.signal_name()}.", file=sys.stderr)
+            tell(f"rank {rank} was killed by {first.signal_name()}.")
         return 2 if first.exitcode == 2 else 1
     except SignalException:  # which they were sent as well
         return 1
@@ -445,7 +512,7 @@ class _Heart(threading.Thread):
         except RuntimeError:  # the store is gone, and so is the process that kept it
             self.is_lost = True
         if self.must_exit and not self.left.wait(self.patience):
-            print(f"gcnlab: {self.known_failure()}", file=sys.stderr, flush=True)
+            tell(str(self.known_failure()))
             os._exit(1)
 
     def beat_of(self, rank: int) -> bytes:

@@ -27,14 +27,17 @@ from . import __version__
 from .checkpoint import generators_kept
 from .data import catalog
 from .data.fetch import by_hand, file_states, named_roots, why_unreachable
-from .errors import DatasetNotFoundError
+from .errors import DatasetNotFoundError, GcnlabError
 from .files import is_writable, stale_temporaries
 from .graph import Graph
 from .machine import available_memory, usable_cores
 from .sparse import SparseMatrix
 
 OLDEST_PYTHON = (3, 10)
-OLDEST: dict[str, tuple[int, ...]] = {"torch": (2, 6)}
+OLDEST: dict[str, tuple[int, ...]] = {
+    "torch": (2, 6), "numpy": (1, 23, 2), "scipy": (1, 9, 2), "pandas": (1, 5), "scikit-learn": (1, 1, 3),
+    "networkx": (2, 5, 1), "matplotlib": (3, 8), "pooch": (0, 7), "shtab": (1, 10),
+}  # fmt: skip
 KNOWN_BAD = {("torch", "2.6.0"): "torch.export, and torch.compile of features that need no gradient, fail with it"}
 
 # Each runtime dependency, the module that it is imported as, and what of gcnlab needs it.
@@ -121,7 +124,7 @@ def diagnose(
         except (OSError, ImportError, RuntimeError, ValueError, AttributeError, MemoryError) as error:
             found = Found(["could not be checked"])
             remedy = "reinstall the package that the message names, with `pip install --force-reinstall`"
-            if isinstance(error, OSError | MemoryError):
+            if isinstance(error, GcnlabError | OSError | MemoryError):
                 remedy = "mend what the message names"
             found.wrong(f"{type(error).__name__}: {' '.join(str(error).split())}", remedy)
         say(name)

@@ -33,6 +33,7 @@ from typing import IO, Any
 import torch
 
 from .errors import CorruptFileError, InputError, InputTypeError
+from .machine import tell
 
 if sys.platform == "win32":
     import msvcrt
@@ -207,9 +208,7 @@ def lock(folder: str | os.PathLike[str]) -> Iterator[None]:
             while not _try_lock(file):
                 waited = time.monotonic() - began
                 if waited >= next_message:
-                    print(
-                        f"gcnlab: waiting for another process that holds {file.name} ({waited:.0f} s)", file=sys.stderr
-                    )
+                    tell(f"waiting for another process that holds {file.name} ({waited:.0f} s)")
                     next_message += _WAIT_MESSAGE_SECONDS
                 time.sleep(0.05)
         except OSError as error:

@@ -1,10 +1,12 @@
-"""What of this machine a process may use: cores, memory and devices."""
+"""What of this machine a process may use: cores, memory, devices, and a terminal to speak to."""
 
 from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,24 @@ def _word(file: Path, index: int = 0) -> str:
         return file.read_text().split()[index]
     except (OSError, IndexError):
         return ""
+
+
+# -- what is said -----------------------------------------------------------------------------------------------------
+
+
+def has_terminal() -> bool:
+    """Whether stderr is a terminal. A process may have no stderr, or a closed one."""
+    try:
+        return sys.stderr is not None and sys.stderr.isatty()
+    except ValueError:
+        return False
+
+
+def tell(message: str) -> None:
+    """Print "gcnlab: message" on stderr; where there is none, or nobody can read it any more, say nothing."""
+    if sys.stderr is not None:  # for None, print takes stdout
+        with suppress(OSError, ValueError):
+            print(f"gcnlab: {message}", file=sys.stderr, flush=True)
 
 
 # -- devices ----------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ each training of holdout is shared by all of them.
 from __future__ import annotations
 
 import functools
+import multiprocessing
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -283,7 +284,8 @@ def run_jobs(
         jobs: the folds.
         results: a file of finished jobs, one JSON line each, which is read first and added to. A result is used again if
             it is of the same graphs, fold, settings and version of gcnlab.
-        workers: processes; by default one per core that this process may use. 1 trains here, with torch's threads.
+        workers: processes; by default one per core that this process may use, and 1 in a daemonic process, which may
+            start none. 1 trains here, with torch's threads.
         say: told of each finished fold.
     """
     _read_graphs.cache_clear()  # the files may have changed since the last run
@@ -297,6 +299,8 @@ def run_jobs(
     if ranks is not None:  # rank 0 alone reads and writes
         ranks.meet()
         done, jobs, missing = ranks.of_first((done, jobs, missing))
+    if workers is None and multiprocessing.current_process().daemon:  # which may start no processes
+        workers = 1
     first = 1 + len(jobs) - len(missing)
     trained = _run_all(missing, workers or usable_cores()) if ranks is None else _run_over(ranks, missing)
     for number, (job, result) in enumerate(trained, first):

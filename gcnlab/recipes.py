@@ -7,7 +7,6 @@ import importlib.util
 import json
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,11 +23,13 @@ from .checks import check_can_draw, check_choice, check_package, check_workers
 from .collection import GraphCollection
 from .content import MAX_IMAGES, Content, add_graphs, add_images, add_nodes
 from .data import ImageSet, catalog, image_folder, load, ogb_evaluator
+from .data.fetch import expand_user
 from .errors import InputError, did_you_mean
 from .files import check_target, write_json
 from .graph import Graph
 from .image import grid_graph
 from .image_recipes import ImageRecipe
+from .machine import has_terminal
 from .models import GCN, GRAND, SIGN
 from .precompute import NodeRows, Plan, hops, plan
 from .propagate import correct_and_smooth, diffusion, ppr_coefficients
@@ -528,7 +529,7 @@ def run(
             f"dataset: {name} does not run on {dataset!r}; it runs on {', '.join(recipe.datasets)}."
             + did_you_mean(dataset, recipe.datasets)
         )
-    if dataset not in catalog() and not Path(dataset).expanduser().exists():
+    if dataset not in catalog() and not expand_user(dataset).exists():
         raise InputError(
             f"dataset: {dataset!r} is neither a data set ({', '.join(recipe.datasets)}) nor a path."
             + did_you_mean(dataset, recipe.datasets)
@@ -564,7 +565,7 @@ def run(
             raise InputError("tensorboard: got a folder with pretrained weights, of which there is no training to log.")
         check_package("tensorboard", "tensorboard", "torch.utils.tensorboard")
         TensorBoard(tensorboard)  # whether it can write, before the work
-    if sys.stderr.isatty() and not pretrained:
+    if has_terminal() and not pretrained:
         check_package("the progress bar", "tqdm")
 
     say(f"{name}: {recipe.model_name}, on {dataset}, {num_seeds} seed{'s' * (num_seeds > 1)}")

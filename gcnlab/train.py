@@ -41,6 +41,7 @@ from .files import check_target, remove_stale_temporaries
 from .graph import Graph, check_features_finite, check_nodes, check_one_graph, how_to_make, is_kind
 from .inputs import classes_remedy
 from .layers import wanted_operators, warn_if_of_another_kind, with_operator
+from .machine import has_terminal, tell
 from .memory import available_memory, check_fits, estimate_step, keep_freed_memory
 from .precompute import EVALUATION_ROWS, NodeRows
 from .scale import NeighborSampler, RandomNodeSampler, Sampler, Subgraph, estimate_full_batch, predict_in_batches
@@ -1045,7 +1046,7 @@ def _choose_batching(
         sampler = NeighborSampler(graph, (10,) * num_layers, operator=operator)
         why = f"batches of {sampler!r}: {compared}, more than half"
     if progress is not False:
-        print(f"gcnlab: {why}", file=sys.stderr)
+        tell(why)
     return sampler, why
 
 
@@ -2296,7 +2297,7 @@ class _Silent:
 
 def _progress_bar(progress: bool | None, total: int) -> Any:
     """One line on stderr, which is gone when the training is done."""
-    if not (sys.stderr.isatty() if progress is None else progress):
+    if not (has_terminal() if progress is None else progress) or sys.stderr is None:
         return _Silent()
     from tqdm import tqdm
 

@@ -272,6 +272,27 @@ FAULTS = [
     Fault("S7", "image_recipes.py", "    if num_val < 1:", "    if num_val < 0:"),
     Fault("S8", "recipes.py", "image_recipes.log_probabilities(model, val, mirrored), val.y", "image_recipes.log_probabilities(model, val, not mirrored), val.y"),
     Fault("S8", "recipes.py", "    if list(x.shape[1:]) != header[\"image_shape\"]:", "    if False:"),
+    # -- about processes that are killed, and poor surroundings
+    Fault("R1", "parent.py", "ctypes.CDLL(None).prctl(1, signal.SIGKILL)", "pass"),
+    Fault("R1", "parent.py", "while is_there():", "while True:"),
+    Fault("R1", "parent.py", "return lambda: os.getppid() == parent", "return lambda: os.getppid() != 1"),
+    Fault("R2", "distributed.py", "                its_end.close()  # so that the pipe ends with the process\n", ""),
+    Fault("R2", "distributed.py", "        for process in processes:\n            process.kill()\n", ""),
+    Fault("R3", "distributed.py", "if getattr(multiprocessing.current_process(), \"_inheriting\", False):", "if False:"),
+    Fault("R3", "protocols.py", "if workers is None and multiprocessing.current_process().daemon:", "if False:"),
+    Fault("R3", "distributed.py", "    if multiprocessing.current_process().daemon:", "    if False:"),
+    Fault("R4", "machine.py", "return sys.stderr is not None and sys.stderr.isatty()", "return sys.stderr.isatty()"),
+    Fault("R4", "machine.py", "    if sys.stderr is not None:  # for None", "    if True:  # for None"),
+    Fault("R4", "cli.py", "    _open_standard_streams()\n", ""),
+    Fault("R5", "cli.py", 'stream.reconfigure(errors="backslashreplace")', "pass"),
+    Fault("R5", "cli.py", "text.getvalue().encode(sys.stdout.encoding)", "pass"),
+    Fault("R6", "data/fetch.py", "    except RuntimeError:", "    except KeyError:"),
+    Fault("R7", "data/fetch.py", "        except Exception as error:  # requests", "        except OSError:\n            return\n        except Exception as error:  # requests"),
+    Fault("R7", "data/fetch.py", "for name in trusted[: len(failure)]", "for name in ()"),
+    Fault("R8", "data/fetch.py", "if file.left == left:", "if False:"),
+    Fault("R8", "data/fetch.py", "if file.left == left:", "if left is not None:"),
+    Fault("R9", "data/text.py", 'np.uint8(ord("0"))).astype(np.int64)', 'np.uint8(ord("0")))'),
+    Fault("R9", "doctor.py", '"pandas": (1, 5)', '"pandas": (1, 4)'),
     # -- formulas
     Fault("Ã without the self-loop", "graph.py", 'def normalize(self, self_loops: str | None = "fill"', "def normalize(self, self_loops: str | None = None", "graph"),
     Fault("a self-loop of 2", "sparse.py", "new_value = value.new_ones(nnz)", "new_value = value.new_full((nnz,), 2.0)", "sparse graph"),
@@ -314,7 +335,16 @@ def plant(fault: Fault) -> tuple[bool, str, float]:
     tests = TESTS[fault.of] if fault.of in TESTS else [f"test_{name}.py" for name in fault.tests.split()]
     began = time.time()
     with tempfile.TemporaryDirectory() as folder:
-        for part in ("gcnlab", "tests", "benchmarks", "examples", "docs", "pyproject.toml", "datasets"):
+        for part in (
+            "gcnlab",
+            "tests",
+            "benchmarks",
+            "examples",
+            "docs",
+            "pyproject.toml",
+            "constraints-oldest.txt",
+            "datasets",
+        ):
             source = CHECKOUT / part
             if source.is_dir():
                 shutil.copytree(

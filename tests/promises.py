@@ -721,6 +721,55 @@ PROMISES = {
         "a_full_disk_takes_no_figure_from_the_screen; signals: a_picture_that_fails_takes_no_row_of_a_comparison; "
         "protocols: a_full_disk_takes_no_fold; finished: a_full_disk_takes_no_result",
     ),
+    # -- processes that are killed, and poor surroundings
+    "R1": Promise(
+        "TERM, HUP or kill -9 of `gcnlab run`, of `compare`, of a launcher of ranks, of a process that trains folds",
+        "no process of it is left after 5 s: workers and ranks end with the process that started them, also while they import or stand still",
+        "distributed: no_process_outlives_a_command_that_is_killed a_process_ends_with_its_parent "
+        "the_thread_alone_ends_a_process_with_its_parent",
+    ),
+    "R2": Promise(
+        "a worker process that is killed, such as by the system where memory runs out",
+        "an error at once that names the signal; the other workers end, and finished folds stay in the file of results",
+        "distributed: a_worker_that_is_killed_is_named",
+    ),
+    "R3": Promise(
+        "worker processes from a script without a main guard, or from a daemonic process",
+        "one error that says what to write, and no script run again and again; a daemonic process trains folds itself",
+        "distributed: a_script_without_a_main_guard_is_told_what_to_write a_daemonic_process_trains_folds_itself_or_says_why_not",
+    ),
+    "R4": Promise(
+        "no stdout or stderr: `sys.stderr` None or closed, a terminal that is gone, descriptors that a shell closed",
+        "trains and writes as ever; what is for stderr never goes to stdout, and no file gets the number of a closed stream",
+        "machine: a_stderr_that_nobody_reads_is_no_error; train: a_training_without_stderr; "
+        "cli: a_run_without_streams no_file_takes_the_place_of_a_closed_stream",
+    ),
+    "R5": Promise(
+        "an output encoding without é or ±, a locale of ASCII",
+        "text for people is written with escapes, and no result is lost; a name in a table of data is whole or an error",
+        "cli: an_output_that_cannot_hold_a_letter a_name_that_the_output_cannot_hold_is_no_other_name a_locale_of_ascii",
+    ),
+    "R6": Promise(
+        "a user without a home folder or an entry in the system's list of users",
+        "what needs no data root works; else an `InputError` that names HOME and GCNLAB_DATA",
+        "data: a_user_without_a_home_folder",
+    ),
+    "R7": Promise(
+        "certificates that are missing (`REQUESTS_CA_BUNDLE`), or any other reason why no connection is made",
+        "`DatasetNotFoundError` with the reason, at once; the variable is named, too",
+        "data: certificates_that_are_missing_are_named whatever_keeps_a_connection_from_being_made_is_told",
+    ),
+    "R8": Promise(
+        "a server that sends a byte a second",
+        "left after 30 s without 64 KiB; nothing is kept, and the lock is free",
+        "data: a_server_that_sends_a_few_bytes_at_a_time_is_left a_server_of_the_lowest_rate_is_waited_for",
+    ),
+    "R9": Promise(
+        "the oldest versions of the packages that gcnlab admits",
+        "they stand in pyproject.toml, `gcnlab doctor` and constraints-oldest.txt, and are the same",
+        "packaging: the_oldest_versions_are_installed_to_be_tested doctor_knows_each_dependency_and_its_oldest_version; "
+        "collections: integers_in_chunks",
+    ),
 }
 
 TESTS = {

@@ -131,7 +131,7 @@ def test_every_random_number_generator_goes_on(graph, tmp_path):
 
     class Draw(Callback):
         def after_epoch(self, epoch, metrics):
-            drawn.append((torch.rand(()).item(), np.random.rand(), random.gauss(), np.random.randn()))  # noqa: NPY002
+            drawn.append((torch.rand(()).item(), np.random.rand(), random.gauss(0, 1), np.random.randn()))  # noqa: NPY002
 
     def run(checkpoint=None, interrupt=None):
         return fit(make(), graph, seeds=1, epochs=9, checkpoint=checkpoint, callbacks=[Draw(), Interrupt(interrupt)])

@@ -49,8 +49,9 @@ def gcnlab(capsys):
     return call
 
 
-def python(*arguments, **options):
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": ""}
+def python(*arguments, environment=None, **options):
+    own = {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": ""}
+    environment = {**os.environ, **own, **(environment or {})}
     options = {"capture_output": True, "text": True, "timeout": 100, "check": False} | options
     return subprocess.run([sys.executable, *map(str, arguments)], env=environment, **options)
 
@@ -744,8 +745,61 @@ sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding="ascii")
 from gcnlab.cli import main
 print(main(["run", "--list"]), file=sys.stderr)
 """
-    wrong = python("-c", code).stderr
-    assert wrong == "gcnlab: the output's encoding, ascii, lacks '\\xb1'; export PYTHONUTF8=1.\n1\n"
+    done = python("-c", code)
+    assert done.stderr == "0\n"
+    assert "recorded: 81.66 \\xb1 0.71 %" in done.stdout
+
+
+def test_a_name_that_the_output_cannot_hold_is_no_other_name(tmp_path):
+    """What people read is written with \\xe9 for the letter; a table of data is not."""
+    path = tmp_path / "model.gcnlab"
+    assert main(["run", "karate-gcn", "--seeds", "1", "--epochs", "3", "--out", str(tmp_path)]) == 0
+    header, arrays, _ = read_checkpoint(path)
+    write_checkpoint(path, {**header, "class_names": ["café", "bar"]}, arrays)
+    environment = {"PYTHONIOENCODING": "ascii"}
+    done = python("-m", "gcnlab", "predict", path, environment=environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "gcnlab: the output's encoding, ascii, lacks '\\xe9'; export PYTHONIOENCODING=utf-8.\n"
+    environment = {"PYTHONIOENCODING": "utf-8"}
+    done = python("-m", "gcnlab", "predict", path, environment=environment, encoding="utf-8")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {line.split(",")[1] for line in done.stdout.splitlines()[1:]} <= {"café", "bar"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell closes the streams")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_run_without_streams(tmp_path, closed):
+    command = (
+        f"{shlex.quote(sys.executable)} -m gcnlab run karate-gcn --seeds 2 --epochs 3 --json r.json --out out {closed}"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, timeout=100, check=False)
+    assert done.returncode == 0
+    check_contract(json.loads((tmp_path / "r.json").read_text()), 2)
+    assert len(list((tmp_path / "out").iterdir())) == 4
+    assert subprocess.run(command.replace("karate", "carate"), shell=True, cwd=tmp_path, env=environment, stderr=-1, check=False).returncode == 2  # fmt: skip
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell closes the streams")
+def test_no_file_takes_the_place_of_a_closed_stream():
+    code = (
+        "import os; from gcnlab.cli import main; main(['run', '--list']); print(os.open('/', 0), file=open('{}', 'w'))"
+    )
+    for stream in range(3):
+        command = f'{shlex.quote(sys.executable)} -c "{code.format("/dev/fd/9")}" 9>&1 >/dev/null {stream}>&-'
+        environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+        done = subprocess.run(command, shell=True, stdout=-1, env=environment, text=True, timeout=100, check=False)
+        assert int(done.stdout) > 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locale")
+def test_a_locale_of_ascii(tmp_path):
+    environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    command = ("-m", "gcnlab", "run", "karate-gcn", "--seeds", 2, "--epochs", 3, "--out", tmp_path / "out")
+    done = python(*command, environment=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"test accuracy   \d+\.\d+ % \\xb1 \d", done.stdout)
+    assert "±" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
 OTHERS = {"scipy", "pandas", "matplotlib", "networkx", "torch_geometric", "ogb", "sklearn", "pooch", "requests", "tqdm"}

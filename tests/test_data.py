@@ -410,7 +410,7 @@ def test_random_split(tmp_path, truth):
     num_nodes, num_test = 2003, 307
     rng = np.random.default_rng(1)
     y = rng.integers(0, NUM_CLASSES, num_nodes)
-    one_hot, x = np.eye(NUM_CLASSES)[y], sp.random_array((num_nodes, 7), density=0.1, format="csr", rng=1)
+    one_hot, x = np.eye(NUM_CLASSES)[y], sp.random(num_nodes, 7, density=0.1, format="csr", random_state=1)
     first = num_nodes - num_test
     truth.parts = {
         "x": x[:60], "allx": x[:first], "tx": x[first:],
@@ -521,7 +521,7 @@ def test_admitted_globals_are_a_known_list():
     """A longer list is a decision: each name must be one that this module's machine turns into plain data."""
     modules = {name.split()[0].split(".")[0] for name in ADMITTED}
     assert modules == {"numpy", "scipy", "collections", "__builtin__", "builtins", "copy_reg", "copyreg", "_codecs"}
-    assert len(ADMITTED) == 23
+    assert len(ADMITTED) == 25
 
 
 def array_pickle(shape, raw, dtype=b"f8"):
@@ -937,9 +937,10 @@ def server(tmp_path, monkeypatch, data_root, truth):
             for key, value in headers.items():
                 self.send_header(key, value)
             self.end_headers()
-            self.wfile.write(body[: len(body) // 2])
-            time.sleep(server.pause)
-            self.wfile.write(body[len(body) // 2 :])
+            step = server.step or -(-len(body) // 2)
+            for start in range(0, len(body), step or 1):
+                self.wfile.write(body[start : start + step])
+                time.sleep(server.pause)
 
         def log_message(self, *arguments):
             pass
@@ -947,9 +948,10 @@ def server(tmp_path, monkeypatch, data_root, truth):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     server.asked = []
-    server.pause = 0
+    server.pause, server.step = 0, None  # seconds after each piece; bytes of one, by default half of a file
     server.answer = lambda name, content: (200, {"Content-Length": len(content)}, content)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server.folder = folder
     server.url = f"http://127.0.0.1:{server.server_address[1]}/"
     monkeypatch.setitem(catalog(), "toy", toy_entry(folder, server.url))
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -1055,6 +1057,78 @@ def test_a_certificate_that_nobody_signed_is_refused(server, data_root, tmp_path
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "certificate"))  # which shows that the rest works
     load("toy")
     assert len(server.asked) == len(PARTS)
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_certificates_that_are_missing_are_named(server, monkeypatch, tmp_path, variable, capfd):
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / "ca.pem"))
+    for file in catalog()["toy"]["files"]:
+        monkeypatch.setitem(file, "url", file["url"].replace("http:", "https:"))
+    began = time.monotonic()
+    with pytest.raises(DatasetNotFoundError, match=rf"invalid path: .*ca.pem; {variable} is .*ca.pem\)\. Put into"):
+        load("toy")
+    assert time.monotonic() - began < 3
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("error", [UnicodeError("label too long"), ValueError(), RuntimeError("no proxy")], ids=repr)
+def test_whatever_keeps_a_connection_from_being_made_is_told(server, monkeypatch, error, capfd):
+    def head(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("requests.head", head)
+    with pytest.raises(DatasetNotFoundError, match=f"cannot reach .* \\({error or 'ValueError'}"):
+        load("toy")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_server_that_sends_a_few_bytes_at_a_time_is_left(server, data_root, monkeypatch):
+    """Each byte comes in time, so that no timeout of a connection ends it."""
+    monkeypatch.setattr(fetching, "_STALL_SECONDS", 1.0)
+    size = max(len(file.read_bytes()) for file in server.folder.iterdir())
+    server.step, server.pause = -(-size // 40), 0.1  # some bytes ten times a second; the largest file takes 4 s
+    began = time.monotonic()
+    with pytest.raises(
+        DatasetNotFoundError, match=r"did not give .* \(it sent less than 64 KiB in 1 s\); nothing of it"
+    ):
+        load("toy")
+    assert time.monotonic() - began < 8
+    assert [file.name for file in (data_root / "toy").rglob("*") if file.is_file()] == [".lock"]
+    server.step, server.pause = None, 0.0
+    load("toy")  # nobody holds the lock
+
+
+def test_a_server_of_the_lowest_rate_is_waited_for(server, monkeypatch):
+    monkeypatch.setattr(fetching, "_STALL_SECONDS", 0.5)
+    monkeypatch.setattr(fetching, "_CHUNK", 100)
+    server.answer = lambda name, content: (200, {"Content-Length": len(content)}, content)
+    size = max(len(file.read_bytes()) for file in server.folder.iterdir())
+    server.step, server.pause = size // 4, 0.2  # a file takes longer than the limit, and each chunk less
+    load("toy")
+
+
+@pytest.mark.parametrize("variable", ["HOME", "GCNLAB_DATA"])
+def test_a_user_without_a_home_folder(monkeypatch, variable):
+    def unknown(*arguments):
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    pwd = pytest.importorskip("pwd")
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setattr(pwd, "getpwnam", unknown)
+    for name in ("HOME", "XDG_CACHE_HOME", "GCNLAB_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    load("karate")  # which needs none
+    if variable == "HOME":
+        monkeypatch.setattr(fetching, "__file__", "/an/install/gcnlab/data/fetch.py")
+    else:
+        monkeypatch.setenv("GCNLAB_DATA", "~/data")
+    for call in (load, verify, fetch):
+        with pytest.raises(InputError, match=r"~/\S+: this user has no home folder, .* and set GCNLAB_DATA"):
+            call("cora")
+    with pytest.raises(InputError, match=r"~other/graph: this user has no home folder"):
+        load("~other/graph")
 
 
 def test_connection_gives_up_in_time(server, monkeypatch):

@@ -1,5 +1,6 @@
 """Several processes: forked ranks of one test, or processes that torchrun's agent starts."""
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -782,6 +784,211 @@ def test_holdout_is_trained_together(run_ranks, tu_folder, tmp_path):
     assert first == second
     assert (tmp_path / "model").exists()
     assert not list(tmp_path.glob("*.training"))
+
+
+# -- no process outlives its parent ------------------------------------------------------------------------------------
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP) if hasattr(signal, "SIGHUP") else ()
+FOLDS = """
+import sys
+from gcnlab import cli, protocols, recipes
+grid = (protocols.Settings(hidden_channels=4, num_layers=2),)
+recipes.RECIPES["rings"] = recipes.GraphRecipe("rings", {folder!r}, dict(features="degree"), grid)
+sys.exit(cli.main("run rings --protocol gin --epochs 9999 --threads 2".split()))
+"""
+WHAT = {  # what is killed -> the command, and how many processes it starts
+    "run": ("-m gcnlab run karate-gcn --seeds 400 --epochs 1000000", 0),
+    "folds": (FOLDS, 2),
+    "compare": ("-m gcnlab compare digits --models relational --epochs 500", 1),
+    "nproc": ("-m gcnlab run karate-gcn --seeds 800 --epochs 1000000 --nproc 2", 2),
+}
+
+
+def processes_of(mark):
+    """process number -> command line of those that have `mark` in their environment, in whatever session they are."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"GCNLAB_TEST={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:  # it ended meanwhile
+            continue
+    return found
+
+
+def workers_of(process, mark):
+    return [
+        pid for pid, line in processes_of(mark).items() if pid != process.pid and "resource_tracker" not in line
+    ]  # fmt: skip
+
+
+def wait_until(condition, seconds):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return condition()
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts a Python with a mark that its children inherit; whatever has it is killed after the test."""
+    marks = []
+
+    def of(*arguments, **options):
+        marks.append(f"{tmp_path} {len(marks)}")
+        path = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "GCNLAB_TEST": marks[-1]}
+        options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "text": True, **options}
+        return subprocess.Popen([sys.executable, *arguments], env=environment, **options), marks[-1]
+
+    yield of
+    for mark in marks:
+        for pid in processes_of(mark):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+@pytest.mark.parametrize("what", WHAT)
+def test_no_process_outlives_a_command_that_is_killed(start, tu_folder, trials, what):
+    command, num_workers = WHAT[what]
+    command = ["-c", command.format(folder=str(tu_folder))] if command == FOLDS else command.split()
+    first = list(WHAT).index(what)
+    for trial in range(trials("kills of a command with processes", 1, 15)):
+        process, mark = start(*command)
+        assert wait_until(lambda: len(workers_of(process, mark)) == num_workers or process.poll(), 60)  # noqa: B023
+        time.sleep(3 + trial // 3)  # from the import of torch to the training
+        assert process.poll() is None
+        process.send_signal(SIGNALS[(first + trial) % 3])
+        process.wait(20)
+        assert wait_until(lambda: not processes_of(mark), 5), processes_of(mark)  # noqa: B023
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+@pytest.mark.parametrize("is_stopped", [False, True])
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_a_process_ends_with_its_parent(start, method, is_stopped):
+    code = f"""
+import multiprocessing, os, signal, time
+from gcnlab.parent import end_with
+
+def work(parent):
+    end_with(parent)
+    print(os.getpid(), flush=True)
+    if {is_stopped}:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    while True:
+        pass
+
+if __name__ == "__main__":
+    multiprocessing.get_context({method!r}).Process(target=work, args=(os.getpid(),)).start()
+    time.sleep(60)
+"""
+    script = Path(tempfile.mkdtemp(), "script.py")
+    script.write_text(code)
+    process, mark = start(str(script), stdout=subprocess.PIPE)
+    child = int(process.stdout.readline())
+    assert wait_until(lambda: not is_stopped or _is_stopped(child), 5)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    assert wait_until(lambda: child not in processes_of(mark), 3)
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_the_thread_alone_ends_a_process_with_its_parent(start, gone):
+    """As on systems whose kernel does not, or where the parent ended first."""
+    parent = "1 if os.getppid() != 1 else 2" if gone else "os.getppid()"
+    code = f"""
+import os, sys, time
+from gcnlab.parent import end_with
+sys.platform = "darwin"
+end_with({parent})
+print("here", flush=True)
+time.sleep(30)
+"""
+    outer = (
+        "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', sys.argv[1]], stdout=-1); "
+        "print(p.pid, p.stdout.readline(), flush=True); p.wait()"
+    )
+    process, mark = start("-c", outer, code, stdout=subprocess.PIPE)
+    child = int(process.stdout.readline().split()[0])
+    if not gone:
+        time.sleep(0.5)
+        assert child in processes_of(mark)
+        process.kill()
+    process.wait(10)
+    process.stdout.close()
+    assert wait_until(lambda: child not in processes_of(mark), 2)
+
+
+def test_a_worker_that_is_killed_is_named(tmp_path):
+    code = """
+import os, signal
+from gcnlab import distributed, errors
+
+def work(item):
+    if item:
+        os.kill(os.getpid(), signal.SIGKILL)
+    import time
+    time.sleep(60)
+
+if __name__ == "__main__":
+    try:
+        list(distributed.in_processes(work, [0, 1], 2))
+    except errors.DistributedError as error:
+        print(error)
+"""
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    status, said, wrong = python(script)
+    assert (status, wrong) == (0, "")
+    assert said.startswith("a worker process was killed by SIGKILL before its work was done; the system kills where")
+
+
+UNGUARDED = """
+from gcnlab import distributed
+from time import sleep
+{guard}
+    print(list(distributed.in_processes(abs, [-1, -2], 2)) == [(-1, 1), (-2, 2)] or "in another order")
+"""
+
+
+def test_a_script_without_a_main_guard_is_told_what_to_write(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED.format(guard="if True:"))
+    status, said, wrong = python(script)
+    assert (status, said) == (1, "")
+    assert wrong.count("Traceback") <= 3  # of the parent alone, with its cause
+    assert wrong.splitlines()[-1] == (
+        f"gcnlab.errors.InputError: worker processes: each of them imports {script}, which starts worker processes again; "
+        'put what it does under `if __name__ == "__main__":`.'
+    )
+    script.write_text(UNGUARDED.format(guard='if __name__ == "__main__":'))
+    assert python(script)[::2] == (0, "")
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+def test_a_daemonic_process_trains_folds_itself_or_says_why_not(tu_folder, tmp_path, workers):
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import multiprocessing, sys
+sys.path.insert(0, {str(CHECKOUT / "tests")!r})
+
+def work(folder):
+    from gcnlab.protocols import run_jobs
+    from test_protocols import job
+    return len(run_jobs([job(folder, "gin", fold) for fold in range(2)], workers={workers}))
+
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(pool.apply(work, [{str(tu_folder)!r}]))
+""")
+    status, said, wrong = python(script)
+    if workers is None:
+        assert (status, said) == (0, "2\n"), wrong
+    else:
+        assert "InputError: worker processes: this process is daemonic" in wrong.splitlines()[-1]
 
 
 # -- the guide ---------------------------------------------------------------------------------------------------------

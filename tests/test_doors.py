@@ -359,7 +359,7 @@ BY_NAME = {
     "from_networkx": lambda **o: Graph.from_networkx(nx.path_graph(["b", "a", "c"]).to_undirected(), **o),
     "from_pandas": lambda **o: Graph.from_pandas(EDGES, **o),
     "from_pandas, names": lambda **o: Graph.from_pandas(EDGES, node_names=["c", "a", "b"], **o),
-    "from_scipy": lambda **o: Graph.from_scipy(sp.eye_array(3), node_names=["b", "c", "a"], **o),
+    "from_scipy": lambda **o: Graph.from_scipy(sp.csr_array(np.eye(3)), node_names=["b", "c", "a"], **o),
     "from_dense": lambda **o: Graph.from_dense(pd.DataFrame(np.eye(3), list("bca"), list("cab")), **o),
     "from_pyg": lambda **o: Graph.from_pyg(Graph.from_edges(CHAIN).to_pyg(), node_names=["a", "b", "c"], **o),
     "replace": lambda **o: Graph.from_edges(CHAIN, node_names=["c", "b", "a"]).replace(**o),
@@ -442,7 +442,7 @@ def test_a_positional_array_beside_names_that_are_numbered_here():
             Graph.from_pandas(edges, **{key: value})
         graph = Graph.from_pandas(edges, node_names=["n1", "n2", "n9", "n10"], **{key: value})
         assert graph.node_names == ("n1", "n2", "n9", "n10")
-    numbered = edges.map(lambda name: int(name[1:]))
+    numbered = edges.apply(lambda column: column.map(lambda name: int(name[1:])))
     assert Graph.from_pandas(numbered, y=[0, 1, 2, 3]).node_names == (1, 2, 9, 10)  # their order is no question
     assert Graph.from_pandas(edges, y=1).y.dim() == 0  # of the graph
 
@@ -631,7 +631,7 @@ CLASSES = [  # given, y, class_names
 LABEL_DOORS = {
     "from_edges": lambda y: Graph.from_edges(CHAIN, y=y),
     "from_dense": lambda y: Graph.from_dense(np.eye(3), y=y),
-    "from_scipy": lambda y: Graph.from_scipy(sp.eye_array(3), y=y),
+    "from_scipy": lambda y: Graph.from_scipy(sp.csr_array(np.eye(3)), y=y),
     "from_networkx": lambda y: Graph.from_networkx(nx.path_graph(3), y=y),
     "replace": lambda y: Graph.from_edges(CHAIN).replace(y=y),
 }

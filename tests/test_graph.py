@@ -278,7 +278,7 @@ def test_a_torch_sparse_matrix_with_its_loops_given_apart():
 def test_num_nodes_comes_from_the_features_then_the_labels_then_the_ids():
     assert Graph.from_edges([[0], [1]]).num_nodes == 2
     assert Graph.from_edges([[0], [1]], x=torch.ones(5, 3)).num_nodes == 5
-    assert Graph.from_edges([[0], [1]], x=scipy.sparse.eye_array(5, 3)).num_nodes == 5
+    assert Graph.from_edges([[0], [1]], x=scipy.sparse.csr_array(np.eye(5, 3))).num_nodes == 5
     assert Graph.from_edges([[0], [1]], x=[[1.0], [2.0], [3.0]]).num_nodes == 3
     assert Graph.from_edges([[0], [1]], y=[0, 1, 0]).num_nodes == 3
     assert Graph.from_edges([[0], [1]], y=1).num_nodes == 2  # the graph's label
@@ -746,7 +746,7 @@ def test_pyg_labels_of_graphs_and_columns(pyg):
 
 
 def test_scipy_round_trip():
-    matrix = scipy.sparse.random_array((23, 23), density=0.2, rng=np.random.default_rng(0), format="coo")
+    matrix = scipy.sparse.random(23, 23, density=0.2, random_state=0, format="coo")
     assert abs(Graph.from_scipy(matrix).to_scipy() - matrix).max() == 0
 
 

@@ -1,6 +1,7 @@
 """What of the machine a process may use: cores, memory, devices."""
 
 import inspect
+import io
 import os
 import sys
 
@@ -9,7 +10,7 @@ import torch
 
 from gcnlab import bench, compare, doctor, machine, memory, protocols
 from gcnlab.errors import InputError
-from gcnlab.machine import available_memory, check_devices, cpu_quota, is_same_device, usable_cores
+from gcnlab.machine import available_memory, check_devices, cpu_quota, has_terminal, is_same_device, tell, usable_cores
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="control groups are Linux's")
 
@@ -106,3 +107,26 @@ def test_names_of_devices():
     check_devices(a=None, b=[1], c=torch.ones(1), d=torch.ones(1, device="cpu:0"))
     with pytest.raises(InputError, match=r"^d: is on meta, but c is on cpu; move one with \.to\(device\)\.$"):
         check_devices(a=None, c=torch.ones(1), d=torch.ones(1, device="meta"))
+
+
+class Gone(io.StringIO):
+    """A terminal that was closed while the process ran."""
+
+    def isatty(self):
+        return True
+
+    def write(self, text):
+        raise OSError(5, "Input/output error")
+
+
+@pytest.mark.parametrize("stream", [None, "closed", "gone"])
+def test_a_stderr_that_nobody_reads_is_no_error(monkeypatch, capsys, stream):
+    streams = {"closed": io.StringIO(), "gone": Gone()}
+    streams["closed"].close()
+    monkeypatch.setattr(sys, "stderr", streams.get(stream))
+    assert has_terminal() is (stream == "gone")
+    tell("a message")
+    assert capsys.readouterr().out == ""  # where print would write it
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    tell("a message")
+    assert sys.stderr.getvalue() == "gcnlab: a message\n"

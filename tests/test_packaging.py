@@ -26,6 +26,17 @@ def test_doctor_knows_each_dependency_and_its_oldest_version():
     assert PROJECT["requires-python"] == f">={'.'.join(map(str, doctor.OLDEST_PYTHON))}"
 
 
+def test_the_oldest_versions_are_installed_to_be_tested():
+    lines = (ROOT / "constraints-oldest.txt").read_text().splitlines()
+    pinned = dict(
+        re.fullmatch(r"([\w-]+)==([\d.]+)", line).groups() for line in lines if "==" in line and line[0] != "#"
+    )
+    pinned = {name: tuple(map(int, version.split("."))) for name, version in pinned.items()}
+    assert list(pinned) == list(doctor.OLDEST)
+    assert pinned.pop("torch") > doctor.OLDEST["torch"]  # the file says why
+    assert pinned == {name: (*doctor.OLDEST[name], 0, 0)[:3] for name in pinned}
+
+
 def test_each_extra_is_known_by_its_package():
     extras = {name: needs for name, needs in PROJECT["optional-dependencies"].items() if len(needs) == 1}
     assert {package: name for name, needs in extras.items() for package in needs if "[" not in package} == checks.EXTRAS

@@ -792,7 +792,7 @@ def test_a_matrix_from_a_list_is_of_the_default_dtype():
     assert SparseMatrix.from_dense([[1, 2]]).dtype == torch.float32
     assert SparseMatrix.from_dense([[1.0, 2.0]]).dtype == torch.float32
     assert SparseMatrix.from_dense(np.ones((1, 2))).dtype == torch.float64
-    assert SparseMatrix.from_scipy(scipy.sparse.eye_array(3, dtype=np.int8)).dtype == torch.float32
+    assert SparseMatrix.from_scipy(scipy.sparse.eye(3, dtype=np.int8)).dtype == torch.float32
 
 
 def test_input_is_not_aliased():

@@ -1934,3 +1934,13 @@ def test_wrong_words_of_checkpoints_and_optimizers():
     ):
         with pytest.raises(InputError, match=match):
             Adam([torch.ones(1, requires_grad=True)], betas=betas)
+
+
+@pytest.mark.parametrize("progress", [None, True, False])
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_a_training_without_stderr(graph, monkeypatch, progress, is_closed):
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed if is_closed and not progress else None)
+    history = fit(make(), graph, seeds=1, epochs=2, progress=progress)
+    assert len(history.epoch_seconds) == 2

@@ -34,7 +34,7 @@ from ..structure import check_array
 from . import cifar, gin_text, idx, image_folder, image_npz, npz, ogb, planetoid, social, tables, tu
 from . import synthetic as synthetic
 from .archive import Source
-from .fetch import closed_files_named, data_roots, fetch_raw, file_states, raw_folder, writable_folder
+from .fetch import closed_files_named, data_roots, expand_user, fetch_raw, file_states, raw_folder, writable_folder
 from .image_sets import ImageSet, digits, warn_of_twins
 from .ogb import ogb_evaluator
 
@@ -154,7 +154,7 @@ def load(name: _Path, root: _Path | None = None, download: bool = True, **option
         raise InputTypeError(f"name: got {type(name).__name__}, expected a data set's name or the path of its files.")
     check_flag("download", download)
     if isinstance(name, os.PathLike) or name.lower() not in catalog():
-        return _load_path(Path(name).expanduser(), options)
+        return _load_path(expand_user(name), options)
     name = name.lower()
     entry = catalog()[name]
     if entry["embedded"]:
@@ -231,7 +231,7 @@ def ogb_split(
         DatasetFormatError: a list is malformed, or they overlap; with file, line and value.
     """
     if isinstance(name, os.PathLike) or name not in catalog():
-        folder = Path(name).expanduser()
+        folder = expand_user(name)
         if not ogb.is_ogb(folder):
             raise DatasetNotFoundError(f"name: {str(name)!r} is neither a data set nor a folder with OGB's raw/ files.")
         return ogb.read_split(folder)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -19,9 +19,11 @@ from typing import IO, Any
 from ..checks import check_package
 from ..errors import ChecksumError, DatasetNotFoundError, FileAccessError, InputError, InputTypeError
 from ..files import atomic_write, is_writable, lock, sha256_of
+from ..machine import has_terminal
 
 _CONNECT_SECONDS = 4.0  # for a whole data set, a name server that never answers included
-_STALL_SECONDS = 30.0  # without a byte, once connected
+_CHUNK = 1 << 16  # bytes
+_STALL_SECONDS = 30.0  # without a chunk, or the rest of a file, once connected: 2 kB/s is the lowest rate
 
 
 @contextmanager
@@ -81,7 +83,18 @@ def named_roots(root: str | os.PathLike[str] | None = None) -> tuple[list[Path],
         given, said_by = folders, "GCNLAB_DATA"
     else:
         given, said_by = [os.fspath(_default_root())], "the default data root"
-    return [Path(folder).expanduser() for folder in given], said_by
+    return [expand_user(folder) for folder in given], said_by
+
+
+def expand_user(path: str | os.PathLike[str]) -> Path:
+    """The path, with the home folder for ~; raises InputError where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(
+            f"{path}: this user has no home folder, as HOME is not set and the system knows none; write the path without "
+            "~, and set GCNLAB_DATA to a folder for data sets."
+        ) from None
 
 
 def _default_root() -> Path:
@@ -89,11 +102,11 @@ def _default_root() -> Path:
     if (checkout / "pyproject.toml").is_file():
         return checkout / "datasets"
     if sys.platform == "win32":
-        cache = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+        cache = expand_user(os.environ.get("LOCALAPPDATA", "~/AppData/Local"))
     elif sys.platform == "darwin":
-        cache = Path.home() / "Library" / "Caches"
+        cache = expand_user("~/Library/Caches")
     else:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        cache = expand_user(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     return cache / "gcnlab"
 
 
@@ -169,11 +182,11 @@ class _Limited:
     """A file that passes on what is written, up to a limit: a server that never ends must not fill the disk."""
 
     def __init__(self, file: IO[bytes], limit: int) -> None:
-        self._file, self._left = file, limit
+        self._file, self.left = file, limit
 
     def write(self, content: bytes) -> None:
-        self._left -= len(content)
-        if self._left < 0:
+        self.left -= len(content)
+        if self.left < 0:
             raise InputError("it sent more bytes than the file has")
         self._file.write(content)
 
@@ -185,12 +198,12 @@ def _download(name: str, missing: list[dict[str, Any]], folder: Path) -> None:
     HTTPDownloader = check_package("a download", "pooch", error=DatasetNotFoundError).HTTPDownloader
     RequestException = check_package("a download", "requests", error=DatasetNotFoundError).RequestException
     downloader = HTTPDownloader(
-        progressbar=sys.stderr.isatty(), chunk_size=1 << 16, timeout=(_CONNECT_SECONDS, _STALL_SECONDS)
+        progressbar=has_terminal(), chunk_size=_CHUNK, timeout=(_CONNECT_SECONDS, _STALL_SECONDS)
     )
     for index, file in enumerate(missing):
         with atomic_write(folder / file["name"]) as temporary:
             try:
-                downloader(file["url"], _Limited(temporary, file["size"]), None)
+                _run_steadily(downloader, file["url"], _Limited(temporary, file["size"]))
                 check_file(Path(temporary.name), file)
             except (RequestException, InputError, ChecksumError) as error:
                 reason = _reason(error, Path(temporary.name), file)
@@ -198,6 +211,32 @@ def _download(name: str, missing: list[dict[str, Any]], folder: Path) -> None:
                     f"{name}: {file['url']} did not give {file['name']} ({reason}); "
                     f"nothing of it was kept. {by_hand(missing[index:], folder)}."
                 ) from error
+
+
+def _run_steadily(downloader: Callable[..., None], url: str, file: _Limited) -> None:
+    """Download, or raise InputError where a chunk takes too long.
+
+    In a thread: requests has a timeout for a byte, and none for a chunk, which a server of a byte per second can fill
+    for hours.
+    """
+    failure: list[BaseException] = []
+
+    def download() -> None:
+        try:
+            downloader(url, file, None)
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=download, daemon=True)
+    thread.start()
+    left = None
+    while thread.is_alive():
+        if file.left == left:  # the thread ends when it writes to the file, which is closed by then
+            raise InputError(f"it sent less than {_CHUNK >> 10} KiB in {_STALL_SECONDS:g} s")
+        left = file.left
+        thread.join(_STALL_SECONDS)
+    if failure:
+        raise failure[0]
 
 
 def _reason(error: Exception, temporary: Path, file: dict[str, Any]) -> str:
@@ -222,16 +261,18 @@ def why_unreachable(url: str) -> str:
         try:
             requests.head(url, timeout=_CONNECT_SECONDS, allow_redirects=True).close()
             failure.clear()  # whatever the status: the download itself will say
-        except requests.RequestException as error:
+        except Exception as error:  # requests lets some of other kinds through
             first: BaseException = error  # what the operating system said, under three layers of wrapping
             while first.__context__ is not None:
                 first = first.__context__
-            failure[0] = str(first)
+            failure[0] = str(first) or type(first).__name__
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(_CONNECT_SECONDS)
-    return "".join(failure)
+    # The certificates that requests trusts; its own words about them do not say who named the file.
+    trusted = [name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(name)]
+    return "; ".join([*failure, *(f"{name} is {os.environ[name]}" for name in trusted[: len(failure)])])
 
 
 def _check_connection(name: str, missing: list[dict[str, Any]], folder: Path) -> None:

@@ -75,7 +75,7 @@ class Integers:
         values = np.zeros(len(starts), np.int64)
         for digit in range(int(num_digits.max(initial=0))):  # from the last to the first
             has = np.flatnonzero(num_digits > digit)
-            values[has] += (raw[ends[has] - 1 - digit] - np.uint8(ord("0"))) * np.int64(10**digit)
+            values[has] += (raw[ends[has] - 1 - digit] - np.uint8(ord("0"))).astype(np.int64) * 10**digit
         values[negative] *= -1
         lines = np.append(newlines, len(raw)) if not len(newlines) or newlines[-1] != len(raw) - 1 else newlines
         return values, np.searchsorted(starts, lines)
