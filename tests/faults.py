@@ -288,7 +288,7 @@ FAULTS = [
     Fault("R5", "cli.py", "text.getvalue().encode(sys.stdout.encoding)", "pass"),
     Fault("R6", "data/fetch.py", "    except RuntimeError:", "    except KeyError:"),
     Fault("R7", "data/fetch.py", "        except Exception as error:  # requests", "        except OSError:\n            return\n        except Exception as error:  # requests"),
-    Fault("R7", "data/fetch.py", "for name in trusted[: len(failure)]", "for name in ()"),
+    Fault("R7", "data/fetch.py", "for name in variables[:1]", "for name in ()"),
     Fault("R8", "data/fetch.py", "if file.left == left:", "if False:"),
     Fault("R8", "data/fetch.py", "if file.left == left:", "if left is not None:"),
     Fault("R9", "data/text.py", 'np.uint8(ord("0"))).astype(np.int64)', 'np.uint8(ord("0")))'),

@@ -270,9 +270,10 @@ def why_unreachable(url: str) -> str:
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(_CONNECT_SECONDS)
-    # The certificates that requests trusts; its own words about them do not say who named the file.
-    trusted = [name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(name)]
-    return "; ".join([*failure, *(f"{name} is {os.environ[name]}" for name in trusted[: len(failure)])])
+    if "certificate" in "".join(failure):  # requests names at most the file, not the variable that names it
+        variables = [name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(name)]
+        failure += [f"{name} is {os.environ[name]}" for name in variables[:1]]
+    return "; ".join(failure)
 
 
 def _check_connection(name: str, missing: list[dict[str, Any]], folder: Path) -> None:
