@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_iter, tree_map
 from .errors import MemoryLimitError
 from .machine import available_memory
 
-_LARGE = 1 << 28  # bytes
+LARGE = 1 << 28  # bytes
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # options of mallopt(3)
 
 
@@ -68,7 +68,7 @@ def check_large(
 
     Of arrays on the CPU so large that asking the system takes no time beside.
     """
-    if num_bytes >= _LARGE and device.type == "cpu":
+    if num_bytes >= LARGE and device.type == "cpu":
         check_fits(argument, what, num_bytes, share, remedy)
 
 

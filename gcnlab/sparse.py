@@ -24,7 +24,7 @@ from .checks import check_choice, check_count, check_dense, check_flag, check_li
 from .errors import InputError, InputTypeError
 from .inputs import as_tensor, is_table, table_matrix
 from .machine import is_same_device
-from .memory import check_large
+from .memory import LARGE, check_large
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -659,9 +659,9 @@ class SparseMatrix:
         return matrix.__matmul__(x) if swapped else matrix.__rmatmul__(x)
 
     def _product(self, x: Tensor) -> Tensor:
-        if not torch.compiler.is_compiling():
+        if not torch.compiler.is_compiling() and (size := self.shape[0] * x.shape[1]) >= LARGE // 8:
             check_large(
-                "S @ x", f"a product of {self.shape[0]:,} x {x.shape[1]:,}", self.shape[0] * x.shape[1] * x.element_size(), x.device,
+                "S @ x", f"a product of {self.shape[0]:,} x {x.shape[1]:,}", size * x.element_size(), x.device,
                 "multiply with fewer columns at a time.", 0.9,
             )  # fmt: skip
         value = self.value
