@@ -44,6 +44,14 @@ IN_SHORT = [
     ("changed bytes are noticed", "F2, F9, T3", ["damaged files, with a checksum", "damaged checkpoints"]),
     ("a malformed file of one's own is read rightly or refused", "F5-F9", ["damaged files, without a checksum"]),
     (
+        "a file with a right checksum over wrong contents is refused",
+        "F20-F24",
+        [
+            *("damages of saved graphs with right digests", "damages of processed sets with right digests"),
+            *("crafted headers of checkpoints", "crafted results", "crafted training states"),
+        ],
+    ),
+    (
         "killed at any moment, the next run works",
         "F3, F10, T2",
         [
@@ -53,6 +61,7 @@ IN_SHORT = [
     ),
     ("several processes share a data root", "F11, D5", ["several processes on one data root"]),
     ("a malformed input meets an error that names it", "I1-I27", ["generated inputs"]),
+    ("no process outlives the one that started it", "R1", ["kills of a command with processes"]),
     ("a training repeats and resumes to the bit", "T4, T6", ["repeated trainings", "resumed trainings"]),
     (
         "a failed rank is named, and none hangs",

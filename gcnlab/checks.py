@@ -22,6 +22,7 @@ import torch
 
 from .errors import GcnlabError, InputError, InputTypeError
 
+MOST_LAYERS = 10_000
 # Packages that `pip install gcnlab` does not bring, and the extra that does.
 EXTRAS = {"scikit-image": "superpixels", "tensorboard": "tensorboard"}
 
@@ -139,6 +140,14 @@ def check_count(name: str, count: Any, least: int = 0) -> int:
     if number < least:
         raise InputError(f"{name}: got {number}, expected at least {least}.")
     return number
+
+
+def check_depth(num_layers: Any) -> int:
+    """A number of layers, of which each is made: more than fit in memory would fill it first."""
+    depth = check_count("num_layers", num_layers, 1)
+    if depth > MOST_LAYERS:
+        raise InputError(f"num_layers: got {depth}, expected at most {MOST_LAYERS:,}.")
+    return depth
 
 
 def check_workers(name: str, count: Any) -> int:

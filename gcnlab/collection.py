@@ -16,7 +16,7 @@ from .checks import check_count, check_flag
 from .convert import pyg_edges, pyg_num_nodes
 from .errors import InputError, InputIndexError, InputTypeError
 from .graph import Graph, check_graphs, check_one_graph, common_classes, listed_graphs, side_by_side
-from .inputs import as_tensor, labels_of_all, own
+from .inputs import as_tensor, labels_of_all, numbered_as, own
 from .machine import check_devices, is_same_device
 from .memory import check_large
 from .merging import alike, merge
@@ -477,6 +477,14 @@ class GraphCollection(Sequence[Graph]):
             return self._trusted(whole, self._ptr, self._y, self._chosen, self.name)
         chosen = None if self._chosen is None else self._chosen.to(device)
         return self._trusted(whole, self._ptr.to(device), self._y.to(device), chosen, self.name)
+
+    def in_classes(self, class_names: Sequence[Any] | None) -> GraphCollection:
+        """The graphs with their classes numbered as these names are; None leaves them."""
+        if class_names is None:
+            return self
+        assert self.class_names is not None
+        y = numbered_as(self._y, self.class_names, class_names)
+        return self._trusted(self.whole.replace(class_names=class_names), self._ptr, y, self._chosen, self.name)
 
     # -- what it is ---------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checks import check_choice, check_flag, check_number, check_probability
+from .checks import check_choice, check_depth, check_flag, check_number, check_probability
 from .errors import InputError
 from .graph import Features
 from .layers import check_x, dropout
@@ -114,7 +114,7 @@ class JumpingKnowledge(nn.Module):
         super().__init__()
         self.kind = check_choice("kind", kind, ("cat", "max", "lstm"))
         channels = None if channels is None else check_count("channels", channels, 1)
-        num_layers = None if num_layers is None else check_count("num_layers", num_layers, 1)
+        num_layers = None if num_layers is None else check_depth(num_layers)
         if kind == "lstm":
             if channels is None or num_layers is None:
                 raise InputError('channels, num_layers: kind="lstm" has weights, so it needs both.')

@@ -56,6 +56,7 @@ NORMALIZED |= {
 _KIND_OF = {key: kind for kind, key in NORMALIZED.items()}
 
 Features = Tensor | SparseMatrix
+_KNOWN = ("learnt", "shared adjacency", "shared x")
 MASKS = ("train_mask", "val_mask", "test_mask")
 
 
@@ -194,7 +195,9 @@ class Graph:
         raise AttributeError(f"a Graph is immutable; graph.replace({name}=...) returns a changed one.")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_derived": {}}  # what is derived is not part of a copy or a pickle
+        # What is derived is not part of a copy or a pickle; what is known of the weights and x that were given is.
+        known = {key: self._derived[key] for key in _KNOWN if key in self._derived}
+        return {**self.__dict__, "_derived": known}
 
     def __repr__(self) -> str:
         parts = [f"{self.num_nodes} nodes", f"{self.num_edges} stored edges"]

@@ -508,6 +508,9 @@ def _as_images(images: Any) -> Tensor:
 
         if not isinstance(images, numpy.ndarray):
             raise InputTypeError(f"images: got {type(images).__name__}, expected a tensor or an array.")
+        if numpy.ma.is_masked(images):
+            count = numpy.ma.getmaskarray(images).sum()
+            raise InputTypeError(f"images: got {type(images).__name__}, {count} values masked; fill them.")
         if images.dtype.kind not in "fu":
             raise InputTypeError(f"images: got dtype {images.dtype}, expected uint8 or floats.")
         with warnings.catch_warnings():  # of read-only arrays; nothing is written to them

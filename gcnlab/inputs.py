@@ -77,6 +77,12 @@ def as_tensor(name: str, data: Any, expected: str) -> Tensor:
         raise InputTypeError(f"{name}: got {type(data).__name__} ({error}), expected {expected}.") from None
 
 
+def numbered_as(y: Tensor, own_names: Sequence[Any], names: Sequence[Any]) -> Tensor:
+    """Labels y of classes that have their own names, as numbers of `names`; -1 stays."""
+    number = torch.tensor([names.index(name) if name in names else -1 for name in own_names], device=y.device)
+    return torch.where(y < 0, -1, number[y.clamp(min=0)])
+
+
 def own(tensor: Tensor) -> Tensor:
     """A copy that nobody else writes to, and that a training takes: never a tensor of torch.inference_mode."""
     with torch.inference_mode(False):
@@ -86,14 +92,14 @@ def own(tensor: Tensor) -> Tensor:
 class Shared:
     """A tensor that is shared with whoever gave it, and how often it had been written to by then.
 
-    A copy or a pickle has memory of its own, and keeps nothing of this: None takes its place.
+    A copy or a pickle of it watches the copy of the tensor.
     """
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor, self.version = tensor, tensor._version
 
     def __reduce__(self) -> Any:
-        return type(None), ()
+        return Shared, (self.tensor,)
 
 
 def shared(tensor: Tensor) -> Shared | None:

@@ -11,7 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from .checkpoint import check_state, generators_kept, read_checkpoint
-from .checks import check_choice, check_count, check_dense, check_flag, check_like, check_list, check_probability
+from .checks import (
+    check_choice,
+    check_count,
+    check_dense,
+    check_depth,
+    check_flag,
+    check_like,
+    check_list,
+    check_probability,
+)
 from .deep import drop_node
 from .errors import CheckpointCorruptError, CheckpointMismatchError, InputError, InputTypeError
 from .files import check_fields
@@ -66,7 +75,7 @@ class GCN(nn.Module):
         in_channels = check_count("in_channels", in_channels, 1)
         hidden_channels = check_count("hidden_channels", hidden_channels, 1)
         out_channels = check_count("out_channels", out_channels, 1)
-        num_layers = check_count("num_layers", num_layers, 1)
+        num_layers = check_depth(num_layers)
         dropout, drop_node = check_probability("dropout", dropout), check_probability("drop_node", drop_node)
         input_dropout = None if input_dropout is None else check_probability("input_dropout", input_dropout)
         has_norm = check_choice("norm", norm, (None, "batch", False, True)) in ("batch", True)
@@ -233,7 +242,7 @@ class SIGN(nn.Module):
         in_channels = _check_counts("in_channels", in_channels)
         hidden_channels = check_count("hidden_channels", hidden_channels, 1)
         out_channels = check_count("out_channels", out_channels, 1)
-        num_layers = check_count("num_layers", num_layers, 1)
+        num_layers = check_depth(num_layers)
         dropout = check_probability("dropout", dropout)
         input_dropout = check_probability("input_dropout", input_dropout)
         check_flag("norm", norm)
@@ -385,7 +394,7 @@ class GraphClassifier(nn.Module):
         in_channels = check_count("in_channels", in_channels, 1)
         hidden_channels = check_count("hidden_channels", hidden_channels, 1)
         out_channels = check_count("out_channels", out_channels, 1)
-        num_layers = check_count("num_layers", num_layers, 1)
+        num_layers = check_depth(num_layers)
         if not callable(conv):
             raise InputTypeError(f"conv: got {conv!r}, expected what makes a layer, such as GCNConv itself.")
         readout_kinds("readout", readout)
@@ -519,7 +528,7 @@ class GridGCN(nn.Module):
         depths = (
             _check_counts("num_layers", num_layers)
             if isinstance(num_layers, Sequence)
-            else [check_count("num_layers", num_layers, 1)] * len(channels)
+            else [check_depth(num_layers)] * len(channels)
         )
         if len(depths) != len(channels):
             raise InputError(

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from .checks import check_flag, check_list, check_number, check_seed
 from .errors import InputError
 from .graph import NORMALIZED, Graph, check_nodes, check_one_graph, select_rows, warn_if_directed
+from .inputs import check_unwritten, shared
 from .memory import estimate_step, large_empty
 from .sparse import SparseMatrix, as_tensor, check_count
 
@@ -202,6 +203,7 @@ class NeighborSampler(Sampler):
         )
         self.replace, self.operator = check_flag("replace", replace), operator
         self._rows = _Rows(graph, operator)
+        self._rows.check_fixed()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -268,6 +270,7 @@ class RandomNodeSampler(Sampler):
         check_count("batch_size", batch_size, 2)
         self.operator = operator
         self._rows = _Rows(graph, operator)
+        self._rows.check_fixed()
 
     def num_batches(self, num_targets: int) -> int:
         return -(-self.graph.num_nodes // self.batch_size)
@@ -527,6 +530,7 @@ class _Rows:
             operator = graph.operator  # of a batch of a batch: its own edges are a sample
         self.kind = "a_hat" if operator is None else operator.kind
         self.graph, self.matrix = graph, graph.adjacency if operator is None else operator
+        self.shared = shared(self.matrix.value)
         n, device = graph.num_nodes, graph.device
         self.place = torch.empty(n, dtype=torch.int32, device=device)  # in a row, of the diagonal or where it would be
         self.has_loop = torch.empty(n, dtype=torch.bool, device=device)
@@ -544,6 +548,14 @@ class _Rows:
             graph.check_degree(self.matrix, degree)
             self.scale = torch.where(degree > 0, degree, 1).rsqrt() * (degree > 0)
             self.diagonal = (self.diagonal * self.scale.square()).to(self.matrix.dtype)
+
+    def check_fixed(self) -> None:
+        """Raise InputError for learnt weights, whose degrees and diagonal would be those of the beginning."""
+        if self.matrix.value.requires_grad:
+            raise InputError(
+                "graph: its edge weights are learnt (they require a gradient), and a sampler takes their degrees once; train on "
+                "the whole graph, or hold them fixed: a.with_value(a.value.detach())."
+            )
 
     def _find_diagonal(self, rows: Tensor) -> None:
         start, end = self.matrix.rowptr[rows].long(), self.matrix.rowptr[rows + 1].long()
@@ -588,6 +600,7 @@ class _Rows:
 
     def subgraph(self, nodes: Tensor, targets: Tensor, picks: _Picks) -> Subgraph:
         """The graph of `nodes`, the marked ones in increasing order, with the picked entries and the diagonal."""
+        check_unwritten("operator", self.matrix.value, self.shared)
         n, device = len(nodes), nodes.device
         self.new_id[nodes] = torch.arange(n, dtype=torch.int32, device=device)
         new_rows, has_loop = self.new_id.index_select(0, picks.rows).long(), self.has_loop.index_select(0, nodes)

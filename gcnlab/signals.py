@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from .augment import Augment
 from .checks import check_count, check_flag
 from .errors import InputError, InputIndexError, InputTypeError
 from .image import Grid, check_grid, to_images, to_signals
-from .inputs import check_unwritten, labels_of_all, own, shared
+from .inputs import as_tensor, check_unwritten, labels_of_all, numbered_as, own, shared
 from .machine import check_devices
 from .pixels import channels_seem_first, check_is_no_single_picture, to_unit, warn_of_range
 
@@ -114,7 +114,10 @@ class Signals:
         return int(self.y.shape[1:].numel()) if self.y.is_floating_point() else int(self.y.max()) + 1
 
     def __getitem__(self, index: slice | Tensor | Iterable[int]) -> Signals:
-        index = torch.as_tensor(range(len(self))[index] if isinstance(index, slice) else index)
+        index = as_tensor(
+            "index", range(len(self))[index] if isinstance(index, slice) else index, "a slice, a bool mask or indices"
+        )
+        index = index.long() if index.dtype == torch.uint8 else index  # which torch takes for a mask
         try:
             ids = torch.arange(len(self))[index.cpu() if index.numel() else []]
         except IndexError as problem:
@@ -145,6 +148,13 @@ class Signals:
         """The images, labels and grid on another device."""
         grid = None if self.grid is None else self.grid.to(device)
         return self._with(_x=self.x.to(device), _y=None if self._y is None else self._y.to(device), grid=grid)
+
+    def in_classes(self, class_names: Sequence[Any] | None) -> Signals:
+        """The images with their classes numbered as these names are; None leaves them."""
+        if class_names is None:
+            return self
+        assert self.class_names is not None
+        return self._with(_y=numbered_as(self.y, self.class_names, class_names), class_names=class_names)
 
     def _with(self, **changes: Any) -> Signals:
         other = Signals.__new__(Signals)

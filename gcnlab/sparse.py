@@ -280,6 +280,7 @@ class SparseMatrix:
         # The transpose's rowptr, col, and where in `value` its values stand; one place for all values of a pattern.
         self._pattern: list[tuple[Tensor, Tensor, Tensor]] = []
         self._transposed: SparseMatrix | None = None
+        self._version = 0  # of the values, when the transpose that is kept was made
         self._is_brief = False  # of a batch that lives for one step: making its transpose takes longer than using it
 
     # -- making one ---------------------------------------------------------------------------------------------------
@@ -556,10 +557,13 @@ class SparseMatrix:
         own, and entry (i, j) has another derivative than entry (j, i).
         """
         kept, learned = self._transposed, self.value.requires_grad
+        is_compiling = torch.compiler.is_compiling()
+        if kept is not None and kept is not self and not is_compiling and self._version != _version_of(self.value):
+            kept = None  # its values are those of before
         if kept is not None and (not learned or (kept is not self and kept.value.requires_grad)):
             return kept
         # What is kept serves a training later, which takes no tensors of inference_mode.
-        if not torch.compiler.is_compiling() and torch.is_inference_mode_enabled():
+        if not is_compiling and torch.is_inference_mode_enabled():
             with torch.inference_mode(False):
                 return self.T
         if not self._pattern:
@@ -569,7 +573,7 @@ class SparseMatrix:
         t = SparseMatrix(rowptr, col, self.value.index_select(0, order), self.shape[::-1])
         t._transposed = self
         if not learned:
-            self._transposed = t
+            self._transposed, self._version = t, 0 if is_compiling else _version_of(self.value)
         return t
 
     def _check_columns(self, argument: str, num_bytes: int) -> None:
@@ -875,6 +879,11 @@ torch.utils._pytree.register_pytree_node(
 # --------------------------------------------------------------------------------------------------------------------
 # Checks at the door
 # --------------------------------------------------------------------------------------------------------------------
+
+
+def _version_of(value: Tensor) -> int:
+    """How often the tensor has been written to; those of inference_mode do not count it."""
+    return 0 if value.is_inference() else value._version
 
 
 def _check_shape(shape: Any) -> tuple[int, int]:

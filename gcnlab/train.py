@@ -39,7 +39,7 @@ from .data import ImageSet
 from .errors import CheckpointMismatchError, InputError, InputIndexError, InputTypeError, NonFiniteError
 from .files import check_target, remove_stale_temporaries
 from .graph import Graph, check_features_finite, check_nodes, check_one_graph, how_to_make, is_kind
-from .inputs import classes_remedy
+from .inputs import classes_remedy, some
 from .layers import wanted_operators, warn_if_of_another_kind, with_operator
 from .machine import has_terminal, tell
 from .memory import available_memory, check_fits, estimate_step, keep_freed_memory
@@ -85,16 +85,20 @@ class Adam(torch.optim.Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        for name, value in (("lr", lr), ("eps", eps), ("weight_decay", weight_decay)):
-            check_number(name, value, least=0)
-        for i, beta in enumerate(check_list("betas", betas, "two numbers", 2)):
-            check_number(f"betas[{i}]", beta, least=0, below=1)
+        lr, eps = check_number("lr", lr, least=0), check_number("eps", eps, least=0)
+        weight_decay = check_number("weight_decay", weight_decay, least=0)
+        beta1, beta2 = check_list("betas", betas, "two numbers", 2)
+        betas = check_number("betas[0]", beta1, least=0, below=1), check_number("betas[1]", beta2, least=0, below=1)
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
 
     # torch wraps these methods so that their first call imports its compiler; here they are called unwrapped.
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
+        if on := [name for name in _NOT_HERE if param_group.get(name)]:
+            raise InputError(f"{on[0]}: gcnlab.Adam has no such setting; torch.optim.Adam has.")
         _unwrapped("add_param_group")(self, param_group)
+        if any(p.is_complex() for p in self.param_groups[-1]["params"]):
+            raise InputTypeError("params: some are complex, which torch.optim.Adam takes.")
 
     def state_dict(self) -> dict[str, Any]:
         return _unwrapped("state_dict")(self)
@@ -115,7 +119,7 @@ class Adam(torch.optim.Optimizer):
             ids = torch.arange(sum(sizes)).split(sizes)
             groups = [{**group, "params": part.tolist()} for group, part in zip(groups, ids, strict=True)]
         for group in groups:
-            on = [name for name in ("amsgrad", "maximize", "decoupled_weight_decay") if group.pop(name, False)]
+            on = [name for name in _NOT_HERE if group.pop(name, False)]
             if on or not group.keys() >= self.defaults.keys():
                 found = f"one with {on[0]}=True" if on else f"an optimizer of {', '.join(group)}"
                 raise CheckpointMismatchError(
@@ -173,6 +177,7 @@ class Adam(torch.optim.Optimizer):
         torch._foreach_addcdiv_(params, means, denominators, value=-float(group["lr"]) / (1 - beta1**steps))
 
 
+_NOT_HERE = ("amsgrad", "maximize", "decoupled_weight_decay")  # settings of torch's Adam
 _STATE = ("step", "exp_avg", "exp_avg_sq")  # of each parameter: steps, mean and mean square of its gradients
 
 
@@ -634,8 +639,7 @@ def fit(
     ):
         check_flag(argument, flag)
     check_choice("progress", progress, (None, True, False))
-    check_number("lr", lr, least=0)
-    check_number("average", average, least=0, below=1)
+    lr, average = check_number("lr", lr, least=0), check_number("average", average, least=0, below=1)
     if clip_norm is not None:
         check_number("clip_norm", clip_norm, above=0)
     if check_number("label_smoothing", label_smoothing, least=0, below=1) and (
@@ -764,14 +768,22 @@ def _check_seeds(seeds: Any) -> list[int]:
 
 
 def _alike(a: nn.Module, b: nn.Module) -> bool:
-    """Whether what the modules hold beside their weights is the same, as far as it is tensors and plain values."""
+    """Whether what the modules hold beside their weights is the same, as far as it is tensors and plain values.
+
+    Nothing is like a matrix of learnt values: a stack has weights of its own, which the matrix would not follow.
+    """
 
     def same(v: Any, w: Any) -> bool:
+        if isinstance(v, Graph):
+            parts = v.__dict__["adjacency"], v.__dict__["x"]
+            return not any(_value_of(part).requires_grad for part in parts if part is not None)
         if isinstance(v, Tensor):
             return isinstance(w, Tensor) and v.shape == w.shape and torch.equal(v, w)
         if isinstance(v, SparseMatrix):
-            return isinstance(w, SparseMatrix) and all(
-                map(same, (v.rowptr, v.col, v.value), (w.rowptr, w.col, w.value))
+            return (
+                isinstance(w, SparseMatrix)
+                and not v.value.requires_grad
+                and all(map(same, (v.rowptr, v.col, v.value), (w.rowptr, w.col, w.value)))
             )
         if isinstance(v, (list, tuple)):
             return isinstance(w, type(v)) and len(v) == len(w) and all(map(same, v, w))
@@ -782,6 +794,10 @@ def _alike(a: nn.Module, b: nn.Module) -> bool:
         for m, n in zip(a.modules(), b.modules(), strict=True)
         for name, value in vars(m).items()
     )
+
+
+def _value_of(part: Tensor | SparseMatrix) -> Tensor:
+    return part.value if isinstance(part, SparseMatrix) else part
 
 
 @contextmanager
@@ -818,8 +834,9 @@ def _single_rows_allowed(batch_size: int) -> Iterator[Callable[[nn.Module], None
     evaluated: set[nn.Module] = set()
     is_said = False
 
-    def before(norm: Any, inputs: tuple[Any, ...]) -> None:
+    def before(norm: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         nonlocal is_said
+        inputs = (*inputs, *named.values())
         if not norm.training or not inputs or inputs[0].dim() < 2 or inputs[0].numel() != inputs[0].shape[1]:
             return
         if any(count is not None for count in inputs[1:]):  # `models.BatchNorm`: the row stands for several nodes
@@ -844,8 +861,8 @@ def _single_rows_allowed(batch_size: int) -> Iterator[Callable[[nn.Module], None
 
     def allow(model: nn.Module) -> None:
         for module in model.modules():
-            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
-                handles.append(module.register_forward_pre_hook(before))
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
                 handles.append(module.register_forward_hook(after, always_call=True))
 
     try:
@@ -1070,6 +1087,18 @@ def _check_data(data: Any) -> None:
     raise InputTypeError(
         f"data: got {type(data).__name__}, expected a Graph, a GraphBatch, a GraphCollection, Signals or NodeRows.{remedy}"
     )
+
+
+def _shared_classes(train: GraphCollection | Signals, val: GraphCollection | Signals) -> Sequence[Any] | None:
+    """The class names of the training, if val has names of its own that are in another order, or only some of them."""
+    names, own = train.class_names, val.class_names
+    if names is None or own is None or tuple(own) == tuple(names):
+        return None
+    if val.y.is_floating_point():
+        raise InputError(f"val: its targets are {some(own)}, and those of data {some(names)}; give both the same.")
+    if unknown := [own[label] for label in val.y.unique().tolist() if label >= 0 and own[label] not in names]:
+        raise InputError(f"val: has the class {unknown[0]!r}, which is not among those of data: {some(names)}.")
+    return names
 
 
 def _check_fixed(**given: Any) -> None:
@@ -1327,6 +1356,7 @@ class _GraphData:
             if y.shape[1:] != train.y.shape[1:]:
                 raise InputError(f"{name}: has y of shape {tuple(y.shape)}, but data of {tuple(train.y.shape)}.")
         assert val is None or isinstance(val, GraphCollection)
+        val = None if val is None else val.in_classes(_shared_classes(train, val))
         self.operator, self.kind = _check_function(operator), ""
         self.train, self.val, self.batch_size = train, val, batch_size
         self.num_batches = -(-len(train) // batch_size)
@@ -1414,6 +1444,7 @@ class _SignalData:
             raise InputError('val: got none; give Signals, or select="last" where nothing selects.')
         if val is not None and not isinstance(val, Signals):
             raise InputTypeError(f"val: got {type(val).__name__}, expected Signals.")
+        val = None if val is None else val.in_classes(_shared_classes(train, val))
         for name, signals in (("data", train), ("val", val)):
             if signals is not None:
                 y = _check_targets(name, signals.y, "image", len(signals), loss)

@@ -19,7 +19,7 @@ from .sparse import check_count
 
 Model = TypeVar("Model", bound=nn.Module)
 Layer = list[tuple[str, nn.Module]]  # names and modules
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_NORMS = nn.modules.batchnorm._NormBase  # batch and instance norms, which may keep running averages
 
 
 def freeze(model: Model, parts: str | Iterable[str] | None = None) -> Model:

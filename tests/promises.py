@@ -407,6 +407,11 @@ PROMISES = {
         "as torch's on the repeated rows",
         "models: a_batch_norm_of_counted_rows_is_torchs_of_repeated_ones",
     ),
+    "T18": Promise(
+        "validation images or graphs that have only some of the classes, by name",
+        "scored as the training numbers its classes; a class that the training lacks is refused by name",
+        "train: validation_has_the_classes_of_the_training_by_their_names",
+    ),
     "T11": Promise(
         "a model of layers that take another matrix than Â, and no operator given",
         "`fit` and `predict` give it the one that the layers name; where they name different ones, or a sampler draws another "
@@ -495,7 +500,8 @@ PROMISES = {
     "M3": Promise(
         "one picture [H, W, C], where [N, H, W] is expected",
         "`InputError`: images[None]; narrow images pass where their grid or their channels say so",
-        "signals: one_picture_is_no_stack_of_narrow_ones; points: superpixel_collection_names_what_is_wrong; "
+        "signals: one_picture_is_no_stack_of_narrow_ones indices_of_bytes_are_no_mask_and_masked_arrays_no_images; "
+        "image_data: an_image_set_of_channels_first_or_of_one_picture_is_refused; points: superpixel_collection_names_what_is_wrong; "
         "image: bad_images",
     ),
     "M4": Promise(
@@ -504,9 +510,9 @@ PROMISES = {
         "image_data: a_slice_of_a_folder_is_of_every_class pictures_of_both_parts_and_classes_without_one_are_told",
     ),
     "M5": Promise(
-        "a folder with several sizes, broken files, what systems leave behind, parts under other names",
+        "a folder with several sizes, 16 bits, broken files, what systems leave behind, parts under other names",
         "`size=`, all broken files in one error, no such picture or class, read; a third part is told",
-        "image_data: pictures_of_several_sizes_get_one large_photographs_are_made_small_one_by_one "
+        "image_data: pictures_of_16_bits_are_not_cut_to_8 pictures_of_several_sizes_get_one large_photographs_are_made_small_one_by_one "
         "every_broken_file_is_told_at_once what_systems_leave_behind_is_no_picture_and_no_class "
         "two_parts_under_the_names_people_give_them a_third_part_is_told_and_two_of_a_kind_are_refused",
     ),
@@ -562,7 +568,7 @@ PROMISES = {
     "S6": Promise(
         "`gcnlab.Adam` where a `torch.optim.Optimizer` is expected; an optimizer whose step needs a closure",
         "state, hooks, groups, closures, copies, pickles and schedulers as torch's; each goes on from the other's state, another's is refused; `fit` refuses LBFGS by name",
-        "train: adam_keeps_the_contract_of_an_optimizer adam_of_gcnlab_and_of_torch_go_on_from_each_other adam_refuses_a_state_of_another_kind adam_goes_on_from_the_state_of_1_0 adam_does_not_import_the_compiler an_optimizer_that_needs_a_closure",
+        "train: adam_refuses_what_it_does_not_compute adam_keeps_the_contract_of_an_optimizer adam_of_gcnlab_and_of_torch_go_on_from_each_other adam_refuses_a_state_of_another_kind adam_goes_on_from_the_state_of_1_0 adam_does_not_import_the_compiler an_optimizer_that_needs_a_closure",
     ),
     "S7": Promise(
         "`import gcnlab`, then any module that the reference names; D - A of a graph; a torchvision of another build; ten pictures",
@@ -579,7 +585,9 @@ PROMISES = {
         "learnt edge weights, evaluated between two steps: no_grad, inference_mode, `predict`, frozen for a while",
         "every derived matrix follows the weights; a learnt matrix is never taken for symmetric or kept",
         "graph: learnt_weights_learn_on_after_an_evaluation a_learnt_matrix_is_not_taken_for_symmetric "
-        "learned_weights_are_normalised_anew; collections: alike_nodes_of_learnt_weights_are_not_merged",
+        "learned_weights_are_normalised_anew; collections: alike_nodes_of_learnt_weights_are_not_merged; "
+        "train: seeds_whose_model_keeps_a_graph_of_its_weights_learn_them; "
+        "sparse: the_transpose_that_is_kept_is_of_the_values_that_are_there",
     ),
     "K2": Promise(
         "graphs, batches, grids, hops and transposes that were made or first read under inference_mode",
@@ -606,6 +614,7 @@ PROMISES = {
         "graph: features_written_to_later_are_no_features_of_the_graph "
         "weights_written_to_later_are_no_weights_of_the_graph; precompute: rows_written_to_later_are_no_rows; "
         "signals: images_given_in_a_buffer_are_copied_or_watched; "
+        "scale: learnt_weights_and_operators_written_to_are_not_sampled; graph: a_copy_is_watched_too; "
         "collections: a_collection_owns_its_labels_starts_and_choices "
         "merged_nodes_are_those_of_the_features_and_the_collection",
     ),

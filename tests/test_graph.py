@@ -1181,3 +1181,17 @@ def test_weights_written_to_later_are_no_weights_of_the_graph():
     copied = copy.deepcopy(Graph(matrix, torch.ones(3, 2)))
     weight.mul_(3.0)
     assert copied.a_hat.shape == (3, 3)
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda graph: pickle.loads(pickle.dumps(graph))], ids=["copy", "pickle"]
+)
+def test_a_copy_is_watched_too(copied):
+    graph = Graph.from_edges([[0, 1], [1, 0]], x=torch.ones(2, 3))
+    for write in (lambda g: g.x.mul_(2), lambda g: g.adjacency.value.mul_(2)):
+        other = copied(graph)
+        assert torch.equal(other.a_hat.to_dense() @ other.x, graph.a_hat.to_dense() @ graph.x)
+        write(other)
+        with pytest.raises(InputError, match=r"(x|adjacency): has been written to since it was given"):
+            other.a_hat.to_dense() @ other.x
+    assert graph.x.sum() == 6

@@ -804,3 +804,38 @@ def test_fashion_mnist():
 
 def test_mnist_where_it_is():
     check_real_set("mnist")
+
+
+def png_of_16_bits(channels):
+    """A PNG of 3 x 4 pixels of 16 bits, which Pillow opens as one of 8."""
+    kind = {2: 4, 3: 2, 4: 6}[channels]
+    rows = b"".join(b"\0" + bytes(range(4 * channels * 2)) for _ in range(3))
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", 4, 3, 16, kind, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_pictures_of_16_bits_are_not_cut_to_8(tmp_path, channels):
+    for name in ("a/0.png", "a/1.png", "b/0.png", "b/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(png_of_16_bits(channels))
+    with pytest.raises(DatasetFormatError, match=r"of 8 bits; convert it .*|4 of 4 files cannot be used: .*of 8 bits"):
+        load(tmp_path)
+
+
+def test_an_image_set_of_channels_first_or_of_one_picture_is_refused():
+    for images, message in (
+        (
+            torch.zeros(6, 3, 8, 9, dtype=torch.uint8),
+            r"train_images: got shape .* channels seem to come first; .*movedim\(1, 3\)",
+        ),
+        (torch.zeros(40, 30, 3, dtype=torch.uint8), r"train_images: got shape .* one picture with its channels last"),
+    ):
+        with pytest.raises(InputError, match=message):
+            ImageSet(images, torch.arange(len(images)) % 2, images, torch.arange(len(images)) % 2)

@@ -131,7 +131,7 @@ def test_batches_that_cannot_fit_are_refused(monkeypatch):
     graph = Graph.from_edges([[0, 1], [1, 0]], 1000, x=torch.ones(1000, 100))
     many = GraphCollection.from_graphs([graph.replace(y=0)] * 3)
     batch = NeighborSampler(graph, [2]).sample(torch.arange(100))
-    monkeypatch.setattr(memory, "_LARGE", 1000)
+    monkeypatch.setattr(memory, "LARGE", 1000)
     monkeypatch.setattr(memory, "available_memory", lambda: 100_000)
     for make, message in (
         (lambda: NeighborSampler(graph, [2]).sample(torch.arange(500)), "nodes: the features of 500 nodes needs"),

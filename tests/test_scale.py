@@ -608,3 +608,20 @@ def test_a_graph_in_host_memory_feeds_a_model_on_a_device():
         made = f"(torch.manual_seed(1), predict({model}, graph, batch_size=2))[1].tolist()"
         found = [seen_on_device(made.format(device=device)) for device in ("D", "'cpu'")]
         assert found[0] == found[1]
+
+
+def test_learnt_weights_and_operators_written_to_are_not_sampled():
+    graph = gcnlab.load("karate").replace(x=torch.rand(34, 3))
+    a = graph.adjacency
+    learnt = Graph(a.with_value(a.value.clone().requires_grad_()), x=graph.x, y=graph.y)
+    for sampler in (lambda: NeighborSampler(learnt, [None], 34), lambda: RandomNodeSampler(learnt, 10)):
+        with pytest.raises(
+            InputError, match=r"graph: its edge weights are learnt .*, and a sampler takes their degrees once"
+        ):
+            sampler()
+    operator = graph.a_hat.with_value(graph.a_hat.value.clone())
+    sampler = NeighborSampler(graph, [None], 34, operator=operator)
+    next(iter(sampler))
+    operator.value.mul_(3)
+    with pytest.raises(InputError, match="operator: has been written to since it was given"):
+        next(iter(sampler))

@@ -257,6 +257,19 @@ def test_images_that_are_no_signals_are_told_how_they_become_some():
             predict(GridGCN(1, [3], 3), given)
 
 
+def test_indices_of_bytes_are_no_mask_and_masked_arrays_no_images():
+    signals = Signals(torch.rand(5, 4, 4), torch.arange(5))
+    assert signals[np.array([4, 3, 1], "u1")].y.tolist() == [4, 3, 1]
+    for wrong in ("a", None, {0, 1}):
+        with pytest.raises(InputTypeError, match="index: got"):
+            signals[wrong]
+    masked = np.ma.masked_array(np.full((2, 4, 4), 0.5, "f4"), False)
+    masked[0, 0, 0] = np.ma.masked
+    for door in (lambda: Signals(masked, [0, 1]), lambda: gcnlab.image.to_signals(masked)):
+        with pytest.raises(InputTypeError, match="images: got MaskedArray, 1 values masked; fill them"):
+            door()
+
+
 # -- GridGCN ------------------------------------------------------------------------------------------------------------
 
 
@@ -585,6 +598,9 @@ def test_predict_pictures(tmp_path, capsys):
     assert (
         "wide.png: is of shape (4, 5, 3), and the model was trained on (6, 5, 3); scale it" in capsys.readouterr().err
     )
+    csv = tmp_path / "labels.csv"
+    assert main([*command, "--out", str(csv), str(tmp_path / "new" / "a.png")]) == 0
+    assert csv.read_text().splitlines()[1].split(",") == rows[1]
     assert main([*command, str(tmp_path)]) == 2
     assert "expected a picture, or a folder that holds pictures and no other folder (found " in capsys.readouterr().err
     assert main([*command, str(tmp_path / "none.png")]) == 2

@@ -899,3 +899,23 @@ def test_self_loops_of_unsorted_columns_are_refused(row, columns):
     for mode in ("fill", "add"):
         with pytest.raises(InputError, match="columns of a row are not sorted"):
             matrix.with_self_loops(mode)
+
+
+def test_the_transpose_that_is_kept_is_of_the_values_that_are_there():
+    a = SparseMatrix.from_dense([[1.0, 2.0, 0.0], [0.0, 0.0, 3.0], [4.0, 0.0, 5.0]])
+    for write in (lambda: None, lambda: a.value.mul_(10), lambda: a.value.copy_(torch.arange(5.0))):
+        write()
+        assert torch.equal(a.T.to_dense(), a.to_dense().T)
+        x = torch.ones(3, 1, requires_grad=True)
+        (a @ x).sum().backward()
+        assert torch.equal(x.grad[:, 0], a.to_dense().sum(0))
+    w = torch.nn.Parameter(a.value.clone())
+    learnt = a.with_value(w)
+    for _ in range(2):
+        w.requires_grad_(False)
+        x = torch.ones(3, 1, requires_grad=True)
+        (learnt @ x).sum().backward()
+        assert torch.equal(x.grad[:, 0], learnt.to_dense().sum(0))
+        w.requires_grad_(True)
+        with torch.no_grad():
+            w.mul_(5)

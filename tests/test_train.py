@@ -1944,3 +1944,68 @@ def test_a_training_without_stderr(graph, monkeypatch, progress, is_closed):
     monkeypatch.setattr(sys, "stderr", closed if is_closed and not progress else None)
     history = fit(make(), graph, seeds=1, epochs=2, progress=progress)
     assert len(history.epoch_seconds) == 2
+
+
+def test_validation_has_the_classes_of_the_training_by_their_names():
+    """Of val alone, which has only some of the classes, they were numbered otherwise."""
+    x = torch.rand(30, 4, 4) * 0.1
+    x[1::3] += 0.4
+    x[2::3] += 0.8
+    names = ["ant", "bee", "cat"] * 10
+    kept = [i for i, name in enumerate(names) if name != "ant"]
+    images = Signals(x, names), Signals(x[kept], [names[i] for i in kept])
+    graphs = [
+        Graph.from_edges([[0, 1], [1, 0]], x=x[i].flatten().expand(2, -1), y=name) for i, name in enumerate(names)
+    ]
+    collections = GraphCollection.from_graphs(graphs), GraphCollection.from_graphs([graphs[i] for i in kept])
+    for train, val, model in (
+        (*images, nn.Sequential(nn.Flatten(), nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 3))),
+        (*collections, GraphClassifier(16, 16, 3, 2, dropout=0.0)),
+    ):
+        assert val.class_names == ("bee", "cat")
+        history = fit(model, train, val, seed=0, epochs=100, lr=0.02, select="last", progress=False)
+        assert float(history.metrics["val_accuracy"][-1]) == float(history.metrics["train_accuracy"][-1]) == 1.0
+    strange = Signals(x, ["ant", "bee", "emu"] * 10)
+    with pytest.raises(
+        InputError, match="val: has the class 'emu', which is not among those of data: 'ant', 'bee', 'cat'"
+    ):
+        fit(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), images[0], strange, epochs=1, progress=False)
+
+
+def test_adam_refuses_what_it_does_not_compute():
+    p = nn.Parameter(torch.ones(1))
+    for name in ("maximize", "amsgrad"):
+        with pytest.raises(InputError, match=f"{name}: gcnlab.Adam has no such setting; torch.optim.Adam has"):
+            Adam([{"params": [p], name: True}])
+    with pytest.raises(InputTypeError, match="params: some are complex"):
+        Adam([nn.Parameter(torch.ones(1, dtype=torch.complex64))])
+
+
+def test_rates_of_numpy_are_kept_in_a_checkpoint(graph, tmp_path):
+    path = tmp_path / "c"
+    fit(make(), graph, seeds=1, epochs=2, lr=np.float32(0.01), progress=False, checkpoint=Checkpoint(path, 1))
+    fit(make(), graph, seeds=1, epochs=3, lr=np.float32(0.01), progress=False, checkpoint=Checkpoint(path, 1))
+
+
+@pytest.mark.parametrize("keeps", ["graph", "matrix", "x"])
+def test_seeds_whose_model_keeps_a_graph_of_its_weights_learn_them(graph, keeps):
+    s = graph.adjacency
+
+    class Learns(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.ones(s.nnz) if keeps != "x" else graph.x.clone())
+            self.kept = (
+                s.with_value(self.w) if keeps == "matrix" else Graph(s.with_value(self.w)) if keeps == "graph" else None
+            )
+            self.kept = graph.replace(x=self.w) if keeps == "x" else self.kept
+            self.gcn = make()()
+
+        def forward(self, x, a_hat):
+            if keeps == "x":
+                return self.gcn(self.kept.x, a_hat)
+            return self.gcn(x, self.kept if keeps == "matrix" else self.kept.a_hat)
+
+    start = Learns().w.detach()
+    weights = fit(Learns, graph, seeds=2, epochs=5, select="last", progress=False).states["w"]
+    assert bool(((weights - start).abs().flatten(1).amax(1) > 1e-3).all())

@@ -214,9 +214,12 @@ def _read_image(path: Path, num_images: int, size: tuple[int, int] | None) -> np
                 # An MPO holds a picture and its previews.
                 if image.format != "MPO" and getattr(image, "n_frames", 1) != 1:
                     raise DatasetFormatError(path, "expected one picture", value=f"{image.n_frames} frames")
-                if image.mode not in (*_GREY, *_COLOUR):
+                is_deep = any(";16" in str(tile[3]) for tile in image.tile)  # what Pillow would cut to 8 bits
+                if is_deep or image.mode not in (*_GREY, *_COLOUR):
                     problem = "expected grey or red, green, blue of 8 bits; convert it"
-                    raise DatasetFormatError(path, problem, value=f"mode {image.mode}")
+                    raise DatasetFormatError(
+                        path, problem, value=f"mode {image.mode}{' of 16 bits' * (is_deep and image.mode in _COLOUR)}"
+                    )
                 is_grey = image.mode in _GREY and "transparency" not in image.info
                 picture = PIL.ImageOps.exif_transpose(image).convert("L" if is_grey else "RGBA")
     except DatasetFormatError:
