@@ -501,7 +501,7 @@ PROMISES = {
         "one picture [H, W, C], where [N, H, W] is expected",
         "`InputError`: images[None]; narrow images pass where their grid or their channels say so",
         "signals: one_picture_is_no_stack_of_narrow_ones indices_of_bytes_are_no_mask_and_masked_arrays_no_images; "
-        "image_data: an_image_set_of_channels_first_or_of_one_picture_is_refused; points: superpixel_collection_names_what_is_wrong; "
+        "image_data: an_image_set_of_channels_first_is_refused; points: superpixel_collection_names_what_is_wrong; "
         "image: bad_images",
     ),
     "M4": Promise(

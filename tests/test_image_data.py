@@ -829,13 +829,7 @@ def test_pictures_of_16_bits_are_not_cut_to_8(tmp_path, channels):
         load(tmp_path)
 
 
-def test_an_image_set_of_channels_first_or_of_one_picture_is_refused():
-    for images, message in (
-        (
-            torch.zeros(6, 3, 8, 9, dtype=torch.uint8),
-            r"train_images: got shape .* channels seem to come first; .*movedim\(1, 3\)",
-        ),
-        (torch.zeros(40, 30, 3, dtype=torch.uint8), r"train_images: got shape .* one picture with its channels last"),
-    ):
-        with pytest.raises(InputError, match=message):
-            ImageSet(images, torch.arange(len(images)) % 2, images, torch.arange(len(images)) % 2)
+def test_an_image_set_of_channels_first_is_refused():
+    images, y = torch.zeros(6, 3, 8, 9, dtype=torch.uint8), torch.arange(6) % 2
+    with pytest.raises(InputError, match=r"train_images: got shape .* channels seem to come first; .*movedim\(1, 3\)"):
+        ImageSet(images, y, images, y)

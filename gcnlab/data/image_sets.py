@@ -15,7 +15,7 @@ from ..checks import check_choice, check_list, check_package, check_seed
 from ..errors import DatasetNotFoundError, InputError, InputTypeError
 from ..image import Grid, grid_graph
 from ..inputs import labels_of_all, sort_classes
-from ..pixels import channels_seem_first, check_is_no_single_picture
+from ..pixels import channels_seem_first
 from ..sparse import check_count
 
 MAX_BYTES = 2 << 30  # of the pixels of one part, unpacked
@@ -126,9 +126,7 @@ def _check_images(argument: str, images: Tensor) -> None:
         raise InputTypeError(f"{argument}: got {found}, expected a uint8 tensor.")
     if images.dim() not in (3, 4) or not images.numel():
         raise InputError(f"{argument}: got shape {tuple(images.shape)}, expected [N, H, W] or [N, H, W, C], not empty.")
-    if images.dim() == 3:
-        check_is_no_single_picture(images, argument)
-    elif channels_seem_first(images.shape[1:]):
+    if images.dim() == 4 and channels_seem_first(images.shape[1:]):
         raise InputError(
             f"{argument}: got shape {tuple(images.shape)}, whose channels seem to come first; expected [N, H, W, C], "
             f"{argument}.movedim(1, 3)."
