@@ -189,3 +189,17 @@ def test_heads_that_cannot_be_replaced_are_named():
         replace_head(nn.ReLU(), 2)
     with pytest.raises(InputError, match=r"num_classes: got 0, expected at least 1"):
         replace_head(grid_gcn(), 0)
+
+
+@pytest.mark.parametrize(
+    "norm", [nn.BatchNorm2d, nn.SyncBatchNorm, lambda n: nn.InstanceNorm2d(n, track_running_stats=True)]
+)
+def test_frozen_norms_of_any_kind_keep_their_averages(norm):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), norm(3), nn.Flatten(), nn.Linear(48, 2))
+    freeze(model, ["0", "1"])
+    fit(model, Signals(torch.rand(20, 6, 6), torch.arange(20) % 2), epochs=1, select="last", progress=False)
+    assert torch.equal(model[1].running_mean, torch.zeros(3))
+    unfreeze(model)
+    fit(model, Signals(torch.rand(20, 6, 6), torch.arange(20) % 2), epochs=1, select="last", progress=False)
+    assert not torch.equal(model[1].running_mean, torch.zeros(3))
