@@ -20,6 +20,7 @@ from .inputs import (
     check_names,
     check_unwritten,
     is_table,
+    numbered_as,
     own,
     read_labels,
     read_mask,
@@ -547,7 +548,7 @@ class Graph:
     def _kept(self, key: Any, make: Callable[[], Any]) -> Any:
         """What `make` derives from A, made once. All that a graph derives and keeps passes through here.
 
-        Of learnt weights it is made anew at each use, whether gradients are on or not: the weights change, and each
+        Learnt weights are derived again at each use, whether gradients are on or not: the weights change, and each
         backward pass needs a graph of its own. It is made outside of inference_mode, whose tensors no training takes.
         """
         if self._is_learnt:
@@ -1063,15 +1064,13 @@ def common_classes(
             f"graphs: graph {j} has class_names and graph {i} has none, so their labels can't be compared."
         )
     names = sort_classes({name for names in named for name in names or ()}) if class_names is None else class_names
-    number = {name: i for i, name in enumerate(names)}
     numbered = []
     for i, (y, theirs) in enumerate(zip(ys, named, strict=True)):
-        if odd := [name for name in theirs or () if name not in number]:
+        if odd := [name for name in theirs or () if name not in names]:
             raise InputError(
                 f"graphs: graph {i} has the class {odd[0]!r}, which is not among class_names {some(names)}."
             )
-        number_here = torch.tensor([number[name] for name in theirs or ()], device=y.device)
-        numbered.append(torch.where(y < 0, -1, number_here[y.clamp(min=0)]))
+        numbered.append(numbered_as(y, theirs or (), names))
     return numbered, names
 
 

@@ -134,7 +134,7 @@ FAULTS = [
     Fault("I22", "inputs.py", "    if len(set(names)) < len(names):\n        twice, first, second = _repeated(names)\n        raise InputError(f\"{argument}: {twice!r}", "    if False:\n        twice, first, second = _repeated(names)\n        raise InputError(f\"{argument}: {twice!r}"),
     Fault("I23", "inputs.py", "missing if is_missing(value) else int(value) for", "0 if is_missing(value) else int(value) for"),
     Fault("I23", "inputs.py", "return sorted(texts, key=float) if whole else texts", "return texts"),
-    Fault("I23", "graph.py", "number_here[y.clamp(min=0)]", "y"),
+    Fault("I23", "graph.py", "numbered.append(numbered_as(y, theirs or (), names))", "numbered.append(y)"),
     Fault("I23", "inputs.py", 'is_one_hot = bool(((y == 0) | (y == 1)).all()) and bool((y.sum(1) == 1).all())', "is_one_hot = False"),
     Fault("I24", "convert.py", 'upper = SparseMatrix.from_coo(low, high, value, shape, duplicates or "first")', 'upper = SparseMatrix.from_coo(low, high, value, shape, duplicates or "sum")'),
     Fault("I25", "sparse.py", "if largest >= 1_000_000 and largest > 100 * edge_index.numel():", "if False:"),
