@@ -42,7 +42,7 @@ SHOWN = [
 IN_SHORT = [
     ("no file runs code", "F1, F13", ["files with code, at a door"]),
     ("changed bytes are noticed", "F2, F9, T3", ["damaged files, with a checksum", "damaged checkpoints"]),
-    ("a malformed file of one's own is read rightly or refused", "F5-F9", ["damaged files, without a checksum"]),
+    ("a malformed file of your own is read rightly or refused", "F5-F9", ["damaged files, without a checksum"]),
     (
         "a file with a right checksum over wrong contents is refused",
         "F20-F24",
@@ -62,7 +62,7 @@ IN_SHORT = [
     ("several processes share a data root", "F11, D5", ["several processes on one data root"]),
     ("a malformed input meets an error that names it", "I1-I27", ["generated inputs"]),
     ("no process outlives the one that started it", "R1", ["kills of a command with processes"]),
-    ("a training repeats and resumes to the bit", "T4, T6", ["repeated trainings", "resumed trainings"]),
+    ("a training repeats and resumes bitwise identically", "T4, T6", ["repeated trainings", "resumed trainings"]),
     (
         "a failed rank is named, and none hangs",
         "D1-D8",

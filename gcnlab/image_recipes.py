@@ -160,7 +160,7 @@ def predict_test(recipe: ImageRecipe, model: nn.Module, images: ImageSet, device
 
 
 def log_probabilities(model: nn.Module, signals: Signals, mirrored: bool) -> Tensor:
-    """Of each image, [num_images, num_classes] on the CPU; with `mirrored` the mean over it and its mirror image."""
+    """Log-probabilities per image, [num_images, num_classes] on the CPU; `mirrored` averages each image with its mirror image."""
     views = [signals]
     if mirrored:
         views.append(signals._with(_x=signals.x.unflatten(1, signals.shape).flip(2).flatten(1, 2)))

@@ -113,7 +113,7 @@ def check_unwritten(name: str, tensor: Tensor, known: Shared | None) -> None:
         return
     raise InputError(
         f"{name}: has been written to since it was given (a buffer that is used again?), and what was made of it is no "
-        f"longer so; give a copy, {name}.clone(), or make it anew of the new values."
+        f"longer so; give a copy, {name}.clone(), or make it again from the new values."
     )
 
 

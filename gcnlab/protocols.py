@@ -225,13 +225,13 @@ def _read_graphs(
 
 
 def _digest(job: Job) -> str:
-    """Of all that a fold is trained and scored on."""
+    """Digest of everything that a fold is trained and scored on."""
     graphs, of_graphs = _graphs(job)
     return digest_of(of_graphs, digest_of_folds([job], graphs))
 
 
 def digest_of_folds(jobs: Sequence[Job], graphs: GraphCollection) -> str:
-    """Of which graphs each fold trains, selects and is scored on."""
+    """Digest of the ids of the graphs on which each fold trains, selects and is scored."""
     folds = [split(job, graphs) if job.protocol == "gin" else parts(job, graphs) for job in jobs]
     return digest_of(*(ids for fold in folds for ids in fold))
 

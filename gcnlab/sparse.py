@@ -690,7 +690,7 @@ class SparseMatrix:
             )
         if torch.is_grad_enabled() and (self.value.requires_grad or other.value.requires_grad):
             raise InputError("S @ R: the product of two sparse matrices has no gradient; use detached values.")
-        # Of a row there are as many entries as products at most, and as there are columns.
+        # A row of the product has at most as many entries as there are products in it, and as there are columns.
         products = SparseMatrix(
             self.rowptr, self.col, other.rowptr.diff()[self.col.long()].double(), self.shape
         ).row_sums()
