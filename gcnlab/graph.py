@@ -180,7 +180,7 @@ class Graph:
         values["_derived"] = {
             "learnt": adjacency.value.requires_grad,
             "shared adjacency": shared(adjacency.value),
-            "shared x": None if x is None else shared(_values(x)),
+            "shared x": None if x is None else shared(values_of(x)),
         }
         self.__dict__.update(values)
 
@@ -575,7 +575,7 @@ class Graph:
         """X, [N, F], or None."""
         x = self.__dict__["x"]
         if x is not None:
-            self._check_unwritten("x", _values(x))
+            self._check_unwritten("x", values_of(x))
         return x
 
     @property
@@ -1119,7 +1119,8 @@ def warn_if_directed(graph: Graph) -> None:
         )
 
 
-def _values(x: Features) -> Tensor:
+def values_of(x: Features) -> Tensor:
+    """X itself where it is dense, else its stored values."""
     return x.value if isinstance(x, SparseMatrix) else x
 
 

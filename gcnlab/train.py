@@ -38,7 +38,7 @@ from .collection import GraphBatch, GraphCollection, GraphLoader
 from .data import ImageSet
 from .errors import CheckpointMismatchError, InputError, InputIndexError, InputTypeError, NonFiniteError
 from .files import check_target, remove_stale_temporaries
-from .graph import Graph, check_features_finite, check_nodes, check_one_graph, how_to_make, is_kind
+from .graph import Graph, check_features_finite, check_nodes, check_one_graph, how_to_make, is_kind, values_of
 from .inputs import classes_remedy, some
 from .layers import wanted_operators, warn_if_of_another_kind, with_operator
 from .machine import has_terminal, tell
@@ -776,7 +776,7 @@ def _alike(a: nn.Module, b: nn.Module) -> bool:
     def same(v: Any, w: Any) -> bool:
         if isinstance(v, Graph):
             parts = v.__dict__["adjacency"], v.__dict__["x"]
-            return not any(_value_of(part).requires_grad for part in parts if part is not None)
+            return not any(values_of(part).requires_grad for part in parts if part is not None)
         if isinstance(v, Tensor):
             return isinstance(w, Tensor) and v.shape == w.shape and torch.equal(v, w)
         if isinstance(v, SparseMatrix):
@@ -794,10 +794,6 @@ def _alike(a: nn.Module, b: nn.Module) -> bool:
         for m, n in zip(a.modules(), b.modules(), strict=True)
         for name, value in vars(m).items()
     )
-
-
-def _value_of(part: Tensor | SparseMatrix) -> Tensor:
-    return part.value if isinstance(part, SparseMatrix) else part
 
 
 @contextmanager

@@ -71,7 +71,7 @@ FAULTS = [
     Fault("K1", "graph.py", 'return matrix.value.requires_grad or self._derived.get("learnt", False)', "return matrix.value.requires_grad"),
     Fault("K1", "graph.py", "if graph._is_learnt else graph.is_directed:", "if False else graph.is_directed:"),
     Fault("K1", "collection.py", "isinstance(whole, GraphBatch) or is_learnt:", "isinstance(whole, GraphBatch):"),
-    Fault("K1", "train.py", "return not any(_value_of(part).requires_grad for part in parts if part is not None)", "return True"),
+    Fault("K1", "train.py", "return not any(values_of(part).requires_grad for part in parts if part is not None)", "return True"),
     Fault("K1", "sparse.py", "            kept = None  # its values are those of before", "            pass"),
     Fault("K2", "graph.py", "            with torch.inference_mode(False):\n                self._derived[key]", "            if True:\n                self._derived[key]"),
     Fault("K2", "graph.py", "adjacency, x = _ordinary(adjacency), _ordinary(x)", "pass"),
