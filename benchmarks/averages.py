@@ -31,11 +31,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import gcnlab
-from gcnlab import GraphClassifier, GridGCN, Signals, compare, fit, metrics, predict, train
+from gcnlab import GraphClassifier, GridGCN, Signals, compare, fit, metrics, predict
 from gcnlab.augment import Augment
 from gcnlab.files import write_json
 from gcnlab.image import grid_graph
 from gcnlab.protocols import Job, Settings, parts, split
+from gcnlab.train.feeds import GraphData, SignalData
+from gcnlab.train.norms import averages_made_again
 
 AGAIN = (128, 256, 512, 10**9)
 
@@ -141,7 +143,7 @@ def run(data: Any, model: nn.Module, epochs: int, seed: int) -> tuple[list[dict[
         for count in AGAIN:
             last, start = batches[-1 - -(-count // data.batch_size) :], time.perf_counter()
             model.eval()
-            with torch.no_grad(), train._averages_made_again(norms):
+            with torch.no_grad(), averages_made_again(norms):
                 for batch in last:
                     model(*batch.arguments)
             name = f"again {count if count < 10**9 else 'all'}"
@@ -149,7 +151,7 @@ def run(data: Any, model: nn.Module, epochs: int, seed: int) -> tuple[list[dict[
             found[name] = evaluated()
         model.train()
         state = torch.get_rng_state()
-        with torch.no_grad(), train._averages_made_again(norms):
+        with torch.no_grad(), averages_made_again(norms):
             for batch in batches:
                 model(*batch.arguments)
         torch.set_rng_state(state)
@@ -172,8 +174,8 @@ def ways() -> Iterator[dict[str, Any]]:
         runs, seconds = [], []
         for seed in range(options["seeds"]):
             two = halves(seed)
-            kind = train._SignalData if isinstance(two[0], Signals) else train._GraphData
-            given = {"check_finite": True, "operator": None} if kind is train._GraphData else {}
+            kind = SignalData if isinstance(two[0], Signals) else GraphData
+            given = {"check_finite": True, "operator": None} if kind is GraphData else {}
             source = kind(
                 *two, loss="cross-entropy", class_weight=None, needs_val=True, batch_size=options["batch_size"], **given
             )
@@ -303,7 +305,7 @@ TABLE: dict[str, Callable[[], tuple[list[float], float]]] = {
 
 def table() -> Iterator[dict[str, Any]]:
     for name, short in TABLE.items():
-        with mock.patch.object(train, "_keeps_averages", return_value=False):
+        with mock.patch("gcnlab.train.engine.keeps_averages", return_value=False):
             before, seconds_before = short()
         after, seconds_after = short()
         yield {

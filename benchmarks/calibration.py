@@ -20,7 +20,8 @@ import gcnlab
 from gcnlab import metrics
 from gcnlab.files import write_json
 from gcnlab.protocols import Job, parts
-from gcnlab.recipes import GraphRecipe, Recipe, _fit, find
+from gcnlab.recipes import GraphRecipe, Recipe, find
+from gcnlab.recipes.nodes import _fit
 from gcnlab.train import predict
 
 GRAPH_SEEDS, NUM_DRAWS = 5, 20

@@ -15,9 +15,10 @@ from pathlib import Path
 import torch
 
 import gcnlab
-from gcnlab import Signals, image_recipes, plot, recipes
+from gcnlab import Signals, plot, recipes
 from gcnlab.baselines import BASELINES
 from gcnlab.files import check_target
+from gcnlab.recipes import images as image_recipes
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")

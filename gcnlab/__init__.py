@@ -17,17 +17,28 @@ from . import parent as parent  # first, so that a worker is under watch while i
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 from . import distributed, image, metrics, scale
-from .collection import GraphBatch, GraphCollection, GraphLoader, batch
 from .data import load
 from .errors import GcnlabError
-from .graph import Graph
-from .layers import GCNConv, RelationalGCNConv, dropout
+from .graph import Graph, GraphBatch, GraphCollection, GraphLoader, batch
+from .image import Signals
+from .layers import (
+    APPNP,
+    ChebConv,
+    ClusterPool,
+    GATConv,
+    GCN2Conv,
+    GCNConv,
+    GINConv,
+    Readout,
+    RelationalGCNConv,
+    SAGEConv,
+    SGConv,
+    TopKPool,
+    dropout,
+)
 from .memory import keep_freed_memory
 from .models import GCN, GRAND, SIGN, GraphClassifier, GridGCN, NoStructure
-from .more_layers import APPNP, ChebConv, GATConv, GCN2Conv, GINConv, SAGEConv, SGConv
 from .precompute import NodeRows
-from .readout import ClusterPool, Readout, TopKPool
-from .signals import Signals
 from .sparse import SparseMatrix
 from .train import Adam, Callback, Checkpoint, Consistency, EarlyStopping, History, StopAt, TensorBoard, fit, predict
 
@@ -37,11 +48,11 @@ if TYPE_CHECKING:
     from . import plot as plot
     from . import protocols as protocols
     from . import recipes as recipes
-    from . import report as report
+    from . import reporting as reporting
     from . import transfer as transfer
 
 # Imported when first asked for: they bring what `import gcnlab` shall not wait for.
-_LAZY = ("baselines", "links", "plot", "protocols", "recipes", "report", "transfer")
+_LAZY = ("baselines", "links", "plot", "protocols", "recipes", "reporting", "transfer")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -25,9 +25,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .checks import check_choice, check_integer, check_list, check_number, check_probability
+from .checks import check_choice, check_count, check_integer, check_list, check_number, check_probability
 from .errors import InputError, InputTypeError
-from .sparse import SparseMatrix, check_count
+from .sparse import SparseMatrix
 
 Shape = Sequence[int]
 Generator = torch.Generator | None

@@ -17,11 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checks import check_choice, check_flag
+from .checks import check_choice, check_count, check_flag
 from .errors import InputError, InputTypeError
+from .image.pixels import warn_of_range
 from .layers import glorot_uniform
-from .pixels import warn_of_range
-from .sparse import check_count
 from .train import Adam
 
 

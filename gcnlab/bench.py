@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .checkpoint import generators_kept
-from .checks import check_package, check_workers
+from .checks import check_counts, check_package, check_workers
 from .errors import InputError, did_you_mean
-from .graph import Features, Graph
+from .graph import Graph
 from .machine import usable_cores
 from .models import GCN
 from .recipes import RECIPES, Recipe, find_node_recipe
-from .sparse import SparseMatrix, check_counts
+from .sparse import Features, SparseMatrix
 
 HIDDEN = 16
 BLOCK = 10

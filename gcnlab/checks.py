@@ -223,3 +223,13 @@ def check_can_draw(purpose: str) -> None:
         raise
     except Exception:
         pass
+
+
+def check_counts(**counts: int | None) -> None:
+    """Raise InputError unless each count is None, or from 1 to a million.
+
+    >>> check_counts(seeds=3, epochs=None)
+    """
+    for argument, count in counts.items():
+        if count is not None and check_count(argument, count, 1) > 10**6:
+            raise InputError(f"{argument}: got {count}, expected at most 1,000,000.")

@@ -15,10 +15,12 @@ from typing import Any, NoReturn
 
 import torch
 
-from . import __version__, data, distributed, finished, image_recipes, recipes, report
+from . import __version__, data, distributed, finished, recipes
 from .errors import CorruptFileError, DistributedError, GcnlabError, InputError, NonFiniteError
 from .files import atomic_write, check_fields, check_target, read_json, write_json
 from .machine import tell
+from .recipes import images as image_recipes
+from .reporting import page as report
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -363,7 +365,7 @@ def _predict(args: argparse.Namespace) -> None:
         kind, names = "graph", range(len(graphs))
         logits = predict(model, graphs)
     elif isinstance(recipe, recipes.ImageRecipe):
-        signals, names = recipes.images_to_label(recipe, header, args.pictures, dataset, args.data_root)
+        signals, names = image_recipes.images_to_label(recipe, header, args.pictures, dataset, args.data_root)
         kind = "image"
         logits = image_recipes.log_probabilities(model, signals, header["mirrored"])
     else:

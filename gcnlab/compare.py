@@ -17,15 +17,17 @@ from typing import Any
 
 import torch
 
-from . import __version__, distributed, finished, image_recipes, plot, report
+from . import __version__, distributed, finished, plot
 from .baselines import BASELINES
-from .checks import check_can_draw, check_workers
+from .checks import check_can_draw, check_counts, check_workers
 from .data import ImageSet, load
 from .errors import InputError, did_you_mean
 from .files import atomic_write, check_target, write_json
-from .image_recipes import ImageRecipe, baseline_recipe, grid_recipe
 from .machine import usable_cores
-from .sparse import check_counts
+from .recipes import ImageRecipe
+from .recipes import images as image_recipes
+from .recipes.images import baseline_recipe, grid_recipe
+from .reporting import page as report
 from .train import History
 
 QUICK = (10_000, 2)  # training images and epochs

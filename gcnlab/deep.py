@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checks import check_choice, check_depth, check_flag, check_number, check_probability
+from .checks import check_choice, check_count, check_depth, check_flag, check_number, check_probability
 from .errors import InputError
-from .graph import Features
-from .layers import check_x, dropout
-from .sparse import SparseMatrix, check_count
+from .layers import dropout
+from .layers.operators import check_x
+from .sparse import Features, SparseMatrix
 
 
 def drop_edge(adjacency: SparseMatrix, p: float = 0.5, training: bool = True, pairs: bool = True) -> SparseMatrix:

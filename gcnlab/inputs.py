@@ -648,3 +648,120 @@ def read_mask(name: str, mask: Any, num_nodes: int) -> Tensor:
     if not bool(mask.any()):
         raise InputError(f"{name}: selects no node; pass None where a split has none.")
     return mask
+
+
+def check_nodes(nodes: Any, num_nodes: int) -> Tensor:
+    """`nodes`, a bool mask or ids, as int64 ids."""
+    nodes = as_tensor("nodes", nodes, "a bool mask or node ids")
+    if nodes.dtype == torch.bool:
+        if nodes.shape != (num_nodes,):
+            raise InputError(f"nodes: got a mask of shape {tuple(nodes.shape)}, expected [{num_nodes}].")
+        return nodes.nonzero().squeeze(1)
+    is_mask = nodes.dtype == torch.uint8 or (
+        len(nodes.shape) == 1 and len(nodes) == num_nodes > 2 and _is_binary(nodes)
+    )
+    if is_mask:
+        raise InputError(f"nodes: got zeros and ones of {nodes.dtype}, expected ids, or a mask of bools: nodes.bool().")
+    if nodes.dim() != 1 or nodes.is_floating_point() or nodes.is_complex():
+        raise InputError(
+            f"nodes: got {nodes.dtype} of shape {tuple(nodes.shape)}, expected a bool mask or integer ids."
+        )
+    bad = (nodes < 0) | (nodes >= num_nodes)
+    if bool(bad.any()):
+        at = int(bad.nonzero()[0])
+        raise InputError(f"nodes: id {int(nodes[at])} at {at}, but ids must be at least 0 and below {num_nodes}.")
+    return nodes.long()
+
+
+def _is_binary(nodes: Tensor) -> bool:
+    return bool(((nodes == 0) | (nodes == 1)).all())
+
+
+def check_edge_index(edge_index: Any) -> Tensor:
+    """`edge_index` as an int64 tensor [2, num_edges], or a clear error. Ids are not compared with a number of nodes."""
+    if (
+        isinstance(edge_index, (list, tuple))
+        and len(edge_index) == 2
+        and all(isinstance(ids, (list, tuple)) and not len(ids) for ids in edge_index)
+    ):
+        return torch.empty(2, 0, dtype=torch.int64)
+    if isinstance(edge_index, (list, tuple)) and not len(edge_index):
+        raise InputError("edge_index: got an empty list, expected two lists of ids: [[], []] has no edges.")
+    if is_table(edge_index):
+        raise InputTypeError(
+            "edge_index: got a DataFrame; Graph.from_pandas(edges, source, target) reads a table of edges."
+        )
+    expected = "a tensor, an array or lists of integers; Graph.from_pandas numbers nodes that have names"
+    tensor = as_tensor("edge_index", edge_index, expected)
+    if tensor.layout != torch.strided:
+        raise InputTypeError("edge_index: got a sparse tensor; use Graph.from_torch or SparseMatrix.from_torch.")
+    if tensor.dtype not in (torch.int64, torch.int32, torch.int16):
+        raise InputTypeError(
+            f"edge_index: got dtype {tensor.dtype}, expected integers (int64, int32 or int16); "
+            "convert node ids with .long(), or pass a dense adjacency matrix to from_dense."
+        )
+    if tensor.dim() != 2 or tensor.shape[0] != 2:
+        hint = (
+            "; its transpose has: pass edge_index.t().contiguous()"
+            if tensor.dim() == 2 and tensor.shape[1] == 2
+            else ""
+        )
+        raise InputError(f"edge_index: got shape {tuple(tensor.shape)}, expected [2, num_edges]{hint}.")
+    return tensor.long()
+
+
+def largest_id(edge_index: Tensor) -> int:
+    """The largest id, -1 if there is none; raises InputError for ids that are not numbered from 0, such as account numbers."""
+    largest = max(int(edge_index.max()), -1) if edge_index.numel() else -1
+    if largest >= 1_000_000 and largest > 100 * edge_index.numel():
+        raise InputError(
+            f"edge_index: the largest id is {largest:,}, but there are only {edge_index.shape[1]:,} edges, so the ids are not "
+            "numbered from 0. Graph.from_pandas numbers any ids, and so does torch.unique(edge_index, return_inverse=True); "
+            f"pass num_nodes={largest + 1} if there really are so many nodes."
+        )
+    return largest
+
+
+def check_ids(edge_index: Tensor, shape: Sequence[int], because: str = "") -> None:
+    """Raise InputError unless the ids [2, num_edges] fit a matrix of `shape`, (targets, sources).
+
+    `because` says what the number of nodes was taken from, such as "x has 3 rows"; empty if it was given itself.
+    """
+    source, target = edge_index
+    for ids, limit in ((target, shape[0]), (source, shape[1])):
+        bad = (ids < 0) | (ids >= limit)
+        if bool(bad.any()):
+            at = int(bad.nonzero()[0])
+            counts_from_1 = int(edge_index.min()) == 1 and int(ids.max()) == limit
+            remedy = (
+                "do they count from 1? Then pass edge_index - 1"
+                if counts_from_1
+                else f"give {because.partition(' ')[0]} for every node"
+                if because
+                else "pass num_nodes if there are more nodes"
+            )
+            raise InputError(
+                f"edge_index: edge {at} is {int(source[at])} -> {int(target[at])}, but {because}{', so ' * bool(because)}"
+                f"ids must be at least 0 and below {limit}; {remedy}."
+            )
+
+
+def check_weight(weight: Any, length: int, name: str = "edge_weight") -> Tensor:
+    """`weight` as a finite floating tensor [length]: float32 for integers, its own dtype for floats."""
+    tensor = as_values(name, weight, length)
+    bad = ~torch.isfinite(tensor.detach())
+    if bool(bad.any()):
+        at = int(bad.nonzero()[0])
+        raise InputError(
+            f"{name}: {int(bad.sum())} of {length} values are not finite; the first is {tensor[at]} at {at}."
+        )
+    return tensor
+
+
+def as_values(name: str, data: Any, length: int) -> Tensor:
+    tensor = as_tensor(name, data, "numbers")
+    if tensor.is_complex():
+        raise InputError(f"{name}: got complex values, expected real ones.")
+    if tensor.shape != (length,):
+        raise InputError(f"{name}: got shape {tuple(tensor.shape)}, expected [{length}], one value an edge.")
+    return tensor if tensor.is_floating_point() else tensor.float()

@@ -29,12 +29,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .checks import check_dense, check_like, check_seed
+from .checks import check_count, check_dense, check_like, check_seed
 from .errors import InputError, InputTypeError
-from .graph import Features, Graph, check_one_graph, select_rows, unordered_pairs
+from .graph import Graph
+from .graph.convert import unordered_pairs
+from .graph.graph import check_one_graph
+from .inputs import as_tensor
 from .machine import check_devices
 from .metrics import roc_auc
-from .sparse import SparseMatrix, as_tensor, check_count
+from .sparse import Features, SparseMatrix
+from .sparse.features import select_rows
 
 
 class LinkSplit(NamedTuple):

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .checks import check_count
 from .errors import InputError, InputTypeError
+from .inputs import as_tensor
 from .machine import check_devices
 from .memory import check_large
-from .sparse import as_tensor, check_count
 
 
 def accuracy(scores: Tensor, y: Tensor) -> float:

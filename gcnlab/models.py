@@ -24,12 +24,14 @@ from .checks import (
 from .deep import drop_node
 from .errors import CheckpointCorruptError, CheckpointMismatchError, InputError, InputTypeError
 from .files import check_fields
-from .graph import Features, is_kind
-from .image import Grid, check_grid, coarsen, with_coordinates
-from .layers import GCNConv, RelationalGCNConv, check_operands, check_x, dropout, glorot_uniform, linear, relu_dropout
+from .image import Grid, coarsen, with_coordinates
+from .image.grid import check_grid
+from .layers import GCNConv, Readout, RelationalGCNConv, dropout, glorot_uniform, linear, relu_dropout
+from .layers.operators import check_operands, check_x
+from .layers.readout import readout_kinds
 from .memory import estimate_step
-from .readout import Readout, readout_kinds
-from .sparse import SparseMatrix
+from .sparse import Features, SparseMatrix
+from .sparse.kinds import is_kind
 from .trace import evaluation
 
 

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .checks import check_choice, check_list, check_package
+from .checks import check_choice, check_count, check_list, check_package
 from .errors import InputError, InputTypeError
 from .files import atomic_write, check_target
 from .image import Grid, to_images, to_signals
-from .pixels import check_is_no_single_picture, to_unit, warn_of_range
-from .sparse import as_tensor, check_count
+from .image.pixels import check_is_no_single_picture, to_unit, warn_of_range
+from .inputs import as_tensor
 from .trace import evaluation
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from . import __version__
 from .checkpoint import generators_kept, sha256_of_tensors, tensors_of
+from .checks import check_count
 from .errors import CorruptFileError, InputError, InputTypeError
 from .files import (
     atomic_write,
@@ -38,11 +39,13 @@ from .files import (
     write_array,
     write_json,
 )
-from .graph import Features, Graph, check_features_finite, check_one_graph
+from .graph import Graph
+from .graph.graph import check_one_graph
 from .inputs import check_unwritten, own, shared
 from .machine import check_devices
 from .memory import check_fits, check_large, estimate_step
-from .sparse import SparseMatrix, check_count
+from .sparse import Features, SparseMatrix
+from .sparse.features import check_features_finite
 
 _CHUNK = 1 << 24  # entries of a hop that are made at a time
 _FORMAT = "gcnlab hops 1"

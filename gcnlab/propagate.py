@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .checks import check_list, check_number, check_probability
+from .checks import check_count, check_list, check_number, check_probability
 from .errors import InputError, InputTypeError
-from .graph import SPARSE_BELOW, Features
 from .memory import check_large
-from .sparse import SparseMatrix, check_count
+from .sparse import Features, SparseMatrix
+from .sparse.features import SPARSE_BELOW
 
 _BLOCK = 1 << 24  # entries of the dense rows of P that are made at a time
 

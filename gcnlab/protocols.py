@@ -30,9 +30,9 @@ from torch import Tensor, nn
 from . import distributed, finished, metrics
 from .checkpoint import describe, digest_of, generators_kept, read_checkpoint, write_checkpoint
 from .checks import check_number, check_package
-from .collection import GraphCollection
 from .data import folds, load
 from .errors import DatasetNotFoundError, InputError
+from .graph import GraphCollection
 from .machine import usable_cores
 from .models import GraphClassifier, NoStructure
 from .train import Callback, Checkpoint, EarlyStopping, History, TensorBoard, fit, predict

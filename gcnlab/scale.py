@@ -21,12 +21,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .checks import check_flag, check_list, check_number, check_seed
+from .checks import check_count, check_flag, check_list, check_number, check_seed
 from .errors import InputError
-from .graph import NORMALIZED, Graph, check_nodes, check_one_graph, select_rows, warn_if_directed
-from .inputs import check_unwritten, shared
+from .graph import Graph
+from .graph.graph import check_one_graph, warn_if_directed
+from .inputs import as_tensor, check_nodes, check_unwritten, shared
 from .memory import estimate_step, large_empty
-from .sparse import SparseMatrix, as_tensor, check_count
+from .sparse import SparseMatrix
+from .sparse.features import select_rows
+from .sparse.kinds import NORMALIZED
 
 _ROWS = 1 << 20  # rows that are looked at together
 _BYTES_TO_NORMALIZE = 60  # for each entry, at the peak of `Graph.normalize`

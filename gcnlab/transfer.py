@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from .checks import check_count
 from .errors import InputError, did_you_mean
-from .sparse import check_count
 
 Model = TypeVar("Model", bound=nn.Module)
 Layer = list[tuple[str, nn.Module]]  # names and modules

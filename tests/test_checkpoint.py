@@ -34,11 +34,10 @@ from gcnlab.errors import (
     InputTypeError,
 )
 from gcnlab.files import write_arrays
-from gcnlab.image import grid_graph
+from gcnlab.image import Signals, grid_graph
 from gcnlab.models import MODELS, SIGN, GraphClassifier, GridGCN, load_model
 from gcnlab.precompute import NodeRows
 from gcnlab.scale import ClusterSampler
-from gcnlab.signals import Signals
 from gcnlab.train import Adam, Callback, Checkpoint, EarlyStopping, fit, predict
 
 __all__ = ["graph", "one_thread"]  # fixtures

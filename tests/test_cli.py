@@ -93,7 +93,7 @@ def test_a_full_disk_takes_no_figure_from_the_screen(gcnlab, tmp_path, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     arguments = ["run", "karate-gcn", "--seeds", 1, "--epochs", 3, "--out", tmp_path / "out"]
-    monkeypatch.setattr("gcnlab.recipes.write_json", full)
+    monkeypatch.setattr("gcnlab.recipes.runner.write_json", full)
     monkeypatch.setattr("gcnlab.checkpoint.write_arrays", full)
     with pytest.warns(
         UserWarning, match=r"(result.json|model.gcnlab) was not written; .* No space left on device"
@@ -563,7 +563,7 @@ def test_wrong_input_is_status_2_and_one_line(gcnlab, data_root, tmp_path, train
     model = {"class": "GCN", "config": {"in_channels": 2, "hidden_channels": 1, "out_channels": 1, "num_layers": 1}}
     weights = {"layers.0.weight": torch.ones(1, 2, 1), "layers.0.bias": torch.ones(1, 1)}
     write_checkpoint(paths["FOREIGN"], {"model": model, "recipe": "elsewhere"}, weights)
-    monkeypatch.setattr(recipes, "fit", None)  # each is found before training
+    monkeypatch.setattr("gcnlab.recipes.nodes.fit", None)  # each is found before training
     for name, path in paths.items():
         arguments = [str(argument).replace(name, str(path)) for argument in arguments]
     status, said, wrong = gcnlab(*arguments)
@@ -607,8 +607,8 @@ def test_a_missing_package_is_met_before_the_work(
     paths = {"OUT": tmp_path / "out", "MODEL": trained[0], "OGB": ogb_folder(tmp_path / "set", node_files())}
     paths |= {"RESULT": result_file(tmp_path / "a", 0.5), "OTHER": result_file(tmp_path / "b", 0.6)}
     arguments = [paths.get(argument, argument) for argument in arguments]
-    for name in ("fit", "run_jobs"):
-        monkeypatch.setattr(recipes, name, None)
+    for name in ("nodes.fit", "images.fit", "graphs.run_jobs"):
+        monkeypatch.setattr(f"gcnlab.recipes.{name}", None)
     monkeypatch.setattr("gcnlab.distributed.in_processes", None)
     monkeypatch.setattr("gcnlab.bench.gcnlab_epoch", None)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: module == "tqdm", raising=False)

@@ -8,8 +8,8 @@ from test_train import graph, one_thread
 from torch import nn
 
 from gcnlab import GCN, GRAND, Consistency, Graph, SparseMatrix, fit, predict
-from gcnlab.collection import GraphCollection
 from gcnlab.errors import CheckpointMismatchError, InputError, InputTypeError
+from gcnlab.graph import GraphCollection
 from gcnlab.metrics import accuracy, mean_average_distance
 from gcnlab.propagate import diffusion, ppr_coefficients
 from gcnlab.train import Checkpoint

@@ -23,7 +23,7 @@ import gcnlab
 from gcnlab import Graph, GraphCollection, Signals, SparseMatrix
 from gcnlab.data import ImageSet
 from gcnlab.errors import DatasetFormatError, InputError, InputTypeError, MemoryLimitError
-from gcnlab.image import knn_graph
+from gcnlab.graph import knn_graph
 
 PAGE = Path(__file__).parents[1] / "docs" / "inputs.md"
 COLUMNS = ("names", "isolated", "directed", "weights", "features", "classes", "class names", "targets", "masks")

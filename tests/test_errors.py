@@ -4,8 +4,8 @@ import pickle
 import pytest
 
 from gcnlab import errors
+from gcnlab.checks import check_counts
 from gcnlab.errors import GcnlabError
-from gcnlab.sparse import check_counts
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, GcnlabError)]
 ARGUMENTS = {

@@ -16,15 +16,7 @@ from torch.nn import functional as F
 
 from gcnlab import ClusterPool, GCNConv, Graph, GridGCN, Readout, RelationalGCNConv, SparseMatrix
 from gcnlab.errors import InputError, InputTypeError
-from gcnlab.image import (
-    GridOperator,
-    cluster_assignment,
-    coarsen,
-    grid_graph,
-    to_images,
-    to_signals,
-    with_coordinates,
-)
+from gcnlab.image import GridOperator, cluster_assignment, coarsen, grid_graph, to_images, to_signals, with_coordinates
 from gcnlab.layers import linear
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -33,8 +33,8 @@ from gcnlab import (
 from gcnlab.checkpoint import read_checkpoint
 from gcnlab.errors import InputError, InputTypeError
 from gcnlab.layers import wanted_operators
-from gcnlab.more_layers import neighbour_max
 from gcnlab.propagate import propagate
+from gcnlab.segments import neighbour_max
 from gcnlab.train import Checkpoint
 
 pytestmark = pytest.mark.usefixtures("one_thread")

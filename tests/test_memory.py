@@ -148,7 +148,7 @@ SIZES = {  # what is asked for by a few numbers, in a process that may take 2 Gi
     "ids of graphs": ("Readout('mean')(torch.ones(2, 2), torch.tensor([0, B]))", "shape: a matrix of 10,000,000,001 rows"),
     "a wide readout": ("Readout('mean')(torch.ones(2, 200), torch.tensor([0, 10**7]))", "batch: a readout of 10,000,001 graphs"),
     "the largest": ("Readout('max')(torch.ones(2, 200), torch.tensor([0, 10**7]))", "batch: a readout of 10,000,001 graphs"),
-    "num_graphs": ("readout.readout_matrix(torch.tensor([0, 1]), B)", "shape: a matrix of 10,000,000,000 rows"),
+    "num_graphs": ("readout_matrix(torch.tensor([0, 1]), B)", "shape: a matrix of 10,000,000,000 rows"),
     "k": ("Readout('sort', k=B)(torch.ones(3, 2))", "batch: a readout of 1 graphs and 20,000,000,000 columns"),
     "num_classes": ("metrics.confusion_matrix(torch.eye(2), torch.tensor([0, 1]), 10**6)", "num_classes: a confusion matrix"),
     "labels": ("metrics.confusion_matrix(torch.tensor([0, 10**12]), torch.tensor([0, 1]))", "y: a confusion matrix"),
@@ -192,7 +192,8 @@ SIZES = {  # what is asked for by a few numbers, in a process that may take 2 Gi
 def test_sizes_that_cannot_fit_are_refused_before_they_are_asked_for(tmp_path):
     code = """
 import json, resource, sys, time, torch
-from gcnlab import Graph, GraphCollection, Readout, SparseMatrix, image, metrics, readout
+from gcnlab import Graph, GraphCollection, Readout, SparseMatrix, image, metrics
+from gcnlab.segments import readout_matrix
 from gcnlab.data import synthetic
 from gcnlab.errors import InputError, MemoryLimitError
 from gcnlab.precompute import NodeRows, hops

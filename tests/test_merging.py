@@ -10,7 +10,7 @@ from torch.nn import functional as F
 import gcnlab
 from gcnlab import Graph, GraphClassifier, GraphCollection, GraphLoader, NoStructure, SparseMatrix
 from gcnlab.errors import GcnlabError, InputError
-from gcnlab.merging import alike, merge
+from gcnlab.graph.merging import alike, merge
 from gcnlab.models import _multiplicity
 
 

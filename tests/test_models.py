@@ -283,7 +283,8 @@ def test_a_config_that_no_constructor_takes_is_a_mismatch(tmp_path):
 
 
 def test_a_summary_and_a_report_leave_each_module_in_its_own_mode(monkeypatch):
-    from gcnlab import content, plot
+    from gcnlab import plot
+    from gcnlab.reporting import findings as content
 
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout())
     model[1].eval()

@@ -398,7 +398,7 @@ def test_a_named_set_is_scored_by_ogb(data_root, blocks, monkeypatch):
     def evaluator(name):
         return lambda outputs, y: asked.append((name, len(y))) or metrics.accuracy(outputs, y)
 
-    monkeypatch.setattr(recipes, "ogb_evaluator", evaluator)
+    monkeypatch.setattr("gcnlab.recipes.nodes.ogb_evaluator", evaluator)
     monkeypatch.setattr(recipes.importlib.util, "find_spec", lambda name: name)
     result = run("arxiv-diffusion", seeds=1, epochs=3)
     assert asked == [("ogbn-arxiv", 30), ("ogbn-arxiv", 30)]

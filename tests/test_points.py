@@ -12,7 +12,8 @@ from sklearn.neighbors import kneighbors_graph
 
 from gcnlab import Graph
 from gcnlab.errors import InputError, InputTypeError
-from gcnlab.points import Superpixels, knn_graph, superpixel_collection, superpixel_graph
+from gcnlab.graph import knn_graph
+from gcnlab.image import Superpixels, superpixel_collection, superpixel_graph
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

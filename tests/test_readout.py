@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 import gcnlab
-from gcnlab.readout import ClusterPool, Readout, TopKPool, consecutive, readout_matrix, segment_max, segment_softmax
+from gcnlab.layers import ClusterPool, Readout, TopKPool
+from gcnlab.segments import consecutive, readout_matrix, segment_max, segment_softmax
 
 SIZES = (3, 0, 5, 1)  # one graph is empty
 BATCH = torch.tensor([0, 0, 0, 2, 2, 2, 2, 2, 3])

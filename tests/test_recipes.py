@@ -12,12 +12,14 @@ import torch
 from test_protocols import SMALL, tu_folder
 from test_train import one_thread
 
-from gcnlab import Graph, recipes
+import gcnlab
+from gcnlab import Graph, plot, protocols, recipes
 from gcnlab.errors import DatasetNotFoundError, InputError, NonFiniteError
 from gcnlab.metrics import fit_temperature
 from gcnlab.models import load_model
 from gcnlab.protocols import Job, split, stratified
-from gcnlab.recipes import RECIPES, DiffusionRecipe, GraphRecipe, _features, find, run
+from gcnlab.recipes import RECIPES, DiffusionRecipe, GraphRecipe, find, run
+from gcnlab.recipes.graphs import _features
 from gcnlab.sparse import SparseMatrix
 from gcnlab.train import Consistency, predict
 
@@ -241,7 +243,7 @@ def test_bins_of_degrees_are_those_of_the_training(tu_folder):
 
 def test_the_models_of_folds_are_not_kept(rings, tmp_path, monkeypatch):
     out, drawn = tmp_path / "out", []
-    monkeypatch.setattr(recipes.plot, "folds", lambda curves, path, title: drawn.append((len(curves), path, title)))
+    monkeypatch.setattr(plot, "folds", lambda curves, path, title: drawn.append((len(curves), path, title)))
     result = run("rings", protocol="gin", device="cpu", threads=1, out=out)
     assert len(result["test_accuracy"]["per_fold"]) == 10
     assert sorted(path.name for path in out.iterdir()) == ["folds.jsonl", "report.html", "result.json"]
@@ -259,9 +261,9 @@ RUNS = {
 }
 AFTERWARDS = {
     "curves.png": "gcnlab.plot._figure",
-    "report.html": "gcnlab.report.of_run",
-    "model.gcnlab": "gcnlab.recipes.write_checkpoint",
-    "result.json": "gcnlab.recipes.write_json",
+    "report.html": "gcnlab.reporting.page.of_run",
+    "model.gcnlab": "gcnlab.recipes.result.write_checkpoint",
+    "result.json": "gcnlab.recipes.runner.write_json",
 }
 
 
@@ -298,7 +300,7 @@ def test_threads(rings, monkeypatch):
     """Torch's for nodes, processes for folds; afterwards torch has those that it had."""
     seen = {}
     before = torch.get_num_threads()
-    fit, run_jobs = recipes.fit, recipes.run_jobs
+    fit, run_jobs = gcnlab.fit, protocols.run_jobs
 
     def watch_fit(*args, **options):
         seen["fit"] = torch.get_num_threads()
@@ -308,8 +310,8 @@ def test_threads(rings, monkeypatch):
         seen["jobs"] = workers
         return run_jobs(*args, workers=1, **options)
 
-    monkeypatch.setattr(recipes, "fit", watch_fit)
-    monkeypatch.setattr(recipes, "run_jobs", watch_jobs)
+    monkeypatch.setattr("gcnlab.recipes.nodes.fit", watch_fit)
+    monkeypatch.setattr("gcnlab.recipes.graphs.run_jobs", watch_jobs)
     run("karate-gcn", seeds=1, epochs=1, threads=before + 2)
     run("rings", protocol="holdout", epochs=1, threads=3, device="cpu")
     assert seen == {"fit": before + 2, "jobs": 3}
@@ -351,7 +353,7 @@ ERRORS = {
 
 @pytest.mark.parametrize(("options", "message"), ERRORS.values(), ids=ERRORS)
 def test_input_errors(monkeypatch, options, message):
-    monkeypatch.setattr(recipes, "fit", None)  # each is found before training
+    monkeypatch.setattr("gcnlab.recipes.nodes.fit", None)  # each is found before training
     with pytest.raises(InputError, match=message):
         run(**({"name": "karate-gcn"} | options))
 
@@ -391,7 +393,7 @@ def test_published_figures_name_their_source():
                     "OGB's leaderboard",
                 )
             )
-        known = {**recipes.PROTOCOLS, **recipes.GRAPH_PROTOCOLS, **recipes.image_recipes.PROTOCOLS}
+        known = {**recipes.nodes.PROTOCOLS, **protocols.PROTOCOLS, **recipes.images.PROTOCOLS}
         assert all(protocol in known for protocol in recipe.protocols)
 
 
@@ -465,7 +467,7 @@ def test_published_accuracy_over_100_seeds(real_root, name, low, high):
 
 def test_features_that_are_dense_are_scaled_by_rows(tmp_path, monkeypatch):
     dense = Graph.from_edges([[0, 1], [1, 0]], x=[[1.0, 3.0], [0.0, 0.0]], y=[0, 1])
-    monkeypatch.setattr(recipes, "load", lambda name, **options: dense)
+    monkeypatch.setattr("gcnlab.recipes.nodes.load", lambda name, **options: dense)
     assert find("cora-gcn").graph("cora", "public", None, seed=0).x.tolist() == [[0.25, 0.75], [0.0, 0.0]]
 
 

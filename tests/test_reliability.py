@@ -20,21 +20,7 @@ from test_protocols import SMALL, collection, job, tu_folder
 from test_train import NormedGCN, generators, make, one_thread, planted_partition, seeded
 from torch import nn
 
-from gcnlab import (
-    Graph,
-    GraphClassifier,
-    GraphLoader,
-    Signals,
-    bench,
-    compare,
-    content,
-    doctor,
-    image_recipes,
-    links,
-    load,
-    plot,
-    recipes,
-)
+from gcnlab import Graph, GraphClassifier, GraphLoader, Signals, bench, compare, doctor, links, load, plot, recipes
 from gcnlab.augment import Augment
 from gcnlab.checkpoint import read_checkpoint
 from gcnlab.cli import main
@@ -45,6 +31,8 @@ from gcnlab.memory import estimate_step
 from gcnlab.models import SIGN, load_model, summary
 from gcnlab.precompute import NodeRows, hops, plan
 from gcnlab.protocols import run_job
+from gcnlab.recipes import images as image_recipes
+from gcnlab.reporting import findings as content
 from gcnlab.scale import ClusterSampler, NeighborSampler, partition
 from gcnlab.train import Checkpoint, Consistency, EarlyStopping, fit, predict
 from gcnlab.transfer import freeze, unfreeze
@@ -210,7 +198,7 @@ socket.socket.connect = socket.socket.sendto = socket.getaddrinfo = refuse
 import gcnlab
 names = [module.name for module in pkgutil.walk_packages(gcnlab.__path__, "gcnlab.")]
 for name in names:
-    if name not in ("gcnlab.__main__", "gcnlab.triton_spmm"):  # the command; needs a GPU's package
+    if name not in ("gcnlab.__main__", "gcnlab.sparse.triton_spmm"):  # the command; needs a GPU's package
         importlib.import_module(name)
 print(len(names))
 """

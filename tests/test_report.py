@@ -17,13 +17,15 @@ from test_cli import gcnlab, result_file
 from test_protocols import SMALL, tu_folder
 from test_signals import stripes, write_npz_of_1_0
 
-from gcnlab import GCN, GRAND, SIGN, Graph, GraphClassifier, History, NodeRows, compare, load, metrics, recipes, report
-from gcnlab.content import Content, Drawing, add_graphs, add_nodes, layout, pca
+from gcnlab import GCN, GRAND, SIGN, Graph, GraphClassifier, History, NodeRows, compare, load, metrics, recipes
 from gcnlab.data import ImageSet
 from gcnlab.errors import InputError
 from gcnlab.precompute import hops
 from gcnlab.recipes import RECIPES, GraphRecipe
-from gcnlab.svg import _mark, _ticks
+from gcnlab.reporting import Content
+from gcnlab.reporting import page as report
+from gcnlab.reporting.charts import _mark, _ticks
+from gcnlab.reporting.findings import Drawing, add_graphs, add_nodes, layout, pca
 
 __all__ = ["gcnlab", "tu_folder"]  # fixtures
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -146,7 +148,7 @@ def test_a_new_split_for_each_seed_shows_that_of_the_seed(tmp_path, monkeypatch)
         seen.update(mask=data.test_mask, right=predicted == data.y)
         add_nodes(content, model, data, operator, predicted)
 
-    monkeypatch.setattr(recipes, "add_nodes", watch)
+    monkeypatch.setattr("gcnlab.recipes.nodes.add_nodes", watch)
     result = recipes.run("karate-gcn", seeds=4, epochs=30, device="cpu", out=tmp_path)
     best = int(np.argmax(result["val_accuracy"]["per_seed"]))
     assert best != 3
@@ -188,7 +190,7 @@ def test_graphs(rings, protocol, tmp_path):
 
 def test_images(tmp_path, monkeypatch):
     images = ImageSet(*stripes(140), *stripes(30, seed=1), ["upright", "lying", "none"], name="digits")
-    monkeypatch.setattr("gcnlab.recipes.load", lambda name, root=None: images)
+    monkeypatch.setattr("gcnlab.recipes.images.load", lambda name, root=None: images)
     result = recipes.run("fashion-mnist-grid", dataset="digits", epochs=1, seeds=2, device="cpu", out=tmp_path)
     sections = ["result", "protocol", "curves", "confusion", "embedding", "smoothing", "maps", "environment"]
     page = check(tmp_path / "report.html", sections, result)
@@ -196,7 +198,7 @@ def test_images(tmp_path, monkeypatch):
     assert points(page)["classes"] == ["upright", "lying", "none"]
     assert sorted(map(int, points(page)["names"])) == list(range(30))
 
-    monkeypatch.setattr("gcnlab.image_recipes.PRETRAINED", tmp_path)
+    monkeypatch.setattr("gcnlab.recipes.images.PRETRAINED", tmp_path)
     write_npz_of_1_0(tmp_path / "model.gcnlab", tmp_path / "fashion-mnist-grid.npz")
     again = recipes.run("fashion-mnist-grid", dataset="digits", pretrained=True, device="cpu", out=tmp_path / "again")
     sections.remove("curves")
@@ -298,7 +300,7 @@ def test_layers_of_grand(hidden, norm):
 
 
 def test_layers_of_rows(monkeypatch):
-    monkeypatch.setattr("gcnlab.content.MAX_NODES", 20)
+    monkeypatch.setattr("gcnlab.reporting.findings.MAX_NODES", 20)
     graph = load("karate")
     rows = NodeRows(graph, hops(torch.eye(34), graph.a_hat, 2), label_hops=1)
     model = SIGN(rows.widths, 4, 2).eval()
@@ -312,7 +314,7 @@ def test_layers_of_rows(monkeypatch):
 
 
 def test_a_sample_has_the_rows_of_its_nodes(monkeypatch):
-    monkeypatch.setattr("gcnlab.content.MAX_NODES", 11)
+    monkeypatch.setattr("gcnlab.reporting.findings.MAX_NODES", 11)
     graph = load("karate").replace(x=torch.rand(34, 5))
     model = GCN(5, 7, 2).eval()
     content = Content({}, graph.class_names)
@@ -338,7 +340,7 @@ def test_readouts_of_graphs(tu_folder):
 
 
 def test_neighbourhoods_are_those_of_the_graph(monkeypatch):
-    monkeypatch.setattr("gcnlab.content._WHOLE_GRAPH", 20)
+    monkeypatch.setattr("gcnlab.reporting.findings._WHOLE_GRAPH", 20)
     graph = load("karate").replace(x=torch.rand(34, 5))
     content = Content({}, graph.class_names)
     wrong = graph.y.clone()

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import gcnlab
-from gcnlab import Checkpoint, GridGCN, Signals, fit, image_recipes, metrics, predict
+from gcnlab import Checkpoint, GridGCN, Signals, fit, metrics, predict
 from gcnlab.augment import Augment
 from gcnlab.checkpoint import read_checkpoint
 from gcnlab.cli import main
@@ -24,6 +24,7 @@ from gcnlab.errors import CheckpointMismatchError, InputError, InputTypeError
 from gcnlab.image import grid_graph
 from gcnlab.models import load_model
 from gcnlab.recipes import find, run
+from gcnlab.recipes import images as image_recipes
 
 __all__ = ["one_thread"]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -532,7 +533,7 @@ def small_set(monkeypatch):
     """A set of stripes that `load` gives for "digits"."""
     train, test = stripes(140), stripes(30, seed=1)
     images = ImageSet(*train, *test, augmentations=["mirror", "shift"], name="digits")
-    monkeypatch.setattr("gcnlab.recipes.load", lambda name, root=None: images)
+    monkeypatch.setattr("gcnlab.recipes.images.load", lambda name, root=None: images)
     return images
 
 

@@ -194,7 +194,7 @@ def test_weights_of_edges_keep_their_dtype_and_gradient():
 @pytest.mark.parametrize(("limit", "expected"), [(12, torch.int64), (13, torch.int32)], ids=str)
 @pytest.mark.parametrize("what", ["entries", "rows", "cols"])
 def test_index_dtype_at_the_limit(monkeypatch, what, limit, expected):
-    monkeypatch.setattr(sparse, "_INT32_MAX", limit)
+    monkeypatch.setattr("gcnlab.sparse.matrix.INT32_MAX", limit)
     ids = torch.arange(13)
     row, col, shape = {
         "entries": (ids // 4, ids % 4, (5, 5)),
@@ -232,7 +232,7 @@ def test_a_pattern_is_transposed_once_for_all_its_values(monkeypatch):
     matrix = SparseMatrix.from_dense(random_dense())
     early = matrix.with_value(matrix.value * 2)  # made before the transpose is
     matrix.T  # noqa: B018
-    monkeypatch.setattr(sparse, "_ops", None)  # from here on nothing can be transposed any more
+    monkeypatch.setattr("gcnlab.sparse.matrix.OPERATORS", None)  # from here on nothing can be transposed any more
     for factor, other in [(2, early), (3, matrix.with_value(matrix.value * 3))]:
         assert np.array_equal(dense_copy(other.T), factor * dense_copy(matrix).T)
 
@@ -341,7 +341,7 @@ def test_operands_of_no_use(other):
 def test_fast_product_is_the_reference(monkeypatch, width, fbgemm, dtype):
     if fbgemm and not sparse._HAS_FBGEMM:
         pytest.skip("this build of torch has no FBGEMM")
-    monkeypatch.setattr(sparse, "_HAS_FBGEMM", fbgemm)
+    monkeypatch.setattr("gcnlab.sparse.kernels._HAS_FBGEMM", fbgemm)
     matrix = SparseMatrix.from_dense(random_dense(23, 29, 0.4, dtype))
     x = randn(29, width, dtype=dtype)
     parts = matrix.rowptr, matrix.col, matrix.value
@@ -515,7 +515,7 @@ def test_backward_through_vmap_uses_the_kept_transpose(monkeypatch):
     x = randn(3, COLS, 2).requires_grad_()
     vmap(lambda x: (matrix @ x).sum())(x).sum().backward()
     out = vmap(lambda x: (matrix @ x).sum())(x).sum()
-    monkeypatch.setattr(sparse._ops, "transpose", None)
+    monkeypatch.setattr(torch.ops.gcnlab, "transpose", None)
     x.grad = None
     out.backward()
     assert_close(x.grad, matrix.to_dense().sum(0)[None, :, None].expand_as(x))

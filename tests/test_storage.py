@@ -14,7 +14,7 @@ import gcnlab
 from gcnlab import Graph, SparseMatrix, files
 from gcnlab.data.synthetic import write_communities
 from gcnlab.errors import CorruptFileError, InputError
-from gcnlab.storage import GraphWriter
+from gcnlab.graph.storage import GraphWriter
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 EDGES = [[0, 1, 1, 2], [1, 0, 2, 1]]

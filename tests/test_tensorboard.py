@@ -118,7 +118,7 @@ def test_of_processes_that_share_a_training_one_writes(run_ranks, tmp_path):
 
 def test_a_missing_package_is_named_before_the_training(gcnlab, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    monkeypatch.setattr(recipes, "fit", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr("gcnlab.recipes.nodes.fit", lambda *_, **__: pytest.fail("trained"))
     status, _, wrong = gcnlab("run", "karate-gcn", "--tensorboard", tmp_path)
     assert status == 2
     assert "tensorboard needs the package tensorboard, which cannot be imported" in wrong

@@ -24,7 +24,6 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import gcnlab
 from gcnlab import GCN, ChebConv, GINConv, Graph, GraphClassifier, GraphCollection, GraphLoader, Signals
-from gcnlab import train as train_module
 from gcnlab.checkpoint import generators_alone
 from gcnlab.data.synthetic import power_law_edges
 from gcnlab.errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
@@ -34,6 +33,8 @@ from gcnlab.precompute import NodeRows
 from gcnlab.scale import NeighborSampler, RandomNodeSampler
 from gcnlab.trace import evaluation
 from gcnlab.train import METRICS, Adam, Callback, Checkpoint, EarlyStopping, History, StopAt, fit, predict
+from gcnlab.train.callbacks import _Silent
+from gcnlab.train.objective import check_finite
 from gcnlab.transfer import freeze
 
 NUM_NODES, NUM_FEATURES, NUM_CLASSES, HIDDEN = 61, 13, 3, 7
@@ -762,7 +763,7 @@ def test_weights_that_are_not_finite_are_not_handed_out(graph, tmp_path):
 
 def test_a_stopped_seed_may_diverge():
     tensors = {"the loss": torch.tensor([math.nan, 1.0, 2.0]), "the weight w": torch.ones(3, 2)}
-    check = train_module._check_finite
+    check = check_finite
     check(5, [7, 8, 9], torch.tensor([False, True, True]), tensors)
     with pytest.raises(NonFiniteError, match=r"epoch 5: the loss of seed 7 is not finite \(1 of 3 values\)"):
         check(5, [7, 8, 9], torch.tensor([True, True, True]), tensors)
@@ -1394,7 +1395,7 @@ def test_averages_do_not_touch_the_training(monkeypatch, momentum):
         return model, history
 
     model, history = trained()
-    monkeypatch.setattr(train_module, "_keeps_averages", lambda module: False)
+    monkeypatch.setattr("gcnlab.train.engine.keeps_averages", lambda module: False)
     other, expected = trained()
     assert torch.equal(history.metrics["train_loss"], expected.metrics["train_loss"])
     for name, value in other.state_dict().items():
@@ -1442,7 +1443,7 @@ def test_a_frozen_batch_norm_keeps_its_averages():
 def test_averages_are_of_the_last_rows_of_an_epoch(monkeypatch):
     """Of 30 images in batches of 8, 8, 8 and 6: at least 7 rows are the last two batches, whose images are drawn by then."""
     _, data, options, _ = normed("images")
-    monkeypatch.setattr(train_module, "AVERAGED_ROWS", 7)
+    monkeypatch.setattr("gcnlab.train.engine.AVERAGED_ROWS", 7)
     torch.manual_seed(0)
     model = Normed()
     fit(model, data, epochs=1, seed=0, select="last", progress=False, **options)
@@ -1649,11 +1650,11 @@ def test_progress_is_one_line_and_only_on_a_terminal(graph, monkeypatch, capsys)
 def test_progress_reaches_its_end_when_seeds_stop_early(graph, monkeypatch):
     done = []
 
-    class Bar(train_module._Silent):
+    class Bar(_Silent):
         def update(self, n=1):
             done.append(n)
 
-    monkeypatch.setattr(train_module, "_progress_bar", lambda progress, total: Bar())
+    monkeypatch.setattr("gcnlab.train.engine.progress_bar", lambda progress, total: Bar())
     fit(make(), graph, seeds=5, epochs=40, seeds_at_once=2, callbacks=[StopAfter(2)])
     assert sum(done) == 3 * 40
 

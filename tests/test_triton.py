@@ -12,7 +12,7 @@ CODE = """
 import torch
 from gcnlab import SparseMatrix
 from gcnlab.sparse import spmm_reference
-from gcnlab.triton_spmm import spmm
+from gcnlab.sparse.triton_spmm import spmm
 torch.manual_seed(0)
 for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12), (torch.bfloat16, 0.02)):
     for num_rows, num_cols, nnz in ((7, 11, 40), (53, 53, 0), (5, 3, 15), (1, 101, 97)):

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from .. import __version__
 from ..checks import check_flag
-from ..collection import GraphCollection
 from ..errors import (
     CorruptFileError,
     DatasetFormatError,
@@ -28,7 +27,7 @@ from ..errors import (
     did_you_mean,
 )
 from ..files import lock, read_arrays, sha256_of, write_arrays
-from ..graph import Graph
+from ..graph import Graph, GraphCollection
 from ..sparse import SparseMatrix
 from ..structure import check_array
 from . import cifar, gin_text, idx, image_folder, image_npz, npz, ogb, planetoid, social, tables, tu

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from ..checks import check_choice, check_flag
-from ..collection import GraphCollection
 from ..errors import InputError
 from ..files import check_fields
-from ..graph import Features, Graph, check_max_degree, degree_features, one_hot
-from ..sparse import SparseMatrix
+from ..graph import Graph, GraphCollection
+from ..sparse import Features, SparseMatrix
+from ..sparse.features import check_max_degree, degree_features, one_hot
 from ..structure import PROBLEM, check_array, check_blocks, read_matrix
 
 FEATURES = ("label", "attributes", "degree", "degree_bins", "log_degree", "constant")

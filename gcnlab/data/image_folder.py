@@ -25,10 +25,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import check_package, check_seed
+from ..checks import check_count, check_package, check_seed
 from ..errors import DatasetFormatError, DatasetNotFoundError
 from ..inputs import some
-from ..sparse import check_count
 from .image_sets import MAX_BYTES, ImageSet, split_by_class
 
 _FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF")

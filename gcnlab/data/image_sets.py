@@ -11,12 +11,11 @@ from torch import Tensor
 
 from ..augment import Augment
 from ..checkpoint import generators_kept
-from ..checks import check_choice, check_list, check_package, check_seed
+from ..checks import check_choice, check_count, check_list, check_package, check_seed
 from ..errors import DatasetNotFoundError, InputError, InputTypeError
 from ..image import Grid, grid_graph
+from ..image.pixels import channels_seem_first
 from ..inputs import labels_of_all, sort_classes
-from ..pixels import channels_seem_first
-from ..sparse import check_count
 
 MAX_BYTES = 2 << 30  # of the pixels of one part, unpacked
 TEST_SHARE = 0.2  # of a set that comes without a test part

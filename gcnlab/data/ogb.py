@@ -30,11 +30,10 @@ import torch
 from torch import Tensor
 
 from ..checks import check_choice, check_flag, check_package
-from ..collection import GraphCollection
 from ..errors import CorruptFileError, DatasetFormatError, DatasetNotFoundError, InputError
 from ..files import check_fields
-from ..graph import Features, Graph
-from ..sparse import SparseMatrix
+from ..graph import Graph, GraphCollection
+from ..sparse import Features, SparseMatrix
 from ..structure import PROBLEM, check_array, check_blocks, read_matrix
 from .text import Integers
 

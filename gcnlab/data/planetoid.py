@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import check_choice, check_seed
+from ..checks import check_choice, check_count, check_seed
 from ..errors import CorruptFileError, DatasetFormatError, InputError
 from ..files import check_fields
 from ..graph import Graph
-from ..sparse import SparseMatrix, check_count
+from ..sparse import SparseMatrix
 from ..structure import PROBLEM, check_array, read_matrix
 from .unpickle import CompressedSparse, read_pickle
 

@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..checks import check_number, check_probability, check_seed
+from ..checks import check_count, check_number, check_probability, check_seed
 from ..errors import InputError
 from ..files import check_disk
 from ..graph import Graph
+from ..graph.storage import GraphWriter, open_graph
 from ..memory import check_large
-from ..sparse import check_count
-from ..storage import GraphWriter, open_graph
 
 _CHUNK = 1 << 20  # edges, or values of features, that are drawn together
 

@@ -33,8 +33,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..convert import undirected
 from ..errors import DatasetFormatError, InputError
+from ..graph.convert import undirected
 from ..sparse import SparseMatrix
 from .archive import MAX_BYTES, Source
 from .node_sets import check, check_options, counts, pack, to_graph

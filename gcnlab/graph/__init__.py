@@ -1,0 +1,8 @@
+"""Graphs: one, many as one, their loader, and the graph of points."""
+
+from .collection import GraphBatch, GraphCollection, batch
+from .graph import Graph, ReceptiveField
+from .loader import GraphLoader
+from .points import knn_graph
+
+__all__ = ["Graph", "GraphBatch", "GraphCollection", "GraphLoader", "ReceptiveField", "batch", "knn_graph"]

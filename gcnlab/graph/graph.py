@@ -1,0 +1,1086 @@
+"""The data: a graph with its matrices A, X and y, checked at the door, and what the theory derives from A."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..checks import check_choice, check_count, check_flag, check_number
+from ..errors import InputError, InputTypeError
+from ..inputs import (
+    check_edge_index,
+    check_ids,
+    check_names,
+    check_nodes,
+    check_unwritten,
+    check_weight,
+    is_table,
+    numbered_as,
+    own,
+    read_labels,
+    read_mask,
+    rows_in_order,
+    shaped_labels,
+    shared,
+    some,
+    sort_classes,
+    square_table,
+)
+from ..machine import check_devices, is_same_device
+from ..memory import estimate_step
+from ..sparse import Features, SparseMatrix
+from ..sparse.features import DEGREE_FEATURES, check_features, check_max_degree, degree_features, select_rows, values_of
+from ..sparse.kinds import KIND_OF, NORMALIZED, check_kind
+from ..sparse.matrix import stacked, starts
+from .convert import check_mesh, count_nodes, networkx_parts, pandas_parts, pyg_parts, unordered_pairs, vertex_normals
+
+if TYPE_CHECKING:
+    import networkx
+    import pandas
+    import scipy.sparse
+    from torch_geometric.data import Data
+
+
+_KNOWN = ("learnt", "shared adjacency", "shared x")
+
+
+MASKS = ("train_mask", "val_mask", "test_mask")
+
+
+class ReceptiveField(NamedTuple):
+    """What the outputs of a few nodes depend on: `model(x, a_hat)` gives exactly the rows of `nodes`.
+
+    Attributes:
+        x: the rows of X that are needed, [n_0, num_features].
+        a_hat: one matrix a layer, [n_l, n_{l-1}]; the last has a row for each of `nodes`.
+        nodes: the nodes asked for, [n_L].
+    """
+
+    x: Features
+    a_hat: list[SparseMatrix]
+    nodes: Tensor
+
+
+class Graph:
+    """A graph: adjacency A [N, N], features X [N, F], labels y [N], masks [N]; immutable.
+
+    A[i, j] is the weight of the edge j -> i (target, source), so that A X sums over in-neighbours; an undirected
+    graph stores both directions. What is derived from A (`a_tilde`, `a_hat`, ...) is computed once and kept; of learnt
+    weights, which require a gradient, it is computed at each use.
+
+    Labels and masks are copied, and so are arrays and lists. A tensor x and the values of A are shared, since a copy
+    would take as much memory again: a graph whose x or A has been written to since then raises InputError when it is
+    read. Writes that torch does not count are not seen: those through numpy into the memory of `torch.from_numpy`, and
+    those through `tensor.data`. For these give a copy, `x.clone()`.
+
+    Args:
+        adjacency: SparseMatrix [N, N].
+        x: features [N, F], dense or SparseMatrix; kept as a SparseMatrix while under 15 % of it is non-zero.
+        y: labels: int64 [N] for nodes (-1 = unlabelled), or a single one (0-d) for the graph. Or targets, which are floats
+            (NaN = missing): [N] or [N, T] for nodes, 0-d or [1, T] for the graph.
+        train_mask: bool [N]; the masks must not overlap, nor hold a node without a label.
+        val_mask: likewise.
+        test_mask: likewise.
+        node_names: one name a node, in the order of the rows of A.
+        class_names: one name a class.
+        name: what the graph is called in messages.
+        num_duplicates: edges that were merged when A was made; for `summary()`.
+        check_finite: refuse NaN and infinities in X.
+
+    Raises:
+        InputError, InputTypeError: with the argument, the value, its position and the remedy.
+    """
+
+    y: Tensor | None
+    train_mask: Tensor | None
+    val_mask: Tensor | None
+    test_mask: Tensor | None
+    node_names: tuple[Any, ...] | None
+    class_names: tuple[str, ...] | None
+    name: str | None
+    num_duplicates: int
+    _derived: dict[Any, Any]
+    is_batch: ClassVar[bool] = False  # whether y is of several graphs side by side
+    _made: dict[str, Any] | None = None  # with_features' arguments if it made x of A; {} if of another A; None if given
+
+    def __init__(
+        self,
+        adjacency: SparseMatrix,
+        x: Any = None,
+        y: Any = None,
+        train_mask: Any = None,
+        val_mask: Any = None,
+        test_mask: Any = None,
+        *,
+        node_names: Sequence[Any] | None = None,
+        class_names: Sequence[str] | None = None,
+        name: str | None = None,
+        num_duplicates: int = 0,
+        check_finite: bool = True,
+    ) -> None:
+        if not isinstance(adjacency, SparseMatrix):
+            raise InputTypeError(
+                f"adjacency: got {type(adjacency).__name__}, expected a SparseMatrix; "
+                "Graph.from_edges, from_scipy, from_dense, from_torch and from_networkx make one."
+            )
+        if adjacency.shape[0] != adjacency.shape[1]:
+            rows, cols = adjacency.shape
+            raise InputError(
+                f"adjacency: got {rows} x {cols}, expected a square matrix. If it is the matrix B of a bipartite graph, its "
+                f"A of {rows} + {cols} nodes is scipy.sparse.block_array([[None, B], [B.T, None]])."
+            )
+        check_flag("check_finite", check_finite)
+        check_count("num_duplicates", num_duplicates)
+        masks = {"train_mask": train_mask, "val_mask": val_mask, "test_mask": test_mask}
+        check_devices(adjacency=adjacency, x=x, y=y, **masks)
+        n = adjacency.shape[0]
+        node_names = None if node_names is None else check_names("node_names", node_names)
+        if node_names is not None and len(node_names) != n:
+            raise InputError(f"node_names: got {len(node_names)} names for {n} nodes.")
+
+        def ordered(key: str, value: Any) -> Any:
+            return rows_in_order(key, value, node_names, n)
+
+        class_names = None if class_names is None else check_names("class_names", class_names)
+        x = None if x is None else check_features(ordered("x", x), n, check_finite).to(adjacency.device)
+        if y is not None:
+            y, class_names = read_labels(ordered("y", y), class_names)
+            y = own(shaped_labels(y, n, None if class_names is None else len(class_names)).to(adjacency.device))
+        for key, mask in masks.items():
+            masks[key] = None if mask is None else _check_mask(key, ordered(key, mask), n, y, adjacency.device)
+        if x is not None:
+            _check_moves("x", adjacency, x.dtype)
+            adjacency = adjacency.to(x.dtype)
+        adjacency, x = _ordinary(adjacency), _ordinary(x)
+        values = {
+            "adjacency": adjacency,
+            "x": x,
+            "y": y,
+            **masks,
+            "node_names": node_names,
+            "class_names": class_names,
+            "name": name,
+            "num_duplicates": num_duplicates,
+        }
+        _check_disjoint({key: values[key] for key in masks if values[key] is not None})
+        values["_derived"] = {
+            "learnt": adjacency.value.requires_grad,
+            "shared adjacency": shared(adjacency.value),
+            "shared x": None if x is None else shared(values_of(x)),
+        }
+        self.__dict__.update(values)
+
+    @classmethod
+    def _of_checked(cls, adjacency: SparseMatrix, **values: Any) -> Any:
+        """A graph of parts that are known to fit, such as those of another graph."""
+        graph = cls.__new__(cls)
+        parts = dict.fromkeys(("x", "y", *MASKS, "node_names", "class_names", "name"))
+        graph.__dict__.update({**parts, "num_duplicates": 0, "_derived": {}, "adjacency": adjacency, **values})
+        return graph
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"a Graph is immutable; graph.replace({name}=...) returns a changed one.")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What is derived is not part of a copy or a pickle; what is known of the weights and x that were given is.
+        known = {key: self._derived[key] for key in _KNOWN if key in self._derived}
+        return {**self.__dict__, "_derived": known}
+
+    def __repr__(self) -> str:
+        parts = [f"{self.num_nodes} nodes", f"{self.num_edges} stored edges"]
+        parts += [f"{self.num_features} features"] if self.x is not None else []
+        has_classes = self.y is not None and self.y.dim() == 1 and not self.y.is_floating_point()
+        parts += [f"{self.num_classes} classes"] if has_classes else []
+        return f"Graph({(self.name + ': ') if self.name else ''}{', '.join(parts)})"
+
+    # -- making one ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_edges(
+        cls,
+        edge_index: Any,
+        num_nodes: int | None = None,
+        edge_weight: Any = None,
+        x: Any = None,
+        y: Any = None,
+        train_mask: Any = None,
+        val_mask: Any = None,
+        test_mask: Any = None,
+        duplicates: str = "sum",
+        **options: Any,
+    ) -> Graph:
+        """From an edge list [2, num_edges]: sources, then targets. An undirected graph holds both directions.
+
+        Args:
+            edge_index: integers [2, num_edges]; see `SparseMatrix.from_edges`.
+            num_nodes: N; by default the number of node_names, else the rows of x, else those of y (a single label or
+                [1, T] is the graph's), else the largest id + 1.
+            edge_weight: [num_edges]; by default ones.
+            x: features [N, F], dense or SparseMatrix.
+            y: labels [N], or one (0-d) for the graph; or targets, as for `Graph`.
+            train_mask: bool [N].
+            val_mask: bool [N].
+            test_mask: bool [N].
+            duplicates: an edge given twice: "sum" of the weights, "first", or "error".
+            **options: node_names, class_names, name, check_finite of `Graph`.
+
+        >>> path = Graph.from_edges([[0, 1, 1, 2], [1, 0, 2, 1]])
+        >>> path.a_hat.to_dense()
+        tensor([[0.5000, 0.4082, 0.0000],
+                [0.4082, 0.3333, 0.4082],
+                [0.0000, 0.4082, 0.5000]])
+        """
+        edge_index = check_edge_index(edge_index)
+        if options.get("node_names") is not None:
+            options["node_names"] = check_names("node_names", options["node_names"])
+        num_nodes, because = count_nodes(num_nodes, options.get("node_names"), x, y, edge_index)
+        shape = (num_nodes, num_nodes)
+        check_ids(edge_index, shape, because)
+        weight = None if edge_weight is None else check_weight(edge_weight, edge_index.shape[1]).to(edge_index.device)
+        adjacency = SparseMatrix.from_coo(edge_index[1], edge_index[0], weight, shape, duplicates)
+        return cls(
+            adjacency, x, y, train_mask, val_mask, test_mask,
+            num_duplicates=edge_index.shape[1] - adjacency.nnz, **options,
+        )  # fmt: skip
+
+    @classmethod
+    def from_scipy(cls, adjacency: scipy.sparse.sparray | scipy.sparse.spmatrix, **options: Any) -> Graph:
+        """From a scipy sparse A [N, N], A[target, source]; `options` are those of `Graph`, x, y and masks included."""
+        return cls(SparseMatrix.from_scipy(adjacency, "adjacency"), **options)
+
+    @classmethod
+    def from_dense(cls, adjacency: Any, **options: Any) -> Graph:
+        """From a dense A [N, N], A[target, source]: a tensor, array or nested list.
+
+        The columns of a pandas DataFrame are put into the order of its rows (or of `node_names`) by their names, which
+        become the `node_names`.
+        """
+        if is_table(adjacency):
+            adjacency, names = square_table("adjacency", adjacency, options.get("node_names"))
+            options["node_names"] = options.get("node_names", names)
+        return cls(SparseMatrix.from_dense(adjacency, "adjacency"), **options)
+
+    @classmethod
+    def from_torch(cls, adjacency: Tensor, **options: Any) -> Graph:
+        """From a torch sparse tensor A [N, N] (COO, CSR or CSC), A[target, source]."""
+        return cls(SparseMatrix.from_torch(adjacency, "adjacency"), **options)
+
+    @classmethod
+    def from_networkx(
+        cls,
+        graph: networkx.Graph,
+        *,
+        weight: str | None = "weight",
+        features: Sequence[str] | str | None = None,
+        label: str | None = None,
+        **options: Any,
+    ) -> Graph:
+        """From a networkx graph; `node_names` keeps its nodes in their order, which is the order of the rows of A.
+
+        Args:
+            graph: directed or not, multigraphs too (parallel edges are summed).
+            weight: edge attribute that holds the weight, 1 where an edge has none; None for an unweighted graph.
+            features: node attribute or attributes that make up X: numbers, or lists of numbers.
+            label: node attribute that holds what y does: integers are classes, floats (or lists of numbers) are targets;
+                names are numbered in sorted order and kept as `class_names`. None is a node without a label, -1 or NaN.
+            **options: as for `Graph`.
+        """
+        return cls.from_edges(**networkx_parts(graph, weight, features, label, options))
+
+    @classmethod
+    def from_pandas(
+        cls,
+        edges: pandas.DataFrame,
+        source: str = "source",
+        target: str = "target",
+        weight: str | None = None,
+        *,
+        directed: bool = False,
+        duplicates: str | None = None,
+        **options: Any,
+    ) -> Graph:
+        """From a pandas edge list, one row per edge; node names are the distinct values, sorted if all are of one kind.
+
+        Args:
+            edges: the table.
+            source: column of the sources.
+            target: column of the targets.
+            weight: column of the weights; None for ones.
+            directed: whether a row means source -> target alone; otherwise both directions.
+            duplicates: a pair that is listed again (undirected: in either direction). "sum" adds the weights, "first"
+                keeps the first, "error" refuses it. None: "sum" if directed; otherwise the pair counts once, and another
+                weight is refused.
+            **options: as for `Graph`; `node_names` fixes the order, and may add nodes without an edge. An x, y or mask
+                that is a pandas object is put in the order of the names by its index; without `node_names` the rows
+                that no edge names are isolated nodes. An array must be in the order of `node_names`, which must be
+                given unless the names are numbers.
+        """
+        adjacency, num_duplicates, names = pandas_parts(edges, source, target, weight, directed, duplicates, options)
+        return cls(adjacency, **{**options, "node_names": names}, num_duplicates=num_duplicates)
+
+    @classmethod
+    def from_pyg(cls, data: Data, **options: Any) -> Graph:
+        """From a PyG `Data`: edge_index, edge_weight (or a one-column edge_attr), x, y and the masks."""
+        parts = pyg_parts(data, "data")
+        return cls.from_edges(**{**parts, **options})
+
+    @classmethod
+    def from_graphs(cls, graphs: Iterable[Graph], *, name: str | None = None) -> Graph:
+        """One graph of several side by side, A = diag(A_1, ..., A_B), with the features, labels and masks of their nodes.
+
+        For graphs with one label each see `GraphCollection.from_graphs`. Labels are matched by their class_names. Node
+        names are kept where they differ between the graphs; otherwise (i, name) is a node of the i-th graph.
+
+        >>> edge = Graph.from_edges([[0, 1], [1, 0]], y=[0, 1])
+        >>> Graph.from_graphs([edge, edge]).y
+        tensor([0, 1, 0, 1])
+        """
+        graphs = listed_graphs(graphs)
+        check_graphs(graphs)
+        ys = [graph.y for graph in graphs if graph.y is not None]
+        y: Tensor | None = None
+        class_names: Sequence[Any] | None = graphs[0].class_names
+        if ys:
+            for i, graph in enumerate(graphs):
+                found = "none" if graph.y is None else f"y of shape {tuple(graph.y.shape)}"
+                if graph.y is None or graph.y.shape[:1] != (graph.num_nodes,):
+                    raise InputError(
+                        f"graphs: graph {i} has {found}, expected a label for each of its {graph.num_nodes} nodes, as others "
+                        "have; GraphCollection.from_graphs takes graphs with one label each."
+                    )
+            ys, class_names = common_classes(graphs, ys, None)
+            y = torch.cat(ys)
+        masks: dict[str, Tensor | None] = {}
+        for key in MASKS:
+            parts = [getattr(graph, key) for graph in graphs]
+            empty = [torch.zeros(graph.num_nodes, dtype=torch.bool, device=graph.device) for graph in graphs]
+            is_there = any(part is not None for part in parts)
+            masks[key] = torch.cat([part if part is not None else e for part, e in zip(parts, empty, strict=True)])
+            masks[key] = masks[key] if is_there else None
+        names: list[Any] | None = None
+        if all(graph.node_names is not None for graph in graphs):
+            names = [name for graph in graphs for name in graph.node_names or ()]
+            if len(set(names)) < len(names):
+                names = [(i, name) for i, graph in enumerate(graphs) for name in graph.node_names or ()]
+        adjacency, x = side_by_side(graphs)
+        return cls(
+            adjacency, x, y, **masks, node_names=names, class_names=class_names, name=name,
+            num_duplicates=sum(graph.num_duplicates for graph in graphs), check_finite=False,
+        )  # fmt: skip
+
+    @classmethod
+    def from_mesh(
+        cls, vertices: Any, faces: Any, *, features: str = "coordinates", weight: str | None = None, **options: Any
+    ) -> Graph:
+        """From a triangle mesh: a node for each vertex, an edge in both directions for each side of a triangle.
+
+        Args:
+            vertices: coordinates [num_vertices, 3], or [num_vertices, 2] of a flat mesh; their dtype is that of X.
+            faces: vertex ids [num_faces, 3], from 0. A vertex without a triangle is an isolated node.
+            features: X: "coordinates", "normals", or both joined by "+". The normal of a vertex has length 1 and the
+                direction of the sum of its triangles' normals times their areas, outwards where a triangle's vertices
+                are in counter-clockwise order seen from outside; it is 0 where that sum is.
+            weight: None: every edge has weight 1. "length": the distance between its two vertices.
+            **options: as for `Graph`, but x.
+
+        >>> square = Graph.from_mesh([[0, 0], [1, 0], [1, 1], [0, 1]], [[0, 1, 2], [0, 2, 3]], weight="length")
+        >>> square.adjacency.to_dense()
+        tensor([[0.0000, 1.0000, 1.4142, 1.0000],
+                [1.0000, 0.0000, 1.0000, 0.0000],
+                [1.4142, 1.0000, 0.0000, 1.0000],
+                [1.0000, 0.0000, 1.0000, 0.0000]])
+        """
+        vertices, faces = check_mesh(vertices, faces)
+        kinds = {"coordinates": lambda: vertices, "normals": lambda: vertex_normals(vertices, faces)}
+        if not isinstance(features, str) or not kinds.keys() >= set(features.split("+")):
+            raise InputError(f'features: got {features!r}, expected "coordinates", "normals" or "coordinates+normals".')
+        if weight not in (None, "length"):
+            raise InputError(f'weight: got {weight!r}, expected None or "length".')
+        pairs, _ = unordered_pairs(faces.flatten(), faces.roll(-1, 1).flatten(), len(vertices))
+        length = (vertices[pairs[0]] - vertices[pairs[1]]).norm(dim=1) if weight == "length" else None
+        return cls.from_edges(
+            torch.cat([pairs, pairs.flip(0)], 1),
+            len(vertices),
+            None if length is None else length.repeat(2),
+            x=torch.cat([kinds[kind]() for kind in features.split("+")], 1),
+            **options,
+        )
+
+    def replace(self, **changes: Any) -> Graph:
+        """A copy with some of the constructor's arguments changed; what is derived from A is shared if A stays."""
+        keys = ("adjacency", "x", "y", *MASKS, "node_names", "class_names", "name")
+        unknown = set(changes) - set(keys)
+        if unknown:
+            raise InputError(f"replace: no argument {sorted(unknown)[0]!r}; expected some of {', '.join(keys)}.")
+        arguments = {key: changes[key] if key in changes else getattr(self, key) for key in keys}
+        num_duplicates = 0 if "adjacency" in changes else self.num_duplicates
+        other = Graph(**arguments, num_duplicates=num_duplicates, check_finite="x" in changes)
+        other.__dict__.update({key: arguments[key] for key in ("y", *MASKS) if key not in changes})  # no copies of ours
+        if "x" not in changes and self._made is not None:
+            other.__dict__["_made"] = self._made if arguments["adjacency"] is self.adjacency else {}
+        if other.adjacency is self.adjacency:  # not where another dtype of x converted it
+            of_a = {key: value for key, value in self._derived.items() if key != "merged"}  # which is of X and of a ptr
+            other.__dict__["_derived"] = of_a | other._derived
+        return other
+
+    def with_features(self, kind: str, max_degree: int | None = None) -> Graph:
+        """The graph with features made from its structure, for a data set that has none.
+
+        `links.split_edges` makes those of A again from the training edges, so that X does not hold the edges to predict.
+
+        Args:
+            kind: "identity": X = I, one feature per node. "adjacency": X = A + I. "constant": X_i = 1, [N, 1].
+                "degree": the weighted degree D_ii, [N, 1]. Of the number of neighbours (a loop counts once), as
+                `load(..., features="degree")` and the like make them of collections: "degree_one_hot", "degree_bins"
+                and "log_degree" (`degree_features`).
+            max_degree: of "degree_one_hot" and "degree_bins", the degree of the last column; by default the highest here.
+                A model that was trained on other graphs takes the columns of those.
+
+        >>> star = Graph.from_edges([[0, 1, 0, 2], [1, 0, 2, 0]])
+        >>> star.with_features("degree_one_hot", max_degree=3).x.to_dense()
+        tensor([[0., 0., 1., 0.],
+                [0., 1., 0., 0.],
+                [0., 1., 0., 0.]])
+        """
+        kinds = ("identity", "adjacency", "constant", "degree", *DEGREE_FEATURES)
+        check_choice("kind", kind, kinds)
+        check_max_degree(kind, max_degree)
+        n, count = self.num_nodes, self.adjacency.rowptr.diff().long()
+        if kind == "identity":
+            x: Features = SparseMatrix.eye(n, device=self.device)
+        elif kind == "constant":
+            x = torch.ones(n, 1, device=self.device)
+        elif kind == "adjacency":
+            x = self.adjacency.with_self_loops("add")
+        elif kind == "degree":
+            x = self.degree.unsqueeze(1)
+        else:
+            if max_degree is None and kind in ("degree_one_hot", "degree_bins"):
+                max_degree = int(count.max()) if n else 0
+            x = degree_features(count, kind, max_degree)
+        graph = self.replace(x=x)
+        if kind not in ("identity", "constant"):
+            graph.__dict__["_made"] = {"kind": kind, "max_degree": max_degree}
+        return graph
+
+    def with_row_normalized_features(self) -> Graph:
+        """The graph with each row of X, dense or sparse, divided by the sum of its absolute values; zero rows stay zero.
+
+        >>> Graph.from_edges([[0, 1], [1, 0]], x=[[1.0, 3.0], [0.0, 0.0]]).with_row_normalized_features().x
+        tensor([[0.2500, 0.7500],
+                [0.0000, 0.0000]])
+        """
+        x = self.x
+        if x is None:
+            raise InputError('graph: has no x; make one with graph.with_features("identity").')
+        if isinstance(x, SparseMatrix):
+            total = x.with_value(x.value.abs()).row_sums()
+            return self.replace(x=x.scale(rows=torch.where(total == 0, 1.0, 1 / total)).to(x.dtype))
+        total = x.abs().sum(1, keepdim=True)
+        return self.replace(x=x / torch.where(total == 0, 1, total))
+
+    # -- what it is ---------------------------------------------------------------------------------------------------
+
+    @property
+    def num_nodes(self) -> int:
+        """N."""
+        return self.adjacency.shape[0]
+
+    @property
+    def num_edges(self) -> int:
+        """Stored entries of A: an undirected edge counts twice, a loop once."""
+        return self.adjacency.nnz
+
+    @property
+    def num_features(self) -> int:
+        """F, 0 where there is no X."""
+        return 0 if self.x is None else int(self.x.shape[1])
+
+    @property
+    def num_classes(self) -> int:
+        """C: the number of class names if given, else the largest label + 1; 0 where there are no labels, or floats."""
+        if self.class_names is not None:
+            return len(self.class_names)
+        if self.y is None or not self.y.numel() or self.y.is_floating_point():
+            return 0
+        return int(self.y.max()) + 1
+
+    @property
+    def device(self) -> torch.device:
+        return self.adjacency.device
+
+    @property
+    def is_directed(self) -> bool:
+        """Whether A differs from its transpose by more than rounding; see `SparseMatrix.is_symmetric`."""
+
+        def compare() -> bool:
+            is_symmetric = self.adjacency.is_symmetric()
+            if is_symmetric and not self._is_learnt:
+                self.adjacency._mark_symmetric()
+            return not is_symmetric
+
+        return self._kept("directed", compare)
+
+    @property
+    def has_self_loops(self) -> bool:
+        return self.num_self_loops > 0
+
+    @property
+    def num_self_loops(self) -> int:
+        return int((self.adjacency.diagonal() != 0).sum())
+
+    # -- what is derived from A ---------------------------------------------------------------------------------------
+
+    def _kept(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What `make` derives from A, made once. All that a graph derives and keeps passes through here.
+
+        Learnt weights are derived again at each use, whether gradients are on or not: the weights change, and each
+        backward pass needs a graph of its own. It is made outside of inference_mode, whose tensors no training takes.
+        """
+        if self._is_learnt:
+            return make()
+        if key not in self._derived:
+            with torch.inference_mode(False):
+                self._derived[key] = make()
+        return self._derived[key]
+
+    @property
+    def _is_learnt(self) -> bool:
+        """Whether the weights of A change: they require a gradient, or did when the graph was made."""
+        matrix = self.__dict__["adjacency"]
+        if matrix is None:  # of a Grid, until it is read
+            return False
+        self._check_unwritten("adjacency", matrix.value)
+        return matrix.value.requires_grad or self._derived.get("learnt", False)
+
+    def _check_unwritten(self, name: str, tensor: Tensor) -> None:
+        check_unwritten(name, tensor, self._derived.get(f"shared {name}"))
+
+    @property
+    def x(self) -> Features | None:
+        """X, [N, F], or None."""
+        x = self.__dict__["x"]
+        if x is not None:
+            self._check_unwritten("x", values_of(x))
+        return x
+
+    @property
+    def adjacency(self) -> SparseMatrix:
+        """A, [N, N]: A[i, j] is the weight of the edge j -> i."""
+        matrix = self.__dict__["adjacency"]
+        self._check_unwritten("adjacency", matrix.value)
+        if matrix.kind != "adjacency":  # as it was given: with no kind, or as the Â of another graph, which it stays
+            matrix = self.__dict__["adjacency"] = matrix._as_kind("adjacency")
+        return matrix
+
+    def matrix(self, kind: str) -> SparseMatrix:
+        """The matrix of a kind: what `SparseMatrix.kind` says, and a layer's `operator` asks for.
+
+        Args:
+            kind: "adjacency", "a_tilde", "a_hat" or "laplacian", the attributes of these names; "random_walk", which is
+                D^-1 A, `normalize(None, "rw")`; "l_tilde", which is `l_tilde()`; or another call of `normalize` or
+                `l_tilde` as Python shows it: "normalize('fill', 'rw')", "l_tilde(None)".
+
+        >>> path = Graph.from_edges([[0, 1, 1, 2], [1, 0, 2, 1]])
+        >>> path.matrix("random_walk").to_dense()[1], path.l_tilde(1.5).kind
+        (tensor([0.5000, 0.0000, 0.5000]), 'l_tilde(1.5)')
+        """
+        check_kind("kind", kind)
+        if kind in NORMALIZED:
+            return self.normalize(*NORMALIZED[kind])
+        if kind == "laplacian":
+            return self.laplacian
+        lambda_max = kind.removeprefix("l_tilde").strip("()")
+        return self.l_tilde(None if lambda_max == "None" else float(lambda_max or 2.0))
+
+    @property
+    def degree(self) -> Tensor:
+        """D_ii = sum_j A_ij, [N]: the weighted in-degree."""
+        return self.adjacency.row_sums()
+
+    @property
+    def a_tilde(self) -> SparseMatrix:
+        """Ã = A + I; a loop that A already has is kept as it is (`normalize` has the other readings)."""
+        return self._derive(("fill", None))
+
+    @property
+    def degree_tilde(self) -> Tensor:
+        """D̃_ii = sum_j Ã_ij, [N]."""
+        return self.a_tilde.row_sums()
+
+    @property
+    def a_hat(self) -> SparseMatrix:
+        """Â = D̃^-1/2 Ã D̃^-1/2, the propagation matrix of a GCN (Kipf & Welling 2017, equation 2)."""
+        return self.normalize()
+
+    def normalize(self, self_loops: str | None = "fill", norm: str | None = "sym") -> SparseMatrix:
+        """The adjacency with self-loops, normalised by degree.
+
+            sym: D̃^-1/2 Ã D̃^-1/2        rw: D̃^-1 Ã        None: Ã
+
+        Degrees are weighted in-degrees (row sums of Ã), summed in float32 at least; a node of degree zero keeps a row
+        of zeros.
+
+        Args:
+            self_loops: "fill": Ã_ii = A_ii where A_ii != 0, else 1. "add": the literal Ã = A + I, which counts a loop
+                that A already has a second time (the two differ at such nodes alone). None: Ã = A.
+            norm: "sym", "rw" or None.
+
+        Raises:
+            InputError: negative weights make a degree zero or less, for which no square root or quotient is defined.
+
+        Warns once where A is not symmetric and norm is "sym", since the formula is made for undirected graphs.
+        """
+        check_choice("self_loops", self_loops, ("fill", "add", None))
+        check_choice("norm", norm, ("sym", "rw", None))
+        return self._derive((self_loops, norm))
+
+    def _derive(self, key: tuple[str | None, str | None]) -> SparseMatrix:
+        if key[1] == "sym" and key not in self._derived:
+            warn_if_directed(self)
+        return self._kept(key, lambda: self._normalized(*key))
+
+    def _normalized(self, self_loops: str | None, norm: str | None) -> SparseMatrix:
+        dtype = self.adjacency.dtype
+        matrix = self.adjacency.with_self_loops(self_loops)
+        if norm is not None:
+            degree = matrix.row_sums()
+            self.check_degree(matrix, degree)
+            inverse = torch.where(degree > 0, degree, 1).pow(-0.5 if norm == "sym" else -1.0) * (degree > 0)
+            matrix = matrix.scale(rows=inverse, cols=inverse if norm == "sym" else None)  # in float32 at least, too
+        matrix = matrix.to(dtype)
+        matrix.kind = KIND_OF[self_loops, norm]  # of (None, None), which is A itself, it is that already
+        if norm != "rw" and not self._is_learnt and not self.is_directed:
+            matrix._mark_symmetric()
+        return matrix
+
+    def check_degree(self, matrix: SparseMatrix, degree: Tensor) -> None:
+        """Raise InputError where a degree of Ã = `matrix` is no number that can be divided by."""
+        bad = ~torch.isfinite(degree)
+        if bool((matrix.value < 0).any()):
+            bad |= (degree <= 0) & (matrix.rowptr.diff() > 0)
+        if bool(bad.any()):
+            node = int(bad.nonzero()[0])
+            called = f" ({self.node_names[node]!r})" if self.node_names is not None else ""
+            found = float(degree[node].detach())
+            raise InputError(
+                f"edge_weight: negative weights make the degree of node {node}{called} {found:g}; "
+                "normalising needs positive degrees. Use absolute weights, or norm=None."
+                if found <= 0
+                else f"edge_weight: the degree of node {node}{called} is {found:g}; scale the weights down."
+            )
+
+    @property
+    def combinatorial_laplacian(self) -> SparseMatrix:
+        """D - A, not normalised; on a grid it is the edge filter of image processing. Loops cancel.
+
+        >>> Graph.from_edges([[0, 1, 1, 2], [1, 0, 2, 1]]).combinatorial_laplacian.to_dense()
+        tensor([[ 1., -1.,  0.],
+                [-1.,  2., -1.],
+                [ 0., -1.,  1.]])
+        """
+        a = self.adjacency
+        laplacian = SparseMatrix.eye(self.num_nodes, a.dtype, self.device).with_value(self.degree.to(a.dtype)) - a
+        return laplacian if self.is_directed else laplacian._mark_symmetric()
+
+    @property
+    def laplacian(self) -> SparseMatrix:
+        """L = I - D^-1/2 A D^-1/2, the normalised Laplacian, without added loops. (Kipf & Welling 2017, section 2.)"""
+
+        def make() -> SparseMatrix:
+            identity = SparseMatrix.eye(self.num_nodes, self.adjacency.dtype, self.device)
+            return self._as_derived(identity - self.normalize(None), "laplacian")
+
+        return self._kept("laplacian", make)
+
+    def _as_derived(self, matrix: SparseMatrix, kind: str) -> SparseMatrix:
+        matrix.kind = kind
+        return matrix if self._is_learnt or self.is_directed else matrix._mark_symmetric()
+
+    def l_tilde(self, lambda_max: float | None = 2.0) -> SparseMatrix:
+        """L̃ = 2 L / λ_max - I, the Laplacian with its spectrum scaled into [-1, 1], for Chebyshev polynomials.
+
+        Args:
+            lambda_max: the largest eigenvalue of L; 2 is its upper bound, which the paper takes (equation 6).
+                None computes it, of an undirected graph.
+        """
+        if lambda_max is None:
+            return self.l_tilde(self._kept("lambda_max", self._lambda_max))._as_kind("l_tilde(None)")
+        given: Any = lambda_max  # a tensor of one number, too
+        lambda_max = check_number("lambda_max", given.item() if isinstance(given, Tensor) else given, above=0)
+        kind = f"l_tilde({lambda_max})"
+
+        def make() -> SparseMatrix:
+            identity = SparseMatrix.eye(self.num_nodes, self.adjacency.dtype, self.device)
+            return self._as_derived(self.laplacian * (2.0 / lambda_max) - identity, kind)
+
+        return self._kept(kind, make)
+
+    def _lambda_max(self) -> float:
+        """The largest eigenvalue of L."""
+        if self.is_directed:
+            raise InputError(
+                "lambda_max: None computes it for a symmetric L, but the graph is directed; give a number, such as 2.0."
+            )
+        if self.num_nodes <= 32:  # the iteration below wants more rows than it finds eigenvalues
+            return max(torch.linalg.eigvalsh(self.laplacian.to_dense().detach().double()).tolist(), default=2.0)
+        import numpy
+        from scipy.sparse.linalg import eigsh
+
+        start = numpy.random.default_rng(0).standard_normal(self.num_nodes)  # eigsh itself draws another each time
+        laplacian = self.laplacian.to_scipy().astype("float64")
+        return float(eigsh(laplacian, k=1, which="LA", tol=1e-6, v0=start)[0][0])
+
+    def receptive_field(self, nodes: Tensor, num_layers: int, operator: SparseMatrix | None = None) -> ReceptiveField:
+        """The part of the graph that `num_layers` GCN layers read to compute the outputs at `nodes`.
+
+        A loss on few nodes needs few rows: layer l is needed only at the in-neighbours (by Â) of the nodes that layer
+        l + 1 is needed at. The numbers are those of the whole graph, and so is every gradient.
+
+        Args:
+            nodes: a bool mask [N], or node ids, in any order.
+            num_layers: number of products with Â.
+            operator: the matrix [N, N] in the place of Â.
+
+        >>> karate = load("karate").with_features("identity")      # doctest: +SKIP
+        >>> field = karate.receptive_field(karate.train_mask, 2)   # doctest: +SKIP
+        >>> model(field.x, field.a_hat)                            # doctest: +SKIP
+        """
+        if self.x is None:
+            raise InputError('receptive_field: the graph has no x; make one with graph.with_features("identity").')
+        check_count("num_layers", num_layers)
+        rows = wanted = check_nodes(nodes, self.num_nodes).to(self.device)
+        matrix = self.a_hat if operator is None else operator
+        operators: list[SparseMatrix] = []
+        for _ in range(num_layers):
+            block = matrix.select_rows(rows)
+            is_needed = torch.zeros(self.num_nodes, dtype=torch.bool, device=self.device)
+            is_needed[block.col.long()] = True
+            rows = is_needed.nonzero().squeeze(1)
+            operators.insert(0, block.select_cols(rows))
+        x = self.x if len(rows) == self.num_nodes and num_layers else select_rows(self.x, rows)
+        return ReceptiveField(x, operators, wanted)
+
+    def rows_of(self, nodes: Tensor) -> dict[str, Any]:
+        """What the graph knows of some of its nodes beside their edges: x, y, masks and names, for `Graph`."""
+        values: dict[str, Any] = {"class_names": self.class_names, "name": self.name}
+        if self.x is not None:
+            values["x"] = select_rows(self.x, nodes)
+        if self._made is not None:
+            values["_made"] = {}
+        if self.y is not None:
+            values["y"] = self.y[nodes] if self.y.shape[:1] == (self.num_nodes,) else self.y
+        for key in MASKS:
+            mask = getattr(self, key)
+            part = None if mask is None else mask[nodes]
+            values[key] = part if part is not None and bool(part.any()) else None  # as a Graph has it of an empty split
+        if self.node_names is not None:
+            values["node_names"] = tuple(self.node_names[i] for i in nodes.tolist())
+        return values
+
+    def _check_edges_are_all(self, method: str) -> None:
+        """Raise InputError if the edges are a sample, of which `method` would make a wrong matrix."""
+
+    def subgraph(self, nodes: Tensor) -> Graph:
+        """The graph of some nodes and the edges between them; its Â is normalised by the degrees that are left.
+
+        Args:
+            nodes: a bool mask [N], or distinct node ids, in any order; the subgraph has them in increasing order.
+
+        >>> path = Graph.from_edges([[0, 1, 1, 2], [1, 0, 2, 1]])
+        >>> path.subgraph(torch.tensor([1, 2]))
+        Graph(2 nodes, 2 stored edges)
+        """
+        nodes = check_nodes(nodes, self.num_nodes).to(self.device).sort().values
+        twice = nodes[1:] == nodes[:-1]
+        if bool(twice.any()):
+            raise InputError(f"nodes: id {int(nodes[1:][twice][0])} is given twice.")
+        kind = type(self) if self.is_batch else Graph
+        part = kind._of_checked(self.adjacency.select_rows(nodes).select_cols(nodes), **self.rows_of(nodes))
+        if "directed" in self._derived and not self.is_directed:
+            part._derived["directed"] = False
+            part.adjacency._mark_symmetric()
+        return part
+
+    def estimate_memory(self, model: nn.Module) -> int:
+        """Bytes of tensors that a training step on the whole graph holds at its peak, before anything is allocated.
+
+        X, A, Â and the transpose, weights, gradients, Adam's two averages, and what the operators make in between; the
+        process itself (Python, torch: a quarter of a GiB) comes on top. The step is run in shapes alone.
+
+        Args:
+            model: called as model(x, a_hat).
+
+        >>> from gcnlab import GCN, Graph
+        >>> graph = Graph.from_edges([[0, 1], [1, 0]], num_nodes=1000, x=torch.ones(1000, 100))
+        >>> f"{graph.estimate_memory(GCN(100, 16, 5)) / 2**20:.1f} MiB"
+        '1.2 MiB'
+        """
+        a, derived = self.adjacency, self.a_hat
+        return estimate_step(model, self.x, derived) + sum(part.nbytes for part in (a.rowptr, a.col, a.value))
+
+    # -- into other forms ---------------------------------------------------------------------------------------------
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Write the graph to a folder of plain arrays (.npy) and a graph.json, from which `Graph.open` maps it.
+
+        Args:
+            folder: new or empty.
+
+        Raises:
+            InputError: there is something in the folder, or names that JSON does not have.
+        """
+        from .storage import save_graph
+
+        save_graph(self, folder)
+
+    @staticmethod
+    def open(folder: str | PathLike[str], check: bool = True) -> Graph:
+        """A saved graph whose arrays are mapped from their files: what is not read takes no memory.
+
+        Its tensors must not be written to: the files are read-only, and the system ends a process that writes into the
+        map of one (a copy may be written to: `graph.x.clone()`). Larger than memory, it is trained on in batches (`scale.NeighborSampler`);
+        `a_hat` and what else is derived from all of A at once is made in memory.
+
+        Args:
+            folder: what `save` wrote.
+            check: compare each file with its sha256, and look at all that a Graph must be: columns sorted, once each and in
+                range, finite weights, labels, masks, and the direction that graph.json states. It reads all files but those of
+                x once more than the sha256 does, at the speed of memory.
+
+        Raises:
+            InputError: the folder holds no graph that was saved to its end.
+            CorruptFileError: a file is missing, cut short or changed, or is no part of a Graph, whoever wrote it.
+        """
+        from .storage import open_graph
+
+        return open_graph(folder, check)
+
+    def to_undirected(self) -> Graph:
+        """The graph with every edge in both directions; where both are there with two weights, each gets their mean."""
+        a, t = self.adjacency, self.adjacency.T
+        total, count = a + t, a.with_value(torch.ones_like(a.value)) + t.with_value(torch.ones_like(t.value))
+        return self.replace(adjacency=total.with_value(total.value / count.value))
+
+    def to(self, device: torch.device | torch.dtype | str) -> Graph:
+        """The graph on another device, or with A and X of another dtype; what was derived is derived again there."""
+        if self._is_learnt:
+            _check_moves("to", self.adjacency, device)
+        if isinstance(device, torch.dtype):
+            cast = self.replace(adjacency=self.adjacency.to(device), x=None if self.x is None else self.x.to(device))
+            cast.__dict__["_made"] = self._made
+            return cast
+        if is_same_device(device, self.device):
+            return self
+        moved: dict[str, Any] = {
+            key: None if (value := getattr(self, key)) is None else value.to(device)
+            for key in ("adjacency", "x", "y", *MASKS)
+        }
+        names = {key: getattr(self, key) for key in ("node_names", "class_names", "name", "num_duplicates", "_made")}
+        return Graph._of_checked(**moved, **names)
+
+    @property
+    def edge_index(self) -> Tensor:
+        """[2, num_edges] int64: sources, then targets, in the order of A's entries."""
+        return torch.stack([self.adjacency.col.long(), self.adjacency.row])
+
+    def to_scipy(self) -> scipy.sparse.csr_matrix:
+        """A as a scipy CSR matrix."""
+        return self.adjacency.to_scipy()
+
+    def to_networkx(self) -> networkx.Graph:
+        """A networkx Graph (DiGraph where A is not symmetric) with `weight` on edges, and `x` and `y` on nodes."""
+        import networkx
+
+        graph: networkx.Graph = networkx.DiGraph() if self.is_directed else networkx.Graph()
+        names = list(self.node_names) if self.node_names is not None else list(range(self.num_nodes))
+        graph.add_nodes_from(names)
+        x = self.x.to_dense() if isinstance(self.x, SparseMatrix) else self.x
+        if x is not None:
+            networkx.set_node_attributes(graph, dict(zip(names, x.tolist(), strict=True)), "x")
+        if self.y is not None and self.y.shape[:1] == (self.num_nodes,):
+            networkx.set_node_attributes(graph, dict(zip(names, self.y.tolist(), strict=True)), "y")
+        source, target = self.edge_index.tolist()
+        for u, v, weight in zip(source, target, self.adjacency.value.tolist(), strict=True):
+            graph.add_edge(names[u], names[v], weight=weight)
+        return graph
+
+    def to_pyg(self) -> Data:
+        """A PyG `Data`: edge_index, edge_weight, dense x, y and the masks."""
+        from torch_geometric.data import Data
+
+        data = Data(edge_index=self.edge_index, edge_weight=self.adjacency.value, num_nodes=self.num_nodes)
+        if self.x is not None:
+            data.x = self.x.to_dense() if isinstance(self.x, SparseMatrix) else self.x
+        if self.y is not None:
+            data.y = self.y if self.y.dim() else self.y.reshape(1)
+        for key in MASKS:
+            if getattr(self, key) is not None:
+                data[key] = getattr(self, key)
+        return data
+
+    def summary(self) -> str:
+        """Nodes, edges, loops, duplicates, isolated nodes, direction, homophily, features and splits as text."""
+        rows: list[tuple[str, str]] = [("nodes", f"{self.num_nodes:,}")]
+        loops = self.num_self_loops
+        undirected = "" if self.is_directed else f" ({(self.num_edges - loops) // 2 + loops:,} undirected)"
+        rows.append(
+            ("edges", f"{self.num_edges:,} stored{undirected}, {'directed' if self.is_directed else 'symmetric'}")
+        )
+        is_weighted = bool((self.adjacency.value != 1).any())
+        rows.append(
+            (
+                "weights",
+                f"{float(self.adjacency.value.min()):g} to {float(self.adjacency.value.max()):g}"
+                if is_weighted
+                else "all 1",
+            )
+        )
+        rows.append(("self-loops", f"{loops:,}"))
+        rows.append(("duplicates merged", f"{self.num_duplicates:,}"))
+        touched = torch.zeros(self.num_nodes, dtype=torch.bool, device=self.device)
+        off_diagonal = self.adjacency.row != self.adjacency.col
+        touched[self.adjacency.row[off_diagonal]] = True
+        touched[self.adjacency.col[off_diagonal].long()] = True
+        rows.append(("isolated nodes", f"{int((~touched).sum()):,}"))
+        if self.x is not None:
+            nonzero = self.x.density if isinstance(self.x, SparseMatrix) else float((self.x != 0).float().mean())
+            kind = "sparse" if isinstance(self.x, SparseMatrix) else "dense"
+            rows.append(("features", f"{self.num_features:,}, {100 * nonzero:.2f} % non-zero, kept {kind}"))
+        if self.y is not None and self.y.dim() == 1 and not self.y.is_floating_point():
+            rows.append(("classes", f"{self.num_classes}, {int((self.y < 0).sum()):,} nodes unlabelled"))
+            source, target = self.edge_index[:, off_diagonal]
+            both = (self.y[source] >= 0) & (self.y[target] >= 0)
+            if bool(both.any()):
+                same = float((self.y[source] == self.y[target])[both].float().mean())
+                rows.append(("edge homophily", f"{same:.3f} (share of edges between nodes of one class)"))
+        for key in MASKS:
+            if getattr(self, key) is not None:
+                rows.append((key.replace("_mask", " nodes"), f"{int(getattr(self, key).sum()):,}"))
+        return "\n".join([self.name or "Graph", *(f"  {key:<18} {value}" for key, value in rows)])
+
+
+def listed_graphs(graphs: Iterable[Any]) -> list[Any]:
+    """What is given as graphs, one or more, as a list."""
+    if isinstance(graphs, Graph) or not isinstance(graphs, Iterable):
+        raise InputTypeError(f"graphs: got one {type(graphs).__name__}, expected a list of graphs.")
+    if not (graphs := list(graphs)):
+        raise InputError("graphs: got none, expected at least one.")
+    return graphs
+
+
+def check_graphs(graphs: Sequence[Graph]) -> None:
+    """Raise unless each is a Graph that can be a block of a larger one."""
+    for i, graph in enumerate(graphs):
+        check_one_graph(f"graphs: graph {i}", graph)._check_edges_are_all("graphs")
+    check_devices(**{f"graph {i}": graph for i, graph in enumerate(graphs)})
+
+
+def side_by_side(graphs: Sequence[Graph]) -> tuple[SparseMatrix, Features | None]:
+    """diag(A_1, ..., A_B) and [X_1; ...; X_B] of graphs that all have features of one width, or none."""
+    for i, graph in enumerate(graphs):
+        if (graph.x is None) != (graphs[0].x is None) or graph.num_features != graphs[0].num_features:
+            raise InputError(
+                f"graphs: graph {i} has {graph.num_features} features, graph 0 has {graphs[0].num_features}."
+            )
+    ptr = starts(torch.tensor([graph.num_nodes for graph in graphs]))
+    n = int(ptr[-1])
+    adjacency = stacked([graph.adjacency for graph in graphs], ptr, (n, n))
+    xs = [graph.x for graph in graphs if graph.x is not None]
+    if not xs:
+        return adjacency, None
+    rows = [x if isinstance(x, SparseMatrix) else SparseMatrix.from_dense(x, check_finite=False) for x in xs]
+    return adjacency, stacked(rows, torch.zeros_like(ptr), (n, rows[0].shape[1]))
+
+
+def common_classes(
+    graphs: Sequence[Graph], ys: list[Tensor], class_names: Sequence[Any] | None
+) -> tuple[list[Tensor], Sequence[Any] | None]:
+    """(ys, class_names): the labels of each graph numbered alike, by the names that it has for them."""
+    named = [graph.class_names for graph in graphs]
+    if ys[0].is_floating_point() or all(names == named[0] for names in named):
+        return ys, named[0] if class_names is None else class_names
+    if None in named:
+        i, j = named.index(None), next(j for j, names in enumerate(named) if names is not None)
+        raise InputError(
+            f"graphs: graph {j} has class_names and graph {i} has none, so their labels can't be compared."
+        )
+    names = sort_classes({name for names in named for name in names or ()}) if class_names is None else class_names
+    numbered = []
+    for i, (y, theirs) in enumerate(zip(ys, named, strict=True)):
+        if odd := [name for name in theirs or () if name not in names]:
+            raise InputError(
+                f"graphs: graph {i} has the class {odd[0]!r}, which is not among class_names {some(names)}."
+            )
+        numbered.append(numbered_as(y, theirs or (), names))
+    return numbered, names
+
+
+def warn_if_directed(graph: Graph) -> None:
+    """Warn where the formula of Â, made for undirected graphs, is used on a directed one.
+
+    Learnt weights may come to differ by direction; of them the edges alone count.
+    """
+    a = graph.adjacency
+    if not a.with_value(torch.ones_like(a.value)).is_symmetric() if graph._is_learnt else graph.is_directed:
+        warnings.warn(
+            "the symmetric normalisation of a directed graph divides by in-degrees, A_ij / sqrt(d_i d_j); "
+            'pass norm="rw" for the mean over in-neighbours, or make the graph undirected (graph.to_undirected()).',
+            stacklevel=5,
+        )
+
+
+def _ordinary(x: Any) -> Any:
+    """X, A or None as a training takes them: a copy where torch.inference_mode made them."""
+    if isinstance(x, SparseMatrix):
+        is_ordinary = not any(part.is_inference() for part in (x.rowptr, x.col, x.value))
+        return x if is_ordinary else x._apply(own)
+    return own(x) if x is not None and x.is_inference() else x
+
+
+def _check_moves(argument: str, adjacency: SparseMatrix, target: torch.device | torch.dtype | str) -> None:
+    """Raise InputError where learnt weights would be converted: the copy would keep its numbers while they learn."""
+    stays = target == adjacency.dtype if isinstance(target, torch.dtype) else is_same_device(target, adjacency.device)
+    if not stays and adjacency.value.requires_grad and adjacency.value.is_leaf:
+        raise InputError(
+            f"{argument}: the edge weights are learnt (adjacency.value requires a gradient), and a copy of them of {target} "
+            "would not follow; convert the weights first, and make the graph of them."
+        )
+
+
+def _check_mask(name: str, mask: Any, num_nodes: int, y: Tensor | None, device: torch.device) -> Tensor:
+    mask = read_mask(name, mask, num_nodes).to(device)
+    if y is not None and y.dim() == 1 and not y.is_floating_point():
+        unlabelled = mask & (y == -1)
+        if bool(unlabelled.any()):
+            raise InputError(f"{name}: node {int(unlabelled.nonzero()[0])} is in it but has no label (y = -1).")
+    return own(mask)
+
+
+def _check_disjoint(masks: dict[str, Tensor]) -> None:
+    names = list(masks)
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            both = masks[first] & masks[second]
+            if bool(both.any()):
+                raise InputError(f"{first} and {second} overlap: node {int(both.nonzero()[0])} is in both.")
+
+
+def check_one_graph(argument: str, graph: Any) -> Graph:
+    """`graph` if it is a single Graph, and not a batch of several, whose y is of the graphs and not of the nodes."""
+    if not isinstance(graph, Graph):
+        found = f"{type(graph).__module__}.{type(graph).__name__}".removeprefix("builtins.")
+        raise InputTypeError(
+            f"{argument}: got {found}, expected a gcnlab.Graph; Graph.from_networkx and Graph.from_edges make one."
+        )
+    if graph.is_batch:
+        raise InputError(
+            f"{argument}: got a GraphBatch, expected one Graph. Labels of a batch belong to its graphs; `collection[i]` is a "
+            "single graph, and Graph.from_graphs joins graphs whose nodes have labels."
+        )
+    return graph

@@ -1,0 +1,126 @@
+"""Batches of graphs for training: shuffled or in order, cut out of a collection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..checks import check_count, check_flag
+from ..sparse import SparseMatrix
+from ..sparse.matrix import starts
+from .collection import GraphBatch, GraphCollection, batch_of
+
+if TYPE_CHECKING:
+    from torch.utils.data import BatchSampler
+
+
+class GraphLoader:
+    """Batches of a collection, for one pass after another; every graph is in exactly one batch of a pass.
+
+    The order of a pass is drawn from torch's generator when the pass begins, so a seed repeats it. The graphs of many
+    batches are put in that order at once, and each batch is a slice of them; a thread that did it ahead would fight the
+    training for the cores (measured: twice the time).
+
+    Args:
+        graphs: the collection.
+        batch_size: graphs in a batch; the last may have fewer.
+        shuffle: draw a new order for each pass.
+        bucket: put graphs of like size into one batch (within windows of 16 batches of the shuffled order), so that
+            batches differ less in memory.
+        batch_sampler: the graphs of each batch, in place of the arguments above: tensors or lists of indices, one a
+            batch; such as torch's `BatchSampler(DistributedSampler(graphs), 128, drop_last=False)`.
+        kind: the matrix (`Graph.matrix`) that is made once of all graphs, and cut out with each batch.
+
+    >>> pair = GraphCollection(Graph.from_edges([[0, 1, 2, 3, 3, 4], [1, 0, 3, 2, 4, 3]]), [0, 2, 5], [0, 1])
+    >>> [batch.num_nodes for batch in GraphLoader(pair, batch_size=1)]
+    [2, 3]
+    """
+
+    SHELF = 2**22  # nodes and stored edges that are put in order at once
+
+    def __init__(
+        self,
+        graphs: GraphCollection,
+        batch_size: int = 128,
+        shuffle: bool = False,
+        bucket: bool = False,
+        batch_sampler: Sequence[Tensor | Sequence[int]] | BatchSampler | None = None,
+        kind: str = "a_hat",
+    ) -> None:
+        self.graphs, self.batch_size = graphs, check_count("batch_size", batch_size, 1)
+        self.shuffle, self.bucket = check_flag("shuffle", shuffle), check_flag("bucket", bucket)
+        self.batch_sampler = batch_sampler
+        if kind != "l_tilde(None)":  # of a batch, the λ_max of its own graphs
+            graphs.whole.matrix(kind).T  # noqa: B018 (both made once here, and cut out with each batch)
+
+    def __len__(self) -> int:
+        return -(-len(self.graphs) // self.batch_size) if self.batch_sampler is None else len(self.batch_sampler)
+
+    def __iter__(self) -> Iterator[GraphBatch]:
+        if self.batch_sampler is not None:
+            return self._cut([torch.as_tensor(chunk) for chunk in self.batch_sampler])
+        order = torch.randperm(len(self.graphs)) if self.shuffle else torch.arange(len(self.graphs))
+        chunks = list(order.split(self.batch_size))
+        if self.bucket:
+            sizes = self.graphs.sizes.cpu()
+            windows = [window[sizes[window].argsort(stable=True)] for window in order.split(16 * self.batch_size)]
+            chunks = [chunk for window in windows for chunk in window.split(self.batch_size)]
+            if self.shuffle:
+                chunks = [chunks[i] for i in torch.randperm(len(chunks)).tolist()]
+        return self._cut(chunks)
+
+    def _cut(self, chunks: list[Tensor]) -> Iterator[GraphBatch]:
+        """The batches, several at a time: one cut for a shelf of them, of which each is then a slice."""
+        graphs, start = self.graphs, 0
+        weight = graphs.sizes.cpu() * (1 + graphs.num_edges // max(graphs.num_nodes, 1))
+        while start < len(chunks):
+            room, end = self.SHELF - int(weight[chunks[start]].sum()), start + 1
+            while end < len(chunks) and (room := room - int(weight[chunks[end]].sum())) >= 0:
+                end += 1
+            shelf = graphs.batch(torch.cat(chunks[start:end]))
+            yield from _slices(shelf, [len(chunk) for chunk in chunks[start:end]])
+            start = end
+
+
+def _slices(shelf: GraphBatch, sizes: list[int]) -> Iterator[GraphBatch]:
+    """Batches of so many graphs each, one after the other; what need not be moved is a view."""
+    at = starts(torch.tensor(sizes)).to(shelf.device)
+    nodes_at = shelf.ptr.index_select(0, at)
+    bounds = list(pairwise(zip(at.tolist(), nodes_at.tolist(), strict=True)))
+
+    def parts(matrix: SparseMatrix, square: bool = True) -> list[SparseMatrix]:
+        entries_at = matrix.rowptr.index_select(0, nodes_at).tolist()
+        out = []
+        for ((_, n0), (_, n1)), (e0, e1) in zip(bounds, pairwise(entries_at), strict=True):
+            rowptr, col, shape = matrix.rowptr[n0 : n1 + 1] - e0, matrix.col[e0:e1], (n1 - n0, matrix.shape[1])
+            if square:
+                col, shape = col - n0, (n1 - n0, n1 - n0)
+            part = SparseMatrix(rowptr, col, matrix.value[e0:e1], shape)
+            part._is_brief, part.kind = True, matrix.kind
+            if matrix._transposed is matrix:
+                part._mark_symmetric()
+            elif square and matrix._pattern:
+                t_rowptr, t_col, order = matrix._pattern[0]
+                part._pattern.append((t_rowptr[n0 : n1 + 1] - e0, t_col[e0:e1] - n0, order[e0:e1] - e0))
+            out.append(part)
+        return out
+
+    adjacency = parts(shelf.adjacency)
+    derived = {key: parts(m) if isinstance(m, SparseMatrix) else [m] * len(sizes) for key, m in shelf._derived.items()}
+    x, y, multiplicity = shelf.x, shelf.y, shelf.multiplicity
+    xs = parts(x, square=False) if isinstance(x, SparseMatrix) else None
+    for i, ((g0, n0), (g1, n1)) in enumerate(bounds):
+        values = {
+            **shelf.__dict__,
+            "adjacency": adjacency[i],
+            "x": xs[i] if xs is not None else None if x is None else x[n0:n1],
+            "y": None if y is None else y[g0:g1],
+            "ptr": shelf.ptr[g0 : g1 + 1] - n0,
+            "batch": shelf.batch[n0:n1] - g0,
+            "multiplicity": None if multiplicity is None else multiplicity[n0:n1],
+        }
+        yield batch_of(values, {key: matrices[i] for key, matrices in derived.items()})

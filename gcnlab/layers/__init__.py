@@ -1,0 +1,29 @@
+"""Layers: dropout, graph convolutions, readouts and poolings. A layer holds weights alone and caches nothing."""
+
+from .affine import glorot_uniform, linear
+from .drop import dropout, relu_dropout
+from .gcn import GCNConv, RelationalGCNConv
+from .neighbours import GATConv, GINConv, SAGEConv
+from .operators import wanted_operators
+from .polynomial import APPNP, ChebConv, GCN2Conv, SGConv
+from .readout import ClusterPool, Readout, TopKPool
+
+__all__ = [
+    "APPNP",
+    "ChebConv",
+    "ClusterPool",
+    "GATConv",
+    "GCN2Conv",
+    "GCNConv",
+    "GINConv",
+    "Readout",
+    "RelationalGCNConv",
+    "SAGEConv",
+    "SGConv",
+    "TopKPool",
+    "dropout",
+    "glorot_uniform",
+    "linear",
+    "relu_dropout",
+    "wanted_operators",
+]

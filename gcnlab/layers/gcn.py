@@ -1,0 +1,234 @@
+"""The graph convolution of Kipf and Welling, and the one with a weight for each relation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ..checks import check_count, check_flag
+from ..errors import InputError, InputTypeError
+from ..sparse import Features, SparseMatrix
+from ..sparse.kinds import NORMALIZED
+from .affine import glorot_uniform, linear, plus
+from .operators import check_operands, warn_if_of_another_kind
+
+if TYPE_CHECKING:
+    from torch_geometric.nn import GCNConv as PyGGCNConv
+
+
+class GCNConv(nn.Module):
+    """The graph convolution of Kipf & Welling (2017, equation 2), without its activation.
+
+        H' = Â H W + b
+
+        node-wise: h'_i = sum_j Â_ij h_j W + b
+
+    Args:
+        in_channels: columns of H.
+        out_channels: columns of H'.
+        bias: whether to add b.
+
+    Shapes:
+        x: [num_nodes, in_channels], dense or SparseMatrix, or [batch, num_nodes, in_channels] on one shared graph.
+        a_hat: anything with `@` of shape [num_nodes, num_nodes]: a SparseMatrix (`graph.a_hat`), a dense or a torch
+            sparse tensor, the `operator` of an image's grid. [num_targets, num_nodes] gives the rows of the targets.
+        output: [num_nodes, out_channels] or [batch, num_nodes, out_channels].
+
+    >>> layer = GCNConv(2, 3)
+    >>> a_hat = torch.tensor([[0.5, 0.5], [0.5, 0.5]])
+    >>> layer(torch.ones(2, 2), a_hat).shape
+    torch.Size([2, 3])
+    """
+
+    operator, accepts = "a_hat", frozenset(NORMALIZED)
+
+    def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
+        super().__init__()
+        self.in_channels = check_count("in_channels", in_channels, 1)
+        self.out_channels = check_count("out_channels", out_channels, 1)
+        check_flag("bias", bias)
+        self.weight = nn.Parameter(torch.empty(in_channels, out_channels))
+        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Glorot-uniform weight, zero bias."""
+        glorot_uniform(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Features, a_hat: Any) -> Tensor:
+        check_operands(x, a_hat, self.in_channels, self.weight)
+        warn_if_of_another_kind(self, a_hat)
+        # (Â H) W, where Â moves fewer columns; where as many, Â (H W) keeps one array less for the derivatives
+        first = self.in_channels < self.out_channels + (not getattr(x, "requires_grad", False))
+        if isinstance(x, Tensor) and first:
+            return linear(a_hat @ x, self.weight, self.bias)
+        h = a_hat @ linear(x, self.weight)
+        return plus(h, self.bias, is_new=isinstance(a_hat, (SparseMatrix, Tensor)))
+
+    def extra_repr(self) -> str:
+        return f"{self.in_channels}, {self.out_channels}" + ("" if self.bias is not None else ", bias=False")
+
+    @classmethod
+    def from_pyg(cls, conv: PyGGCNConv) -> GCNConv:
+        """A layer with the weights of PyG's GCNConv; it gives PyG's numbers when a_hat is the graph's.
+
+        Raises InputError for a conv whose propagation matrix is another one than `graph.a_hat`.
+        """
+        for option, usual in (
+            ("normalize", True), ("add_self_loops", True), ("improved", False), ("flow", "source_to_target"), ("aggr", "add")
+        ):  # fmt: skip
+            if (found := getattr(conv, option, None)) != usual:
+                raise InputError(
+                    f"conv: has {option}={found}, expected PyG's GCNConv with {option}={usual}, "
+                    "whose propagation matrix is graph.a_hat; for another, copy the weights and pass that matrix."
+                )
+        if conv.in_channels < 0:
+            raise InputError(f"conv: has in_channels={conv.in_channels}, so no weights yet; call it on its data once.")
+        layer = cls(conv.in_channels, conv.out_channels, bias=conv.bias is not None)
+        with torch.no_grad():
+            layer.weight.copy_(conv.lin.weight.t())
+            if layer.bias is not None:
+                layer.bias.copy_(conv.bias)
+        return layer.to(conv.lin.weight.dtype)
+
+    def to_pyg(self) -> PyGGCNConv:
+        """PyG's GCNConv with these weights."""
+        from torch_geometric.nn import GCNConv as PyGGCNConv
+
+        conv = PyGGCNConv(self.in_channels, self.out_channels, bias=self.bias is not None).to(self.weight.dtype)
+        with torch.no_grad():
+            conv.lin.weight.copy_(self.weight.t())
+            if self.bias is not None:
+                conv.bias.copy_(self.bias)
+        return conv
+
+
+class RelationalGCNConv(nn.Module):
+    """A graph convolution with one weight a relation. (Schlichtkrull et al. 2018, equations 2 and 3.)
+
+        H' = sum_r A_r H W_r + b,   with bases W_r = sum_b a_rb V_b
+
+    On the grid of an image with one relation for each of the nine places in a 3x3 window, the centre included, it is
+    `torch.nn.Conv2d`. (The paper's own weight W_0 for a node itself is one relation more, A_r = I.)
+
+    Args:
+        in_channels: columns of H.
+        out_channels: columns of H'.
+        num_relations: number of matrices A_r.
+        num_bases: number of V_b that the W_r are made of; None gives each relation a weight of its own.
+        bias: whether to add b.
+
+    Shapes:
+        x: [num_nodes, in_channels], dense or SparseMatrix, or [batch, num_nodes, in_channels].
+        relations: `num_relations` matrices [num_nodes, num_nodes] as GCNConv takes them, with the normalisation that
+            is wanted; or `grid.relations` (gcnlab.image), for which one convolution computes the sum.
+        output: [num_nodes, out_channels] or [batch, num_nodes, out_channels].
+
+    >>> layer = RelationalGCNConv(2, 3, num_relations=2)
+    >>> layer(torch.ones(5, 2), [torch.eye(5), torch.ones(5, 5)]).shape
+    torch.Size([5, 3])
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, num_relations: int, num_bases: int | None = None, bias: bool = True
+    ) -> None:
+        super().__init__()
+        self.in_channels = check_count("in_channels", in_channels, 1)
+        self.out_channels = check_count("out_channels", out_channels, 1)
+        check_flag("bias", bias)
+        self.num_relations = check_count("num_relations", num_relations, 1)
+        self.num_bases = None if num_bases is None else check_count("num_bases", num_bases, 1)
+        # V where there are bases, else W
+        self.weight = nn.Parameter(torch.empty(num_bases or num_relations, in_channels, out_channels))
+        self.coefficient = nn.Parameter(torch.empty(num_relations, num_bases)) if num_bases is not None else None
+        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """W Glorot-uniform with fans of all relations together, as for a convolution's kernel; zero bias."""
+        bound = math.sqrt(6 / (self.num_relations * max(self.in_channels + self.out_channels, 1)))
+        nn.init.uniform_(self.weight, -bound, bound)
+        if self.coefficient is not None:  # of variance 1 / num_bases, so that W has the variance of V
+            nn.init.uniform_(self.coefficient, -math.sqrt(3 / len(self.weight)), math.sqrt(3 / len(self.weight)))
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def relation_weights(self) -> Tensor:
+        """W_r of each relation, [num_relations, in_channels, out_channels]."""
+        return self.weight if self.coefficient is None else torch.tensordot(self.coefficient, self.weight, 1)
+
+    def forward(self, x: Features, relations: Any) -> Tensor:
+        if not isinstance(relations, Sequence):
+            raise InputTypeError(f"relations: got {type(relations).__name__}, expected a list of matrices.")
+        if len(relations) != self.num_relations:
+            raise InputError(
+                f"relations: got {len(relations)} matrices, but the layer has num_relations={self.num_relations}."
+            )
+        weights = self.relation_weights()
+        grid: Any = relations
+        if hasattr(grid, "convolve") and isinstance(x, Tensor):  # which reads no matrix, so that none is made
+            check_operands(x, x.new_empty(()).expand(grid.shape), self.in_channels, self.weight, "relations[0]")
+            return grid.convolve(x, weights, self.bias)
+        for r, a_r in enumerate(relations):
+            check_operands(x, a_r, self.in_channels, self.weight, f"relations[{r}]")
+        h = sum(a_r @ (x @ w_r) for a_r, w_r in zip(relations, weights, strict=True))
+        return h if self.bias is None else h + self.bias
+
+    def extra_repr(self) -> str:
+        bases = "" if self.num_bases is None else f", num_bases={self.num_bases}"
+        bias = "" if self.bias is not None else ", bias=False"
+        return f"{self.in_channels}, {self.out_channels}, num_relations={self.num_relations}{bases}{bias}"
+
+    @classmethod
+    def from_conv2d(cls, conv: nn.Conv2d) -> RelationalGCNConv:
+        """The layer with the weights of a 3x3 convolution, W_r = kernel[:, :, place of r]^T.
+
+        On `grid_graph(height, width).relations` it gives the convolution's numbers. Raises InputError for a
+        convolution that does not map the nodes of a grid to the same nodes.
+        """
+        if not isinstance(conv, nn.Conv2d):
+            raise InputTypeError(f"conv: got {type(conv).__name__}, expected a torch.nn.Conv2d.")
+        padding = (1, 1) if conv.padding == "same" else conv.padding
+        found = (conv.kernel_size, conv.stride, padding, conv.dilation, conv.groups, conv.padding_mode)
+        names = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+        for name, value, usual in zip(names, found, ((3, 3), (1, 1), (1, 1), (1, 1), 1, "zeros"), strict=True):
+            if value != usual:
+                raise InputError(f"conv: has {name}={value}, expected a Conv2d with {name}={usual}.")
+        layer = cls(conv.in_channels, conv.out_channels, 9, bias=conv.bias is not None).to(conv.weight)
+        with torch.no_grad():
+            layer.weight.copy_(conv.weight.flatten(2).permute(2, 1, 0))
+            if layer.bias is not None and conv.bias is not None:
+                layer.bias.copy_(conv.bias)
+        return layer
+
+    def to_conv2d(self) -> nn.Conv2d:
+        """The 3x3 convolution with these weights."""
+        if self.num_relations != 9:
+            raise InputError(
+                f"to_conv2d: the layer has {self.num_relations} relations, expected 9, one a place of 3x3."
+            )
+        conv = nn.Conv2d(self.in_channels, self.out_channels, 3, padding=1, bias=self.bias is not None).to(self.weight)
+        with torch.no_grad():
+            conv.weight.copy_(self.relation_weights().permute(2, 1, 0).view_as(conv.weight))
+            if self.bias is not None and conv.bias is not None:
+                conv.bias.copy_(self.bias)
+        return conv
+
+    def tie_relations(self) -> GCNConv:
+        """The isotropic layer: one weight for all relations, the mean of the W_r.
+
+        A GCNConv, since sum_r A_r H W = (sum_r A_r) H W. On an image's grid: with `a_tilde` it is the convolution
+        whose kernel holds the same weight nine times, with `a_hat` the layer of Kipf & Welling.
+        """
+        layer = GCNConv(self.in_channels, self.out_channels, bias=self.bias is not None).to(self.weight)
+        with torch.no_grad():
+            layer.weight.copy_(self.relation_weights().mean(0))
+            if self.bias is not None and layer.bias is not None:
+                layer.bias.copy_(self.bias)
+        return layer

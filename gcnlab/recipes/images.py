@@ -1,0 +1,365 @@
+"""Image classification: how the grid networks are trained, and the CNNs of the tutorials beside them.
+
+Two ways to train. A tutorial's own: no augmentation, the weights of the last epoch. And one for all comers: images
+augmented as their data set allows, AdamW with one cycle of the learning rate, smoothed labels, the running average of
+the weights, a mirrored copy of each test image where a mirror image is of the same class. In both the test set is read
+once, after the last epoch, and nothing is chosen by it.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import distributed, finished, metrics
+from ..augment import Augment
+from ..baselines import BASELINES, Baseline
+from ..checkpoint import describe, digest_of, generators_kept
+from ..data import ImageSet, image_folder, load
+from ..errors import CheckpointMismatchError, InputError
+from ..image import Signals, grid_graph
+from ..models import GridGCN
+from ..reporting import Content
+from ..reporting.findings import MAX_IMAGES, add_images
+from ..train import Callback, Checkpoint, History, TensorBoard, fit, predict
+from .result import Finish, best_of, chosen_of, result_of, spread_of, write_model
+
+HOLDOUT = 5000  # training images that are held out for selection; a twelfth of smaller sets
+
+
+# The tutorials' models of 4 and 5 million parameters train in 16 bits, in a third of the time or so.
+SLOWEST = ("unpooled-cnn", "deep-cnn")
+
+
+PRETRAINED = Path(__file__).parent.parent / "pretrained"
+
+
+@dataclass(frozen=True)
+class ImageRecipe:
+    """A recipe of image classification.
+
+    Attributes:
+        name: what `gcnlab run` is given.
+        build: makes the model of (channels of a pixel, number of classes).
+        on_grid: whether the model takes signals on a grid graph, rather than images.
+        model_name: what it is, in a few words.
+        published: (data set, protocol) -> (accuracy as a fraction, its source).
+        precision: of products and convolutions in training, as `fit` takes it.
+        num_seeds: seeds of a run that does not say how many.
+        tutorial: the tutorial's way to train; None for the one described above.
+    """
+
+    name: str
+    build: Callable[[int, int], nn.Module]
+    on_grid: bool
+    model_name: str
+    dataset: str = "fashion-mnist"
+    epochs: int = 30
+    batch_size: int = 128
+    lr: float = 0.01
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.1
+    average: float = 0.998
+    precision: str = "bfloat16"
+    published: dict[tuple[str, str], tuple[float, str]] = field(default_factory=dict)
+    num_seeds: int = 1
+    tutorial: Baseline | None = None
+    protocols: tuple[str, ...] = ("holdout",)
+
+    @property
+    def datasets(self) -> list[str]:
+        """The names it can run on."""
+        return ["fashion-mnist", "mnist", "digits"]
+
+
+def digest(images: ImageSet) -> str:
+    """What tells images apart that a model is trained and scored on."""
+    parts = images.train_images, images.train_labels, images.test_images, images.test_labels
+    return digest_of(*parts, images.class_names, images.augmentations)
+
+
+PROTOCOLS = {
+    "holdout": "the set's own test images, read once after the last epoch; a twelfth of the training images held out",
+    "tutorial": "all training images, the weights of the last epoch; the set's own test images, read once",
+}
+
+
+def parts(recipe: ImageRecipe, images: ImageSet) -> tuple[Signals, Signals | None]:
+    """The images that train, and those of the training images that are held out, if any are."""
+    grid = images.grid() if recipe.on_grid else None
+    if recipe.tutorial is not None:
+        signals = Signals(images.train_images, images.train_labels, grid)
+        num_val = round(recipe.tutorial.validation_split * len(signals))  # Keras takes the last ones
+        return (signals[:-num_val], signals[-num_val:]) if num_val else (signals, None)
+    num_val = min(HOLDOUT, len(images.train_labels) // 12)
+    if num_val < 1:
+        raise InputError(
+            f"dataset: {images.name} has {len(images.train_labels)} training images, of which a twelfth is held out for "
+            "validation; expected at least 12 of them. Add pictures."
+        )
+    train_images, train_labels, val_images, val_labels = images.holdout(num_val)
+    signals = Signals(train_images, train_labels, grid, Augment(images.augmentations))
+    return signals, Signals(val_images, val_labels, grid)
+
+
+def train(
+    recipe: ImageRecipe,
+    images: ImageSet,
+    seed: int,
+    epochs: int,
+    device: str = "cpu",
+    progress: bool | None = None,
+    checkpoint: Checkpoint | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> tuple[nn.Module, History]:
+    """A model of one seed, trained by its recipe."""
+    signals, val = (None if part is None else part.to(device) for part in parts(recipe, images))
+    assert signals is not None
+    if recipe.tutorial is not None:
+        row = recipe.tutorial
+        with generators_kept(seed):
+            model: nn.Module = row.model(images.num_classes).to(device)
+        options: dict[str, Any] = {"optimizer": row.optimizer, "lr": row.lr, "batch_size": row.batch_size}
+    else:
+        channels = images.image_shape[2] if len(images.image_shape) == 3 else 1
+        with generators_kept(seed):
+            model = recipe.build(channels, images.num_classes).to(device)
+        options = {
+            "optimizer": lambda groups, lr: _adamw(groups, lr, recipe.weight_decay),
+            "lr": recipe.lr,
+            "batch_size": recipe.batch_size,
+            "scheduler": "one-cycle",
+            "label_smoothing": recipe.label_smoothing,
+            "average": recipe.average,
+        }
+    history = fit(
+        model, signals, val, seed=seed, epochs=epochs, select="last", precision=recipe.precision, progress=progress,
+        checkpoint=checkpoint, callbacks=callbacks, **options,
+    )  # fmt: skip
+    return model, history
+
+
+def _adamw(groups: list[dict[str, Any]], lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019) that decays matrices and kernels alone, not norms and biases."""
+    parameters = [p for group in groups for p in group["params"]]
+    kernels, rest = [p for p in parameters if p.dim() > 1], [p for p in parameters if p.dim() <= 1]
+    decays = [{"params": kernels, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    return torch.optim.AdamW([group for group in decays if group["params"]], lr=lr)
+
+
+def mirrors(recipe: ImageRecipe, images: ImageSet) -> bool:
+    """Whether predictions are means over an image and its mirror image."""
+    return recipe.tutorial is None and "mirror" in images.augmentations
+
+
+def predict_test(recipe: ImageRecipe, model: nn.Module, images: ImageSet, device: str = "cpu") -> Tensor:
+    """Log-probabilities of the test images [M, num_classes]; averaged with those mirrored where the set allows it."""
+    grid = images.grid() if recipe.on_grid else None
+    signals = Signals(images.test_images, images.test_labels, grid).to(device)
+    return log_probabilities(model, signals, mirrors(recipe, images))
+
+
+def log_probabilities(model: nn.Module, signals: Signals, mirrored: bool) -> Tensor:
+    """Log-probabilities per image, [num_images, num_classes] on the CPU; `mirrored` averages each image with its mirror image."""
+    views = [signals]
+    if mirrored:
+        views.append(signals._with(_x=signals.x.unflatten(1, signals.shape).flip(2).flatten(1, 2)))
+    log_p = [predict(model, view).log_softmax(1).cpu() for view in views]
+    return torch.stack(log_p).logsumexp(0) - math.log(len(views))  # a probability may be too small for a float32
+
+
+@generators_kept()
+def pretrained(recipe: ImageRecipe, images: ImageSet) -> tuple[nn.Module, dict[str, Any]]:
+    """The model with the weights that come with gcnlab, and what is known of their training.
+
+    Raises InputError where there are none for the recipe or the images.
+    """
+    import numpy
+
+    path = PRETRAINED / f"{recipe.name}.npz"
+    if not path.exists():
+        raise InputError(f"pretrained: no weights of {recipe.name} come with gcnlab.")
+    with numpy.load(path, allow_pickle=False) as arrays:
+        about = json.loads(str(arrays["about"]))
+        state = {name: torch.from_numpy(arrays[name]) for name in arrays.files if name != "about"}
+    if about["dataset"] != images.name:
+        raise InputError(f"pretrained: the weights of {recipe.name} are of {about['dataset']}, not of {images.name}.")
+    channels = images.image_shape[2] if len(images.image_shape) == 3 else 1
+    model = recipe.build(channels, images.num_classes)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as problem:
+        raise CheckpointMismatchError(f"{path}: does not hold a {recipe.model_name}: {problem}") from problem
+    return model.eval(), about
+
+
+def grid_recipe(
+    name: str, channels: tuple[int, ...], conv: str = "relational", readout: str = "mean+max", **options: Any
+) -> ImageRecipe:
+    """A `GridGCN` of these widths, trained as described above."""
+    options_of_model = {key: options.pop(key) for key in ("coordinates", "num_layers") if key in options}
+    kind = {"relational": "relational GCN", "isotropic": "isotropic GCN"}[conv]
+    widths = ", ".join(map(str, channels))
+    extras = " + coordinates" * options_of_model.get("coordinates", False)
+    return ImageRecipe(
+        name,
+        lambda in_channels, num_classes: GridGCN(
+            in_channels, channels, num_classes, conv=conv, readout=readout, **options_of_model
+        ),
+        on_grid=True,
+        model_name=f"{kind}{extras}, {widths} channels, {readout} readout",
+        **options,
+    )
+
+
+def baseline_recipe(name: str) -> ImageRecipe:
+    """A tutorial's CNN, trained as in the tutorial."""
+    row = BASELINES[name]
+    return ImageRecipe(
+        name,
+        lambda in_channels, num_classes: row.model(num_classes),
+        on_grid=False,
+        model_name=name,
+        epochs=row.epochs or 5,  # where the tutorial names none, as many as the others have
+        precision="bfloat16" if name in SLOWEST else "float32",
+        published={} if row.reported is None else {("fashion-mnist", "tutorial"): (row.reported, row.source)},
+        tutorial=row,
+        protocols=("tutorial",),
+    )
+
+
+def scores(recipe: ImageRecipe, model: nn.Module, images: ImageSet, device: str = "cpu") -> dict[str, Any]:
+    """Accuracy, macro-F1 and confusion matrix on the test images."""
+    scores, y = predict_test(recipe, model, images, device), images.test_labels
+    return {
+        "accuracy": metrics.accuracy(scores, y),
+        "macro_f1": metrics.macro_f1(scores, y),
+        "confusion_matrix": metrics.confusion_matrix(scores, y, images.num_classes).tolist(),
+    }
+
+
+def run_images(
+    recipe: ImageRecipe,
+    dataset: str,
+    is_pretrained: bool,
+    protocol: str,
+    num_seeds: int,
+    epochs: int,
+    device: str,
+    root: str | None,
+    folder: Path | None,
+    board: str | None,
+    say: Callable[[str], None],
+) -> tuple[dict[str, Any], Finish]:
+    """The result, and what writes the files beside it and gives what a report shows."""
+    say(f"protocol {protocol}: {PROTOCOLS[protocol]}")
+    images = load(dataset, root=root)
+    if not isinstance(images, ImageSet):
+        raise InputError(f"dataset: {dataset} holds no images, which {recipe.name} classifies.")
+    history: History | None = None
+    checkpoints: list[Checkpoint | None] = []
+    if is_pretrained:
+        model, about = pretrained(recipe, images)
+        score = scores(recipe, model.to(device), images, device)
+        say(f"weights of seed {about['seed']}, trained for {about['epochs']} epochs, come with gcnlab")
+        seeds, epochs, tests, vals, epoch_seconds = [about["seed"]], 0, [score], [about["val_accuracy"]], [0.0]
+    else:
+        seeds, tests, histories = list(range(num_seeds)), [], []
+        shared = folder is not None and distributed.ranks() is not None
+        checkpoints = [
+            Checkpoint(f"{folder}/seed-{seed}.training", 1, resume=True) if shared else None for seed in seeds
+        ]
+        for seed, checkpoint in zip(seeds, checkpoints, strict=True):
+            callbacks = [] if board is None else [TensorBoard(board)]
+            model, history = train(recipe, images, seed, epochs, device, checkpoint=checkpoint, callbacks=callbacks)
+            tests.append(scores(recipe, model, images, device))
+            histories.append(history)
+            say(f"seed {seed}: test accuracy {100 * tests[-1]['accuracy']:.2f} %")
+        history = History.join(histories)
+        vals, epoch_seconds = history.best("val_accuracy").tolist(), history.epoch_seconds
+    result = result_of(
+        recipe,
+        dataset,
+        protocol,
+        data=digest(images),
+        num_parameters=sum(p.numel() for p in model.parameters()),
+        seeds=seeds,
+        test_accuracy=spread_of([score["accuracy"] for score in tests]),
+        test_macro_f1=spread_of([score["macro_f1"] for score in tests]),
+        val_accuracy=spread_of(vals),
+        epochs=epochs,
+        epoch_seconds=epoch_seconds,
+        device=device,
+    )
+
+    def finish(files: finished.Files) -> Content:
+        best = best_of(vals)
+        if history is not None:
+            model.load_state_dict(history.state(best))
+            model.cpu().eval()
+            _, val = parts(recipe, images)
+            mirrored = mirrors(recipe, images)
+            header = {
+                "recipe": recipe.name, "dataset": dataset, "protocol": protocol, "model": describe(model),
+                "class_names": list(images.class_names), "image_shape": list(images.image_shape), "mirrored": mirrored,
+                "confusion_matrix": tests[best]["confusion_matrix"], "val_accuracy": vals[best],
+                "test_accuracy": tests[best]["accuracy"], "versions": result["versions"],
+                "temperature": None if val is None else metrics.fit_temperature(
+                    log_probabilities(model, val, mirrored), val.y
+                ),
+            }  # fmt: skip
+            write_model(files, header, history, best, [checkpoint.path for checkpoint in checkpoints if checkpoint])
+        size = " x ".join(map(str, images.image_shape))
+        data = f"{len(images.train_images):,} training and {len(images.test_images):,} test images of {size}"
+        content = Content(
+            {"protocol": PROTOCOLS[protocol], "data": data}, images.class_names, history,
+            confusion=tests[best]["confusion_matrix"], chosen=chosen_of(seeds, best),
+        )  # fmt: skip
+        shown = copy.copy(images)
+        shown.test_images, shown.test_labels = (part[:MAX_IMAGES] for part in (images.test_images, images.test_labels))
+        grid = images.grid() if recipe.on_grid else None
+        add_images(
+            content,
+            model.cpu().eval(),
+            Signals(shown.test_images, shown.test_labels, grid),
+            len(images.test_labels),
+            predict_test(recipe, model, shown).argmax(1),
+        )
+        return content
+
+    return result, finish
+
+
+def images_to_label(
+    recipe: ImageRecipe, header: Mapping[str, Any], pictures: Sequence[str], dataset: str, root: str | None
+) -> tuple[Signals, Sequence[Any]]:
+    """Images for the model of a `header` that a run of the recipe wrote, and their names.
+
+    They are the pictures (paths of files and folders), or where none is given the test images of the data set, by position.
+    """
+    names: Sequence[Any]
+    if pictures:
+        x, names = image_folder.read_pictures(pictures)
+        if (
+            x.dim() == 3 and len(header["image_shape"]) == 3
+        ):  # a folder of training images makes them red, green and blue
+            x = x[..., None].expand(-1, -1, -1, header["image_shape"][2])
+    else:
+        images = load(dataset, root=root)
+        if not isinstance(images, ImageSet):
+            raise InputError(f"data: {dataset} holds no images, which {recipe.name} classifies.")
+        x, names = images.test_images, range(len(images.test_images))
+    if list(x.shape[1:]) != header["image_shape"]:
+        raise InputError(
+            f"{names[0] if pictures else f'data: {dataset}'}: is of shape {tuple(x.shape[1:])}, and the model was trained on "
+            f"{tuple(header['image_shape'])}; scale it to that size."
+        )
+    return Signals(x, None, grid_graph(*x.shape[1:3]) if recipe.on_grid else None), names

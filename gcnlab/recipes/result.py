@@ -1,0 +1,118 @@
+"""The result of a run: what it holds, and how it is written and shown."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import __version__, finished
+from ..checkpoint import write_checkpoint
+from ..reporting import Content
+from ..train import History
+
+Finish = Callable[[finished.Files], Content]
+
+MARKDOWN_HEAD = """\
+| recipe | data set | protocol | model | parameters | test accuracy, % | published, % | time |
+|---|---|---|---|---|---|---|---|"""
+
+
+def recorded() -> list[dict[str, Any]]:
+    """The last measured accuracy of each recipe, data set and protocol: mean, std, count of seeds or folds, versions."""
+    return json.loads((Path(__file__).parent.parent / "recorded.json").read_text(encoding="utf-8"))
+
+
+def best_of(val_accuracy: Sequence[float]) -> int:
+    """The position of the seed with the best validation accuracy."""
+    return max(range(len(val_accuracy)), key=val_accuracy.__getitem__)
+
+
+def write_model(
+    files: finished.Files,
+    header: dict[str, Any],
+    history: History,
+    best: int,
+    trainings: Iterable[str | PathLike[str]] = (),
+) -> None:
+    """model.gcnlab, the weights of one seed by its position, in place of `trainings`; and curves.png, of all seeds."""
+    header = {
+        **header, "epoch": int(history.best_epoch[best]), "seeds": [history.seeds[best]], "operator": history.operator,
+    }  # fmt: skip
+    with files.writing("model.gcnlab") as file:
+        write_checkpoint(file, header, {key: value[best : best + 1] for key, value in history.states.items()})
+        for training in trainings:
+            Path(training).unlink()
+    with files.writing("curves.png") as file:
+        history.plot(file, title_of(header))
+
+
+def chosen_of(seeds: Sequence[int], best: int) -> str:
+    """Whose predictions a report shows."""
+    return f"by the weights of seed {seeds[best]}" + ", which has the best validation accuracy" * (len(seeds) > 1)
+
+
+def title_of(header: Mapping[str, Any]) -> str:
+    return f"{header['recipe']} on {header['dataset']}, protocol {header['protocol']}"
+
+
+def result_of(
+    recipe: Any,
+    dataset: str,
+    protocol: str,
+    *,
+    data: str,
+    epoch_seconds: list[float],
+    device: str,
+    **values: Any,
+) -> dict[str, Any]:
+    published = recipe.published.get((dataset, protocol))
+    return {
+        "recipe": recipe.name,
+        "dataset": dataset,
+        "data": data,
+        "protocol": protocol,
+        "model": recipe.model_name,
+        **values,
+        "seconds": 0.0,
+        "epoch_seconds_median": statistics.median(epoch_seconds),
+        "device": device,
+        "versions": {"gcnlab": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "published": None if published is None else {"value": published[0], "source": published[1]},
+    }
+
+
+def spread_of(values: Sequence[float]) -> dict[str, Any]:
+    tensor = torch.tensor(values, dtype=torch.float64)
+    return {"mean": float(tensor.mean()), "std": float(tensor.std(correction=0)), "per_seed": list(values)}
+
+
+def counted(accuracy: Mapping[str, Any]) -> tuple[int, str]:
+    """How many values a mean of a result is of, and what they are: "folds" or "seeds"."""
+    many = "fold" if "per_fold" in accuracy else "seed"
+    return len(accuracy[f"per_{many}"]), f"{many}s"
+
+
+def published_cell(result: Mapping[str, Any]) -> str:
+    """The published figure beside a result and its source, for a table; empty where there is none."""
+    published = result["published"]
+    return "" if published is None else f"{100 * published['value']:.1f} ({published['source']})"
+
+
+def markdown_row(result: Mapping[str, Any]) -> str:
+    """A result as a row of a Markdown table, under `MARKDOWN_HEAD`."""
+    accuracy = result["test_accuracy"]
+    count, many = counted(accuracy)
+    cells = [
+        result["recipe"], result["dataset"], result["protocol"], result["model"], f"{result['num_parameters']:,}",
+        f"{100 * accuracy['mean']:.2f} ± {100 * accuracy['std']:.2f} ({count} {many})",
+        published_cell(result),
+        f"{result['seconds']:.0f} s",
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,106 @@
+"""Sums, maxima and softmax over the parts of a long array: the nodes of a graph, the neighbours of a node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .checks import check_count
+from .errors import InputError, InputTypeError
+from .sparse import SparseMatrix
+
+
+def neighbour_max(x: Tensor, pattern: SparseMatrix) -> Tensor:
+    """max over the entries j of each row i of x_j, [..., num_rows, C]; 0 for an empty row.
+
+    Of x [num_cols, C] or [batch, num_cols, C] nothing of the size [nnz, C] is made. Of equal largest ones the first has
+    the gradient.
+    """
+    if x.dim() == 3:  # one pattern for all signals: [batch, num_cols, C] -> [num_cols, batch * C]
+        columns = x.movedim(1, 0)
+        return neighbour_max(columns.flatten(1), pattern).unflatten(1, columns.shape[1:]).movedim(0, 1)
+    largest = x.gather(0, _ArgMax.apply(pattern.rowptr, pattern.col, x.detach()))
+    return torch.where((pattern.rowptr.diff() > 0).unsqueeze(1), largest, 0)
+
+
+class _ArgMax(torch.autograd.Function):
+    """The column of the entry of each row whose x is largest, [num_rows, C] int64; 0 for an empty row."""
+
+    @staticmethod
+    def forward(rowptr: Tensor, col: Tensor, x: Tensor) -> Tensor:
+        largest = torch.embedding_bag(x, col, rowptr, False, 2, False, None, True)[3]  # bags of rows, their "max"
+        return largest.long().clamp(min=0)  # on CUDA an empty bag says -1
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], rowptr: Tensor, col: Tensor, x: Tensor) -> tuple[Tensor, int]:
+        assert in_dims[2] is not None
+        columns = x.movedim(in_dims[2], 1)  # [num_cols, B, C]
+        return _ArgMax.apply(rowptr, col, columns.flatten(1)).unflatten(1, columns.shape[1:]), 1
+
+
+def readout_matrix(batch: Tensor, num_graphs: int | None = None) -> SparseMatrix:
+    """P [num_graphs, num_nodes] of a vector that names the graph of each node, in any order.
+
+    Args:
+        batch: int [num_nodes], graph ids from 0.
+        num_graphs: by default the largest id + 1; pass it where graphs at the end may have no node.
+    """
+    if batch.dim() != 1 or batch.dtype not in (torch.int64, torch.int32):
+        raise InputTypeError(f"batch: got {batch.dtype} of shape {tuple(batch.shape)}, expected integers [num_nodes].")
+    if num_graphs is None:
+        if not batch.shape[0]:
+            raise InputError("batch: is empty, so the number of graphs is not known; pass num_graphs.")
+        num_graphs = int(batch.max()) + 1
+    bad = (batch < 0) | (batch >= check_count("num_graphs", num_graphs))
+    if bool(bad.any()):
+        at = int(bad.nonzero()[0])
+        raise InputError(f"batch: node {at} is of graph {int(batch[at])}, expected at least 0 and below {num_graphs}.")
+    nodes = torch.arange(batch.shape[0], device=batch.device)
+    return SparseMatrix.from_coo(batch.long(), nodes, shape=(num_graphs, batch.shape[0]))
+
+
+def matrix_of(batch: Any, h: Tensor) -> SparseMatrix:
+    """P of what readouts and pools take as batch: None for one graph, a GraphBatch, P itself, or the graph of each node."""
+    if batch is None:
+        return readout_matrix(torch.zeros(h.shape[0], dtype=torch.int64, device=h.device), 1)
+    batch = getattr(batch, "p", batch)
+    return batch if isinstance(batch, SparseMatrix) else readout_matrix(batch)
+
+
+def consecutive(
+    ptr: Tensor, graph: Tensor | None = None, value: Tensor | None = None, dtype: torch.dtype = torch.float32
+) -> SparseMatrix:
+    """P of graphs that stand one after the other: graph g has the nodes ptr[g] .. ptr[g + 1] - 1; [num_graphs + 1].
+
+    `graph` is the graph of each node, where that is known; `value` the entries of P, by default ones.
+    """
+    num_graphs, num_nodes = ptr.shape[0] - 1, int(ptr[-1])
+    nodes = torch.arange(num_nodes + 1, dtype=torch.int32, device=ptr.device)
+    if value is None:
+        value = torch.ones(num_nodes, dtype=dtype, device=ptr.device)
+    matrix = SparseMatrix(ptr.int(), nodes[:-1], value, (num_graphs, num_nodes))
+    # P^T has one entry a row: known without a sort.
+    matrix._pattern.append((nodes, (matrix.row if graph is None else graph).int(), nodes[:-1]))
+    return matrix
+
+
+def segment_max(values: Tensor, p: SparseMatrix) -> Tensor:
+    """max over the entries of each row of P, [num_graphs, C]; 0 for an empty row. Ties share the gradient.
+
+    `values` is [P.nnz, C], in the order of P's entries.
+    """
+    out = values.new_zeros(p.shape[0], values.shape[1])
+    return out.scatter_reduce(0, p.row.unsqueeze(1).expand_as(values), values, "amax", include_self=False)
+
+
+def segment_softmax(score: Tensor, p: SparseMatrix) -> Tensor:
+    """P_gi exp(s_i) / sum_j P_gj exp(s_j) over the entries of each row of P; score [P.nnz, C], in their order."""
+    shifted = (score - segment_max(score.detach(), p)[p.row]).exp() * p.value.unsqueeze(1)
+    total = score.new_zeros(p.shape[0], score.shape[1]).index_add(0, p.row, shifted)
+    return shifted / total[p.row]

@@ -1,0 +1,118 @@
+"""Features X of nodes: dense, or sparse where few of their entries are not 0; their rows, and those of degrees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..checks import check_count
+from ..errors import InputError
+from ..inputs import as_tensor, is_table, table_numbers
+from ..memory import check_large
+from .matrix import SparseMatrix
+
+_CHUNK = 1 << 22  # values that are looked at together: what they are kept in may be larger than memory
+
+
+SPARSE_BELOW = 0.15  # X is kept sparse while fewer of its entries than this are non-zero
+
+
+Features = Tensor | SparseMatrix
+
+
+DEGREE_FEATURES = ("degree_one_hot", "degree_bins", "log_degree")
+
+
+def check_max_degree(kind: str | None, max_degree: int | None) -> None:
+    """Raise InputError unless max_degree is None, or a degree beside features that have a column for it."""
+    if max_degree is not None and kind not in ("degree", "degree_one_hot", "degree_bins"):
+        raise InputError(f"max_degree: got {max_degree} for {kind!r} features; it goes with one-hot degrees or bins.")
+    if max_degree is not None:
+        check_count("max_degree", max_degree)
+
+
+def degree_features(degree: Tensor, kind: str, max_degree: int | None = None) -> Features:
+    """X of degrees, int64 [N].
+
+    Args:
+        degree: of each node.
+        kind: "degree_one_hot": one-hot in columns 0, ..., max_degree. "degree_bins": floor(2 log2(1 + degree)), one-hot,
+            for graphs whose degrees spread over powers of ten. "log_degree": log(1 + degree), [N, 1].
+        max_degree: nodes of a higher degree share the last column, or bin; by default the highest degree.
+    """
+    if kind == "log_degree":
+        return degree.float().log1p().unsqueeze(1)
+    highest = int(degree.max()) if max_degree is None else max_degree
+    code = degree.clamp(max=highest)
+    if kind == "degree_one_hot":
+        return one_hot(code, highest + 1)
+    check_large(
+        "max_degree",
+        f"bins of degrees to {highest:,}",
+        40 * highest,
+        degree.device,
+        "pass the highest degree there is.",
+    )
+    bins = (2 * (torch.arange(highest + 1, device=degree.device) + 1).double().log2()).long()  # of each degree
+    return one_hot(bins[code], int(bins[-1]) + 1)
+
+
+def one_hot(code: Tensor, width: int) -> SparseMatrix:
+    """Rows with a 1 in the column `code`, int64 [N]."""
+    n = len(code)
+    rowptr = torch.arange(n + 1, dtype=torch.int32, device=code.device)
+    return SparseMatrix(rowptr, code.int(), torch.ones(n, device=code.device), (n, width))
+
+
+def select_rows(x: Features, rows: Tensor) -> Features:
+    """The given rows of X, int64 ids."""
+    size = sum(t.nbytes for t in ((x.col, x.value) if isinstance(x, SparseMatrix) else (x,)))  # of X; as a view, of it
+    part = size * len(rows) // max(x.shape[0], 1)
+    check_large("nodes", f"the features of {len(rows):,} nodes", part, rows.device, "take fewer at a time, or sample.")
+    return x.select_rows(rows) if isinstance(x, SparseMatrix) else x.index_select(0, rows)
+
+
+def values_of(x: Features) -> Tensor:
+    """X itself where it is dense, else its stored values."""
+    return x.value if isinstance(x, SparseMatrix) else x
+
+
+def check_features(x: Any, num_nodes: int, check_finite: bool) -> Features:
+    x = _as_features(x, check_finite)
+    if len(x.shape) != 2 or x.shape[0] != num_nodes:
+        raise InputError(f"x: got shape {tuple(x.shape)}, expected [{num_nodes}, num_features], a row for each node.")
+    if check_finite:
+        check_features_finite(x)
+    if isinstance(x, Tensor) and x.numel() and float((x != 0).float().mean()) < SPARSE_BELOW and not x.requires_grad:
+        return SparseMatrix.from_dense(x)
+    if isinstance(x, SparseMatrix) and x.density >= SPARSE_BELOW and not x.value.requires_grad:
+        return x.to_dense()
+    return x
+
+
+def _as_features(x: Any, check_finite: bool) -> Features:
+    if isinstance(x, SparseMatrix):
+        return x
+    if hasattr(x, "tocsr"):
+        return SparseMatrix.from_scipy(x, "x", check_finite)
+    if isinstance(x, Tensor) and x.layout != torch.strided:
+        return SparseMatrix.from_torch(x, "x", check_finite)
+    x = as_tensor("x", table_numbers("x", x) if is_table(x) else x, "numbers, [num_nodes, num_features]")
+    if x.is_complex():
+        raise InputError("x: got complex values, expected real ones.")
+    return x if x.is_floating_point() else x.float()
+
+
+def check_features_finite(x: Features, name: str = "x") -> None:
+    """Raise InputError if x holds a NaN or an infinity, with their number and the first row that has one."""
+    value = x.value if isinstance(x, SparseMatrix) else x
+    if all(bool(torch.isfinite(part).all()) for part in value.detach().flatten().split(_CHUNK)):
+        return
+    bad = ~torch.isfinite(value.detach())
+    rows = x.row[bad] if isinstance(x, SparseMatrix) else bad.nonzero()[:, 0]
+    raise InputError(
+        f"{name}: {int(bad.sum())} values are NaN or infinite, the first in row {int(rows[0])}; "
+        "replace them (torch.nan_to_num), or pass check_finite=False."
+    )

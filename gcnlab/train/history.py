@@ -1,0 +1,128 @@
+"""What a training did: the history of its metrics, and means over batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..checks import check_count
+from ..errors import InputError, InputIndexError
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(repr=False)
+class History:
+    """What a training did.
+
+    Attributes:
+        seeds: one per column below. That of one model, passed back as `seed=`, repeats its training from the same
+            initial weights.
+        metrics: "train_loss", "train_accuracy", "val_loss", "val_accuracy" -> [num_epochs, num_seeds]; NaN after a
+            seed has stopped. Losses are means over labelled nodes or graphs, or over the targets that are not missing.
+            Accuracies are fractions. They are measured of classes and by the loss "binary"; of numbers there are none.
+        best_epoch: [num_seeds], the epoch (from 1) whose weights were kept.
+        states: name -> the kept weights (and buffers) of all seeds, [num_seeds, ...].
+        epoch_seconds: wall time of each epoch, training and validation; of all seeds of a stack together, one stack
+            after the other.
+        batching: of one graph, what a step was on, and why.
+        operator: the kind of the matrix that the model was called with (`Graph.matrix`); "own" where it was another
+            one, given as `operator=`; "" where there was none.
+    """
+
+    seeds: list[int]
+    metrics: dict[str, Tensor]
+    best_epoch: Tensor
+    states: dict[str, Tensor]
+    epoch_seconds: list[float] = field(default_factory=list)
+    batching: str = ""
+    operator: str = ""
+
+    def __repr__(self) -> str:
+        means = ", ".join(f"{name} {float(self.best(name).mean()):.3f}" for name in self.metrics)
+        return f"History({len(self.seeds)} seeds, {len(next(iter(self.metrics.values())))} epochs; kept: {means})"
+
+    def state(self, i: int) -> dict[str, Tensor]:
+        """The kept weights of the i-th seed, for `model.load_state_dict`."""
+        if check_count("i", i) >= len(self.seeds):
+            raise InputIndexError(f"i: got {i}, but there are {len(self.seeds)} seeds.")
+        return {name: value[i] for name, value in self.states.items()}
+
+    def best(self, metric: str) -> Tensor:
+        """[num_seeds]: the metric at the epoch whose weights were kept."""
+        if metric not in list(self.metrics):
+            raise InputError(f"metric: got {metric!r}, expected one of {', '.join(self.metrics)}.")
+        return self.metrics[metric].gather(0, self.best_epoch.unsqueeze(0) - 1).squeeze(0)
+
+    def cpu(self) -> History:
+        """The same with its weights in the memory of the CPU."""
+        return replace(self, states={name: value.cpu() for name, value in self.states.items()})
+
+    def frame(self) -> pandas.DataFrame:
+        """One row an epoch and seed."""
+        import pandas
+
+        first = next(iter(self.metrics.values()))
+        epoch, seed = torch.meshgrid(torch.arange(1, first.shape[0] + 1), torch.tensor(self.seeds), indexing="ij")
+        columns = {"seed": seed, "epoch": epoch, **self.metrics}
+        frame = pandas.DataFrame({name: value.T.reshape(-1).numpy() for name, value in columns.items()})
+        return frame.dropna().reset_index(drop=True)
+
+    def plot(self, path: str | PathLike[str] | None = None, title: str | None = None) -> Any:
+        """Curves of loss and accuracy, training and validation: see `plot.history`."""
+        from .. import plot
+
+        return plot.history(self, path, title)
+
+    @staticmethod
+    def join(parts: Sequence[History]) -> History:
+        """The histories of several groups of seeds as one."""
+
+        def side_by_side(tables: list[Tensor]) -> Tensor:
+            length = max(len(table) for table in tables)
+            return torch.cat([F.pad(t, (0, 0, 0, length - len(t)), value=float("nan")) for t in tables], 1)
+
+        return History(
+            [seed for part in parts for seed in part.seeds],
+            {name: side_by_side([part.metrics[name] for part in parts]) for name in parts[0].metrics},
+            torch.cat([part.best_epoch for part in parts]),
+            {name: torch.cat([part.states[name] for part in parts]) for name in parts[0].states},
+            [seconds for part in parts for seconds in part.epoch_seconds],
+            operator=parts[0].operator,
+        )
+
+
+class Mean:
+    """The means over batches of values [num_seeds], each weighted by what it is a mean over in its batch."""
+
+    def __init__(self, counts: Mapping[str, Any] | None = None, sums: Mapping[str, Tensor] | None = None) -> None:
+        self.counts, self.sums = dict(counts or {}), dict(sums or {})
+
+    def add(self, counts: Mapping[str, Any], values: Mapping[str, Tensor]) -> None:
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach() * counts[name]
+            self.counts[name] = self.counts.get(name, 0) + counts[name]
+
+    def value(self) -> dict[str, Tensor]:
+        return {name: total / (self.counts[name] or 1) for name, total in self.sums.items()}
+
+    def cpu(self) -> Mean:
+        counts = {name: float(count) for name, count in self.counts.items()}
+        return Mean(counts, {name: total.cpu() for name, total in self.sums.items()})
+
+    @staticmethod
+    def of(parts: Sequence[Mean]) -> Mean:
+        """The means over the batches of all parts, of which some may be empty."""
+        whole = Mean()
+        for part in parts:
+            for name, total in part.sums.items():
+                whole.sums[name] = whole.sums.get(name, 0) + total
+                whole.counts[name] = whole.counts.get(name, 0) + part.counts[name]
+        return whole

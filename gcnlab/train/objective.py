@@ -1,0 +1,317 @@
+"""What is minimised: losses, targets, the consistency of samples, and the scores of a batch."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .. import distributed
+from ..checks import check_count, check_number
+from ..errors import InputError, InputTypeError, NonFiniteError
+from ..inputs import as_tensor, classes_remedy
+
+LOSSES = ("cross-entropy", "binary", "mse", "mae")
+
+
+Loss = str | Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """That random samples of a model agree at the nodes without a training label (Feng et al. 2020, section 3.2).
+
+        Z_s = softmax of the s-th of S outputs, each with masks of its own,   Z' = mean_s Z_s sharpened,
+        Z'_ic = (mean_s Z_sic)^(1/T) / sum_c' (mean_s Z_sic')^(1/T), held fixed,
+        loss = mean_s cross-entropy(Z_s, y) + λ mean_s mean_i |Z_si - Z'_i|²
+
+    The labels of these nodes i are not read, in whichever split they are; their features and edges are, as those of
+    all nodes are by a GCN.
+
+    Args:
+        num_samples: S, how often a training step computes the outputs.
+        weight: λ.
+        temperature: T, above 0; below 1 it sharpens.
+        confidence: nodes where no mean_s Z_sic is above it do not count (Feng et al. 2022, section 3.3).
+        warmup: steps in which λ grows from 0 to its value.
+        num_nodes: so many of the nodes, drawn anew at each step; None takes all.
+        num_labelled: training nodes of a step; an epoch goes through all of them, in an order drawn anew. None takes
+            all in each step.
+    """
+
+    num_samples: int = 4
+    weight: float = 1.0
+    temperature: float = 0.5
+    confidence: float = 0.0
+    warmup: int = 0
+    num_nodes: int | None = None
+    num_labelled: int | None = None
+
+    def __post_init__(self) -> None:
+        check_count("num_samples", self.num_samples, 1)
+        check_count("warmup", self.warmup)
+        for argument, count in (("num_nodes", self.num_nodes), ("num_labelled", self.num_labelled)):
+            if count is not None:
+                check_count(argument, count, 1)
+        check_number("weight", self.weight, least=0)
+        check_number("temperature", self.temperature, above=0)
+        check_number("confidence", self.confidence, least=0, below=1)
+
+    def loss(self, outputs: Sequence[Tensor], step: int) -> Tensor:
+        """λ mean_s mean_i |Z_si - Z'_i|² of S logits [..., num_nodes, num_classes] in the step-th step, from 1: [...]."""
+        z = torch.stack(list(outputs)).softmax(-1)
+        mean = z.detach().mean(0)
+        sharpened = (mean.log() / self.temperature).softmax(-1)
+        distance = (z - sharpened).square().sum(-1).mean(0)
+        counts = mean.amax(-1) > self.confidence
+        weight = self.weight * min(1.0, step / max(self.warmup, 1))
+        return weight * (distance * counts).sum(-1) / counts.sum(-1).clamp(min=1)
+
+
+class Batch(NamedTuple):
+    """What one step reads: the model's arguments, the rows of its output that have labels (None: all), and those.
+
+    And the rows that shall be consistent, where any shall; and whether it counts, or stands for an empty share.
+    """
+
+    arguments: tuple[Any, ...]
+    rows: Tensor | None
+    y: Tensor
+    unlabelled: Tensor | None = None
+    counts: bool = True
+
+
+class Objective(NamedTuple):
+    """The loss, how many outputs of the model it takes, whether labels are one class a row, and the classes' weights."""
+
+    loss: Loss
+    num_outputs: int
+    is_of_classes: bool
+    class_weight: Tensor | None
+    smoothing: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        loss: Loss,
+        row: str,
+        y: Tensor,
+        val_y: Tensor | None,
+        num_classes: int,
+        class_names: Sequence[str] | None,
+        class_weight: Tensor | None,
+    ) -> Objective:
+        """Of the labels of the training and validation rows, which are nodes, graphs or images."""
+        if class_weight is not None and loss != "cross-entropy":
+            raise InputError('class_weight: goes with loss="cross-entropy"; a function as loss can weigh as it likes.')
+        if class_weight is not None:
+            class_weight = as_tensor("class_weight", class_weight, "one weight a class")
+            if class_weight.shape != (num_classes,):
+                raise InputError(f"class_weight: got shape {tuple(class_weight.shape)}, expected [{num_classes}].")
+            if not bool(((class_weight >= 0) & (class_weight < math.inf)).all()) or not bool(class_weight.any()):
+                raise InputError(
+                    f"class_weight: got {class_weight.tolist()}, expected finite numbers, 0 at least, not all 0."
+                )
+        is_of_classes = not y.is_floating_point() and y.dim() == 1
+        num_outputs = int(y.shape[1:].numel()) if y.is_floating_point() else num_classes
+        if is_of_classes and (loss == "cross-entropy" or class_names is not None):  # else integers may be counts
+            _warn_of_classes_without_rows(row, y, val_y, num_classes, class_names)
+        return cls(loss, num_outputs, is_of_classes, class_weight)
+
+    @property
+    def has_accuracy(self) -> bool:
+        """Whether an output can be right; that of a function of classes if it has a column for each of them."""
+        return self.is_of_classes or self.loss == "binary"
+
+    def check_logits(self, logits: Tensor) -> Tensor:
+        if not isinstance(logits, Tensor):
+            raise InputTypeError(f"model: gave a {type(logits).__name__}, expected one tensor [num_rows, num_outputs].")
+        kind = "classes" if self.loss == "cross-entropy" else "targets"
+        # A class that never occurs may have its logit; a function takes what its author says.
+        least, most = self.num_outputs, math.inf if kind == "classes" else self.num_outputs
+        if logits.dim() != 2 or not (callable(self.loss) or least <= logits.shape[1] <= most):
+            raise InputError(
+                f"model: gave an output of shape {tuple(logits.shape)}, expected [num_rows, num_{kind}], "
+                f"and the data have {self.num_outputs} {kind}."
+            )
+        return logits
+
+    def fingerprint(self) -> dict[str, Any]:
+        name = getattr(self.loss, "__qualname__", type(self.loss).__name__) if callable(self.loss) else self.loss
+        return {"loss": name, "label smoothing": self.smoothing}
+
+
+def _warn_of_classes_without_rows(
+    row: str, y: Tensor, val_y: Tensor | None, num_classes: int, class_names: Sequence[str] | None
+) -> None:
+    """Say which classes have no row among the training labels y, and how many validation rows are of them."""
+    missing = (y.bincount(minlength=num_classes) == 0).nonzero().squeeze(1)
+    if not len(missing):
+        return
+    names = dict(enumerate(class_names or ()))
+    named = [f"{c} ({names[c]!r})" if c in names else str(c) for c in missing[:3].tolist()]
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    them = "it" if len(missing) == 1 else "them"
+    in_val = 0 if val_y is None else int(torch.isin(val_y, missing).sum())
+    beside = f", but {in_val:,} validation {row}{'s are' if in_val > 1 else ' is'}" if in_val else ""
+    warnings.warn(
+        f"data: no training {row} is of class {', '.join(named)}{more}{beside}: the model cannot learn {them}. Draw the "
+        "split class by class, or number the labels from 0 without gaps.",
+        stacklevel=6,
+    )
+
+
+def targets_for(argument: str, y: Tensor | None, row: str, num_rows: int, loss: Loss) -> Tensor:
+    """`y` [num_rows, ...] as the loss takes it, or InputError."""
+    is_float = y is not None and y.is_floating_point()
+    if loss == "cross-entropy":
+        fits = y is not None and y.dim() == 1 and not is_float
+        remedy = "" if y is None else classes_remedy(y)
+        expected = (
+            f"one integer class per {row}, [num_{row}s]; {remedy}{', and ' * bool(remedy)}"
+            'loss="binary", "mse" or "mae" takes floats'
+        )
+    else:
+        fits = is_float or (y is not None and callable(loss))
+        expected = f"floats [num_{row}s] or [num_{row}s, num_targets]; y.float() makes them of integers 0 and 1"
+    if y is None or not fits or y.shape[:1] != (num_rows,):
+        found = "no y" if y is None else f"y {y.dtype} of shape {tuple(y.shape)}"
+        raise InputError(f"{argument}: has {found}, expected {expected}.")
+    bad = (y != 0) & (y != 1) & ~y.isnan()
+    if loss == "binary" and bool(bad.any()):
+        at = bad.nonzero()[0].tolist()
+        raise InputError(
+            f'{argument}: y has {float(y[tuple(at)]):g} at {at}, but loss="binary" takes 0, 1, and NaN where one is '
+            'missing; "mse" takes any number.'
+        )
+    return y
+
+
+def over_ranks(
+    ranks: distributed.Ranks, batch: Batch, counts: Mapping[str, Any], scored: Mapping[str, Tensor]
+) -> tuple[float, dict[str, Any], dict[str, Tensor]]:
+    """What `score_batch` says of a whole batch, from what it says of each rank's share; of one seed.
+
+    And first the factor of this rank's loss, so that the mean of the gradients over the ranks is that of the batch.
+    """
+    sizes = {name: float(counts[name]) if batch.counts else 0.0 for name in scored}
+    own = torch.tensor(
+        [list(sizes.values()), [float(value.detach()) for value in scored.values()]], dtype=torch.float64
+    )
+    sizes_of, values = ranks.gather(own).unbind(1)  # [num_ranks, num_scores]; the loss comes first
+    totals = sizes_of.sum(0)
+    means = (sizes_of * values).sum(0) / torch.where(totals == 0, 1, totals)
+    factor = ranks.size * sizes["loss"] / (float(totals[0]) or 1.0)
+    whole = {name: mean.to(scored[name]).view(1) for name, mean in zip(scored, means, strict=True)}
+    return factor, dict(zip(scored, totals.tolist(), strict=True)), whole
+
+
+def score_samples(
+    forward: Callable[[tuple[Any, ...]], Tensor],
+    batch: Batch,
+    objective: Objective,
+    consistency: Consistency | None,
+    step: int,
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """`score_batch` of one output, or with consistency the mean over its samples, the loss with its term."""
+    if consistency is None:
+        return score_batch(forward(batch.arguments), batch, objective)
+    outputs = [forward(batch.arguments) for _ in range(consistency.num_samples)]
+    counts, scores = zip(*(score_batch(logits, batch, objective) for logits in outputs), strict=True)
+    scored = {name: torch.stack([score[name] for score in scores]).mean(0) for name in scores[0]}
+    scored["loss"] = scored["loss"] + consistency.loss([logits[:, batch.unlabelled] for logits in outputs], step)
+    return counts[0], scored
+
+
+def score_batch(logits: Tensor, batch: Batch, objective: Objective) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The mean loss and (where it has one) accuracy for each seed, [num_seeds], and what each is a mean over.
+
+    That is the number of rows or of known targets; or of a weighted loss, the sum of the weights.
+
+    logits: [num_seeds, num_rows, num_outputs].
+    """
+    y, (loss, num_outputs, is_of_classes, weight, smoothing) = batch.y, objective
+    if batch.rows is not None:
+        logits = logits[:, batch.rows]
+    if logits.shape[1] != len(y):
+        raise InputError(f"model: gave {logits.shape[1]} rows of output for {len(y)} labels, expected one a label.")
+    if callable(loss):
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # of 16 bits under autocast
+        y = y.to(logits.dtype) if y.is_floating_point() else y  # torch's own losses take one dtype
+        each = [loss(of_seed, y) for of_seed in logits]
+        if not all(isinstance(losses, Tensor) and losses.shape == y.shape[:1] for losses in each):
+            found = f"shape {tuple(each[0].shape)}" if isinstance(each[0], Tensor) else f"a {type(each[0]).__name__}"
+            raise InputError(f'loss: gave {found}, expected [{len(y)}], one loss a row (reduction="none" in torch).')
+        scored = {"loss": torch.stack(each).mean(-1)}
+        if is_of_classes and logits.shape[-1] >= max(2, num_outputs):
+            scored["accuracy"] = _share_of_right(logits, y)
+        return dict.fromkeys(scored, len(y)), scored
+    if loss != "cross-entropy":
+        return _score_targets(logits, y.reshape(len(y), -1), loss)
+    log_p = logits.log_softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))
+    nll = -log_p.gather(-1, y.expand(logits.shape[0], -1).unsqueeze(-1)).squeeze(-1)  # [num_seeds, num_rows]
+    if smoothing:
+        nll = (1 - smoothing) * nll - smoothing * log_p.mean(-1)
+    counts: dict[str, Any] = {"loss": len(y), "accuracy": len(y)}
+    if weight is None:
+        losses = nll.mean(-1)
+    else:
+        w = weight.to(nll)[y]
+        counts["loss"] = w.sum()
+        # A batch may have classes without weight alone; it does not count.
+        losses = (nll * w).sum(-1) / counts["loss"].clamp(min=torch.finfo(w.dtype).tiny)
+    return counts, {"loss": losses, "accuracy": _share_of_right(logits, y)}
+
+
+def _share_of_right(logits: Tensor, y: Tensor) -> Tensor:
+    return (logits.detach().argmax(-1) == y).double().mean(-1)  # [num_seeds]
+
+
+def _score_targets(out: Tensor, y: Tensor, loss: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The same for targets y [num_rows, num_targets], NaN where missing; out [num_seeds, num_rows, num_targets]."""
+    known = ~y.isnan()
+    out = out[:, known].to(torch.promote_types(out.dtype, torch.float32))  # [num_seeds, num_known]
+    target = y[known].to(out.dtype)  # [num_known]
+    if loss == "binary":
+        losses = -F.logsigmoid(torch.where(target == 1, out, -out))
+        scores = {"loss": losses, "accuracy": ((out.detach() > 0) == (target == 1)).double()}
+    else:
+        scores = {"loss": (out - target).square() if loss == "mse" else (out - target).abs()}
+    # A batch without a known target has a loss of 0, which does not count.
+    means = {name: score.sum(-1) / max(len(target), 1) for name, score in scores.items()}
+    return dict.fromkeys(means, len(target)), means
+
+
+def check_finite(
+    epoch: int,
+    seeds: list[int],
+    active: Tensor,
+    tensors: Mapping[str, Tensor],
+    ranks: distributed.Ranks | None = None,
+    own: Sequence[Tensor] = (),
+) -> None:
+    """Raise NonFiniteError with the first of `tensors` [num_seeds, ...] that is not finite for a seed in training.
+
+    Of several ranks, `tensors` are the same on all, and `own` what each of them had before: says on which it is not
+    finite.
+    """
+    # One norm of all is the fastest look at them; where it overflows, the exact one below finds nothing.
+    floats = [tensor.detach() for tensor in tensors.values() if tensor.is_floating_point()]
+    if bool(torch.isfinite(torch.nn.utils.get_total_norm(floats))):
+        return
+    for name, tensor in tensors.items():
+        bad = ~torch.isfinite(tensor.detach().cpu()[active])
+        if bool(bad.any()):
+            seed = torch.tensor(seeds)[active][bad.nonzero()[0, 0]]
+            which = f" of seed {int(seed)}" if len(seeds) > 1 else ""
+            which += "" if ranks is None else ranks.not_finite(own)
+            raise NonFiniteError(
+                f"epoch {epoch}: {name}{which} is not finite ({int(bad.sum())} of {bad.numel()} values). "
+                "Training stopped; a smaller lr or normalised features may help."
+            )
