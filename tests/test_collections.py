@@ -1518,7 +1518,7 @@ def test_several_graphs_where_one_is_expected_are_named(several, pyg):
         "batch": ([graphs.batch(), graphs.batch()], "graphs: graph 0: got a GraphBatch, expected one Graph"),
         "collection": (
             [graphs, graphs],
-            "graphs: graph 0: got gcnlab.collection.GraphCollection, expected a gcnlab.Graph",
+            "graphs: graph 0: got gcnlab.GraphCollection, expected a gcnlab.Graph",
         ),
         "list": ([[edge], [edge]], "graphs: graph 0: got list, expected a gcnlab.Graph"),
         "graph": (edge, "graphs: got one Graph, expected a list of graphs"),

@@ -1,4 +1,4 @@
-"""The layers of `more_layers` and what goes around them: the checks of every layer, and PyG's layer of the same name."""
+"""The layers but GCN and what goes around them: the checks of every layer, and PyG's layer of the same name."""
 
 import copy
 import math

@@ -609,7 +609,7 @@ CROSS = Graph.from_networkx(nx.complete_bipartite_graph(2, 2))
         (lambda: sample_non_edges(K6, 1.0), InputTypeError, "num_pairs: got 1.0"),
         (lambda: sample_non_edges(K6, -1), InputError, "num_pairs: got -1"),
         (lambda: split_edges(nx.path_graph(3)), InputTypeError, r"graph: got networkx\.\S*Graph, expected a gcnlab.Graph; Graph.from_networkx"),
-        (lambda: sample_non_edges(K6.adjacency, 1), InputTypeError, "graph: got gcnlab.sparse.SparseMatrix, expected a gcnlab.Graph"),
+        (lambda: sample_non_edges(K6.adjacency, 1), InputTypeError, "graph: got gcnlab.SparseMatrix, expected a gcnlab.Graph"),
         (lambda: sample_non_edges(PATH, 1, sides=[0, 1, 1, 0]), InputError, "sides: the edge 2 -> 1 joins two nodes of side 1"),
         (lambda: sample_non_edges(PATH, 1, sides=[0, 1, 2, 0]), InputError, "sides: got 3 different values, expected two"),
         (lambda: split_edges(PATH, 0, 0.4, sides=[True] * 4), InputError, "sides: got 1 different values, expected two"),

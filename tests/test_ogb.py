@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import importlib.util
 import io
 import json
 import random
@@ -15,7 +16,7 @@ import pytest
 import torch
 from test_recipes import check_contract
 
-from gcnlab import GcnlabError, Graph, GraphCollection, data, metrics, recipes
+from gcnlab import GcnlabError, Graph, GraphCollection, data, metrics
 from gcnlab.cli import main
 from gcnlab.data import catalog, load, ogb, ogb_evaluator, ogb_split, verify
 from gcnlab.errors import DatasetFormatError, DatasetNotFoundError, InputError
@@ -399,11 +400,11 @@ def test_a_named_set_is_scored_by_ogb(data_root, blocks, monkeypatch):
         return lambda outputs, y: asked.append((name, len(y))) or metrics.accuracy(outputs, y)
 
     monkeypatch.setattr("gcnlab.recipes.nodes.ogb_evaluator", evaluator)
-    monkeypatch.setattr(recipes.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     result = run("arxiv-diffusion", seeds=1, epochs=3)
     assert asked == [("ogbn-arxiv", 30), ("ogbn-arxiv", 30)]
     assert result["published"]["value"] == 0.7312
-    monkeypatch.setattr(recipes.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert run("arxiv-diffusion", seeds=1, epochs=3)["test_accuracy"] == result["test_accuracy"]
     assert len(asked) == 2
 

@@ -366,7 +366,8 @@ def test_no_fold_changes_the_callers_generators(tu_folder, protocol):
 FIRST_CALLS = """
 import os, random, sys
 import torch
-from gcnlab import content, load, protocols
+from gcnlab import load, protocols
+from gcnlab.reporting import findings as content
 
 for call in (
     lambda: load("digits"),

@@ -375,7 +375,7 @@ def test_folders_that_hold_something_else(saved, tmp_path):
 def test_a_killed_save_is_no_graph_and_can_be_saved_again(tmp_path):
     code = """
 import os, signal, sys, torch, gcnlab
-from gcnlab import storage
+from gcnlab.graph import storage
 def die(*arguments, **header):
     os.kill(os.getpid(), signal.SIGKILL)
 storage.GraphWriter.finish = die

@@ -432,7 +432,7 @@ class GraphCollection(Sequence[Graph]):
     def merged(self) -> GraphCollection:
         """The collection with alike nodes of each graph merged into one, for layers that sum over neighbours.
 
-        Such a layer gives nodes alike in features and surroundings the same output (`gcnlab.merging`), so one row
+        Such a layer gives nodes alike in features and surroundings the same output (`graph.merging`), so one row
         stands for them: `batch.multiplicity` says for how many, `batch.p` counts them, and `batch.a_hat` is the matrix
         Q that takes the place of Â. `GraphClassifier` gives the numbers of all nodes, up to rounding; `fit` and
         `predict` merge by themselves where the model allows it.

@@ -1074,7 +1074,8 @@ def _check_disjoint(masks: dict[str, Tensor]) -> None:
 def check_one_graph(argument: str, graph: Any) -> Graph:
     """`graph` if it is a single Graph, and not a batch of several, whose y is of the graphs and not of the nodes."""
     if not isinstance(graph, Graph):
-        found = f"{type(graph).__module__}.{type(graph).__name__}".removeprefix("builtins.")
+        package = type(graph).__module__.partition(".")[0]
+        found = f"{package}.{type(graph).__name__}".removeprefix("builtins.")
         raise InputTypeError(
             f"{argument}: got {found}, expected a gcnlab.Graph; Graph.from_networkx and Graph.from_edges make one."
         )

@@ -35,6 +35,7 @@ class GraphLoader:
             batch; such as torch's `BatchSampler(DistributedSampler(graphs), 128, drop_last=False)`.
         kind: the matrix (`Graph.matrix`) that is made once of all graphs, and cut out with each batch.
 
+    >>> from gcnlab import Graph, GraphCollection
     >>> pair = GraphCollection(Graph.from_edges([[0, 1, 2, 3, 3, 4], [1, 0, 3, 2, 4, 3]]), [0, 2, 5], [0, 1])
     >>> [batch.num_nodes for batch in GraphLoader(pair, batch_size=1)]
     [2, 3]

@@ -13,14 +13,14 @@ a relation A_r of its own, give the convolution of a CNN; their sum is Ã, and w
 
 from ..graph import knn_graph
 from .grid import Grid, GridOperator, GridRelations, cluster_assignment, coarsen, grid_graph
-from .signals import Signals, to_images, to_signals, with_coordinates
+from .signals import Signals as Signals
+from .signals import to_images, to_signals, with_coordinates
 from .superpixels import Superpixels, superpixel_collection, superpixel_graph
 
 __all__ = [
     "Grid",
     "GridOperator",
     "GridRelations",
-    "Signals",
     "Superpixels",
     "cluster_assignment",
     "coarsen",

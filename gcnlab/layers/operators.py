@@ -78,6 +78,7 @@ def wanted_operators(model: nn.Module) -> tuple[str, ...]:
     Raises:
         InputError: no kind fits all layers, or a name is no kind.
 
+    >>> from gcnlab import GCNConv
     >>> wanted_operators(nn.Sequential(GCNConv(2, 3), nn.ReLU()))
     ('a_hat',)
     """
