@@ -19,6 +19,7 @@ chooses and "again 256" is scored, it says "again, kept".
 """
 
 import argparse
+import inspect
 import platform
 import statistics
 import time
@@ -36,8 +37,9 @@ from gcnlab.augment import Augment
 from gcnlab.files import write_json
 from gcnlab.image import grid_graph
 from gcnlab.protocols import Job, Settings, parts, split
-from gcnlab.train.feeds import GraphData, SignalData
+from gcnlab.train.feed import Feed
 from gcnlab.train.norms import averages_made_again
+from gcnlab.train.options import FitOptions
 
 AGAIN = (128, 256, 512, 10**9)
 
@@ -160,6 +162,12 @@ def run(data: Any, model: nn.Module, epochs: int, seed: int) -> tuple[list[dict[
     return rows, seconds
 
 
+def options_of(**given: Any) -> FitOptions:
+    """The options of `fit`, by default its own."""
+    parameters = inspect.signature(fit).parameters.values()
+    return FitOptions(**{p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY} | given)
+
+
 def chosen(rows: list[dict[str, Any]], by: str, scored: str) -> float:
     """Accuracy on one half at the epoch that the other half's loss chooses, the mean of both ways round."""
     accuracies = []
@@ -174,11 +182,7 @@ def ways() -> Iterator[dict[str, Any]]:
         runs, seconds = [], []
         for seed in range(options["seeds"]):
             two = halves(seed)
-            kind = SignalData if isinstance(two[0], Signals) else GraphData
-            given = {"check_finite": True, "operator": None} if kind is GraphData else {}
-            source = kind(
-                *two, loss="cross-entropy", class_weight=None, needs_val=True, batch_size=options["batch_size"], **given
-            )
+            source = Feed.of(*two, options_of(batch_size=options["batch_size"]), make)
             torch.manual_seed(seed)
             rows, took = run(source, make(), options["epochs"], seed)
             runs.append(rows)

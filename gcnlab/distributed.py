@@ -28,7 +28,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
@@ -70,6 +70,11 @@ class Ranks(NamedTuple):
     rank: int
     size: int
     device: torch.device
+
+    @property
+    def is_lone(self) -> bool:
+        """Whether there is no process group, and this process does everything by itself."""
+        return False
 
     def gather(self, values: Tensor) -> Tensor:
         """[size, ...]: the values of every rank, of one shape, in float64."""
@@ -118,6 +123,40 @@ class Ranks(NamedTuple):
         bad = not all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
         named = [rank for rank, is_bad in enumerate(self.gather(torch.tensor([float(bad)]))) if is_bad]
         return f" on rank{'s' * (len(named) > 1)} {', '.join(map(str, named))}" if named else ""
+
+
+class _Lone(Ranks):
+    """The only process: what it has is what all have, and nobody is waited for."""
+
+    __slots__ = ()
+
+    @property
+    def is_lone(self) -> bool:
+        return True
+
+    def gather(self, values: Tensor) -> Tensor:
+        return values.to(torch.float64).unsqueeze(0)
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        return [value]
+
+    def of_first(self, value: Any) -> Any:
+        return value
+
+    def share_tensors(self, tensors: Sequence[Tensor]) -> None:
+        pass
+
+    def meet(self) -> None:
+        pass
+
+    def check_same(self, facts: dict[str, Any]) -> None:
+        pass
+
+    def not_finite(self, tensors: Sequence[Tensor]) -> str:
+        return ""
+
+
+LONE: Ranks = _Lone(0, 1, torch.device("cpu"))
 
 
 class Replica:
@@ -175,6 +214,11 @@ def ranks() -> Ranks | None:
     return Ranks(dist.get_rank(), dist.get_world_size(), torch.device(device))
 
 
+def here() -> Ranks:
+    """This process among those of the process group; `LONE` where there is none, or in `alone`."""
+    return ranks() or LONE
+
+
 def was_started() -> bool:
     """Whether torchrun started this process."""
     return dist.is_available() and dist.is_torchelastic_launched()
@@ -205,6 +249,31 @@ def shares(num_items: int, batch_size: int) -> list[tuple[Tensor, bool]]:
     dist.broadcast(order, 0)
     parts = [(batch, batch[here.rank :: here.size]) for batch in order.cpu().split(batch_size)]
     return [(part, True) if len(part) else (batch[:1], False) for batch, part in parts]
+
+
+def whole_batch(
+    ranks: Ranks, counts: Mapping[str, Any], values: Mapping[str, Tensor], is_counted: bool
+) -> tuple[float, Mapping[str, Any], Mapping[str, Tensor]]:
+    """(factor, counts, values) of a batch, from each rank's share of it.
+
+    Args:
+        counts: how many each value of this rank is a mean over.
+        values: means [1] over this rank's share; the loss comes first.
+        is_counted: False where the share stands for an empty one (`shares`).
+
+    Returns:
+        the factor n_r W / N of this rank's loss, the counts N, and the means over all ranks.
+    """
+    if ranks.is_lone:
+        return 1.0, counts, values
+    sizes = {name: float(counts[name]) if is_counted else 0.0 for name in values}
+    own = [list(sizes.values()), [float(value.detach()) for value in values.values()]]
+    sizes_of, means_of = ranks.gather(torch.tensor(own, dtype=torch.float64)).unbind(1)  # [num_ranks, num_values]
+    totals = sizes_of.sum(0)
+    means = (sizes_of * means_of).sum(0) / torch.where(totals == 0, 1, totals)
+    factor = ranks.size * sizes["loss"] / (float(totals[0]) or 1.0)
+    whole = {name: mean.to(values[name]).view(1) for name, mean in zip(values, means, strict=True)}
+    return factor, dict(zip(values, totals.tolist(), strict=True)), whole
 
 
 @contextmanager

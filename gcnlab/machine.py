@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +18,7 @@ from .errors import InputError
 
 OWN_GROUPS = Path("/proc/self/cgroup")  # the kernel's list of the control groups that this process is in
 MOUNTED_GROUPS = Path("/sys/fs/cgroup")
+_INNER = (os.path.dirname(__file__), os.path.dirname(torch.__file__), contextlib.__file__)
 
 # -- cores and memory -------------------------------------------------------------------------------------------------
 
@@ -105,6 +108,14 @@ def tell(message: str) -> None:
     if sys.stderr is not None:  # for None, print takes stdout
         with suppress(OSError, ValueError):
             print(f"gcnlab: {message}", file=sys.stderr, flush=True)
+
+
+def warn_caller(message: str) -> None:
+    """Warn at the line of the user's own code: the nearest one outside of gcnlab, torch and context managers."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_INNER):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
 
 
 # -- devices ----------------------------------------------------------------------------------------------------------

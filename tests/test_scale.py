@@ -375,7 +375,7 @@ def test_auto_takes_the_whole_graph_where_it_fits(graph, monkeypatch, capsys):
     history = fit(GCN(5, 8, 3), graph, epochs=1, batching="auto")
     assert history.batching.startswith("full batch: a step on all of the graph needs 0 MiB of ")
     assert capsys.readouterr().err == f"gcnlab: {history.batching}\n"
-    monkeypatch.setattr("gcnlab.train.feeds.available_memory", lambda: estimate_full_batch(graph, GCN(5, 8, 3)))
+    monkeypatch.setattr("gcnlab.train.nodes.available_memory", lambda: estimate_full_batch(graph, GCN(5, 8, 3)))
     history = fit(GCN(5, 8, 3), graph, epochs=1, batching="auto", progress=False)
     assert history.batching.startswith("batches of NeighborSampler(fan_outs=(10, 10), batch_size=1024")
     assert history.batching.endswith("more than half")
@@ -448,7 +448,7 @@ def test_a_sampler_that_draws_another_matrix_is_refused(make, kind):
 
 
 def test_auto_draws_the_matrix_that_the_layers_name(graph, monkeypatch):
-    monkeypatch.setattr("gcnlab.train.feeds.available_memory", lambda: 1000)
+    monkeypatch.setattr("gcnlab.train.nodes.available_memory", lambda: 1000)
     history = fit(Mean(), graph, epochs=1, batching="auto", progress=False)
     assert history.operator == "random_walk"
     assert "NeighborSampler" in history.batching

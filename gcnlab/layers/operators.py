@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from ..checks import check_dense, check_like
 from ..errors import InputError, InputTypeError
+from ..machine import warn_caller
 from ..sparse import SparseMatrix
 from ..sparse.kinds import check_kind, how_to_make
 
@@ -94,11 +94,10 @@ def wanted_operators(model: nn.Module) -> tuple[str, ...]:
     return tuple("l_tilde(2.0)" if kind == "l_tilde" else kind for kind in fitting)
 
 
-def warn_if_of_another_kind(layer: Any, operator: Any, stacklevel: int = 5) -> None:
+def warn_if_of_another_kind(layer: Any, operator: Any) -> None:
     """Warn where the operator is a Graph's matrix that the layer's formula has no use for.
 
-    These are the kinds that neither `layer.operator` names nor `layer.accepts`. By default the warning points at the
-    call of the layer in whose forward this is called.
+    These are the kinds that neither `layer.operator` names nor `layer.accepts`.
     """
     if torch.compiler.is_compiling() or not isinstance(operator, SparseMatrix):
         return
@@ -107,10 +106,9 @@ def warn_if_of_another_kind(layer: Any, operator: Any, stacklevel: int = 5) -> N
         return
     named = _names(layer)
     if not _is_among(kind, (*named, *accepted)):
-        warnings.warn(
+        warn_caller(
             f"{type(layer).__name__}: got {how_to_make(kind)}, but its formula takes {how_to_make(named[0])}. Pass that "
-            "one; if this one is meant, matrix.with_value(matrix.value) makes it a matrix of your own, taken without a word.",
-            stacklevel=stacklevel,
+            "one; if this one is meant, matrix.with_value(matrix.value) makes it a matrix of your own, taken without a word."
         )
 
 

@@ -1,12 +1,15 @@
 """Training: `fit` trains a model of nodes, graphs or images, `predict` applies it."""
 
+from . import graphs as graphs  # the kinds of data, which `Feed` knows once they are imported
+from . import images as images
+from . import nodes as nodes
 from .callbacks import METRICS, Callback, EarlyStopping, StopAt, TensorBoard
+from .consistency import Consistency
 from .engine import fit
 from .history import History
-from .objective import Consistency, Loss
 from .optim import Adam
+from .options import Checkpoint, Loss
 from .prediction import predict
-from .resume import Checkpoint
 
 __all__ = [
     "METRICS",

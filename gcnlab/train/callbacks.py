@@ -153,6 +153,17 @@ def ended_at_last(callbacks: Sequence[Callback]) -> Iterator[None]:
             callback.after_training()
 
 
+def which_stop(callback: Callback, stop: Any, num_seeds: int) -> Tensor:
+    """What a callback gave after an epoch as bools, or InputError."""
+    stop = torch.as_tensor(stop).cpu()
+    if stop.dtype != torch.bool or stop.shape not in ((), (num_seeds,)):
+        raise InputError(
+            f"callbacks: {type(callback).__name__}.after_epoch gave {stop.dtype} of shape {tuple(stop.shape)}, expected "
+            f"None, a bool, or one a seed, [{num_seeds}]."
+        )
+    return stop
+
+
 def known_metric(argument: str, metric: str) -> str:
     if metric not in METRICS:
         raise InputError(f"{argument}: got {metric!r}, expected one of {', '.join(METRICS)}.")

@@ -1,20 +1,11 @@
-"""Training: one loop for one model or for many seeds of it at once.
-
-Many seeds of a small model are many small products; stacked, they are a few large ones. The weights get a leading
-dimension [num_seeds, ...], `torch.func.vmap` runs the model over it, and every seed keeps its own initialisation,
-dropout, optimizer state and early stopping. Element-wise optimizers (SGD, Adam, ...) treat a stack of weights as they
-treat each alone.
-"""
+"""Training: `fit`, and the loop that it runs for one model or for many seeds of it at once."""
 
 from __future__ import annotations
 
 import time
-import warnings
-from array import array
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +14,23 @@ from torch import Tensor, nn
 
 from .. import checkpoint as ckpt
 from .. import distributed
-from ..checks import check_choice, check_count, check_flag, check_number, check_seed
-from ..errors import CheckpointMismatchError, InputError, InputTypeError
+from ..errors import InputError, InputTypeError
 from ..files import check_target, remove_stale_temporaries
 from ..graph import Graph, GraphCollection
 from ..image import Signals
 from ..memory import keep_freed_memory
 from ..precompute import NodeRows
-from ..scale import NeighborSampler, Sampler
-from ..sparse import SparseMatrix
-from .callbacks import Callback, ended_at_last, known_metric, lower_is_better, measured, progress_bar
-from .feeds import LARGE_GRAPH, GraphData, NodeData, RowData, SignalData, choose_batching
-from .history import History, Mean
+from ..scale import Sampler
+from .callbacks import Callback, ended_at_last, lower_is_better, measured, progress_bar, which_stop
+from .consistency import Consistency
+from .feed import Feed
+from .history import Best, History, Mean, Table
 from .norms import AVERAGED_ROWS, averages_made_again, keeps_averages, single_rows_allowed
-from .objective import LOSSES, Batch, Consistency, Loss, check_finite, over_ranks, score_batch, score_samples
-from .optim import Adam, Recorded, clip_gradients, parameter_groups, takes_steps_alone
-from .prediction import check_data
-from .resume import Checkpoint, facts_of, modules_of, settings_of, versions_here
-from .stack import are_stackable
+from .objective import Batch, Scores, check_finite, score_batch, score_samples
+from .optim import Adam, Recorded, Schedule, clip_gradients, parameter_groups, takes_steps_alone
+from .options import Checkpoint, FitOptions, Loss
+from .resume import Record
+from .stack import RunningAverage, Stack, can_be_stacked
 
 
 @contextmanager
@@ -186,147 +176,77 @@ def fit(
         CheckpointMismatchError: the checkpoint to resume is of another training; says in what they differ.
         DistributedError: another process failed, or trains something else; names its rank.
     """
-    check_data(data)
-    _check_fixed(data=data, val=val, operator=operator)
-    if not callable(loss) and loss not in LOSSES:
-        raise InputError(f"loss: got {loss!r}, expected one of {', '.join(LOSSES)}, or a function.")
-    if select != "last":
-        known_metric("select", select)
-    epochs, seeds_at_once = check_count("epochs", epochs, 1), check_count("seeds_at_once", seeds_at_once, 1)
-    batch_size = check_count("batch_size", batch_size, 1)
-    for argument, flag in (
-        ("check_finite", check_finite),
-        ("deterministic", deterministic),
-        ("cuda_graph", cuda_graph),
-    ):
-        check_flag(argument, flag)
-    check_choice("progress", progress, (None, True, False))
-    lr, average = check_number("lr", lr, least=0), check_number("average", average, least=0, below=1)
-    if clip_norm is not None:
-        check_number("clip_norm", clip_norm, above=0)
-    if check_number("label_smoothing", label_smoothing, least=0, below=1) and (
-        loss != "cross-entropy" or class_weight is not None
-    ):
-        raise InputError(
-            f"label_smoothing: got {label_smoothing}; it goes with the loss cross-entropy and no class_weight."
-        )
-    if isinstance(callbacks, Callback) or not all(isinstance(callback, Callback) for callback in callbacks):
-        raise InputTypeError("callbacks: expected a list of Callback objects, such as [EarlyStopping(10)].")
-    if not callable(optimizer):
+    options = FitOptions(
+        loss=loss, label_smoothing=label_smoothing, seeds=seeds, seed=seed, epochs=epochs, lr=lr,
+        weight_decay=weight_decay, clip_norm=clip_norm, optimizer=optimizer, scheduler=scheduler, average=average,
+        precision=precision, select=select, callbacks=callbacks, class_weight=class_weight, batch_size=batch_size,
+        checkpoint=checkpoint, seeds_at_once=seeds_at_once, progress=progress, check_finite=check_finite,
+        deterministic=deterministic, operator=operator, consistency=consistency, cuda_graph=cuda_graph, batching=batching,
+    )  # fmt: skip
+    feed = Feed.of(data, val, options, model)
+    if options.checkpoint is not None and feed.ranks.rank == 0:
+        check_target("checkpoint", options.checkpoint.path)
+        remove_stale_temporaries(Path(options.checkpoint.path).parent)
+    history = _train_one(model, feed, options) if options.seeds is None else _train_seeds(model, feed, options)
+    history.batching = feed.why
+    return history
+
+
+def _train_one(model: nn.Module | Callable[[], nn.Module], feed: Feed, options: FitOptions) -> History:
+    if not isinstance(model, nn.Module):
         raise InputTypeError(
-            f"optimizer: got a {type(optimizer).__name__}; pass what makes one, such as torch.optim.Adam itself: "
-            "fit gives it the parameters and lr."
+            f"model: got {type(model).__name__}, expected a module; pass seeds=n to train a function's."
         )
-    if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
-        raise InputTypeError(f"checkpoint: got {checkpoint!r}, expected Checkpoint(path, every=10, resume=True).")
-    if seed is not None and seeds is not None:
-        raise InputError(f"seed: got {seed} with seeds={seeds}; seed goes with one model, seeds with a function.")
-    seed = None if seed is None else check_seed(seed)
-    seeds = None if seeds is None else _check_seeds(seeds)
-    needs_val = select.startswith("val")
-    if precision not in ("float32", "bfloat16"):
-        raise InputError(f'precision: got {precision!r}, expected "float32" or "bfloat16".')
-    if isinstance(scheduler, str) and scheduler != "one-cycle":
-        raise InputError(f'scheduler: got {scheduler!r}, expected "one-cycle" or a function of the optimizer.')
-    source: NodeData | GraphData | SignalData | RowData
-    sampler, why = None, ""
-    if isinstance(data, GraphCollection):
-        source = GraphData(data, val, loss, class_weight, check_finite, needs_val, batch_size, operator)
-    elif isinstance(data, Signals):
-        source = SignalData(data, val, loss, class_weight, needs_val, batch_size)
-    elif val is not None:
-        raise InputError("val: a Graph has its val_mask; val goes with a GraphCollection or Signals.")
-    elif isinstance(data, NodeRows):
-        source = RowData(data, loss, class_weight, check_finite, needs_val, batch_size)
-    else:
-        sampler, why = choose_batching(batching, data, model, operator, progress)
-        source = NodeData(data, loss, class_weight, check_finite, needs_val, operator, consistency, sampler)
-    if operator is not None and not isinstance(source, (NodeData, GraphData)):
-        raise InputError("operator: goes with a Graph or a GraphCollection, not with NodeRows or Signals.")
-    if not isinstance(source, NodeData) and (consistency, batching) != (None, "full"):
-        raise InputError("consistency, batching: go with one Graph, not with NodeRows, a GraphCollection or Signals.")
-    if cuda_graph and not (isinstance(source, NodeData) and source.is_constant and source.graph.device.type == "cuda"):
-        raise InputError("cuda_graph: goes with one Graph on a CUDA device, all nodes in each step, and no warmup.")
-    if consistency is not None and loss != "cross-entropy":
-        raise InputError(f"consistency: goes with the loss cross-entropy, got {loss!r}.")
-    if select.endswith("accuracy") and not source.objective.has_accuracy:
-        raise InputError(f'select: got {select!r}, but this loss has no accuracy; select "val_loss", for one.')
-    source.objective = source.objective._replace(smoothing=label_smoothing)
-    is_shared = isinstance(source, (GraphData, SignalData)) or isinstance(sampler, NeighborSampler)
-    ranks = distributed.ranks() if is_shared else None
-    graph = data.graph if isinstance(data, NodeRows) else data
-    is_large = isinstance(graph, Graph) and graph.num_nodes >= LARGE_GRAPH
-    keep = nullcontext if is_large else keep_freed_memory  # a sixth of the time is not worth half of the memory
-    if checkpoint is not None and (ranks is None or ranks.rank == 0):
-        check_target("checkpoint", checkpoint.path)
-        remove_stale_temporaries(Path(checkpoint.path).parent)
-    options: dict[str, Any] = {
-        "epochs": epochs, "lr": lr, "weight_decay": weight_decay, "optimizer": optimizer, "scheduler": scheduler,
-        "select": select, "callbacks": callbacks, "checkpoint": checkpoint, "average": average,
-        "precision": precision, "cuda_graph": cuda_graph, "clip_norm": clip_norm, "ranks": ranks,
-    }  # fmt: skip
-    if seeds is None:
-        if not isinstance(model, nn.Module):
-            raise InputTypeError(
-                f"model: got {type(model).__name__}, expected a module; pass seeds=n to train a function's."
-            )
-        is_drawn = seed is None
-        seed = int(torch.randint(2**53, (), device="cpu")) if seed is None else seed  # a double, as in JSON, holds it
-        with (
-            ckpt.generators_kept(seed), keep(), _determinism(deterministic), ended_at_last(callbacks),
-            single_rows_allowed(batch_size) as allow, progress_bar(progress, epochs) as bar,
-        ):  # fmt: skip
-            allow(model)
-            history = _train([model], [seed], source, bar, is_drawn=is_drawn, **options)
-        model.load_state_dict(history.state(0))
-        if history.operator:
-            model.trained_operator = history.operator  # type: ignore[assignment]
-        history.batching = why
-        return history
-    if isinstance(model, nn.Module):
+    # A double, as in JSON, holds a number that is drawn.
+    seed = int(torch.randint(2**53, (), device="cpu")) if options.seed is None else options.seed
+    with _surroundings(feed, options, seed) as allow, progress_bar(options.progress, options.epochs) as bar:
+        allow(model)
+        history = Training([model], [seed], feed, options, bar, is_drawn=options.seed is None).run()
+    model.load_state_dict(history.state(0))
+    if history.operator:
+        model.trained_operator = history.operator  # type: ignore[assignment]
+    return history
+
+
+def _train_seeds(make: nn.Module | Callable[[], nn.Module], feed: Feed, options: FitOptions) -> History:
+    if isinstance(make, nn.Module):
         raise InputTypeError("model: got a module, but each seed needs its own; pass a function: lambda: GCN(...).")
-    with ckpt.generators_kept(), keep(), _determinism(deterministic), ended_at_last(callbacks):
-        first = model()
-        # vmap runs one module with the parameters of each seed: it can have no other state, and no name twice for one.
-        can_stack = not any(True for _ in first.buffers()) and len(first.state_dict()) == len(list(first.parameters()))
-        size = seeds_at_once if can_stack and ranks is None else 1
-        if min(size, len(seeds)) > 1 and not are_stackable(first, model()):
+    seeds: list[int] = options.seeds
+    with _surroundings(feed, options) as allow:
+        first = make()
+        size = options.seeds_at_once if feed.ranks.is_lone else 1
+        if min(size, len(seeds)) > 1 and not can_be_stacked(first, make):
             size = 1
         groups = [seeds[start : start + size] for start in range(0, len(seeds), size)]
-        if checkpoint is not None and len(groups) > 1:
+        if options.checkpoint is not None and len(groups) > 1:
             raise InputError(
                 f"checkpoint: got {len(seeds)} seeds, but one stack of at most {size} can be saved and resumed."
             )
         parts = []
-        with single_rows_allowed(batch_size) as allow, progress_bar(progress, epochs * len(groups)) as bar:
+        with progress_bar(options.progress, options.epochs * len(groups)) as bar:
             for group in groups:
-                models = []
-                for s in group:
-                    ckpt.set_seed(s)
-                    models.append(model())
-                    if models[-1] is first:
-                        raise InputError(
-                            "model: the function gave one module twice; it must make a new one at each call."
-                        )
+                models = [_made(make, seed) for seed in group]
+                if any(model is first for model in models):
+                    raise InputError("model: the function gave one module twice; it must make a new one at each call.")
                 allow(models[0])
-                parts.append(_train(models, group, source, bar, **options))
-    history = History.join(parts)
-    history.batching = why
-    return history
+                parts.append(Training(models, group, feed, options, bar).run())
+    return History.join(parts)
 
 
-def _check_seeds(seeds: Any) -> list[int]:
-    """0 .. n - 1 for a number n of seeds, else the seeds of a sequence."""
-    if isinstance(seeds, Integral) or getattr(seeds, "ndim", 1) == 0:
-        return list(range(check_count("seeds", seeds, 1)))
-    if not isinstance(seeds, Collection) or isinstance(seeds, str | Mapping | Set):
-        raise InputTypeError(f"seeds: got {seeds!r}, expected how many, or a list of them.")
-    listed = [check_seed(seed, f"seeds[{i}]") for i, seed in enumerate(seeds)]
-    if not listed:
-        raise InputError(f"seeds: got {seeds!r}, expected at least one.")
-    if len(set(listed)) < len(listed):
-        raise InputError(f"seeds: got {listed}, expected each once.")
-    return listed
+def _made(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+    ckpt.set_seed(seed)
+    return make()
+
+
+@contextmanager
+def _surroundings(feed: Feed, options: FitOptions, seed: int | None = None) -> Iterator[Callable[[nn.Module], None]]:
+    """What `fit` changes while it trains, and puts back: generators, allocation, modes, callbacks, norms."""
+    keep = nullcontext if feed.is_large else keep_freed_memory  # a sixth of the time is not worth half of the memory
+    with (
+        ckpt.generators_kept(seed), keep(), _determinism(options.deterministic), ended_at_last(options.callbacks),
+        single_rows_allowed(options.batch_size) as allow,
+    ):  # fmt: skip
+        yield allow
 
 
 @contextmanager
@@ -343,138 +263,127 @@ def _determinism(wanted: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
-def _check_fixed(**given: Any) -> None:
-    """Raise InputError for features or weights that require a gradient: fit trains the parameters of the model alone."""
-    for argument, data in given.items():
-        graph = data.whole if isinstance(data, GraphCollection) else data.graph if isinstance(data, NodeRows) else data
-        parts = {argument: graph}
-        if isinstance(graph, Graph):  # a Grid may not have made its A
-            parts = {f"{argument}: A": graph.__dict__["adjacency"], f"{argument}: x": graph.x}
-        if isinstance(data, Signals):
-            parts = {f"{argument}: images": data.x}
-        if isinstance(data, NodeRows):
-            parts |= {f"{argument}: features[{k}]": f for k, f in enumerate(data.features)}
-        for name, part in parts.items():
-            value = part.value if isinstance(part, SparseMatrix) else part
-            if isinstance(value, Tensor) and value.requires_grad:
+class Training:
+    """One training: of a model, or of several seeds as one stack.
+
+    Each epoch learns, is validated, may be the best of its seed, is told to callbacks, and is saved.
+    """
+
+    def __init__(
+        self,
+        models: list[nn.Module],
+        seeds: list[int],
+        feed: Feed,
+        options: FitOptions,
+        bar: Any,
+        is_drawn: bool = False,
+    ) -> None:
+        feed.choose_operator(models[0])
+        self.feed, self.options, self.bar, self.is_drawn = feed, options, bar, is_drawn
+        self.stack = Stack.of(models, options.precision, feed.objective.check_logits)
+        self.optimizer = options.optimizer(parameter_groups(self.stack.params, options.weight_decay), lr=options.lr)
+        takes_steps_alone(self.optimizer)
+        self.schedule = Schedule(options.scheduler, self.optimizer, options.epochs * feed.num_batches, len(models))
+        self.seeds, self.ranks = seeds, feed.ranks
+        self.record: Record | None = None
+        if options.checkpoint is not None or not self.ranks.is_lone:
+            self.record = Record(self.stack, seeds, feed, options, self.optimizer, self.schedule.scheduler)
+            if not self.ranks.is_lone:
+                self._join_ranks(self.record)
+        self.average = RunningAverage(self.stack, options.average)
+        self.active = torch.ones(len(seeds), dtype=torch.bool)
+        self.best, self.table = Best(len(seeds), self.stack.current()), Table(len(seeds))
+        self.num_steps = 0
+        self.epoch_seconds: list[float] = []
+        self.metrics: dict[str, Tensor] = {}  # of the newest epoch
+        self.norms: list[Any] = []
+        # The last batch may be of few rows.
+        self.last_batches: deque[Batch] = deque(maxlen=1 + -(-AVERAGED_ROWS * self.ranks.size // feed.batch_size))
+        self._gradients: Callable[[Batch], Scores] = self._make_gradients
+        if options.cuda_graph:
+            if any(True for _ in models[0].buffers()):
                 raise InputError(
-                    f"{name}: requires a gradient, but fit trains the parameters of the model alone. Learn it in a loop of "
-                    "your own; or hold it fixed: value.detach() in its place, such as "
-                    "graph.replace(adjacency=a.with_value(a.value.detach()))."
+                    f"cuda_graph: {type(models[0]).__name__} has buffers, which the recording would change."
                 )
+            self._gradients = Recorded(self._make_gradients)
 
+    def _join_ranks(self, record: Record) -> None:
+        """Train together with the other ranks, if they train the same."""
+        model = self.stack.model
+        self.ranks.meet()
+        drawn_by_first = self.ranks.of_first(self.seeds if self.is_drawn else None)
+        if self.is_drawn and drawn_by_first is not None:
+            self.seeds = record.settings["seeds"] = drawn_by_first
+            ckpt.set_seed(self.seeds[0])
+        self.ranks.check_same(record.facts())
+        self.stack.replica = distributed.Replica(model)
+        if self.ranks.rank:  # masks and augmentation of its own; rank 0 draws as one process does
+            ckpt.set_seed((torch.initial_seed() + self.ranks.rank * 0x9E3779B97F4A7C15) % 2**63)
 
-def _train(
-    models: list[nn.Module],
-    seeds: list[int],
-    data: NodeData | GraphData | SignalData | RowData,
-    bar: Any,
-    *,
-    epochs: int,
-    lr: float,
-    weight_decay: float | Mapping[str, float] | None,
-    optimizer: Callable[..., Any],
-    scheduler: Callable[[Any], Any] | str | None,
-    select: str,
-    callbacks: Sequence[Callback],
-    checkpoint: Checkpoint | None,
-    average: float,
-    precision: str,
-    cuda_graph: bool,
-    clip_norm: float | None,
-    ranks: distributed.Ranks | None,
-    is_drawn: bool = False,
-) -> History:
-    model, num_seeds, stacked = models[0], len(seeds), len(models) > 1
-    if isinstance(data, NodeData | GraphData):
-        data.choose_operator(model)
-    consistency = data.consistency if isinstance(data, NodeData) else None
-    objective = data.objective
-    params: dict[str, Tensor] = dict(model.named_parameters())
-    if stacked:
-        params = {
-            name: torch.stack([m.get_parameter(name).detach() for m in models]).requires_grad_(p.requires_grad)
-            for name, p in params.items()
-        }
+    def run(self) -> History:
+        first = self.resume()
+        for callback in self.options.callbacks if self.ranks.rank == 0 else ():
+            callback.before_training(self.seeds, self.optimizer)
+        for epoch in self.epochs(first):
+            start = time.perf_counter()
+            self.learn(epoch)
+            with self.average.shown():
+                self.validate(epoch)
+                self.keep_best(epoch)
+            self.tell(epoch)
+            self.epoch_seconds.append(time.perf_counter() - start)
+            self.bar.update()
+            self.save(epoch)
+        return self.history()
 
-    if params and not any(p.requires_grad for p in params.values()):
-        raise InputError("model: all of its parameters are frozen; unfreeze those that shall train.")
-    if any(p.is_inference() for p in params.values()):
-        raise InputError(
-            "model: its weights were made under torch.inference_mode, which nothing can train; make it outside."
-        )
-    device = next(iter(params.values())).device.type if params else "cpu"
+    def epochs(self, first: int) -> Iterator[int]:
+        """The epochs that are left, until every seed has stopped."""
+        for epoch in range(first, self.options.epochs + 1):
+            if not bool(self.active.any()):
+                self.bar.update(self.options.epochs + 1 - epoch)
+                return
+            yield epoch
 
-    def forward(arguments: tuple[Any, ...]) -> Tensor:  # [num_seeds, num_rows, num_outputs]
-        def one(weights: dict[str, Tensor]) -> Tensor:
-            return objective.check_logits(torch.func.functional_call(model, weights, arguments))
+    def learn(self, epoch: int) -> None:
+        """Take a step on each batch of one pass through the training data."""
+        model, scores = self.stack.model.train(), Mean()
+        self.norms = [module for module in model.modules() if keeps_averages(module)]
+        self.last_batches.clear()
+        for batch in self.feed.batches("train", model):
+            scores.add(*self.step(epoch, batch))
+            if self.norms:
+                self.last_batches.append(batch)
+        self.schedule.after_epoch()
+        self.metrics = {f"train_{name}": value for name, value in scores.value().items()}
+        buffers, averaged = (
+            dict(model.named_buffers()),
+            self.average.values,
+        )  # each rank has the statistics of its shares
+        self.ranks.share_tensors([*buffers.values(), *(v[0] for name, v in averaged.items() if name in buffers)])
 
-        # Without its cache, which lives as long as the outermost autocast: weights of an earlier step would be in it.
-        with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False):
-            if not stacked:
-                called = model if replica is None or not model.training else replica
-                return objective.check_logits(called(*arguments)).unsqueeze(0)
-            return torch.func.vmap(one, randomness="different")(params)
+    def step(self, epoch: int, batch: Batch) -> Scores:
+        """One step of the optimizer, and the scores of its batch."""
+        self.num_steps += 1
+        counts, scored = self._gradients(batch)
+        gradients = {f"the gradient of {name}": grad for name, grad in self.stack.gradients().items()}
+        replica = self.stack.replica
+        tensors = {"the training loss": scored["loss"], **gradients}
+        check_finite(epoch, self.seeds, self.active, tensors, self.ranks, () if replica is None else replica.own)
+        if self.options.clip_norm is not None:
+            clip_gradients(list(gradients.values()), self.options.clip_norm)
+        self.optimizer.step()
+        self.schedule.after_batch()
+        self.average.update(self.num_steps)
+        return counts, scored
 
-    def current() -> dict[str, Tensor]:  # the weights, and where there are any the buffers, [num_seeds, ...]
-        if stacked:
-            return {name: p.detach() for name, p in params.items()}
-        return {name: value.unsqueeze(0) for name, value in model.state_dict().items()}
-
-    opt = optimizer(parameter_groups(params, weight_decay), lr=lr)
-    takes_steps_alone(opt)
-    per_batch, total_steps = scheduler == "one-cycle", epochs * data.num_batches
-    schedule: Any = (
-        torch.optim.lr_scheduler.OneCycleLR(
-            opt, [group["lr"] for group in opt.param_groups], total_steps,
-            pct_start=0.2 if total_steps != 5 else 0.0,  # a fifth of five ends at step 0, and torch divides by it
-            cycle_momentum=False,
-        )
-        if isinstance(scheduler, str) else scheduler(opt) if scheduler is not None else None
-    )  # fmt: skip
-    reads_loss = isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau)
-    if reads_loss and (stacked or schedule.mode != "min"):
-        raise InputError(
-            f"scheduler: ReduceLROnPlateau of mode {schedule.mode!r} with {num_seeds} seeds at once; it is given the loss, so "
-            'that its mode is "min", and has one learning rate, so that seeds train one by one: seeds_at_once=1.'
-        )
-    if checkpoint is not None or ranks is not None:
-        digests = {name: ckpt.Digest.of(tensors) for name, tensors in data.tensors().items()}
-        settings = settings_of(model, seeds, data, select, average, precision, clip_norm, opt, schedule, callbacks)
-    replica, num_processes = None, 1
-    if ranks is not None:
-        num_processes = ranks.size
-        ranks.meet()
-        drawn_by_first = ranks.of_first(seeds if is_drawn else None)
-        if is_drawn and drawn_by_first is not None:
-            seeds = settings["seeds"] = drawn_by_first
-            ckpt.set_seed(seeds[0])
-        ranks.check_same(settings | digests | facts_of(model, data, epochs))
-        replica = distributed.Replica(model)
-        if ranks.rank:  # masks and augmentation of its own; rank 0 draws as one process does
-            ckpt.set_seed((torch.initial_seed() + ranks.rank * 0x9E3779B97F4A7C15) % 2**63)
-    averaged = {name: v.clone() for name, v in current().items() if v.is_floating_point()} if average else {}
-    num_averaged = 1 + -(-AVERAGED_ROWS * num_processes // data.batch_size)  # the last batch may be of few rows
-    num_steps = 0
-
-    @contextmanager
-    def shown() -> Iterator[None]:  # the weights that are validated and kept
-        own = {name: value.clone() for name, value in current().items()} if average else {}
-        for source in (averaged, None, own):
-            if source is None:
-                yield
-                continue
-            for name, value in current().items():
-                if name in source:
-                    value.copy_(source[name])
-
-    def step(batch: Batch) -> tuple[dict[str, Any], dict[str, Tensor]]:  # gradients, and what score_batch says
-        opt.zero_grad()
-        counts, scored = score_samples(forward, batch, objective, consistency, num_steps)
+    def _make_gradients(self, batch: Batch) -> Scores:
+        self.optimizer.zero_grad()
+        feed = self.feed
+        counts, scored = score_samples(self.stack.forward, batch, feed.objective, feed.consistency, self.num_steps)
         loss = scored["loss"].sum()
-        if ranks is not None and replica is not None:
-            factor, counts, scored = over_ranks(ranks, batch, counts, scored)
-            replica.own.append(loss.detach())
+        factor, counts, scored = distributed.whole_batch(self.ranks, counts, scored, batch.counts)
+        if self.stack.replica is not None:
+            self.stack.replica.own.append(loss.detach())
             loss = loss * factor
         if not loss.requires_grad:
             raise InputError(
@@ -484,204 +393,98 @@ def _train(
         loss.backward()
         return counts, scored
 
-    if cuda_graph:
-        if any(True for _ in model.buffers()):
-            raise InputError(f"cuda_graph: {type(model).__name__} has buffers, which the recording would change.")
-        step = Recorded(step)
+    def validate(self, epoch: int) -> None:
+        """Score the weights that may be kept on the validation data; batch norms get the averages that they make."""
+        model, ranks, objective = self.stack.model.eval(), self.ranks, self.feed.objective
+        with averages_made_again(self.norms):
+            for batch in self.last_batches:
+                self.stack.forward(batch.arguments)
+        ranks.share_tensors([average for norm in self.norms for average in (norm.running_mean, norm.running_var)])
+        if self.feed.has_val:
+            scores, plain = Mean(), objective._replace(smoothing=0.0)
+            for batch in self.feed.batches("val", model):
+                scores.add(*score_batch(self.stack.forward(batch.arguments), batch, plain))
+            own = tuple(scores.sums.values())
+            found = scores.over(ranks).value()
+            self.metrics |= {f"val_{name}": value for name, value in found.items()}
+            check_finite(epoch, self.seeds, self.active, {"the validation loss": found["loss"]}, ranks, own)
+        self.metrics = {name: value.cpu() for name, value in self.metrics.items()}
+        self.schedule.after_validation(self.metrics["val_loss" if self.feed.has_val else "train_loss"])
 
-    active = torch.ones(num_seeds, dtype=torch.bool)
-    best_epoch = torch.zeros(num_seeds, dtype=torch.int64)
-    best_value = torch.full((num_seeds,), float("inf"))
-    kept = {name: value.clone() for name, value in current().items()}
-    # Of each metric the values of each seed, epoch by epoch: as bare numbers, since a tensor takes half a KiB.
-    columns: dict[str, array[float]] = {}
-    dtypes: dict[str, torch.dtype] = {}
-    epoch_seconds: list[float] = []
-    first_epoch = 1
-
-    def table() -> dict[str, Tensor]:
-        numbers = {name: torch.frombuffer(column, dtype=torch.float64) for name, column in columns.items()}
-        return {name: values.to(dtypes[name], copy=True).view(-1, num_seeds) for name, values in numbers.items()}
-
-    def save(epoch: int) -> None:
-        assert checkpoint is not None
-        check_finite(epoch, seeds, active, {f"the weight {name}": value for name, value in current().items()})
-        rng, *others = [ckpt.rng_state()] if ranks is None else ranks.gather_objects(ckpt.rng_state())
-        header = {
-            **checkpoint.header, "model": settings["model"], "seeds": seeds, "epoch": epoch, "settings": settings,
-            "processes": num_processes, "operator": data.kind, "versions": versions_here(), "modules": modules_of(model),
-        }  # fmt: skip
-        training = {
-            "current": current(),
-            "optimizer": opt.state_dict(),
-            "scheduler": None if schedule is None else schedule.state_dict(),
-            "callbacks": [callback.state_dict() for callback in callbacks],
-            "rng": rng, "rng of other ranks": others,
-            "averaged": averaged, "num_steps": num_steps,
-            "active": active, "best_epoch": best_epoch, "best_value": best_value,
-            "rows": table(),
-            "epoch_seconds": epoch_seconds,
-            "digests": {name: [digest.exact, digest.sums] for name, digest in digests.items()},
-        }  # fmt: skip
-        if ranks is None or ranks.rank == 0:
-            ckpt.write_checkpoint(checkpoint.path, header, kept, training)
-        if ranks is not None:
-            ranks.meet()
-
-    saved = None
-    if checkpoint is not None and checkpoint.resume:
-        is_there = Path(checkpoint.path).exists() and (ranks is None or ranks.rank == 0)
-        saved = ckpt.read_checkpoint(checkpoint.path) if is_there else None
-        saved = saved if ranks is None else ranks.of_first(saved)
-    if saved is not None and checkpoint is not None:
-        header, weights, training = saved
-        if training is None or "settings" not in header:
-            raise CheckpointMismatchError(f"{checkpoint.path}: holds a trained model, not a training to resume.")
-        ckpt.check_training(checkpoint.path, header, training)
-        if header.get("processes", 1) != num_processes:
-            raise CheckpointMismatchError(
-                f"{checkpoint.path}: is of {header.get('processes', 1)} processes, here are {num_processes}. Resume with "
-                "as many, or start anew."
-            )
-        if is_drawn and len(header["seeds"]) == 1:
-            seeds = settings["seeds"] = header["seeds"]
-        found, expected = dict(header["settings"]), dict(settings)
-        made_with = header.get("versions")
-        if made_with is None:
-            warnings.warn(
-                f"{checkpoint.path}: is of gcnlab 1.0, which kept no digest of the values of X and of edge weights; make sure "
-                "that they are those that it was made with.", stacklevel=4,
-            )  # fmt: skip
+    def keep_best(self, epoch: int) -> None:
+        """Keep the weights of the seeds that are better than before by the metric that selects."""
+        select = self.options.select
+        if select == "last":
+            value = torch.full((len(self.seeds),), -float(epoch))
         else:
-            found |= ckpt.read_digests(checkpoint.path, training)
-            expected |= digests
-        if made_with == versions_here():  # another torch may print modules otherwise
-            modules = header.get("modules")
-            found |= modules if isinstance(modules, dict) else {"modules": modules}
-            expected |= modules_of(model)
-        elif made_with is not None:
-            warnings.warn(
-                f"{checkpoint.path}: was written with {made_with}, and goes on with {versions_here()}: its numbers may not be "
-                "those of one version alone.", stacklevel=4,
-            )  # fmt: skip
-        ckpt.check_settings(checkpoint.path, found, expected)
-        if header["epoch"] > epochs:
-            raise CheckpointMismatchError(
-                f"{checkpoint.path}: is at epoch {header['epoch']}, beyond the {epochs} epochs of this training."
-            )
+            value = lower_is_better(select, measured("select", select, self.metrics))
+        self.best.update(self.active, value, epoch, self.stack.current)
+
+    def tell(self, epoch: int) -> None:
+        """Tell the callbacks, which may stop seeds."""
+        row = {name: torch.where(self.active, value, float("nan")) for name, value in self.metrics.items()}
+        self.table.add(row)
+        for callback in self.options.callbacks:
+            if (stop := callback.after_epoch(epoch, row)) is not None:
+                self.active = self.active & ~which_stop(callback, stop, len(self.seeds))
+        self.active = self.ranks.of_first(self.active)  # a callback may read a clock
+
+    def save(self, epoch: int) -> None:
+        """Save the state where it is due."""
+        checkpoint = self.options.checkpoint
+        is_last = epoch == self.options.epochs or not bool(self.active.any())
+        if checkpoint is None or self.record is None or not (is_last or epoch % checkpoint.every == 0):
+            return
+        current = self.stack.current()
+        check_finite(epoch, self.seeds, self.active, {f"the weight {name}": value for name, value in current.items()})
+        training = {
+            "current": current,
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.schedule.state_dict(),
+            "callbacks": [callback.state_dict() for callback in self.options.callbacks],
+            "averaged": self.average.values, "num_steps": self.num_steps,
+            "active": self.active, "best_epoch": self.best.epoch, "best_value": self.best.value,
+            "rows": self.table.tensors(),
+            "epoch_seconds": self.epoch_seconds,
+        }  # fmt: skip
+        self.record.write(checkpoint, self.ranks, epoch, self.best.kept, training)
+
+    def resume(self) -> int:
+        """The first epoch that is left: 1, or where a saved training goes on, whose state is put back."""
+        checkpoint, record = self.options.checkpoint, self.record
+        saved = None
+        if checkpoint is not None and record is not None:
+            saved = record.read(checkpoint, self.ranks, self.is_drawn)
+        if saved is None or checkpoint is None or record is None:
+            return 1
+        self.seeds = record.settings["seeds"]
+        epoch, weights, training = saved
         with ckpt.reading_training(checkpoint.path):
-            for target, source in ((kept, weights), (current(), training["current"])):
+            for target, source in ((self.best.kept, weights), (self.stack.current(), training["current"])):
                 ckpt.check_state(checkpoint.path, source, target)
                 for name, value in target.items():
                     value.copy_(source[name])
-            opt.load_state_dict(training["optimizer"])
-            if schedule is not None:
-                schedule.load_state_dict(training["scheduler"])
-            for callback, state in zip(callbacks, training["callbacks"], strict=True):
+            self.optimizer.load_state_dict(training["optimizer"])
+            self.schedule.load_state_dict(training["scheduler"])
+            for callback, state in zip(self.options.callbacks, training["callbacks"], strict=True):
                 callback.load_state_dict(state)
-            rngs = [training["rng"], *training.get("rng of other ranks", [])]
-            ckpt.set_rng_state(rngs[0 if ranks is None else ranks.rank])
-            for name, value in averaged.items():  # in place: they stay on the device
+            ckpt.set_rng_state([training["rng"], *training.get("rng of other ranks", [])][self.ranks.rank])
+            for name, value in self.average.values.items():  # in place: they stay on the device
                 value.copy_(training["averaged"][name])
-            num_steps = training["num_steps"]
-            active, best_epoch, best_value = training["active"], training["best_epoch"], training["best_value"]
-            epoch_seconds = training["epoch_seconds"]
-            columns |= {name: array("d", column.flatten().tolist()) for name, column in training["rows"].items()}
-            dtypes |= {name: column.dtype for name, column in training["rows"].items()}
-            first_epoch = header["epoch"] + 1
-        bar.update(header["epoch"])
-
-    for callback in callbacks if ranks is None or ranks.rank == 0 else ():
-        callback.before_training(seeds, opt)
-    for epoch in range(first_epoch, epochs + 1):
-        if not bool(active.any()):
-            bar.update(epochs + 1 - epoch)
-            break
-        start = time.perf_counter()
-        model.train()
-        norms: list[Any] = [module for module in model.modules() if keeps_averages(module)]
-        last_batches: deque[Batch] = deque(maxlen=num_averaged)
-        scores = Mean()
-        for batch in data.batches("train", model):
-            num_steps += 1
-            counts, scored = step(batch)
-            # A frozen weight may still have the gradient of an earlier training.
-            used = {name: p.grad for name, p in params.items() if p.requires_grad and p.grad is not None}
-            grads = {f"the gradient of {name}": grad for name, grad in used.items()}
-            if not stacked:
-                grads = {name: grad.unsqueeze(0) for name, grad in grads.items()}
-            check_finite(
-                epoch, seeds, active, {"the training loss": scored["loss"], **grads},
-                ranks, () if replica is None else replica.own,
+            self.num_steps, self.epoch_seconds = training["num_steps"], training["epoch_seconds"]
+            self.active, self.best.epoch, self.best.value = (
+                training["active"], training["best_epoch"], training["best_value"],
             )  # fmt: skip
-            if clip_norm is not None:
-                clip_gradients(list(grads.values()), clip_norm)
-            opt.step()
-            if schedule is not None and per_batch:
-                schedule.step()
-            if average:
-                decay, live = min(average, (1 + num_steps) / (10 + num_steps)), current()
-                torch._foreach_lerp_(list(averaged.values()), [live[name] for name in averaged], 1 - decay)
-            scores.add(counts, scored)
-            if norms:
-                last_batches.append(batch)
-        if schedule is not None and not (per_batch or reads_loss):
-            schedule.step()
-        metrics = {f"train_{name}": value for name, value in scores.value().items()}
-        if ranks is not None:  # each rank has the statistics of its shares
-            buffers = dict(model.named_buffers())
-            ranks.share_tensors([*buffers.values(), *(v[0] for name, v in averaged.items() if name in buffers)])
-        with torch.no_grad(), shown():
-            model.eval()
-            with averages_made_again(norms):
-                for batch in last_batches:
-                    forward(batch.arguments)
-            if ranks is not None:
-                ranks.share_tensors([average for norm in norms for average in (norm.running_mean, norm.running_var)])
-            if data.has_val:
-                scores = Mean()
-                for batch in data.batches("val", model):
-                    scores.add(*score_batch(forward(batch.arguments), batch, objective._replace(smoothing=0.0)))
-                own = tuple(scores.sums.values())
-                scores = scores if ranks is None else Mean.of(ranks.gather_objects(scores.cpu()))
-                metrics.update({f"val_{name}": value for name, value in scores.value().items()})
-                check_finite(epoch, seeds, active, {"the validation loss": metrics["val_loss"]}, ranks, own)
-            metrics = {name: value.cpu() for name, value in metrics.items()}
-            if schedule is not None and reads_loss:
-                schedule.step(float(metrics["val_loss" if data.has_val else "train_loss"]))
-            last = select == "last"
-            value = (
-                -torch.full((num_seeds,), float(epoch))
-                if last
-                else lower_is_better(select, measured("select", select, metrics))
-            )
-            better = active & (value < best_value)
-            best_value = torch.where(better, value, best_value)
-            best_epoch = torch.where(better, epoch, best_epoch)
-            if bool(better.any()):
-                for name, weight in current().items():
-                    kept[name][better] = weight[better]
-        row = {name: torch.where(active, value, float("nan")) for name, value in metrics.items()}
-        for name, value in row.items():
-            columns.setdefault(name, array("d")).extend(value.tolist())
-            dtypes[name] = value.dtype
-        for callback in callbacks:
-            stop = callback.after_epoch(epoch, row)
-            if stop is not None:
-                stop = torch.as_tensor(stop).cpu()
-                if stop.dtype != torch.bool or stop.shape not in ((), (num_seeds,)):
-                    raise InputError(
-                        f"callbacks: {type(callback).__name__}.after_epoch gave {stop.dtype} of shape {tuple(stop.shape)}, "
-                        f"expected None, a bool, or one a seed, [{num_seeds}]."
-                    )
-                active = active & ~stop
-        active = active if ranks is None else ranks.of_first(active)  # a callback may read a clock
-        epoch_seconds.append(time.perf_counter() - start)
-        bar.update()
-        if checkpoint is not None and (epoch % checkpoint.every == 0 or epoch == epochs or not bool(active.any())):
-            save(epoch)
-    check_finite(
-        len(epoch_seconds), seeds, torch.ones_like(active), {f"the kept weight {k}": v for k, v in kept.items()}
-    )
-    model.eval()
-    return History(list(seeds), table(), best_epoch, kept, epoch_seconds, operator=data.kind)
+            self.table.add(training["rows"])
+        self.bar.update(epoch)
+        return epoch + 1
+
+    def history(self) -> History:
+        every = torch.ones_like(self.active)
+        kept = {f"the kept weight {name}": value for name, value in self.best.kept.items()}
+        check_finite(len(self.epoch_seconds), self.seeds, every, kept)
+        self.stack.model.eval()
+        return History(
+            list(self.seeds), self.table.tensors(), self.best.epoch, self.best.kept, self.epoch_seconds,
+            operator=self.feed.kind,
+        )  # fmt: skip

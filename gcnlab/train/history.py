@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..checks import check_count
+from ..distributed import Ranks
 from ..errors import InputError, InputIndexError
 
 if TYPE_CHECKING:
@@ -113,16 +115,59 @@ class Mean:
     def value(self) -> dict[str, Tensor]:
         return {name: total / (self.counts[name] or 1) for name, total in self.sums.items()}
 
-    def cpu(self) -> Mean:
+    def over(self, ranks: Ranks) -> Mean:
+        """The means over the batches of all ranks, some of which may have none."""
+        if ranks.is_lone:
+            return self
         counts = {name: float(count) for name, count in self.counts.items()}
-        return Mean(counts, {name: total.cpu() for name, total in self.sums.items()})
-
-    @staticmethod
-    def of(parts: Sequence[Mean]) -> Mean:
-        """The means over the batches of all parts, of which some may be empty."""
         whole = Mean()
-        for part in parts:
+        for part in ranks.gather_objects(Mean(counts, {name: total.cpu() for name, total in self.sums.items()})):
             for name, total in part.sums.items():
                 whole.sums[name] = whole.sums.get(name, 0) + total
                 whole.counts[name] = whole.counts.get(name, 0) + part.counts[name]
         return whole
+
+
+class Table:
+    """The metrics of each seed, epoch by epoch: as bare numbers, since a tensor for each takes half a KiB."""
+
+    def __init__(self, num_seeds: int) -> None:
+        self._num_seeds = num_seeds
+        self._columns: dict[str, array[float]] = {}
+        self._dtypes: dict[str, torch.dtype] = {}
+
+    def add(self, rows: Mapping[str, Tensor]) -> None:
+        """Append rows [..., num_seeds] of one epoch, or of several."""
+        for name, values in rows.items():
+            self._columns.setdefault(name, array("d")).extend(values.flatten().tolist())
+            self._dtypes[name] = values.dtype
+
+    def tensors(self) -> dict[str, Tensor]:
+        """name -> [num_epochs, num_seeds]."""
+        numbers = {name: torch.frombuffer(column, dtype=torch.float64) for name, column in self._columns.items()}
+        return {
+            name: values.to(self._dtypes[name], copy=True).view(-1, self._num_seeds) for name, values in numbers.items()
+        }
+
+
+class Best:
+    """The weights of each seed's best epoch.
+
+    Attributes:
+        epoch, value: [num_seeds], of the best epoch so far, from 1; lower values are better.
+        kept: name -> its weights and buffers, [num_seeds, ...].
+    """
+
+    def __init__(self, num_seeds: int, current: Mapping[str, Tensor]) -> None:
+        self.epoch = torch.zeros(num_seeds, dtype=torch.int64)
+        self.value = torch.full((num_seeds,), float("inf"))
+        self.kept = {name: value.clone() for name, value in current.items()}
+
+    def update(self, active: Tensor, value: Tensor, epoch: int, current: Callable[[], Mapping[str, Tensor]]) -> None:
+        """Keep the current weights of the active seeds whose value is better than before."""
+        better = active & (value < self.value)
+        self.value = torch.where(better, value, self.value)
+        self.epoch = torch.where(better, epoch, self.epoch)
+        if bool(better.any()):
+            for name, weight in current().items():
+                self.kept[name][better] = weight[better]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from ..errors import InputError
+from ..machine import warn_caller
 
 AVERAGED_ROWS = 256  # of an epoch's last batches, which batch norms take their running averages from
 
@@ -39,10 +39,9 @@ def single_rows_allowed(batch_size: int) -> Iterator[Callable[[nn.Module], None]
             )
         if not is_said:
             is_said = True
-            warnings.warn(
+            warn_caller(
                 f"batch_size: with {batch_size}, a batch norm met a batch of a single row, which has no variance, and took "
-                "its running averages for it; choose another, so that each batch has two rows or more.",
-                stacklevel=2,
+                "its running averages for it; choose another, so that each batch has two rows or more."
             )
         evaluated.add(norm.eval())
 

@@ -1,77 +1,23 @@
-"""What is minimised: losses, targets, the consistency of samples, and the scores of a batch."""
+"""What is minimised: losses, targets, and the scores of a batch."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .. import distributed
-from ..checks import check_count, check_number
+from ..distributed import LONE, Ranks
 from ..errors import InputError, InputTypeError, NonFiniteError
 from ..inputs import as_tensor, classes_remedy
+from ..machine import warn_caller
+from .consistency import Consistency
+from .options import FitOptions, Loss
 
-LOSSES = ("cross-entropy", "binary", "mse", "mae")
-
-
-Loss = str | Callable[[Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Consistency:
-    """That random samples of a model agree at the nodes without a training label (Feng et al. 2020, section 3.2).
-
-        Z_s = softmax of the s-th of S outputs, each with masks of its own,   Z' = mean_s Z_s sharpened,
-        Z'_ic = (mean_s Z_sic)^(1/T) / sum_c' (mean_s Z_sic')^(1/T), held fixed,
-        loss = mean_s cross-entropy(Z_s, y) + λ mean_s mean_i |Z_si - Z'_i|²
-
-    The labels of these nodes i are not read, in whichever split they are; their features and edges are, as those of
-    all nodes are by a GCN.
-
-    Args:
-        num_samples: S, how often a training step computes the outputs.
-        weight: λ.
-        temperature: T, above 0; below 1 it sharpens.
-        confidence: nodes where no mean_s Z_sic is above it do not count (Feng et al. 2022, section 3.3).
-        warmup: steps in which λ grows from 0 to its value.
-        num_nodes: so many of the nodes, drawn anew at each step; None takes all.
-        num_labelled: training nodes of a step; an epoch goes through all of them, in an order drawn anew. None takes
-            all in each step.
-    """
-
-    num_samples: int = 4
-    weight: float = 1.0
-    temperature: float = 0.5
-    confidence: float = 0.0
-    warmup: int = 0
-    num_nodes: int | None = None
-    num_labelled: int | None = None
-
-    def __post_init__(self) -> None:
-        check_count("num_samples", self.num_samples, 1)
-        check_count("warmup", self.warmup)
-        for argument, count in (("num_nodes", self.num_nodes), ("num_labelled", self.num_labelled)):
-            if count is not None:
-                check_count(argument, count, 1)
-        check_number("weight", self.weight, least=0)
-        check_number("temperature", self.temperature, above=0)
-        check_number("confidence", self.confidence, least=0, below=1)
-
-    def loss(self, outputs: Sequence[Tensor], step: int) -> Tensor:
-        """λ mean_s mean_i |Z_si - Z'_i|² of S logits [..., num_nodes, num_classes] in the step-th step, from 1: [...]."""
-        z = torch.stack(list(outputs)).softmax(-1)
-        mean = z.detach().mean(0)
-        sharpened = (mean.log() / self.temperature).softmax(-1)
-        distance = (z - sharpened).square().sum(-1).mean(0)
-        counts = mean.amax(-1) > self.confidence
-        weight = self.weight * min(1.0, step / max(self.warmup, 1))
-        return weight * (distance * counts).sum(-1) / counts.sum(-1).clamp(min=1)
+Scores = tuple[Mapping[str, Any], Mapping[str, Tensor]]  # what each score is a mean over, and the scores [num_seeds]
 
 
 class Batch(NamedTuple):
@@ -99,30 +45,20 @@ class Objective(NamedTuple):
     @classmethod
     def of(
         cls,
-        loss: Loss,
+        options: FitOptions,
         row: str,
         y: Tensor,
         val_y: Tensor | None,
         num_classes: int,
-        class_names: Sequence[str] | None,
-        class_weight: Tensor | None,
+        class_names: Sequence[str] | None = None,
     ) -> Objective:
         """Of the labels of the training and validation rows, which are nodes, graphs or images."""
-        if class_weight is not None and loss != "cross-entropy":
-            raise InputError('class_weight: goes with loss="cross-entropy"; a function as loss can weigh as it likes.')
-        if class_weight is not None:
-            class_weight = as_tensor("class_weight", class_weight, "one weight a class")
-            if class_weight.shape != (num_classes,):
-                raise InputError(f"class_weight: got shape {tuple(class_weight.shape)}, expected [{num_classes}].")
-            if not bool(((class_weight >= 0) & (class_weight < math.inf)).all()) or not bool(class_weight.any()):
-                raise InputError(
-                    f"class_weight: got {class_weight.tolist()}, expected finite numbers, 0 at least, not all 0."
-                )
+        loss, weight = options.loss, _checked_weight(options, num_classes)
         is_of_classes = not y.is_floating_point() and y.dim() == 1
         num_outputs = int(y.shape[1:].numel()) if y.is_floating_point() else num_classes
         if is_of_classes and (loss == "cross-entropy" or class_names is not None):  # else integers may be counts
             _warn_of_classes_without_rows(row, y, val_y, num_classes, class_names)
-        return cls(loss, num_outputs, is_of_classes, class_weight)
+        return cls(loss, num_outputs, is_of_classes, weight, options.label_smoothing)
 
     @property
     def has_accuracy(self) -> bool:
@@ -147,6 +83,19 @@ class Objective(NamedTuple):
         return {"loss": name, "label smoothing": self.smoothing}
 
 
+def _checked_weight(options: FitOptions, num_classes: int) -> Tensor | None:
+    if options.class_weight is None:
+        return None
+    if options.loss != "cross-entropy":
+        raise InputError('class_weight: goes with loss="cross-entropy"; a function as loss can weigh as it likes.')
+    weight = as_tensor("class_weight", options.class_weight, "one weight a class")
+    if weight.shape != (num_classes,):
+        raise InputError(f"class_weight: got shape {tuple(weight.shape)}, expected [{num_classes}].")
+    if not bool(((weight >= 0) & (weight < math.inf)).all()) or not bool(weight.any()):
+        raise InputError(f"class_weight: got {weight.tolist()}, expected finite numbers, 0 at least, not all 0.")
+    return weight
+
+
 def _warn_of_classes_without_rows(
     row: str, y: Tensor, val_y: Tensor | None, num_classes: int, class_names: Sequence[str] | None
 ) -> None:
@@ -160,10 +109,9 @@ def _warn_of_classes_without_rows(
     them = "it" if len(missing) == 1 else "them"
     in_val = 0 if val_y is None else int(torch.isin(val_y, missing).sum())
     beside = f", but {in_val:,} validation {row}{'s are' if in_val > 1 else ' is'}" if in_val else ""
-    warnings.warn(
+    warn_caller(
         f"data: no training {row} is of class {', '.join(named)}{more}{beside}: the model cannot learn {them}. Draw the "
-        "split class by class, or number the labels from 0 without gaps.",
-        stacklevel=6,
+        "split class by class, or number the labels from 0 without gaps."
     )
 
 
@@ -193,32 +141,13 @@ def targets_for(argument: str, y: Tensor | None, row: str, num_rows: int, loss: 
     return y
 
 
-def over_ranks(
-    ranks: distributed.Ranks, batch: Batch, counts: Mapping[str, Any], scored: Mapping[str, Tensor]
-) -> tuple[float, dict[str, Any], dict[str, Tensor]]:
-    """What `score_batch` says of a whole batch, from what it says of each rank's share; of one seed.
-
-    And first the factor of this rank's loss, so that the mean of the gradients over the ranks is that of the batch.
-    """
-    sizes = {name: float(counts[name]) if batch.counts else 0.0 for name in scored}
-    own = torch.tensor(
-        [list(sizes.values()), [float(value.detach()) for value in scored.values()]], dtype=torch.float64
-    )
-    sizes_of, values = ranks.gather(own).unbind(1)  # [num_ranks, num_scores]; the loss comes first
-    totals = sizes_of.sum(0)
-    means = (sizes_of * values).sum(0) / torch.where(totals == 0, 1, totals)
-    factor = ranks.size * sizes["loss"] / (float(totals[0]) or 1.0)
-    whole = {name: mean.to(scored[name]).view(1) for name, mean in zip(scored, means, strict=True)}
-    return factor, dict(zip(scored, totals.tolist(), strict=True)), whole
-
-
 def score_samples(
     forward: Callable[[tuple[Any, ...]], Tensor],
     batch: Batch,
     objective: Objective,
     consistency: Consistency | None,
     step: int,
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
+) -> Scores:
     """`score_batch` of one output, or with consistency the mean over its samples, the loss with its term."""
     if consistency is None:
         return score_batch(forward(batch.arguments), batch, objective)
@@ -229,7 +158,7 @@ def score_samples(
     return counts[0], scored
 
 
-def score_batch(logits: Tensor, batch: Batch, objective: Objective) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def score_batch(logits: Tensor, batch: Batch, objective: Objective) -> Scores:
     """The mean loss and (where it has one) accuracy for each seed, [num_seeds], and what each is a mean over.
 
     That is the number of rows or of known targets; or of a weighted loss, the sum of the weights.
@@ -273,7 +202,7 @@ def _share_of_right(logits: Tensor, y: Tensor) -> Tensor:
     return (logits.detach().argmax(-1) == y).double().mean(-1)  # [num_seeds]
 
 
-def _score_targets(out: Tensor, y: Tensor, loss: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _score_targets(out: Tensor, y: Tensor, loss: str) -> Scores:
     """The same for targets y [num_rows, num_targets], NaN where missing; out [num_seeds, num_rows, num_targets]."""
     known = ~y.isnan()
     out = out[:, known].to(torch.promote_types(out.dtype, torch.float32))  # [num_seeds, num_known]
@@ -293,7 +222,7 @@ def check_finite(
     seeds: list[int],
     active: Tensor,
     tensors: Mapping[str, Tensor],
-    ranks: distributed.Ranks | None = None,
+    ranks: Ranks = LONE,
     own: Sequence[Tensor] = (),
 ) -> None:
     """Raise NonFiniteError with the first of `tensors` [num_seeds, ...] that is not finite for a seed in training.
@@ -309,8 +238,7 @@ def check_finite(
         bad = ~torch.isfinite(tensor.detach().cpu()[active])
         if bool(bad.any()):
             seed = torch.tensor(seeds)[active][bad.nonzero()[0, 0]]
-            which = f" of seed {int(seed)}" if len(seeds) > 1 else ""
-            which += "" if ranks is None else ranks.not_finite(own)
+            which = (f" of seed {int(seed)}" if len(seeds) > 1 else "") + ranks.not_finite(own)
             raise NonFiniteError(
                 f"epoch {epoch}: {name}{which} is not finite ({int(bad.sum())} of {bad.numel()} values). "
                 "Training stopped; a smaller lr or normalised features may help."

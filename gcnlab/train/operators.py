@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from ..errors import InputError, InputTypeError
 from ..graph import Graph, GraphBatch
 from ..layers import wanted_operators
 from ..layers.operators import warn_if_of_another_kind, with_operator
+from ..machine import warn_caller
 from ..sparse import SparseMatrix
 from ..sparse.kinds import how_to_make, is_kind
 
@@ -36,17 +36,16 @@ def check_function(operator: Any) -> Callable[[GraphBatch], Any] | None:
     return operator
 
 
-def kinds_for(model: nn.Module, stacklevel: int = 3) -> tuple[str, ...]:
+def kinds_for(model: nn.Module) -> tuple[str, ...]:
     """The kinds of matrices that the model may be called with where none is given, the preferred one first."""
     trained: Any = getattr(model, "trained_operator", None)
     if trained not in (None, OWN):
         return (trained,)
     kinds = wanted_operators(model) or ("a_hat",)
     if trained == OWN:
-        warnings.warn(
+        warn_caller(
             f"operator: the model was trained with a matrix of your own, and is called with {how_to_make(kinds[0])} now; "
-            "pass yours as operator=.",
-            stacklevel=stacklevel,
+            "pass yours as operator=."
         )
     return kinds
 
@@ -70,23 +69,22 @@ def _are_equal(a: SparseMatrix, b: SparseMatrix) -> bool:
     return all(map(torch.equal, (a.rowptr, a.col, a.value), (b.rowptr, b.col, b.value)))
 
 
-def warn_of_layers(model: nn.Module, operator: Any, stacklevel: int) -> None:
+def warn_of_layers(model: nn.Module, operator: Any) -> None:
     """Compare the matrix with what layers of your own name; gcnlab's look at what they are called with themselves."""
     for _, layer, kinds in with_operator(model):
         is_own = not any(base.__module__.startswith("gcnlab.") for base in type(layer).__mro__)
         if is_own and all(map(is_kind, kinds)):
-            warn_if_of_another_kind(layer, operator, stacklevel)
+            warn_if_of_another_kind(layer, operator)
 
 
-def warn_of_training(model: nn.Module, operator: Any, stacklevel: int) -> None:
+def warn_of_training(model: nn.Module, operator: Any) -> None:
     """Compare the matrix with the one that the model was trained with."""
     trained: Any = getattr(model, "trained_operator", None)
     kind = operator.kind if isinstance(operator, SparseMatrix) else None
     if trained not in (None, OWN) and kind not in (None, trained):
-        warnings.warn(
+        warn_caller(
             f"operator: got {how_to_make(kind)}, but the model was trained with {how_to_make(trained)}, which it is called "
-            "with where operator is not given.",
-            stacklevel=stacklevel,
+            "with where operator is not given."
         )
 
 

@@ -12,7 +12,7 @@ from torch.optim import optimizer as torch_optimizer
 
 from ..checks import check_list, check_number
 from ..errors import CheckpointMismatchError, InputError, InputTypeError
-from .objective import Batch
+from .objective import Batch, Scores
 
 
 class Adam(torch.optim.Optimizer):
@@ -150,6 +150,52 @@ def takes_steps_alone(optimizer: Any) -> None:
         )
 
 
+class Schedule:
+    """What sets the learning rate: "one-cycle", which steps with each batch, a scheduler of torch's, or nothing.
+
+    Attributes:
+        scheduler: torch's, or None.
+    """
+
+    def __init__(
+        self, wanted: Callable[[Any], Any] | str | None, optimizer: Any, total_steps: int, num_seeds: int
+    ) -> None:
+        self._per_batch = isinstance(wanted, str)
+        self.scheduler: Any = None if wanted is None else wanted(optimizer) if callable(wanted) else None
+        if self._per_batch:
+            self.scheduler = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer, [group["lr"] for group in optimizer.param_groups], total_steps,
+                pct_start=0.2 if total_steps != 5 else 0.0,  # a fifth of five ends at step 0, and torch divides by it
+                cycle_momentum=False,
+            )  # fmt: skip
+        self._reads_loss = isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+        if self._reads_loss and (num_seeds > 1 or self.scheduler.mode != "min"):
+            raise InputError(
+                f"scheduler: ReduceLROnPlateau of mode {self.scheduler.mode!r} with {num_seeds} seeds at once; it is given "
+                'the loss, so that its mode is "min", and has one learning rate, so that seeds train one by one: '
+                "seeds_at_once=1."
+            )
+
+    def after_batch(self) -> None:
+        if self._per_batch:
+            self.scheduler.step()
+
+    def after_epoch(self) -> None:
+        if self.scheduler is not None and not (self._per_batch or self._reads_loss):
+            self.scheduler.step()
+
+    def after_validation(self, loss: Tensor) -> None:
+        if self._reads_loss:
+            self.scheduler.step(float(loss))
+
+    def state_dict(self) -> dict[str, Any] | None:
+        return None if self.scheduler is None else self.scheduler.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state)
+
+
 def clip_gradients(grads: Sequence[Tensor], most: float) -> None:
     """Scale the gradients [num_seeds, ...] of each seed, in place, to a common norm of at most `most`."""
     norm = torch.stack([grad.flatten(1).square().sum(1) for grad in grads]).sum(0).sqrt()
@@ -161,11 +207,11 @@ def clip_gradients(grads: Sequence[Tensor], most: float) -> None:
 class Recorded:
     """A training step on one batch as a CUDA graph: its kernels run again, on the memory of the recorded run."""
 
-    def __init__(self, step: Callable[[Batch], tuple[dict[str, Any], dict[str, Tensor]]]) -> None:
+    def __init__(self, step: Callable[[Batch], Scores]) -> None:
         self.step = step
         self.graph: Any = None
 
-    def __call__(self, batch: Batch) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def __call__(self, batch: Batch) -> Scores:
         if self.graph is None:
             aside = torch.cuda.Stream()
             aside.wait_stream(torch.cuda.current_stream())

@@ -1,0 +1,157 @@
+"""Training on many graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import checkpoint as ckpt
+from .. import distributed
+from ..errors import InputError, InputTypeError
+from ..graph import GraphBatch, GraphCollection, GraphLoader
+from ..graph.graph import check_one_graph
+from ..sparse import SparseMatrix
+from ..sparse.features import check_features_finite
+from .feed import Feed, check_known_items, fixed_parts, shared_classes
+from .objective import Batch, Objective, targets_for
+from .operators import OWN, check_function, kinds_for, warn_of_layers, warn_of_training
+from .options import FitOptions
+
+
+class GraphFeed(Feed):
+    """Batches of graphs: those that train are shuffled anew each epoch, those that select are cut out once."""
+
+    data_type = GraphCollection
+    takes = frozenset({"val", "operator"})
+
+    def __init__(self, train: GraphCollection, val: GraphCollection | None, options: FitOptions) -> None:
+        if options.needs_val and val is None:
+            raise InputError('val: got none; give a GraphCollection, or select="last" where nothing selects.')
+        for name, graphs in (("data", train), ("val", val)):
+            if graphs is not None:
+                _check_graphs(name, graphs, train, options)
+        val = None if val is None else val.in_classes(shared_classes(train, val))
+        self.operator = check_function(options.operator)
+        self.train, self.val, self.batch_size = train, val, options.batch_size
+        self.num_batches = -(-len(train) // self.batch_size)
+        self.has_val, self.ranks = val is not None, distributed.here()
+        num_classes = max(graphs.num_classes for graphs in (train, val) if graphs is not None)
+        val_y = None if val is None else val.y
+        self.objective = Objective.of(options, "graph", train.y, val_y, num_classes, train.class_names)
+        self._val: list[Batch] = []
+
+    @classmethod
+    def fixed(cls, data: GraphCollection) -> dict[str, Any]:
+        return fixed_parts(data.whole)
+
+    def choose_operator(self, model: nn.Module) -> None:
+        if self.kind:  # of the stack of seeds before
+            return
+        if self.operator is None:
+            self.kind = kinds_for(model)[0]
+            return
+        with ckpt.generators_kept():  # the function may draw, and the training shall not notice
+            matrix = self.operator(self.train.batch([0]))
+        self.kind = (matrix.kind if isinstance(matrix, SparseMatrix) else None) or OWN
+        warn_of_layers(model, matrix)
+
+    def batches(self, split: str, model: nn.Module) -> Iterable[Batch]:
+        merges = self.operator is None and self.kind == "a_hat" and getattr(model, "merges_nodes", False)
+        if split == "train":
+            train = self.train.merged() if merges else self.train
+            shares, counts = zip(*distributed.shares(len(train), self.batch_size), strict=True)
+            return map(self._arguments, GraphLoader(train, batch_sampler=shares, kind=self._cut_out), counts)
+        if not self._val and self.val is not None:
+            val = self.val.merged() if merges else self.val
+            batches = distributed.mine(torch.arange(len(val)).split(self.batch_size))
+            loader = GraphLoader(val, batch_sampler=batches, kind=self._cut_out)
+            self._val = [self._arguments(graphs) for graphs in loader]
+        return self._val
+
+    @property
+    def _cut_out(self) -> str:
+        return "a_hat" if self.kind == OWN else self.kind
+
+    def _arguments(self, graphs: GraphBatch, counts: bool = True) -> Batch:
+        assert graphs.y is not None
+        matrix = graphs.matrix(self.kind) if self.operator is None else self.operator(graphs)
+        return Batch((graphs.x, matrix, graphs.p), None, graphs.y, counts=counts)
+
+    def fingerprint(self) -> dict[str, Any]:
+        whole = self.train.whole
+        parts = [part for graphs in (self.train, self.val) if graphs is not None for part in (graphs.ids, graphs.y)]
+        tensors = [whole.adjacency.rowptr, whole.adjacency.col, self.objective.class_weight, *parts]
+        operator = getattr(self.operator, "__qualname__", str(self.operator)) if self.kind == OWN else self.kind
+        return {
+            **self.objective.fingerprint(),
+            "shape of x": None if whole.x is None else whole.x.shape,
+            "batch size": self.batch_size,
+            "operator": None if self.operator is None and self.kind == "a_hat" else operator,
+            "sha256 of graphs, labels, splits and class weights": ckpt.sha256_of_tensors(tensors),
+        }
+
+    def tensors(self) -> dict[str, list[Tensor]]:
+        found = {}
+        for part, graphs in (("data", self.train), ("val", self.val)):
+            if graphs is not None:
+                whole = graphs.whole
+                found[f"sizes of the graphs of {part}"] = [graphs.sizes]
+                if part == "data" or whole is not self.train.whole:
+                    found[f"values of x of {part}"] = ckpt.tensors_of(whole.x)
+                    found[f"edges and their weights of {part}"] = ckpt.tensors_of(whole.adjacency)
+        return found
+
+    @classmethod
+    def predict(
+        cls, model: nn.Module, data: GraphCollection, nodes: Any, operator: Any, batch_size: int | None
+    ) -> Tensor:
+        kind, operator_of = _asked(model, operator)
+        merges = kind == "a_hat" and getattr(model, "merges_nodes", False)
+        loader = GraphLoader(data.merged() if merges else data, kind=kind or "a_hat")
+        return torch.cat([model(batch.x, operator_of(batch), batch.p) for batch in loader])
+
+
+class BatchFeed(Feed):
+    """One batch of graphs, which is predicted and not trained on."""
+
+    data_type = GraphBatch
+    takes = frozenset({"operator"})
+
+    def __init__(self, data: GraphBatch, val: None, options: FitOptions) -> None:
+        check_one_graph("data", data)
+
+    @classmethod
+    def predict(cls, model: nn.Module, data: GraphBatch, nodes: Any, operator: Any, batch_size: int | None) -> Tensor:
+        _, operator_of = _asked(model, operator)
+        return model(data.x, operator_of(data), data.p)
+
+
+def _check_graphs(name: str, graphs: GraphCollection, train: GraphCollection, options: FitOptions) -> None:
+    if not isinstance(graphs, GraphCollection):
+        raise InputTypeError(f"{name}: got {type(graphs).__name__}, expected a GraphCollection.")
+    if not len(graphs):
+        raise InputError(f"{name}: has no graph.")
+    if graphs.whole.x is None:
+        raise InputError(f'{name}: the graphs have no x; load them with features="degree", for one.')
+    if options.check_finite:
+        check_features_finite(graphs.whole.x)
+    check_known_items(name, targets_for(name, graphs.y, "graph", len(graphs), options.loss), train.y, "graph")
+
+
+def _asked(model: nn.Module, operator: Any) -> tuple[str, Callable[[GraphBatch], Any]]:
+    """The kind of the matrix that a model is called with, and what gives it for a batch."""
+    function = check_function(operator)
+    if function is None:
+        kind = kinds_for(model)[0]
+        return kind, lambda batch: batch.matrix(kind)
+
+    def given(batch: GraphBatch) -> Any:
+        matrix = function(batch)
+        warn_of_layers(model, matrix)
+        warn_of_training(model, matrix)
+        return matrix
+
+    return "", given
