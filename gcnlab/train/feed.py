@@ -51,7 +51,7 @@ class Feed:
 
     data_type: ClassVar[type]
     takes: ClassVar[frozenset[str]] = frozenset()
-    all: ClassVar[list[type[Feed]]] = []
+    classes: ClassVar[list[type[Feed]]] = []
 
     objective: Objective
     num_batches: int
@@ -66,7 +66,7 @@ class Feed:
 
     def __init_subclass__(cls) -> None:
         if "data_type" in vars(cls):
-            Feed.all.append(cls)
+            Feed.classes.append(cls)
 
     def __init__(self, data: Any, val: Any, options: FitOptions) -> None:
         raise NotImplementedError
@@ -74,7 +74,7 @@ class Feed:
     @staticmethod
     def class_for(data: Any) -> type[Feed]:
         """The kind of data, or InputTypeError with the call that makes some of what is given."""
-        for feed in Feed.all:
+        for feed in Feed.classes:
             if isinstance(data, feed.data_type):
                 return feed
         raise InputTypeError(
