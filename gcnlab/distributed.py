@@ -30,6 +30,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
 
@@ -51,10 +52,18 @@ SILENT = "gives no sign of life: stopped, killed, or on a machine that is away."
 
 Item = TypeVar("Item")
 
-_heart: _Heart | None = None
-_is_alone = False
-_num_failures = 0  # of this process group, which each rank counts
-_num_meetings = 0
+
+@dataclass
+class _Process:
+    """What this process knows of itself: its heart, whether it trains alone, and what each rank counts."""
+
+    heart: _Heart | None = None
+    is_alone: bool = False
+    num_failures: int = 0
+    num_meetings: int = 0
+
+
+_process = _Process()
 
 
 class RankTraceback(Exception):
@@ -102,8 +111,8 @@ class Ranks(NamedTuple):
 
     def meet(self) -> None:
         """Wait until every rank is here, however long it works: as long as all hearts beat there is no timeout."""
-        assert _heart is not None
-        _heart.meet()
+        assert _process.heart is not None
+        _process.heart.meet()
         self.gather(torch.zeros(1))  # none leaves, and takes the store along, before all have seen the others
 
     def check_same(self, facts: dict[str, Any]) -> None:
@@ -207,7 +216,7 @@ class _Callable(nn.Module):
 
 def ranks() -> Ranks | None:
     """This process's place in the process group; None where there is none, or in `alone`."""
-    if _is_alone or not dist.is_available() or not dist.is_initialized():
+    if _process.is_alone or not dist.is_available() or not dist.is_initialized():
         return None
     backends = dist.get_backend_config()
     device = "cpu" if "gloo" in backends else "cuda"
@@ -279,12 +288,11 @@ def whole_batch(
 @contextmanager
 def alone() -> Iterator[None]:
     """Within the block `fit` trains in this process only, whatever the other ranks do."""
-    global _is_alone
-    before, _is_alone = _is_alone, True
+    before, _process.is_alone = _process.is_alone, True
     try:
         yield
     finally:
-        _is_alone = before
+        _process.is_alone = before
 
 
 def in_processes(function: Callable[[Item], Any], items: Sequence[Item], count: int) -> Iterator[tuple[Item, Any]]:
@@ -511,18 +519,17 @@ def watch(timeout: float | None = None) -> Iterator[None]:
 
     And a failure of this one is made known to the others. Does nothing for one process, or within another `watch`.
     """
-    global _heart, _num_failures
-    if _heart is not None or ranks() is None:
+    if _process.heart is not None or ranks() is None:
         yield
         return
-    heart = _heart = _Heart(_timeout_of_environment() if timeout is None else timeout)
+    heart = _process.heart = _Heart(_timeout_of_environment() if timeout is None else timeout)
     heart.start()
     try:
         yield
     except BaseException as error:
         known = None if isinstance(error, DistributedError) else heart.explain(error)
         is_told = heart.tell(error if known is None else known)
-        _num_failures += 1
+        _process.num_failures += 1
         if known is not None:
             known.is_told = is_told
             raise known from known.__cause__ or error
@@ -532,7 +539,7 @@ def watch(timeout: float | None = None) -> Iterator[None]:
     finally:
         heart.left.set()
         heart.join(heart.patience)
-        _heart = None
+        _process.heart = None
 
 
 class _Heart(threading.Thread):
@@ -550,7 +557,7 @@ class _Heart(threading.Thread):
         life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # torchrun's store may outlive the processes
         # A connection of its own: torch waits in the other one, and lets nothing else through.
         self.store = dist.PrefixStore(f"gcnlab {life}", dist.distributed_c10d._get_default_store().clone())  # type: ignore[attr-defined]
-        self.failure_key = f"failure {_num_failures}"
+        self.failure_key = f"failure {_process.num_failures}"
         self.failure: dict[str, Any] = {}
         self.failed, self.left = threading.Event(), threading.Event()
         self.is_lost = False  # the store
@@ -650,10 +657,9 @@ class _Heart(threading.Thread):
         return problem
 
     def meet(self) -> None:
-        global _num_meetings
-        _num_meetings += 1
+        _process.num_meetings += 1
         self.has_met = True
-        key, pause = f"meeting {_num_meetings}", 0.005
+        key, pause = f"meeting {_process.num_meetings}", 0.005
         self.store.add(key, 1)
         while self.store.add(key, 0) < self.size:
             if self.failed.wait(pause) or not self.has_store:
