@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import json
+import math
 import os
 import pickle
 import re
@@ -1011,3 +1012,13 @@ def test_examples_of_other_launchers(package, example):
     status, said, wrong = python(CHECKOUT / "examples" / example, limit=120)
     assert status == 0, wrong
     assert float(re.search(r"validation accuracy (0\.\d+)", said)[1]) > 0.65  # of two classes, one has two thirds
+
+
+def test_one_process_is_ranks_of_size_1():
+    here, values = distributed.here(), torch.tensor([1.0, 2.0])
+    assert here.is_lone and (here.rank, here.size) == (0, 1)
+    assert here.of_first(values) is values and here.gather_objects("a") == ["a"]
+    assert torch.equal(here.gather(values), values.double().unsqueeze(0))
+    assert here.not_finite([torch.tensor([math.nan])]) == ""
+    here.meet(), here.share_tensors([values]), here.check_same({"a": 1})
+    assert distributed.whole_batch(here, {"loss": 3}, {"loss": values}, True) == (1.0, {"loss": 3}, {"loss": values})
