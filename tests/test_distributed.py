@@ -1016,9 +1016,13 @@ def test_examples_of_other_launchers(package, example):
 
 def test_one_process_is_ranks_of_size_1():
     here, values = distributed.here(), torch.tensor([1.0, 2.0])
-    assert here.is_lone and (here.rank, here.size) == (0, 1)
-    assert here.of_first(values) is values and here.gather_objects("a") == ["a"]
+    assert here.is_lone
+    assert (here.rank, here.size) == (0, 1)
+    assert here.of_first(values) is values
+    assert here.gather_objects("a") == ["a"]
     assert torch.equal(here.gather(values), values.double().unsqueeze(0))
     assert here.not_finite([torch.tensor([math.nan])]) == ""
-    here.meet(), here.share_tensors([values]), here.check_same({"a": 1})
+    here.meet()
+    here.share_tensors([values])
+    here.check_same({"a": 1})
     assert distributed.whole_batch(here, {"loss": 3}, {"loss": values}, True) == (1.0, {"loss": 3}, {"loss": values})
