@@ -355,11 +355,10 @@ class Training:
                 self.last_batches.append(batch)
         self.schedule.after_epoch()
         self.metrics = {f"train_{name}": value for name, value in scores.value().items()}
-        buffers, averaged = (
-            dict(model.named_buffers()),
-            self.average.values,
-        )  # each rank has the statistics of its shares
-        self.ranks.share_tensors([*buffers.values(), *(v[0] for name, v in averaged.items() if name in buffers)])
+        # Each rank has the statistics of its own shares.
+        buffers = dict(model.named_buffers())
+        averaged = [value[0] for name, value in self.average.values.items() if name in buffers]
+        self.ranks.share_tensors([*buffers.values(), *averaged])
 
     def step(self, epoch: int, batch: Batch) -> Scores:
         """One step of the optimizer, and the scores of its batch."""
