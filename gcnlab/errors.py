@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable
 from os import PathLike
 from typing import Any
-
-
-def __getattr__(name: str) -> Any:
-    if name == "check_counts":  # where 1.0 had it
-        return importlib.import_module("gcnlab.checks").check_counts
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
