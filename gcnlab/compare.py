@@ -7,9 +7,7 @@ is done: what is in the file is not trained again.
 from __future__ import annotations
 
 import os
-import platform
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,13 +15,13 @@ from typing import Any
 
 import torch
 
-from . import __version__, distributed, finished, plot
+from . import distributed, finished, plot
 from .baselines import BASELINES
 from .checks import check_can_draw, check_counts, check_workers
 from .data import ImageSet, load
 from .errors import InputError, did_you_mean
 from .files import atomic_write, check_target, write_json
-from .machine import usable_cores
+from .machine import peak_memory_mib, usable_cores, versions
 from .recipes import ImageRecipe
 from .recipes import images as image_recipes
 from .recipes.images import baseline_recipe, grid_recipe
@@ -70,16 +68,6 @@ class Job:
         return finished.key_of(self, ("root", "threads"))
 
 
-def _peak_memory_mib() -> float:
-    """The largest resident size of this process."""
-    status = Path("/proc/self/status")
-    if status.exists():  # on Linux, where getrusage tells the parent's size if that is larger
-        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-
-
 def run_job(job: Job) -> dict[str, Any]:
     """Train and score one model: a row of the table."""
     torch.set_num_threads(job.threads or min(torch.get_num_threads(), usable_cores()))
@@ -110,7 +98,7 @@ def run_job(job: Job) -> dict[str, Any]:
         "seconds": sum(history.epoch_seconds),
         "seconds_per_epoch": seconds,
         "images_per_second": len(images.train_labels) / seconds,
-        "peak_memory_mib": _peak_memory_mib(),
+        "peak_memory_mib": peak_memory_mib(),
         "training_images": len(images.train_labels),
         "seed": job.seed,
         "precision": recipe.precision,
@@ -118,12 +106,8 @@ def run_job(job: Job) -> dict[str, Any]:
         "history": {name: values[:, 0].tolist() for name, values in history.metrics.items()},
         "confusion_matrix": scores["confusion_matrix"],
         "class_names": list(images.class_names),
-        "versions": _versions(),
+        "versions": versions(),
     }
-
-
-def _versions() -> dict[str, str]:
-    return {"gcnlab": __version__, "torch": torch.__version__, "python": platform.python_version()}
 
 
 def _load_images(dataset: str, root: str | None) -> ImageSet:
@@ -233,7 +217,7 @@ def compare(
     }
     with files.writing("report.html") as file:
         table = [_COLUMNS, *map(_cells, rows)]
-        report.write(file, report.of_comparison(dataset, facts, rows, table, histories, _versions()))
+        report.write(file, report.of_comparison(dataset, facts, rows, table, histories, versions()))
     return rows
 
 

@@ -98,6 +98,24 @@ def test_every_command_asks_for_the_cores_that_it_may_use(monkeypatch):
     assert asked == [3, 2]
 
 
+def test_what_a_report_says_of_the_machine(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert machine.describe()["processor"] == f"{machine.processor()}, 7 cores"
+    assert list(machine.describe()) == ["processor", "system", *["GPU"] * torch.cuda.is_available()]
+    assert machine.processor() == machine.processor().strip() != ""
+    assert machine.versions()["torch"] == torch.__version__
+
+
+@on_linux
+def test_peak_memory_counts_what_is_held_and_let_go():
+    before = machine.peak_memory_mib()
+    size = int(before) + 64  # of which some may fit below the peak of before
+    block = b"x" * (size << 20)
+    assert machine.peak_memory_mib() >= size
+    del block
+    assert machine.peak_memory_mib() >= size
+
+
 def test_names_of_devices():
     assert is_same_device("cpu", torch.device("cpu", 0))
     assert is_same_device(torch.device("meta", 0), "meta")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
@@ -12,8 +11,9 @@ from typing import Any
 
 import torch
 
-from .. import __version__, finished
+from .. import finished
 from ..checkpoint import write_checkpoint
+from ..machine import versions
 from ..reporting import Content
 from ..train import History
 
@@ -83,7 +83,7 @@ def result_of(
         "seconds": 0.0,
         "epoch_seconds_median": statistics.median(epoch_seconds),
         "device": device,
-        "versions": {"gcnlab": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "versions": versions(),
         "published": None if published is None else {"value": published[0], "source": published[1]},
     }
 
