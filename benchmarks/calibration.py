@@ -19,7 +19,7 @@ from torch import Tensor
 import gcnlab
 from gcnlab import metrics
 from gcnlab.files import write_json
-from gcnlab.protocols import Job, parts
+from gcnlab.protocols import FoldJob, parts
 from gcnlab.recipes import GraphRecipe, Recipe, find
 from gcnlab.recipes.nodes import _fit
 from gcnlab.train import predict
@@ -63,7 +63,7 @@ def of_nodes(recipe: Recipe, num_seeds: int) -> list[dict[str, float]]:
 def of_graphs(recipe: GraphRecipe, num_seeds: int) -> list[dict[str, float]]:
     graphs, found = recipe.graphs(), []
     for seed in range(num_seeds):
-        train, val, test = parts(Job(recipe.dataset, recipe.features, "holdout", 0, recipe.grid, seed), graphs)
+        train, val, test = parts(FoldJob(recipe.dataset, recipe.features, "holdout", 0, recipe.grid, seed), graphs)
         model, _ = recipe.grid[0].train(graphs[train], graphs[val], seed + 1, stop=True)  # as `protocols.run_job` does
         found.append(scores(predict(model, graphs), graphs.y, val, test))
     return found

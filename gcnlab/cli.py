@@ -15,11 +15,12 @@ from typing import Any, NoReturn
 
 import torch
 
-from . import __version__, data, distributed, finished, recipes
+from . import __version__, data, distributed, recipes
 from .errors import CorruptFileError, DistributedError, GcnlabError, InputError, NonFiniteError
 from .files import atomic_write, check_fields, check_target, read_json, write_json
 from .machine import tell
 from .recipes import images as image_recipes
+from .recipes.outputs import Outputs
 from .reporting import page as report
 
 
@@ -471,7 +472,7 @@ def _compare_results(args: argparse.Namespace) -> None:
     print(finding, end="\n\n")
     print(recipes.MARKDOWN_HEAD, recipes.markdown_row(a), recipes.markdown_row(b), sep="\n")
     if args.out:
-        with finished.Files(args.out).writing("report.html") as file:
+        with Outputs(args.out).writing("report.html") as file:
             report.write(file, report.of_pair(a, b, finding))
 
 

@@ -17,7 +17,7 @@ from gcnlab import Graph, plot, protocols, recipes
 from gcnlab.errors import DatasetNotFoundError, InputError, NonFiniteError
 from gcnlab.metrics import fit_temperature
 from gcnlab.models import load_model
-from gcnlab.protocols import Job, split, stratified
+from gcnlab.protocols import FoldJob, split, stratified
 from gcnlab.recipes import RECIPES, DiffusionRecipe, GraphRecipe, find, run
 from gcnlab.recipes.graphs import _features
 from gcnlab.sparse import SparseMatrix
@@ -218,7 +218,7 @@ def test_the_result_of_a_holdout(rings, tmp_path):
     per_seed = result["val_accuracy"]["per_seed"]
     assert seed == per_seed.index(max(per_seed))
     graphs = rings.graphs()
-    rest, test = split(Job(rings.dataset, {}, "holdout", 0, (), seed), graphs)
+    rest, test = split(FoldJob(rings.dataset, {}, "holdout", 0, (), seed), graphs)
     val = rest[stratified(graphs.y[rest], 1 / 9, 0)[1]]
     assert header["temperature"] == fit_temperature(predict(model, graphs[val]), graphs[val].y)
     accuracy = (predict(model, graphs[test]).argmax(1) == graphs[test].y).double().mean()
@@ -393,7 +393,7 @@ def test_published_figures_name_their_source():
                     "OGB's leaderboard",
                 )
             )
-        known = {**recipes.nodes.PROTOCOLS, **protocols.PROTOCOLS, **recipes.images.PROTOCOLS}
+        known = {**recipes.nodes.PROTOCOLS, **protocols.PROTOCOLS, **recipes.images.IMAGE_PROTOCOLS}
         assert all(protocol in known for protocol in recipe.protocols)
 
 

@@ -11,16 +11,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from .. import finished, metrics, plot
+from .. import metrics, plot
 from ..checkpoint import describe, digest_of, read_checkpoint
 from ..data import catalog, load
 from ..errors import InputError
 from ..graph import GraphCollection
 from ..protocols import PROTOCOLS as GRAPH_PROTOCOLS
-from ..protocols import Job, Settings, best_common_epoch, digest_of_folds, parts, run_jobs
+from ..protocols import FoldJob, Settings, best_common_epoch, digest_of_folds, parts, run_jobs
 from ..reporting import Content
 from ..reporting.findings import add_graphs
 from ..train import History, predict
+from .outputs import Outputs
 from .result import Finish, best_of, chosen_of, result_of, spread_of, title_of, write_model
 
 
@@ -94,7 +95,7 @@ def run_graphs(
     graphs = recipe.graphs(root=root)
     grid = tuple(replace(settings, epochs=epochs) for settings in recipe.grid)[: None if protocol == "nested" else 1]
     jobs = [
-        Job(recipe.dataset, recipe.features, protocol, fold, grid, seed, root, device, tensorboard=board)
+        FoldJob(recipe.dataset, recipe.features, protocol, fold, grid, seed, root, device, tensorboard=board)
         for seed in range(num_seeds)
         for fold in range(1 if protocol == "holdout" else 10)
     ]
@@ -131,7 +132,7 @@ def run_graphs(
         device=device,
     )
 
-    def finish(files: finished.Files) -> Content:
+    def finish(files: Outputs) -> Content:
         content = Content(
             {"protocol": GRAPH_PROTOCOLS[protocol], "data": graphs.summary()},
             graphs.class_names or list(map(str, range(graphs.num_classes))),

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import distributed, finished, metrics
+from .. import distributed, metrics
 from ..augment import Augment
 from ..baselines import BASELINES, Baseline
 from ..checkpoint import describe, digest_of, generators_kept
@@ -30,6 +30,7 @@ from ..models import GridGCN
 from ..reporting import Content
 from ..reporting.findings import MAX_IMAGES, add_images
 from ..train import Callback, Checkpoint, History, TensorBoard, fit, predict
+from .outputs import Outputs
 from .result import Finish, best_of, chosen_of, result_of, spread_of, write_model
 
 HOLDOUT = 5000  # training images that are held out for selection; a twelfth of smaller sets
@@ -86,7 +87,7 @@ def digest(images: ImageSet) -> str:
     return digest_of(*parts, images.class_names, images.augmentations)
 
 
-PROTOCOLS = {
+IMAGE_PROTOCOLS = {
     "holdout": "the set's own test images, read once after the last epoch; a twelfth of the training images held out",
     "tutorial": "all training images, the weights of the last epoch; the set's own test images, read once",
 }
@@ -260,7 +261,7 @@ def run_images(
     say: Callable[[str], None],
 ) -> tuple[dict[str, Any], Finish]:
     """The result, and what writes the files beside it and gives what a report shows."""
-    say(f"protocol {protocol}: {PROTOCOLS[protocol]}")
+    say(f"protocol {protocol}: {IMAGE_PROTOCOLS[protocol]}")
     images = load(dataset, root=root)
     if not isinstance(images, ImageSet):
         raise InputError(f"dataset: {dataset} holds no images, which {recipe.name} classifies.")
@@ -300,7 +301,7 @@ def run_images(
         device=device,
     )
 
-    def finish(files: finished.Files) -> Content:
+    def finish(files: Outputs) -> Content:
         best = best_of(vals)
         if history is not None:
             model.load_state_dict(history.state(best))
@@ -320,7 +321,7 @@ def run_images(
         size = " x ".join(map(str, images.image_shape))
         data = f"{len(images.train_images):,} training and {len(images.test_images):,} test images of {size}"
         content = Content(
-            {"protocol": PROTOCOLS[protocol], "data": data}, images.class_names, history,
+            {"protocol": IMAGE_PROTOCOLS[protocol], "data": data}, images.class_names, history,
             confusion=tests[best]["confusion_matrix"], chosen=chosen_of(seeds, best),
         )  # fmt: skip
         shown = copy.copy(images)

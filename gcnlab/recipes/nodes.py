@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import distributed, finished, metrics
+from .. import distributed, metrics
 from ..checkpoint import describe, digest_of, generators_kept
 from ..data import catalog, load, ogb_evaluator
 from ..errors import InputError
@@ -24,6 +24,7 @@ from ..reporting.findings import add_nodes
 from ..scale import NeighborSampler
 from ..sparse import SparseMatrix
 from ..train import Callback, Checkpoint, Consistency, EarlyStopping, History, TensorBoard, fit, predict
+from .outputs import Outputs
 from .result import Finish, best_of, chosen_of, result_of, spread_of, write_model
 
 PROTOCOLS = {
@@ -300,7 +301,7 @@ def run_nodes(
         device=device,
     )
 
-    def finish(files: finished.Files) -> Content:
+    def finish(files: Outputs) -> Content:
         nonlocal graph, inputs
         best = best_of(val_accuracy)
         if is_random:  # the graph at hand has the split of another seed

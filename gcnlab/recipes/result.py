@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from .. import finished
 from ..checkpoint import write_checkpoint
 from ..machine import versions
 from ..reporting import Content
 from ..train import History
+from .outputs import Outputs
 
-Finish = Callable[[finished.Files], Content]
+Finish = Callable[[Outputs], Content]
 
 MARKDOWN_HEAD = """\
 | recipe | data set | protocol | model | parameters | test accuracy, % | published, % | time |
@@ -35,7 +35,7 @@ def best_of(val_accuracy: Sequence[float]) -> int:
 
 
 def write_model(
-    files: finished.Files,
+    files: Outputs,
     header: dict[str, Any],
     history: History,
     best: int,

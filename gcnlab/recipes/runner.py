@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .. import distributed, finished
+from .. import distributed
 from ..checkpoint import generators_kept
 from ..checks import check_can_draw, check_choice, check_counts, check_package, check_workers
 from ..data import catalog
@@ -23,6 +23,7 @@ from ..train import TensorBoard
 from .graphs import GraphRecipe, run_graphs
 from .images import ImageRecipe, run_images
 from .nodes import Recipe, run_nodes
+from .outputs import Outputs
 from .table import find
 
 
@@ -150,7 +151,7 @@ def run(
         if out is None:
             done(result)
             return result
-        files = finished.Files(out)
+        files = Outputs(out)
         with files.writing("result.json") as file:
             write_json(file, result)
         done(result)
