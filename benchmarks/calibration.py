@@ -21,7 +21,6 @@ from gcnlab import metrics
 from gcnlab.files import write_json
 from gcnlab.protocols import FoldJob, parts
 from gcnlab.recipes import GraphRecipe, Recipe, find
-from gcnlab.recipes.nodes import _fit
 from gcnlab.train import predict
 
 GRAPH_SEEDS, NUM_DRAWS = 5, 20
@@ -52,7 +51,7 @@ def scores(logits: Tensor, y: Tensor, val: Tensor, test: Tensor) -> dict[str, fl
 def of_nodes(recipe: Recipe, num_seeds: int) -> list[dict[str, float]]:
     graph = recipe.graph(protocol="public")
     inputs = recipe.inputs(graph, recipe.operator(graph))
-    history = _fit(recipe, graph, inputs, range(num_seeds), recipe.epochs, None, [])
+    history = recipe.train(graph, inputs, range(num_seeds), recipe.epochs)
     model, found = recipe.model(graph).eval(), []
     for i in range(num_seeds):
         model.load_state_dict(history.state(i))

@@ -19,7 +19,6 @@ from . import __version__, data, distributed, recipes
 from .errors import CorruptFileError, DistributedError, GcnlabError, InputError, NonFiniteError
 from .files import atomic_write, check_fields, check_target, read_json, write_json
 from .machine import tell
-from .recipes import images as image_recipes
 from .recipes.outputs import Outputs
 from .reporting import page as report
 
@@ -338,16 +337,8 @@ def _print_recipes() -> None:
         print(f"recorded: {'; '.join(recorded) or 'none'}")
 
 
-# What is read in the header of a model of each kind of recipe
-_READ_TO_PREDICT: dict[type, dict[str, Any]] = {
-    recipes.GraphRecipe: {"dataset": str, "features": dict},
-    recipes.ImageRecipe: {"dataset": str, "image_shape": [int], "mirrored": bool},
-}
-
-
 def _predict(args: argparse.Namespace) -> None:
     from .models import load_model
-    from .train import predict
 
     if args.out:
         check_target("out", args.out)
@@ -355,25 +346,12 @@ def _predict(args: argparse.Namespace) -> None:
     if "recipe" not in header:
         raise InputError(f"checkpoint: {args.checkpoint} names no recipe; expected the model.gcnlab of `gcnlab run`.")
     recipe = recipes.find(header["recipe"])
-    fields = next((read for kind, read in _READ_TO_PREDICT.items() if isinstance(recipe, kind)), {"dataset": str})
-    check_fields(args.checkpoint, header, fields, f"its header is not that of a model of {recipe.name}")
-    if args.pictures and (args.data or not isinstance(recipe, recipes.ImageRecipe)):
+    problem = f"its header is not that of a model of {recipe.name}"
+    check_fields(args.checkpoint, header, recipe.header, problem)
+    if args.pictures and (args.data or not recipe.takes_pictures):
         raise InputError(f"PATH: got {args.pictures[0]}; pictures go with a model of images, and without --data.")
     dataset = args.data or header["dataset"]
-    names: Sequence[Any]
-    if isinstance(recipe, recipes.GraphRecipe):
-        graphs = recipe.graphs(dataset, args.data_root, header["features"])
-        kind, names = "graph", range(len(graphs))
-        logits = predict(model, graphs)
-    elif isinstance(recipe, recipes.ImageRecipe):
-        signals, names = image_recipes.images_to_label(recipe, header, args.pictures, dataset, args.data_root)
-        kind = "image"
-        logits = image_recipes.log_probabilities(model, signals, header["mirrored"])
-    else:
-        nodes = recipes.find_node_recipe(recipe.name)
-        graph = nodes.graph(dataset, None, args.data_root)
-        kind, names = "node", graph.node_names or range(graph.num_nodes)
-        logits = nodes.logits(model, nodes.inputs(graph, nodes.operator(graph)))
+    names, logits = recipe.predict(model, header, dataset, args.data_root, args.pictures)
     temperature = header.get("temperature")
     if temperature is None:
         tell(
@@ -386,7 +364,7 @@ def _predict(args: argparse.Namespace) -> None:
     classes = header["class_names"] or range(int(label.max()) + 1)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([kind, "label", "probability"])
+    writer.writerow([recipe.kind, "label", "probability"])
     for name, c, p in zip(names, label.tolist(), probability.tolist(), strict=True):
         writer.writerow([name, classes[c], f"{p:.6f}"])
     if not args.out:
@@ -399,38 +377,14 @@ def _predict(args: argparse.Namespace) -> None:
 
 
 def _summary(args: argparse.Namespace) -> None:
-    from .image import grid_graph
-    from .models import summary
-
-    recipe = recipes.find(args.recipe)
     if args.dataset and not args.plan:
         raise InputError(f"dataset: got {args.dataset} without --plan; a summary is of the recipe's own data set.")
-    if args.plan:
-        if not isinstance(recipe, recipes.HopRecipe):
-            raise InputError(f"plan: {recipe.name} propagates no features beforehand; arxiv-diffusion does.")
-        print(f"{recipe.name} on {args.dataset or recipe.dataset}, one seed, {torch.get_num_threads()} threads")
-        print(recipe.plan(args.dataset))
+    if not args.plan:
+        print(recipes.find(args.recipe).describe(args.data_root))
         return
-    if isinstance(recipe, recipes.GraphRecipe):
-        graphs = recipe.graphs(root=args.data_root)
-        batch = graphs[: recipe.grid[0].batch_size].batch()
-        print(graphs.summary(), end="\n\n")
-        print(f"a batch of {batch.num_graphs} graphs, {batch.num_nodes:,} nodes, {batch.num_edges:,} stored edges")
-        print(summary(recipe.model(graphs), batch.x, batch.a_hat, batch.p))
-        return
-    if isinstance(recipe, recipes.ImageRecipe):
-        grid = grid_graph(28, 28)
-        print(f"{grid}, a batch of 1 signal")
-        print(summary(recipe.build(1, 10), torch.zeros(1, grid.num_nodes, 1), grid))
-        return
-    graph = recipe.graph(root=args.data_root)
-    print(graph.summary(), end="\n\n")
-    if isinstance(recipe, recipes.HopRecipe):
-        widths = recipe.widths(graph.num_features, graph.num_classes)
-        print(f"a batch of {recipe.batch_size:,} rows of features and labels, each propagated beforehand")
-        print(summary(recipe.model(graph), [torch.zeros(recipe.batch_size, width) for width in widths]))
-        return
-    print(summary(recipe.model(graph), graph.x, recipe.operator(graph)))
+    recipe = recipes.find_hop_recipe(args.recipe)
+    print(f"{recipe.name} on {args.dataset or recipe.dataset}, one seed, {torch.get_num_threads()} threads")
+    print(recipe.plan(args.dataset))
 
 
 def _compare(args: argparse.Namespace) -> None:

@@ -19,7 +19,6 @@ from gcnlab.metrics import fit_temperature
 from gcnlab.models import load_model
 from gcnlab.protocols import FoldJob, split, stratified
 from gcnlab.recipes import RECIPES, DiffusionRecipe, GraphRecipe, find, run
-from gcnlab.recipes.graphs import _features
 from gcnlab.sparse import SparseMatrix
 from gcnlab.train import Consistency, predict
 
@@ -234,7 +233,7 @@ def test_bins_of_degrees_are_those_of_the_training(tu_folder):
     """Graphs of lower or higher degrees get the columns that the model knows."""
     recipe = GraphRecipe("rings", str(tu_folder), {"features": "degree_bins"}, (SMALL,))
     graphs = recipe.graphs()
-    options = _features(recipe, graphs)
+    options = recipe.options_of(graphs)
     assert options == {"features": "degree_bins", "max_degree": int(graphs.whole.adjacency.rowptr.diff().max())}
     assert torch.equal(recipe.graphs(features=options).whole.x.to_dense(), graphs.whole.x.to_dense())
     wider = recipe.graphs(features={**options, "max_degree": 20})
@@ -393,7 +392,7 @@ def test_published_figures_name_their_source():
                     "OGB's leaderboard",
                 )
             )
-        known = {**recipes.nodes.PROTOCOLS, **protocols.PROTOCOLS, **recipes.images.IMAGE_PROTOCOLS}
+        known = {**recipes.nodes.NODE_PROTOCOLS, **protocols.PROTOCOLS, **recipes.images.IMAGE_PROTOCOLS}
         assert all(protocol in known for protocol in recipe.protocols)
 
 
