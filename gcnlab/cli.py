@@ -9,9 +9,9 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 
@@ -96,161 +96,48 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
+class _Command(NamedTuple):
+    """A line of the table of commands.
+
+    Attributes:
+        name: what is typed.
+        does: what it does, in words.
+        example: a command line.
+        call: what runs it.
+        arguments: of `argparse.ArgumentParser.add_argument`: names and options.
+    """
+
+    name: str
+    does: str
+    example: str
+    call: Callable[[argparse.Namespace], int | None]
+    arguments: Sequence[tuple[Sequence[str], Mapping[str, Any]]] = ()
+
+
+def _argument(*names: str, **options: Any) -> tuple[Sequence[str], Mapping[str, Any]]:
+    return names, options
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser("gcnlab", description="Graph convolutional networks, from raw file to accuracy.")
     parser.add_argument("--version", action="version", version=f"gcnlab {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    run = _add(
-        commands, "run", "train a recipe and print its test accuracy", "gcnlab run cora-gcn --seeds 10 --out runs/cora"
-    )
-    run.add_argument("recipe", nargs="?", help="a name that --list shows")
-    run.add_argument("--list", action="store_true", help="show every recipe with its published figure")
-    run.add_argument("--seeds", type=int, metavar="N", help="how many seeds (default: the recipe's)")
-    run.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
-    run.add_argument("--epochs", type=int, metavar="N", help="the most epochs (default: the recipe's)")
-    _add_data_root(run)
-    run.add_argument("--dataset", metavar="NAME", help="another data set of the same kind (default: the recipe's)")
-    run.add_argument(
-        "--protocol",
-        metavar="NAME",
-        help="public, random or full for citation sets; gin, nested or holdout for collections (default: "
-        "the first that --list shows)",
-    )
-    run.add_argument(
-        "--threads", type=int, metavar="N", help="CPU threads, of folds one each (default: torch's; a fold a core)"
-    )
-    run.add_argument(
-        "--nproc",
-        type=int,
-        metavar="N",
-        help="processes on this machine, one a GPU on cuda: images and holdout are trained by all of them together; the "
-        "seeds of node recipes and the folds of gin and nested are spread over them (for several machines: torchrun)",
-    )
-    run.add_argument(
-        "--restarts",
-        type=int,
-        default=0,
-        metavar="N",
-        help="with --nproc: how often to start all processes again when one fails; with --out they go on from what is "
-        "there (default: 0)",
-    )
-    run.add_argument(
-        "--pretrained", action="store_true", help="score the weights that come with gcnlab, without training"
-    )
-    run.add_argument("--out", metavar="DIR", help="write result.json, report.html, curves.png and model.gcnlab there")
-    run.add_argument("--tsne", action="store_true", help="with --out: draw the report's embeddings by t-SNE, too")
-    run.add_argument("--tensorboard", metavar="DIR", help="log each epoch's losses, accuracies and learning rate there")
-    run.add_argument("--json", metavar="FILE", help="write the result there")
-    run.add_argument("--markdown", action="store_true", help="print nothing but the result as a row of a table")
-    run.set_defaults(command=_run)
-
-    predict = _add(
-        commands,
-        "predict",
-        "label the nodes of a graph, graphs, pictures, or the test images of a set with a trained model, as CSV; each label has "
-        "its probability, calibrated on the validation nodes, graphs or images of the training",
-        "gcnlab predict runs/cora/model.gcnlab --data cora",
-    )
-    predict.add_argument("checkpoint", help="the model.gcnlab of `gcnlab run --out`")
-    predict.add_argument("--data", metavar="NAME|PATH", help="default: the data set it was trained on")
-    predict.add_argument(
-        "pictures", nargs="*", metavar="PATH", help="pictures, or folders of them, for a model of images"
-    )
-    _add_data_root(predict)
-    predict.add_argument("--out", metavar="FILE", help="write the CSV there instead of to the screen")
-    predict.set_defaults(command=_predict)
-
-    summary = _add(
-        commands, "summary", "show layers, shapes, parameters and memory of a recipe's model", "gcnlab summary cora-gcn"
-    )
-    summary.add_argument("recipe", help="a name that `gcnlab run --list` shows")
-    summary.add_argument(
-        "--dataset", metavar="NAME", help="with --plan, another data set of the same kind (default: the recipe's)"
-    )
-    summary.add_argument(
-        "--plan", action="store_true", help="disk, memory and time that a recipe on propagated features takes, unread"
-    )
-    _add_data_root(summary)
-    summary.set_defaults(command=_summary)
-
-    compare = _add(
-        commands,
-        "compare",
-        "train grid networks beside the tutorials' CNNs on a data set, or compare two results on the same folds",
-        "gcnlab compare fashion-mnist --quick, or: gcnlab compare gcn.json mlp.json",
-    )
-    compare.add_argument("what", nargs="+", metavar="DATASET|RESULT", help="an image set, or two files of `run --json`")
-    compare.add_argument("--models", nargs="+", metavar="NAME", help="default: all of at most 10 epochs")
-    compare.add_argument("--epochs", type=int, metavar="N", help="of every model (default: each one's own)")
-    compare.add_argument(
-        "--quick", action="store_true", help="10,000 training images and 2 epochs: a look, not a figure"
-    )
-    compare.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's)")
-    _add_data_root(compare)
-    compare.add_argument(
-        "--out",
-        metavar="DIR",
-        help="report.html; of models also results.jsonl, from which it goes on, and comparison.md, .json and .png",
-    )
-    compare.set_defaults(command=_compare)
-
-    bench = _add(commands, "bench", "time an epoch beside PyG's, both in this run", "gcnlab bench cora --threads 2")
-    bench.add_argument("dataset", help="such as cora, citeseer or pubmed")
-    bench.add_argument("--epochs", type=int, default=50, metavar="N", help="timed epochs of each side (default: 50)")
-    bench.add_argument("--threads", type=int, metavar="N", help="CPU threads of both sides (default: torch's)")
-    _add_data_root(bench)
-    bench.add_argument("--json", metavar="FILE", help="write the figures there")
-    bench.set_defaults(command=_bench)
-
-    doctor = _add(
-        commands,
-        "doctor",
-        "look at versions, devices, threads, memory, data and speed, and say how to mend what is wrong (then status 1)",
-        "gcnlab doctor --json doctor.json",
-    )
-    doctor.add_argument("--verify", action="store_true", help="also hash the data sets' files and import every package")
-    _add_data_root(doctor)
-    doctor.add_argument("--json", metavar="FILE", help="write what was found there")
-    doctor.set_defaults(command=_doctor)
-
-    completion = _add(
-        commands,
-        "completion",
-        "print the script that completes this command in a shell",
-        "gcnlab completion bash > ~/.local/share/bash-completion/completions/gcnlab",
-    )
-    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="which shell")
-    completion.set_defaults(command=_completion)
-
-    sets = commands.add_parser(
+    _add(commands, _COMMANDS)
+    data_sets = commands.add_parser(
         "data", help="list, fetch and verify data sets", description="List, fetch and verify data sets."
-    ).add_subparsers(required=True, metavar="ACTION")
-    listing = _add(sets, "list", "show every data set, and whether its files are here", "gcnlab data list")
-    listing.set_defaults(command=_data_list)
-    fetch = _add(sets, "fetch", "download what is missing and check it", "gcnlab data fetch cora citeseer")
-    fetch.set_defaults(command=_data_fetch)
-    verify = _add(sets, "verify", "compare the files with their known sha256", "gcnlab data verify cora")
-    verify.set_defaults(command=_data_verify)
-    for action in (fetch, verify):
-        action.add_argument("name", nargs="+", help="a name that `gcnlab data list` shows")
-    for action in (listing, fetch, verify):
-        _add_data_root(action)
+    )
+    _add(data_sets.add_subparsers(required=True, metavar="ACTION"), _DATA_COMMANDS)
     return parser
 
 
-def _add(commands: Any, name: str, does: str, example: str) -> argparse.ArgumentParser:
-    """A subcommand whose help says in one sentence what it does, and shows an example."""
-    sentence = f"{does[0].upper()}{does[1:]}."
-    return commands.add_parser(name, help=does, description=sentence, epilog=f"example: {example}")
-
-
-def _add_data_root(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--data-root",
-        metavar="DIR",
-        help="where the data sets are (default: $GCNLAB_DATA, else datasets/ of a checkout, else the user's cache folder)",
-    )
+def _add(subparsers: Any, table: Iterable[_Command]) -> None:
+    """Add subcommands, whose help says in one sentence what each does, and shows an example."""
+    for name, does, example, call, arguments in table:
+        sentence = f"{does[0].upper()}{does[1:]}."
+        command = subparsers.add_parser(name, help=does, description=sentence, epilog=f"example: {example}")
+        for names, options in arguments:
+            command.add_argument(*names, **options)
+        command.set_defaults(command=call)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -499,3 +386,164 @@ def _data_verify(args: argparse.Namespace) -> None:
             f"{', '.join(f'{name}: {count} missing or wrong' for name, count in wrong.items())}; remove what is wrong "
             f"and fetch again with `gcnlab data fetch {' '.join(wrong)}`."
         )
+
+
+_DATA_ROOT = _argument(
+    "--data-root",
+    metavar="DIR",
+    help="where the data sets are (default: $GCNLAB_DATA, else datasets/ of a checkout, else the user's cache folder)",
+)
+
+_COMMANDS = (
+    _Command(
+        "run",
+        "train a recipe and print its test accuracy",
+        "gcnlab run cora-gcn --seeds 10 --out runs/cora",
+        _run,
+        (
+            _argument("recipe", nargs="?", help="a name that --list shows"),
+            _argument("--list", action="store_true", help="show every recipe with its published figure"),
+            _argument("--seeds", type=int, metavar="N", help="how many seeds (default: the recipe's)"),
+            _argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one"),
+            _argument("--epochs", type=int, metavar="N", help="the most epochs (default: the recipe's)"),
+            _DATA_ROOT,
+            _argument("--dataset", metavar="NAME", help="another data set of the same kind (default: the recipe's)"),
+            _argument(
+                "--protocol",
+                metavar="NAME",
+                help="public, random or full for citation sets; gin, nested or holdout for collections (default: "
+                "the first that --list shows)",
+            ),
+            _argument(
+                "--threads",
+                type=int,
+                metavar="N",
+                help="CPU threads, of folds one each (default: torch's; a fold a core)",
+            ),
+            _argument(
+                "--nproc",
+                type=int,
+                metavar="N",
+                help="processes on this machine, one a GPU on cuda: images and holdout are trained by all of them together; the "
+                "seeds of node recipes and the folds of gin and nested are spread over them (for several machines: torchrun)",
+            ),
+            _argument(
+                "--restarts",
+                type=int,
+                default=0,
+                metavar="N",
+                help="with --nproc: how often to start all processes again when one fails; with --out they go on from what is "
+                "there (default: 0)",
+            ),
+            _argument(
+                "--pretrained", action="store_true", help="score the weights that come with gcnlab, without training"
+            ),
+            _argument("--out", metavar="DIR", help="write result.json, report.html, curves.png and model.gcnlab there"),
+            _argument("--tsne", action="store_true", help="with --out: draw the report's embeddings by t-SNE, too"),
+            _argument(
+                "--tensorboard", metavar="DIR", help="log each epoch's losses, accuracies and learning rate there"
+            ),
+            _argument("--json", metavar="FILE", help="write the result there"),
+            _argument("--markdown", action="store_true", help="print nothing but the result as a row of a table"),
+        ),
+    ),
+    _Command(
+        "predict",
+        "label the nodes of a graph, graphs, pictures, or the test images of a set with a trained model, as CSV; each label "
+        "has its probability, calibrated on the validation nodes, graphs or images of the training",
+        "gcnlab predict runs/cora/model.gcnlab --data cora",
+        _predict,
+        (
+            _argument("checkpoint", help="the model.gcnlab of `gcnlab run --out`"),
+            _argument("--data", metavar="NAME|PATH", help="default: the data set it was trained on"),
+            _argument(
+                "pictures", nargs="*", metavar="PATH", help="pictures, or folders of them, for a model of images"
+            ),
+            _DATA_ROOT,
+            _argument("--out", metavar="FILE", help="write the CSV there instead of to the screen"),
+        ),
+    ),
+    _Command(
+        "summary",
+        "show layers, shapes, parameters and memory of a recipe's model",
+        "gcnlab summary cora-gcn",
+        _summary,
+        (
+            _argument("recipe", help="a name that `gcnlab run --list` shows"),
+            _argument(
+                "--dataset",
+                metavar="NAME",
+                help="with --plan, another data set of the same kind (default: the recipe's)",
+            ),
+            _argument(
+                "--plan",
+                action="store_true",
+                help="disk, memory and time that a recipe on propagated features takes, unread",
+            ),
+            _DATA_ROOT,
+        ),
+    ),
+    _Command(
+        "compare",
+        "train grid networks beside the tutorials' CNNs on a data set, or compare two results on the same folds",
+        "gcnlab compare fashion-mnist --quick, or: gcnlab compare gcn.json mlp.json",
+        _compare,
+        (
+            _argument("what", nargs="+", metavar="DATASET|RESULT", help="an image set, or two files of `run --json`"),
+            _argument("--models", nargs="+", metavar="NAME", help="default: all of at most 10 epochs"),
+            _argument("--epochs", type=int, metavar="N", help="of every model (default: each one's own)"),
+            _argument("--quick", action="store_true", help="10,000 training images and 2 epochs: a look, not a figure"),
+            _argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's)"),
+            _DATA_ROOT,
+            _argument(
+                "--out",
+                metavar="DIR",
+                help="report.html; of models also results.jsonl, from which it goes on, and comparison.md, .json and .png",
+            ),
+        ),
+    ),
+    _Command(
+        "bench",
+        "time an epoch beside PyG's, both in this run",
+        "gcnlab bench cora --threads 2",
+        _bench,
+        (
+            _argument("dataset", help="such as cora, citeseer or pubmed"),
+            _argument("--epochs", type=int, default=50, metavar="N", help="timed epochs of each side (default: 50)"),
+            _argument("--threads", type=int, metavar="N", help="CPU threads of both sides (default: torch's)"),
+            _DATA_ROOT,
+            _argument("--json", metavar="FILE", help="write the figures there"),
+        ),
+    ),
+    _Command(
+        "doctor",
+        "look at versions, devices, threads, memory, data and speed, and say how to mend what is wrong (then status 1)",
+        "gcnlab doctor --json doctor.json",
+        _doctor,
+        (
+            _argument("--verify", action="store_true", help="also hash the data sets' files and import every package"),
+            _DATA_ROOT,
+            _argument("--json", metavar="FILE", help="write what was found there"),
+        ),
+    ),
+    _Command(
+        "completion",
+        "print the script that completes this command in a shell",
+        "gcnlab completion bash > ~/.local/share/bash-completion/completions/gcnlab",
+        _completion,
+        (_argument("shell", choices=("bash", "zsh", "fish"), help="which shell"),),
+    ),
+)
+
+_NAMES = _argument("name", nargs="+", help="a name that `gcnlab data list` shows")
+_DATA_COMMANDS = (
+    _Command("list", "show every data set, and whether its files are here", "gcnlab data list", _data_list, (_DATA_ROOT,)),
+    _Command(
+        "fetch", "download what is missing and check it", "gcnlab data fetch cora citeseer", _data_fetch,
+        (_NAMES, _DATA_ROOT),
+    ),
+    _Command(
+        "verify", "compare the files with their known sha256", "gcnlab data verify cora", _data_verify,
+        (_NAMES, _DATA_ROOT),
+    ),
+)  # fmt: skip

@@ -245,7 +245,7 @@ FAULTS = [
     Fault("H1", "train/feeds.py", '"edge weights": [self.graph.adjacency.value],', ""),
     Fault("H1", "train/feeds.py", 'if part == "data" or whole is not self.train.whole:', 'if part == "data":'),
     Fault("H2", "jobs.py", '{**plain, "gcnlab": __version__}', "plain"),
-    Fault("H2", "compare.py", 'if {**settings, **same, "data": digest} == settings', "if {**settings, **same} == settings"),
+    Fault("H2", "compare.py", 'if {**settings, **same, "data": job.data} == settings', "if {**settings, **same} == settings"),
     Fault("H2", "recipes/images.py", "parts = images.train_images, images.train_labels, images.test_images, images.test_labels", "parts = images.train_images, images.train_labels"),
     Fault("H3", "protocols.py", "jobs = [replace(job, data=_digest(job)) for job in jobs]", "pass"),
     Fault("H3", "protocols.py", "return digest_of(of_graphs, digest_of_folds([job], graphs))", "return of_graphs"),
