@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from . import __version__
 from .errors import InputError
 
 OWN_GROUPS = Path("/proc/self/cgroup")  # the kernel's list of the control groups that this process is in
@@ -122,6 +121,8 @@ def describe() -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """The versions that a result is made with: of gcnlab, torch and Python."""
+    from . import __version__  # here: the package is no room below this one
+
     return {"gcnlab": __version__, "torch": torch.__version__, "python": platform.python_version()}
 
 

@@ -794,7 +794,7 @@ def test_a_result_of_1_0_does_not_stand_for_images_that_it_does_not_name(compare
 
 def test_a_row_of_a_comparison_names_its_version(compared, tmp_path, monkeypatch):
     with monkeypatch.context() as before:
-        before.setattr("gcnlab.machine.__version__", "0.9.1")
+        before.setattr("gcnlab.__version__", "0.9.1")
         before.setattr("gcnlab.jobs.__version__", "0.9.1")
         compared("isotropic-flat")
         compared("isotropic-flat+coordinates")
