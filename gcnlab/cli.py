@@ -131,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add(subparsers: Any, table: Iterable[_Command]) -> None:
-    """Add subcommands, whose help says in one sentence what each does, and shows an example."""
+    """Add subcommands; the help of each says in one sentence what it does, and shows an example."""
     for name, does, example, call, arguments in table:
         sentence = f"{does[0].upper()}{does[1:]}."
         command = subparsers.add_parser(name, help=does, description=sentence, epilog=f"example: {example}")

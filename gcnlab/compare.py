@@ -147,12 +147,12 @@ def compare(
     threads: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[dict[str, Any]]:
-    """Train and score models side by side; a row each, and with `out` one for each finished before.
+    """Train and score models side by side; return one row per model, with `out` also those finished before.
 
     Args:
         dataset: "fashion-mnist", or for grid networks "mnist" and "digits".
-        models: names of `contenders()`; by default all of at most ten epochs that take images of this size.
-        epochs: of every model; by default each one's own.
+        models: names of `contenders()`; by default all that train for at most ten epochs and take images of this size.
+        epochs: for every model; by default each one's own.
         quick: at most 10,000 training images, and 2 epochs: a look, not a figure.
         root: data root.
         out: a folder for results.jsonl (read first, and added to); comparison.md, comparison.json, comparison.png and
@@ -199,7 +199,7 @@ def compare(
 
 
 def _rows_like(finished: Finished, job: ModelJob) -> list[dict[str, Any]]:
-    """The rows on the same images as a job, in the order of `contenders`: the newest of each model, epochs and seed."""
+    """The rows on a job's images, in the order of `contenders`: the newest per model, number of epochs and seed."""
     order = {name: i for i, name in enumerate(contenders())}
     same = {"dataset": job.dataset, "num_images": job.num_images}
     newest = {}  # whatever the version
@@ -211,7 +211,7 @@ def _rows_like(finished: Finished, job: ModelJob) -> list[dict[str, Any]]:
 
 
 def _write(files: Outputs, dataset: str, rows: Sequence[dict[str, Any]], num_images: int) -> None:
-    """The table in three forms, the pictures and the report; a set has so many training images."""
+    """Write the table in two formats, the pictures and the report; `num_images` are the training images of the whole set."""
     with files.writing("comparison.json") as file:
         write_json(file, rows)
     with files.writing("comparison.md") as file, atomic_write(file) as opened:

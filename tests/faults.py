@@ -254,6 +254,7 @@ FAULTS = [
     Fault("H5", "train/engine.py", "if made_with is None:", "if False:"),
     Fault("H5", "train/engine.py", "elif made_with is not None:", "elif False:"),
     Fault("H6", "jobs.py", "if number <= len(lines):", "if True:"),
+    Fault("H6", "jobs.py", "check_fields(place, entry[\"result\"], fields, problem)", "entry[\"result\"]"),
     Fault("H6", "jobs.py", "file.truncate(len(content) - len(last))", "pass"),
     Fault("H7", "recipes/outputs.py", "except Exception as problem:", "except ZeroDivisionError as problem:"),
     Fault("H7", "recipes/runner.py", "        done(result)\n        with files.writing(\"report.html\") as file:\n            report.write(file, report.of_run(result, finish(files), tsne))", "        with files.writing(\"report.html\") as file:\n            report.write(file, report.of_run(result, finish(files), tsne))\n        done(result)"),

@@ -410,6 +410,6 @@ _EMBEDDED_SETS: dict[str, Callable[[str], Graph | ImageSet]] = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "readme_table":  # wanted by who edits the manifest alone, so that no one else waits for it
+    if name == "readme_table":  # only needed after an edit of the manifest, so that `import gcnlab` leaves it out
         return importlib.import_module(".readme", __name__).readme_table
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -219,7 +219,7 @@ _STEPS: dict[str, Callable[[_Machine, Any], Any]] = {
 
 
 def _run(path: str | os.PathLike[str], content: bytes) -> Any:
-    """One step an opcode, into which `pickletools.genops` cuts the bytes; the value at STOP."""
+    """Run the opcodes into which `pickletools.genops` cuts the bytes, one step each; return the value at STOP."""
     machine = _Machine(path)
     for opcode, argument, position in pickletools.genops(content):
         if opcode.name == "STOP":

@@ -78,7 +78,7 @@ class GraphRecipe:
     def graphs(
         self, dataset: str | None = None, root: str | None = None, features: Mapping[str, Any] | None = None
     ) -> GraphCollection:
-        """The data as the model gets it; `features` are those of a trained model where they are not the recipe's."""
+        """The data as the model gets it; `features` replace the recipe's, for a trained model that has other ones."""
         dataset = dataset or self.dataset
         if dataset in catalog() and "graphs" not in catalog()[dataset]["counts"]:
             raise InputError(f"dataset: {dataset} is no collection of graphs, which {self.name} classifies.")
@@ -102,9 +102,9 @@ class GraphRecipe:
         return range(len(graphs)), predict(model, graphs)
 
     def options_of(self, graphs: GraphCollection) -> dict[str, Any]:
-        """The options of `load` that give other graphs the columns of these.
+        """The options of `load` that give other graphs the same columns as these.
 
-        One-hot degrees, or bins of them, go up to the highest degree of these.
+        One-hot degrees, or bins of them, end at the highest degree found here.
         """
         if self.features["features"] not in ("degree", "degree_bins"):
             return self.features
@@ -163,7 +163,7 @@ class GraphRecipe:
     def _show_folds(
         self, run: Run, graphs: GraphCollection, results: Sequence[dict[str, Any]], files: Outputs
     ) -> Content:
-        """The curves of all folds; no one model was measured, so that none is kept."""
+        """Draw the curves of all folds. No model is kept, since no single one was measured."""
         content = self._content(run, graphs)
         content.folds = [result["curve"] for result in results]
         with files.writing("curves.png") as file:
@@ -179,7 +179,7 @@ class GraphRecipe:
     def _keep_best(
         self, run: Run, graphs: GraphCollection, jobs: Sequence[FoldJob], best: int, files: Outputs
     ) -> Content:
-        """The model of the best seed, by its position among the jobs."""
+        """Keep the model of the best seed, given by its position, and show its predictions."""
         content = self._content(run, graphs)
         saved = [read_checkpoint(job.model_file) for job in jobs if job.model_file is not None]
         history = History.join(
@@ -205,7 +205,7 @@ class GraphRecipe:
 
 
 def _spread_of(values: list[float], run: Run) -> dict[str, Any]:
-    """Mean and standard deviation over all folds, or over the seeds of holdout; a seed's value is its mean over folds."""
+    """Mean and standard deviation over all folds (holdout: over the seeds). The value per seed is its mean over folds."""
     if run.protocol == "holdout":
         return spread_of(values)
     per_seed = [statistics.mean(values[i : i + NUM_FOLDS]) for i in range(0, len(values), NUM_FOLDS)]

@@ -36,13 +36,13 @@ from .base import Finish, Run
 from .outputs import Outputs
 from .result import best_of, chosen_of, header_of, result_of, spread_of, write_model
 
+IMAGE_PROTOCOLS = {
+    "holdout": "the set's own test images, read once after the last epoch; a twelfth of the training images held out",
+    "tutorial": "all training images, the weights of the last epoch; the set's own test images, read once",
+}
 HOLDOUT = 5000  # training images that are held out for selection; a twelfth of smaller sets
-
-
-# The tutorials' models of 4 and 5 million parameters train in 16 bits, in a third of the time or so.
+# The tutorials' models of 4 and 5 million parameters train in 16 bits, in about a third of the time.
 SLOWEST = ("unpooled-cnn", "deep-cnn")
-
-
 PRETRAINED = Path(__file__).parent.parent / "pretrained"
 
 
@@ -162,14 +162,14 @@ class ImageRecipe:
 
 @dataclass
 class _Trained:
-    """What a run knows of its models.
+    """The models of a run, and how they score.
 
     Attributes:
-        model: with the weights of the last seed.
-        seeds: of which each has a place in the lists below.
-        scores: on the test images (`scores`).
+        model: has the weights of the last seed.
+        seeds: one per entry of the lists below.
+        scores: on the test images, as `scores` gives them.
         val_accuracy: of the kept weights.
-        history: of all seeds; None for weights that come with gcnlab.
+        history: the training of all seeds; None for weights that come with gcnlab.
     """
 
     model: nn.Module
@@ -200,19 +200,13 @@ def _train_seeds(recipe: ImageRecipe, images: ImageSet, run: Run) -> _Trained:
 
 
 def digest(images: ImageSet) -> str:
-    """What tells images apart that a model is trained and scored on."""
+    """Digest of the images that a model is trained and scored on."""
     parts = images.train_images, images.train_labels, images.test_images, images.test_labels
     return digest_of(*parts, images.class_names, images.augmentations)
 
 
-IMAGE_PROTOCOLS = {
-    "holdout": "the set's own test images, read once after the last epoch; a twelfth of the training images held out",
-    "tutorial": "all training images, the weights of the last epoch; the set's own test images, read once",
-}
-
-
 def parts(recipe: ImageRecipe, images: ImageSet) -> tuple[Signals, Signals | None]:
-    """The images that train, and those of the training images that are held out, if any are."""
+    """The images to train on, and the training images that are held out for validation, if any are."""
     grid = recipe.grid(images.image_shape)
     if recipe.tutorial is not None:
         signals = Signals(images.train_images, images.train_labels, grid)
@@ -239,7 +233,7 @@ def train(
     checkpoint: Checkpoint | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> tuple[nn.Module, History]:
-    """A model of one seed, trained by its recipe."""
+    """Train a model by its recipe, from one seed."""
     signals, val = (None if part is None else part.to(device) for part in parts(recipe, images))
     assert signals is not None
     with generators_kept(seed):
@@ -365,7 +359,7 @@ def _images_to_label(
 ) -> tuple[Signals, Sequence[Any]]:
     """Images for the model of a `header` that a run of the recipe wrote, and their names.
 
-    They are the pictures (paths of files and folders), or where none is given the test images of the data set, by position.
+    They are the pictures (paths of files and folders), or the test images of the data set if there are no pictures.
     """
     names: Sequence[Any]
     if pictures:

@@ -41,7 +41,7 @@ NODE_PROTOCOLS = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """One line of the table.
+    """A recipe of node classification.
 
     Attributes:
         name: what `gcnlab run` is given.
@@ -105,7 +105,7 @@ class Recipe:
 
     @property
     def datasets(self) -> list[str]:
-        """The names it can run on: those whose files have the form of its own, and nodes to classify."""
+        """The names it can run on: sets of nodes to classify whose files have the format of its own."""
         form, task = (catalog()[self.dataset][key] for key in ("format", "task"))
         return [name for name, entry in catalog().items() if (entry["format"], entry["task"]) == (form, task)]
 
@@ -114,7 +114,7 @@ class Recipe:
     ) -> Graph:
         """The data as the model gets it; X = I where the set has no features."""
         split = protocol or self.protocols[0]
-        is_own = dataset is not None and dataset not in catalog()  # files of one's own, read as their reader likes
+        is_own = dataset is not None and dataset not in catalog()  # your own files, split as their reader does it
         has_split = split not in ("leaders", "ogb") and not (is_own and protocol is None)
         options: dict[str, Any] = {"split": split.removesuffix("-60-20-20")} if has_split else {}
         if options.get("split") == "random":
@@ -131,7 +131,7 @@ class Recipe:
         return graph.a_hat
 
     def inputs(self, graph: Graph, operator: SparseMatrix, folder: Path | None = None) -> dict[str, Any]:
-        """The data as `fit` and `predict` take them; what is made of them beforehand goes into the folder."""
+        """The data as `fit` and `predict` take them; what is computed beforehand is kept in the folder."""
         return {"data": graph, "operator": None if self.fan_outs else operator}
 
     def model(self, graph: Graph) -> nn.Module:
@@ -141,7 +141,7 @@ class Recipe:
         )  # fmt: skip
 
     def logits(self, model: nn.Module, inputs: dict[str, Any]) -> Tensor:
-        """Of each node and class, [num_nodes, num_classes], by a trained model."""
+        """The logits of a trained model, [num_nodes, num_classes]."""
         return predict(model, **inputs)
 
     def describe(self, root: str | None = None) -> str:
@@ -167,7 +167,7 @@ class Recipe:
         checkpoint: Checkpoint | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> History:
-        """Train seeds on a graph and on the `inputs` that were made of it."""
+        """Train all seeds on a graph and its `inputs`."""
         batching = "full" if self.fan_outs is None else NeighborSampler(graph, self.fan_outs, self.batch_size)
         early = [] if self.patience is None else [EarlyStopping(self.patience, "val_loss")]
         return fit(
@@ -185,7 +185,8 @@ class Recipe:
             checkpoint=checkpoint,
             select="last" if self.patience is None else "val_accuracy",
             callbacks=[*early, *callbacks],
-            seeds_at_once=20 if self.consistency is None else 1,  # samples are drawn for each seed, nothing is shared
+            # Consistency draws samples per seed, so that training several at once would save nothing.
+            seeds_at_once=20 if self.consistency is None else 1,
         )
 
     def run(self, run: Run) -> tuple[dict[str, Any], Finish]:
@@ -216,8 +217,8 @@ class Recipe:
 
     def _train_all(self, run: Run, data: _Data) -> tuple[History, list[dict[str, Any]]]:
         """The training of all seeds, and the scores of each."""
-        accuracy = _accuracy(run.dataset)  # before the training, lest OGB's package turn out to be broken after it
-        ranks = distributed.ranks() if self.fan_outs is None else None  # on samples all ranks train each seed together
+        accuracy = _accuracy(run.dataset)  # before the training: OGB's package may be broken
+        ranks = distributed.ranks() if self.fan_outs is None else None  # all ranks train a seed together on samples
         parts: list[History] = []
         scores: list[dict[str, Any]] = []
         for seeds in self._groups(run, ranks):
@@ -233,9 +234,9 @@ class Recipe:
         return History.join(parts), scores
 
     def _groups(self, run: Run, ranks: distributed.Ranks | None) -> list[list[int]]:
-        """The seeds of this process, those that train together in one list; an empty list where it has none."""
+        """The seeds of this process, in lists that train together; one empty list if it has none."""
         seeds = list(range(run.num_seeds))
-        if ranks is not None:  # in this order, so that what is gathered is in the order of the seeds
+        if ranks is not None:  # consecutive ones, so that gathered results are in the order of the seeds
             seeds = seeds[ranks.rank * len(seeds) // ranks.size : (ranks.rank + 1) * len(seeds) // ranks.size]
         is_apart = run.protocol.startswith("random") or self.fan_outs is not None
         return [[seed] for seed in seeds] if seeds and is_apart else [seeds]
@@ -306,9 +307,9 @@ class Recipe:
 
 
 class _Data:
-    """The graph of a run and what the model gets of it, made again for a seed only where each has a split of its own.
+    """The graph of a run and the inputs made of it, made again for each seed if each has a split of its own.
 
-    The operator is one for all splits, which have the same edges.
+    All splits share one operator, since their edges are the same.
     """
 
     graph: Graph
@@ -320,9 +321,9 @@ class _Data:
         self.operator: SparseMatrix | None = None
 
     def take(self, seed: int) -> None:
-        """Make `graph` and `inputs` those of a seed.
+        """Set `graph` and `inputs` for a seed.
 
-        Raises InputError where a graph of the user's own lacks what a recipe trains and scores on.
+        Raises InputError if the user's own graph lacks what a recipe trains and scores on.
         """
         seed = seed if self.run.protocol.startswith("random") else 0
         if seed == self.seed:
@@ -351,7 +352,7 @@ def _check_labels(recipe: Recipe, graph: Graph, dataset: str) -> None:
 
 
 def _accuracy(dataset: str) -> Callable[[Tensor, Tensor], float]:
-    """OGB's evaluator of its own sets where the package `ogb` is installed, else `metrics.accuracy`: the same figure."""
+    """OGB's evaluator for its own sets if the package `ogb` is installed, else `metrics.accuracy`, which agrees with it."""
     if dataset.startswith("ogbn-") and dataset in catalog() and importlib.util.find_spec("ogb") is not None:
         return ogb_evaluator(dataset)
     return metrics.accuracy

@@ -153,7 +153,7 @@ def _device_of(device: str | None) -> str:
 
 
 def _check_surroundings(recipe: AnyRecipe, run: Run, tsne: bool) -> None:
-    """Raise InputError where a run could not write or draw, or lacks a package that its end needs: before the work."""
+    """Raise InputError before the work if the run could not write or draw, or lacks a package that it needs later."""
     if run.folder is not None and distributed.is_first():
         check_target("out", run.folder, is_folder=True)
         check_can_draw("out: curves.png")

@@ -167,7 +167,7 @@ for _recipe in (
 
 
 def find(name: str) -> AnyRecipe:
-    """The recipe of that name, or InputError with the names there are."""
+    """The recipe of that name; raises InputError with the known names."""
     if name not in RECIPES:
         raise InputError(
             f"recipe: {name!r} is unknown; the recipes are {', '.join(RECIPES)}.{did_you_mean(name, RECIPES)}"
@@ -176,7 +176,7 @@ def find(name: str) -> AnyRecipe:
 
 
 def find_node_recipe(name: str) -> Recipe:
-    """The recipe of that name, or InputError where it is not one of node classification."""
+    """The recipe of that name; raises InputError unless it classifies nodes."""
     recipe = find(name)
     if not isinstance(recipe, Recipe):
         raise InputError(f"recipe: {name} does not classify nodes; this takes a recipe that does, such as cora-gcn.")
@@ -184,7 +184,7 @@ def find_node_recipe(name: str) -> Recipe:
 
 
 def find_hop_recipe(name: str) -> HopRecipe:
-    """The recipe of that name, or InputError where it propagates no features beforehand, so that there is nothing to plan."""
+    """The recipe of that name; raises InputError unless it propagates features beforehand, which can be planned."""
     recipe = find(name)
     if not isinstance(recipe, HopRecipe):
         raise InputError(f"plan: {name} propagates no features beforehand; arxiv-diffusion does.")
