@@ -36,7 +36,7 @@ from gcnlab import GraphClassifier, GridGCN, Signals, compare, fit, metrics, pre
 from gcnlab.augment import Augment
 from gcnlab.files import write_json
 from gcnlab.image import grid_graph
-from gcnlab.protocols import Job, Settings, parts, split
+from gcnlab.protocols import FoldJob, Settings, parts, split
 from gcnlab.train.feed import Feed
 from gcnlab.train.norms import averages_made_again
 from gcnlab.train.options import FitOptions
@@ -59,7 +59,7 @@ def images(name: str, count: int, seed: int, augments: bool) -> tuple[Any, Any]:
 def graphs(name: str, seed: int) -> tuple[Any, Any]:
     """Of a training fold nine tenths and a tenth."""
     collection = gcnlab.load(name)
-    train_ids, val_ids, _ = parts(Job(name, {}, "nested", seed, (Settings(),)), collection)
+    train_ids, val_ids, _ = parts(FoldJob(name, {}, "nested", seed, (Settings(),)), collection)
     return collection[train_ids], collection[val_ids]
 
 
@@ -213,7 +213,7 @@ def spread(values: list[float]) -> dict[str, Any]:
 
 
 def compared(name: str) -> tuple[list[float], float]:
-    row = compare.run_job(compare.Job("digits", name, compare.QUICK[1], 0, compare.QUICK[0]))  # in this process
+    row = compare.run_job(compare.ModelJob("digits", name, compare.QUICK[1], 0, compare.QUICK[0]))  # in this process
     return [row["test_accuracy"]], row["seconds"]
 
 
@@ -276,7 +276,7 @@ def last_epoch(name: str, num_features: int, folds: int, epochs: int) -> tuple[l
     """The weights of the last epoch, on the folds' test graphs."""
     collection, accuracies, seconds = gcnlab.load(name), [], 0.0
     for fold in range(folds):
-        train_ids, test_ids = split(Job(name, {}, "gin", fold, (Settings(),)), collection)
+        train_ids, test_ids = split(FoldJob(name, {}, "gin", fold, (Settings(),)), collection)
         torch.manual_seed(fold)
         model = GraphClassifier(num_features, 32, 2, readout="mean")
         history = fit(

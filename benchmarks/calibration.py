@@ -19,9 +19,8 @@ from torch import Tensor
 import gcnlab
 from gcnlab import metrics
 from gcnlab.files import write_json
-from gcnlab.protocols import Job, parts
+from gcnlab.protocols import FoldJob, parts
 from gcnlab.recipes import GraphRecipe, Recipe, find
-from gcnlab.recipes.nodes import _fit
 from gcnlab.train import predict
 
 GRAPH_SEEDS, NUM_DRAWS = 5, 20
@@ -52,7 +51,7 @@ def scores(logits: Tensor, y: Tensor, val: Tensor, test: Tensor) -> dict[str, fl
 def of_nodes(recipe: Recipe, num_seeds: int) -> list[dict[str, float]]:
     graph = recipe.graph(protocol="public")
     inputs = recipe.inputs(graph, recipe.operator(graph))
-    history = _fit(recipe, graph, inputs, range(num_seeds), recipe.epochs, None, [])
+    history = recipe.train(graph, inputs, range(num_seeds), recipe.epochs)
     model, found = recipe.model(graph).eval(), []
     for i in range(num_seeds):
         model.load_state_dict(history.state(i))
@@ -63,7 +62,7 @@ def of_nodes(recipe: Recipe, num_seeds: int) -> list[dict[str, float]]:
 def of_graphs(recipe: GraphRecipe, num_seeds: int) -> list[dict[str, float]]:
     graphs, found = recipe.graphs(), []
     for seed in range(num_seeds):
-        train, val, test = parts(Job(recipe.dataset, recipe.features, "holdout", 0, recipe.grid, seed), graphs)
+        train, val, test = parts(FoldJob(recipe.dataset, recipe.features, "holdout", 0, recipe.grid, seed), graphs)
         model, _ = recipe.grid[0].train(graphs[train], graphs[val], seed + 1, stop=True)  # as `protocols.run_job` does
         found.append(scores(predict(model, graphs), graphs.y, val, test))
     return found

@@ -17,7 +17,7 @@ from .errors import InputError, did_you_mean
 from .graph import Graph
 from .machine import usable_cores
 from .models import GCN
-from .recipes import RECIPES, Recipe, find_node_recipe
+from .recipes import RECIPES, find_node_recipe
 from .sparse import Features, SparseMatrix
 
 HIDDEN = 16
@@ -75,7 +75,7 @@ def _fastest(side: Callable[[], Any], repeats: int = 9) -> float:
 
 def datasets() -> list[str]:
     """The names of the sets whose epochs can be timed."""
-    return [r.dataset for name, r in RECIPES.items() if isinstance(r, Recipe) and name == f"{r.dataset}-gcn"]
+    return [r.dataset for name, r in RECIPES.items() if r.kind == "node" and name == f"{r.dataset}-gcn"]
 
 
 @generators_kept()

@@ -9,17 +9,17 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 
-from . import __version__, data, distributed, finished, recipes
+from . import __version__, data, distributed, recipes
 from .errors import CorruptFileError, DistributedError, GcnlabError, InputError, NonFiniteError
 from .files import atomic_write, check_fields, check_target, read_json, write_json
 from .machine import tell
-from .recipes import images as image_recipes
+from .recipes.outputs import Outputs
 from .reporting import page as report
 
 
@@ -96,161 +96,48 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
+class _Command(NamedTuple):
+    """A line of the table of commands.
+
+    Attributes:
+        name: what is typed.
+        does: what it does, in words.
+        example: a command line.
+        call: what runs it.
+        arguments: of `argparse.ArgumentParser.add_argument`: names and options.
+    """
+
+    name: str
+    does: str
+    example: str
+    call: Callable[[argparse.Namespace], int | None]
+    arguments: Sequence[tuple[Sequence[str], Mapping[str, Any]]] = ()
+
+
+def _argument(*names: str, **options: Any) -> tuple[Sequence[str], Mapping[str, Any]]:
+    return names, options
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser("gcnlab", description="Graph convolutional networks, from raw file to accuracy.")
     parser.add_argument("--version", action="version", version=f"gcnlab {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    run = _add(
-        commands, "run", "train a recipe and print its test accuracy", "gcnlab run cora-gcn --seeds 10 --out runs/cora"
-    )
-    run.add_argument("recipe", nargs="?", help="a name that --list shows")
-    run.add_argument("--list", action="store_true", help="show every recipe with its published figure")
-    run.add_argument("--seeds", type=int, metavar="N", help="how many seeds (default: the recipe's)")
-    run.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
-    run.add_argument("--epochs", type=int, metavar="N", help="the most epochs (default: the recipe's)")
-    _add_data_root(run)
-    run.add_argument("--dataset", metavar="NAME", help="another data set of the same kind (default: the recipe's)")
-    run.add_argument(
-        "--protocol",
-        metavar="NAME",
-        help="public, random or full for citation sets; gin, nested or holdout for collections (default: "
-        "the first that --list shows)",
-    )
-    run.add_argument(
-        "--threads", type=int, metavar="N", help="CPU threads, of folds one each (default: torch's; a fold a core)"
-    )
-    run.add_argument(
-        "--nproc",
-        type=int,
-        metavar="N",
-        help="processes on this machine, one a GPU on cuda: images and holdout are trained by all of them together; the "
-        "seeds of node recipes and the folds of gin and nested are spread over them (for several machines: torchrun)",
-    )
-    run.add_argument(
-        "--restarts",
-        type=int,
-        default=0,
-        metavar="N",
-        help="with --nproc: how often to start all processes again when one fails; with --out they go on from what is "
-        "there (default: 0)",
-    )
-    run.add_argument(
-        "--pretrained", action="store_true", help="score the weights that come with gcnlab, without training"
-    )
-    run.add_argument("--out", metavar="DIR", help="write result.json, report.html, curves.png and model.gcnlab there")
-    run.add_argument("--tsne", action="store_true", help="with --out: draw the report's embeddings by t-SNE, too")
-    run.add_argument("--tensorboard", metavar="DIR", help="log each epoch's losses, accuracies and learning rate there")
-    run.add_argument("--json", metavar="FILE", help="write the result there")
-    run.add_argument("--markdown", action="store_true", help="print nothing but the result as a row of a table")
-    run.set_defaults(command=_run)
-
-    predict = _add(
-        commands,
-        "predict",
-        "label the nodes of a graph, graphs, pictures, or the test images of a set with a trained model, as CSV; each label has "
-        "its probability, calibrated on the validation nodes, graphs or images of the training",
-        "gcnlab predict runs/cora/model.gcnlab --data cora",
-    )
-    predict.add_argument("checkpoint", help="the model.gcnlab of `gcnlab run --out`")
-    predict.add_argument("--data", metavar="NAME|PATH", help="default: the data set it was trained on")
-    predict.add_argument(
-        "pictures", nargs="*", metavar="PATH", help="pictures, or folders of them, for a model of images"
-    )
-    _add_data_root(predict)
-    predict.add_argument("--out", metavar="FILE", help="write the CSV there instead of to the screen")
-    predict.set_defaults(command=_predict)
-
-    summary = _add(
-        commands, "summary", "show layers, shapes, parameters and memory of a recipe's model", "gcnlab summary cora-gcn"
-    )
-    summary.add_argument("recipe", help="a name that `gcnlab run --list` shows")
-    summary.add_argument(
-        "--dataset", metavar="NAME", help="with --plan, another data set of the same kind (default: the recipe's)"
-    )
-    summary.add_argument(
-        "--plan", action="store_true", help="disk, memory and time that a recipe on propagated features takes, unread"
-    )
-    _add_data_root(summary)
-    summary.set_defaults(command=_summary)
-
-    compare = _add(
-        commands,
-        "compare",
-        "train grid networks beside the tutorials' CNNs on a data set, or compare two results on the same folds",
-        "gcnlab compare fashion-mnist --quick, or: gcnlab compare gcn.json mlp.json",
-    )
-    compare.add_argument("what", nargs="+", metavar="DATASET|RESULT", help="an image set, or two files of `run --json`")
-    compare.add_argument("--models", nargs="+", metavar="NAME", help="default: all of at most 10 epochs")
-    compare.add_argument("--epochs", type=int, metavar="N", help="of every model (default: each one's own)")
-    compare.add_argument(
-        "--quick", action="store_true", help="10,000 training images and 2 epochs: a look, not a figure"
-    )
-    compare.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's)")
-    _add_data_root(compare)
-    compare.add_argument(
-        "--out",
-        metavar="DIR",
-        help="report.html; of models also results.jsonl, from which it goes on, and comparison.md, .json and .png",
-    )
-    compare.set_defaults(command=_compare)
-
-    bench = _add(commands, "bench", "time an epoch beside PyG's, both in this run", "gcnlab bench cora --threads 2")
-    bench.add_argument("dataset", help="such as cora, citeseer or pubmed")
-    bench.add_argument("--epochs", type=int, default=50, metavar="N", help="timed epochs of each side (default: 50)")
-    bench.add_argument("--threads", type=int, metavar="N", help="CPU threads of both sides (default: torch's)")
-    _add_data_root(bench)
-    bench.add_argument("--json", metavar="FILE", help="write the figures there")
-    bench.set_defaults(command=_bench)
-
-    doctor = _add(
-        commands,
-        "doctor",
-        "look at versions, devices, threads, memory, data and speed, and say how to mend what is wrong (then status 1)",
-        "gcnlab doctor --json doctor.json",
-    )
-    doctor.add_argument("--verify", action="store_true", help="also hash the data sets' files and import every package")
-    _add_data_root(doctor)
-    doctor.add_argument("--json", metavar="FILE", help="write what was found there")
-    doctor.set_defaults(command=_doctor)
-
-    completion = _add(
-        commands,
-        "completion",
-        "print the script that completes this command in a shell",
-        "gcnlab completion bash > ~/.local/share/bash-completion/completions/gcnlab",
-    )
-    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="which shell")
-    completion.set_defaults(command=_completion)
-
-    sets = commands.add_parser(
+    _add(commands, _COMMANDS)
+    data_sets = commands.add_parser(
         "data", help="list, fetch and verify data sets", description="List, fetch and verify data sets."
-    ).add_subparsers(required=True, metavar="ACTION")
-    listing = _add(sets, "list", "show every data set, and whether its files are here", "gcnlab data list")
-    listing.set_defaults(command=_data_list)
-    fetch = _add(sets, "fetch", "download what is missing and check it", "gcnlab data fetch cora citeseer")
-    fetch.set_defaults(command=_data_fetch)
-    verify = _add(sets, "verify", "compare the files with their known sha256", "gcnlab data verify cora")
-    verify.set_defaults(command=_data_verify)
-    for action in (fetch, verify):
-        action.add_argument("name", nargs="+", help="a name that `gcnlab data list` shows")
-    for action in (listing, fetch, verify):
-        _add_data_root(action)
+    )
+    _add(data_sets.add_subparsers(required=True, metavar="ACTION"), _DATA_COMMANDS)
     return parser
 
 
-def _add(commands: Any, name: str, does: str, example: str) -> argparse.ArgumentParser:
-    """A subcommand whose help says in one sentence what it does, and shows an example."""
-    sentence = f"{does[0].upper()}{does[1:]}."
-    return commands.add_parser(name, help=does, description=sentence, epilog=f"example: {example}")
-
-
-def _add_data_root(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--data-root",
-        metavar="DIR",
-        help="where the data sets are (default: $GCNLAB_DATA, else datasets/ of a checkout, else the user's cache folder)",
-    )
+def _add(subparsers: Any, table: Iterable[_Command]) -> None:
+    """Add subcommands; the help of each says in one sentence what it does, and shows an example."""
+    for name, does, example, call, arguments in table:
+        sentence = f"{does[0].upper()}{does[1:]}."
+        command = subparsers.add_parser(name, help=does, description=sentence, epilog=f"example: {example}")
+        for names, options in arguments:
+            command.add_argument(*names, **options)
+        command.set_defaults(command=call)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -337,16 +224,8 @@ def _print_recipes() -> None:
         print(f"recorded: {'; '.join(recorded) or 'none'}")
 
 
-# What is read in the header of a model of each kind of recipe
-_READ_TO_PREDICT: dict[type, dict[str, Any]] = {
-    recipes.GraphRecipe: {"dataset": str, "features": dict},
-    recipes.ImageRecipe: {"dataset": str, "image_shape": [int], "mirrored": bool},
-}
-
-
 def _predict(args: argparse.Namespace) -> None:
     from .models import load_model
-    from .train import predict
 
     if args.out:
         check_target("out", args.out)
@@ -354,25 +233,12 @@ def _predict(args: argparse.Namespace) -> None:
     if "recipe" not in header:
         raise InputError(f"checkpoint: {args.checkpoint} names no recipe; expected the model.gcnlab of `gcnlab run`.")
     recipe = recipes.find(header["recipe"])
-    fields = next((read for kind, read in _READ_TO_PREDICT.items() if isinstance(recipe, kind)), {"dataset": str})
-    check_fields(args.checkpoint, header, fields, f"its header is not that of a model of {recipe.name}")
-    if args.pictures and (args.data or not isinstance(recipe, recipes.ImageRecipe)):
+    problem = f"its header is not that of a model of {recipe.name}"
+    check_fields(args.checkpoint, header, recipe.header, problem)
+    if args.pictures and (args.data or not recipe.takes_pictures):
         raise InputError(f"PATH: got {args.pictures[0]}; pictures go with a model of images, and without --data.")
     dataset = args.data or header["dataset"]
-    names: Sequence[Any]
-    if isinstance(recipe, recipes.GraphRecipe):
-        graphs = recipe.graphs(dataset, args.data_root, header["features"])
-        kind, names = "graph", range(len(graphs))
-        logits = predict(model, graphs)
-    elif isinstance(recipe, recipes.ImageRecipe):
-        signals, names = image_recipes.images_to_label(recipe, header, args.pictures, dataset, args.data_root)
-        kind = "image"
-        logits = image_recipes.log_probabilities(model, signals, header["mirrored"])
-    else:
-        nodes = recipes.find_node_recipe(recipe.name)
-        graph = nodes.graph(dataset, None, args.data_root)
-        kind, names = "node", graph.node_names or range(graph.num_nodes)
-        logits = nodes.logits(model, nodes.inputs(graph, nodes.operator(graph)))
+    names, logits = recipe.predict(model, header, dataset, args.data_root, args.pictures)
     temperature = header.get("temperature")
     if temperature is None:
         tell(
@@ -385,7 +251,7 @@ def _predict(args: argparse.Namespace) -> None:
     classes = header["class_names"] or range(int(label.max()) + 1)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([kind, "label", "probability"])
+    writer.writerow([recipe.kind, "label", "probability"])
     for name, c, p in zip(names, label.tolist(), probability.tolist(), strict=True):
         writer.writerow([name, classes[c], f"{p:.6f}"])
     if not args.out:
@@ -398,38 +264,14 @@ def _predict(args: argparse.Namespace) -> None:
 
 
 def _summary(args: argparse.Namespace) -> None:
-    from .image import grid_graph
-    from .models import summary
-
-    recipe = recipes.find(args.recipe)
     if args.dataset and not args.plan:
         raise InputError(f"dataset: got {args.dataset} without --plan; a summary is of the recipe's own data set.")
-    if args.plan:
-        if not isinstance(recipe, recipes.HopRecipe):
-            raise InputError(f"plan: {recipe.name} propagates no features beforehand; arxiv-diffusion does.")
-        print(f"{recipe.name} on {args.dataset or recipe.dataset}, one seed, {torch.get_num_threads()} threads")
-        print(recipe.plan(args.dataset))
+    if not args.plan:
+        print(recipes.find(args.recipe).describe(args.data_root))
         return
-    if isinstance(recipe, recipes.GraphRecipe):
-        graphs = recipe.graphs(root=args.data_root)
-        batch = graphs[: recipe.grid[0].batch_size].batch()
-        print(graphs.summary(), end="\n\n")
-        print(f"a batch of {batch.num_graphs} graphs, {batch.num_nodes:,} nodes, {batch.num_edges:,} stored edges")
-        print(summary(recipe.model(graphs), batch.x, batch.a_hat, batch.p))
-        return
-    if isinstance(recipe, recipes.ImageRecipe):
-        grid = grid_graph(28, 28)
-        print(f"{grid}, a batch of 1 signal")
-        print(summary(recipe.build(1, 10), torch.zeros(1, grid.num_nodes, 1), grid))
-        return
-    graph = recipe.graph(root=args.data_root)
-    print(graph.summary(), end="\n\n")
-    if isinstance(recipe, recipes.HopRecipe):
-        widths = recipe.widths(graph.num_features, graph.num_classes)
-        print(f"a batch of {recipe.batch_size:,} rows of features and labels, each propagated beforehand")
-        print(summary(recipe.model(graph), [torch.zeros(recipe.batch_size, width) for width in widths]))
-        return
-    print(summary(recipe.model(graph), graph.x, recipe.operator(graph)))
+    recipe = recipes.find_hop_recipe(args.recipe)
+    print(f"{recipe.name} on {args.dataset or recipe.dataset}, one seed, {torch.get_num_threads()} threads")
+    print(recipe.plan(args.dataset))
 
 
 def _compare(args: argparse.Namespace) -> None:
@@ -471,7 +313,7 @@ def _compare_results(args: argparse.Namespace) -> None:
     print(finding, end="\n\n")
     print(recipes.MARKDOWN_HEAD, recipes.markdown_row(a), recipes.markdown_row(b), sep="\n")
     if args.out:
-        with finished.Files(args.out).writing("report.html") as file:
+        with Outputs(args.out).writing("report.html") as file:
             report.write(file, report.of_pair(a, b, finding))
 
 
@@ -544,3 +386,164 @@ def _data_verify(args: argparse.Namespace) -> None:
             f"{', '.join(f'{name}: {count} missing or wrong' for name, count in wrong.items())}; remove what is wrong "
             f"and fetch again with `gcnlab data fetch {' '.join(wrong)}`."
         )
+
+
+_DATA_ROOT = _argument(
+    "--data-root",
+    metavar="DIR",
+    help="where the data sets are (default: $GCNLAB_DATA, else datasets/ of a checkout, else the user's cache folder)",
+)
+
+_COMMANDS = (
+    _Command(
+        "run",
+        "train a recipe and print its test accuracy",
+        "gcnlab run cora-gcn --seeds 10 --out runs/cora",
+        _run,
+        (
+            _argument("recipe", nargs="?", help="a name that --list shows"),
+            _argument("--list", action="store_true", help="show every recipe with its published figure"),
+            _argument("--seeds", type=int, metavar="N", help="how many seeds (default: the recipe's)"),
+            _argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one"),
+            _argument("--epochs", type=int, metavar="N", help="the most epochs (default: the recipe's)"),
+            _DATA_ROOT,
+            _argument("--dataset", metavar="NAME", help="another data set of the same kind (default: the recipe's)"),
+            _argument(
+                "--protocol",
+                metavar="NAME",
+                help="public, random or full for citation sets; gin, nested or holdout for collections (default: "
+                "the first that --list shows)",
+            ),
+            _argument(
+                "--threads",
+                type=int,
+                metavar="N",
+                help="CPU threads, of folds one each (default: torch's; a fold a core)",
+            ),
+            _argument(
+                "--nproc",
+                type=int,
+                metavar="N",
+                help="processes on this machine, one a GPU on cuda: images and holdout are trained by all of them together; the "
+                "seeds of node recipes and the folds of gin and nested are spread over them (for several machines: torchrun)",
+            ),
+            _argument(
+                "--restarts",
+                type=int,
+                default=0,
+                metavar="N",
+                help="with --nproc: how often to start all processes again when one fails; with --out they go on from what is "
+                "there (default: 0)",
+            ),
+            _argument(
+                "--pretrained", action="store_true", help="score the weights that come with gcnlab, without training"
+            ),
+            _argument("--out", metavar="DIR", help="write result.json, report.html, curves.png and model.gcnlab there"),
+            _argument("--tsne", action="store_true", help="with --out: draw the report's embeddings by t-SNE, too"),
+            _argument(
+                "--tensorboard", metavar="DIR", help="log each epoch's losses, accuracies and learning rate there"
+            ),
+            _argument("--json", metavar="FILE", help="write the result there"),
+            _argument("--markdown", action="store_true", help="print nothing but the result as a row of a table"),
+        ),
+    ),
+    _Command(
+        "predict",
+        "label the nodes of a graph, graphs, pictures, or the test images of a set with a trained model, as CSV; each label "
+        "has its probability, calibrated on the validation nodes, graphs or images of the training",
+        "gcnlab predict runs/cora/model.gcnlab --data cora",
+        _predict,
+        (
+            _argument("checkpoint", help="the model.gcnlab of `gcnlab run --out`"),
+            _argument("--data", metavar="NAME|PATH", help="default: the data set it was trained on"),
+            _argument(
+                "pictures", nargs="*", metavar="PATH", help="pictures, or folders of them, for a model of images"
+            ),
+            _DATA_ROOT,
+            _argument("--out", metavar="FILE", help="write the CSV there instead of to the screen"),
+        ),
+    ),
+    _Command(
+        "summary",
+        "show layers, shapes, parameters and memory of a recipe's model",
+        "gcnlab summary cora-gcn",
+        _summary,
+        (
+            _argument("recipe", help="a name that `gcnlab run --list` shows"),
+            _argument(
+                "--dataset",
+                metavar="NAME",
+                help="with --plan, another data set of the same kind (default: the recipe's)",
+            ),
+            _argument(
+                "--plan",
+                action="store_true",
+                help="disk, memory and time that a recipe on propagated features takes, unread",
+            ),
+            _DATA_ROOT,
+        ),
+    ),
+    _Command(
+        "compare",
+        "train grid networks beside the tutorials' CNNs on a data set, or compare two results on the same folds",
+        "gcnlab compare fashion-mnist --quick, or: gcnlab compare gcn.json mlp.json",
+        _compare,
+        (
+            _argument("what", nargs="+", metavar="DATASET|RESULT", help="an image set, or two files of `run --json`"),
+            _argument("--models", nargs="+", metavar="NAME", help="default: all of at most 10 epochs"),
+            _argument("--epochs", type=int, metavar="N", help="of every model (default: each one's own)"),
+            _argument("--quick", action="store_true", help="10,000 training images and 2 epochs: a look, not a figure"),
+            _argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's)"),
+            _DATA_ROOT,
+            _argument(
+                "--out",
+                metavar="DIR",
+                help="report.html; of models also results.jsonl, from which it goes on, and comparison.md, .json and .png",
+            ),
+        ),
+    ),
+    _Command(
+        "bench",
+        "time an epoch beside PyG's, both in this run",
+        "gcnlab bench cora --threads 2",
+        _bench,
+        (
+            _argument("dataset", help="such as cora, citeseer or pubmed"),
+            _argument("--epochs", type=int, default=50, metavar="N", help="timed epochs of each side (default: 50)"),
+            _argument("--threads", type=int, metavar="N", help="CPU threads of both sides (default: torch's)"),
+            _DATA_ROOT,
+            _argument("--json", metavar="FILE", help="write the figures there"),
+        ),
+    ),
+    _Command(
+        "doctor",
+        "look at versions, devices, threads, memory, data and speed, and say how to mend what is wrong (then status 1)",
+        "gcnlab doctor --json doctor.json",
+        _doctor,
+        (
+            _argument("--verify", action="store_true", help="also hash the data sets' files and import every package"),
+            _DATA_ROOT,
+            _argument("--json", metavar="FILE", help="write what was found there"),
+        ),
+    ),
+    _Command(
+        "completion",
+        "print the script that completes this command in a shell",
+        "gcnlab completion bash > ~/.local/share/bash-completion/completions/gcnlab",
+        _completion,
+        (_argument("shell", choices=("bash", "zsh", "fish"), help="which shell"),),
+    ),
+)
+
+_NAMES = _argument("name", nargs="+", help="a name that `gcnlab data list` shows")
+_DATA_COMMANDS = (
+    _Command("list", "show every data set, and whether its files are here", "gcnlab data list", _data_list, (_DATA_ROOT,)),
+    _Command(
+        "fetch", "download what is missing and check it", "gcnlab data fetch cora citeseer", _data_fetch,
+        (_NAMES, _DATA_ROOT),
+    ),
+    _Command(
+        "verify", "compare the files with their known sha256", "gcnlab data verify cora", _data_verify,
+        (_NAMES, _DATA_ROOT),
+    ),
+)  # fmt: skip

@@ -7,28 +7,28 @@ is done: what is in the file is not trained again.
 from __future__ import annotations
 
 import os
-import platform
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
-from . import __version__, distributed, finished, plot
+from . import distributed, plot
 from .baselines import BASELINES
 from .checks import check_can_draw, check_counts, check_workers
 from .data import ImageSet, load
 from .errors import InputError, did_you_mean
 from .files import atomic_write, check_target, write_json
-from .machine import usable_cores
+from .jobs import Finished, Job, settings_of
+from .machine import peak_memory_mib, usable_cores, versions
 from .recipes import ImageRecipe
 from .recipes import images as image_recipes
 from .recipes.images import baseline_recipe, grid_recipe
+from .recipes.outputs import Outputs
 from .reporting import page as report
-from .train import History
+from .train.history import curves_of, history_of
 
 QUICK = (10_000, 2)  # training images and epochs
 
@@ -53,8 +53,12 @@ def contenders() -> dict[str, ImageRecipe]:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One model on one data set, in plain values, so that another process can run it."""
+class ModelJob(Job):
+    """One model on one data set.
+
+    Attributes:
+        data: digest of the images, which must then be those.
+    """
 
     dataset: str
     model: str
@@ -63,24 +67,22 @@ class Job:
     num_images: int | None = None
     root: str | None = None
     threads: int | None = None
-    data: str | None = None  # digest of the images, which must then be those
+    data: str | None = None
 
-    def key(self) -> str:
-        """What a result must have been made with to stand for this job."""
-        return finished.key_of(self, ("root", "threads"))
+    not_in_key: ClassVar[tuple[str, ...]] = ("root", "threads")
 
 
-def _peak_memory_mib() -> float:
-    """The largest resident size of this process."""
-    status = Path("/proc/self/status")
-    if status.exists():  # on Linux, where getrusage tells the parent's size if that is larger
-        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
-    import resource
+# Of a model's row, what is read again. Rows of 1.0 name no versions, and older ones have no history or confusion matrix.
+_METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+_ROW = {
+    "model": str, "recipe": str, "family": str, "num_parameters": int, "test_accuracy": float, "published": (float, None),
+    "epochs": int, "seconds": float, "seconds_per_epoch": float, "images_per_second": float, "peak_memory_mib": float,
+    "training_images": int, "seed": int, "history": (dict.fromkeys(_METRICS, ([float], None)), None),
+    "confusion_matrix": ([[int]], None), "class_names": ([str], None), "versions": ({"gcnlab": str}, None),
+}  # fmt: skip
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
-
-def run_job(job: Job) -> dict[str, Any]:
+def run_job(job: ModelJob) -> dict[str, Any]:
     """Train and score one model: a row of the table."""
     torch.set_num_threads(job.threads or min(torch.get_num_threads(), usable_cores()))
     recipe, images = contenders()[job.model], _load_images(job.dataset, job.root)
@@ -110,20 +112,16 @@ def run_job(job: Job) -> dict[str, Any]:
         "seconds": sum(history.epoch_seconds),
         "seconds_per_epoch": seconds,
         "images_per_second": len(images.train_labels) / seconds,
-        "peak_memory_mib": _peak_memory_mib(),
+        "peak_memory_mib": peak_memory_mib(),
         "training_images": len(images.train_labels),
         "seed": job.seed,
         "precision": recipe.precision,
         "threads": torch.get_num_threads(),
-        "history": {name: values[:, 0].tolist() for name, values in history.metrics.items()},
+        "history": curves_of(history),
         "confusion_matrix": scores["confusion_matrix"],
         "class_names": list(images.class_names),
-        "versions": _versions(),
+        "versions": versions(),
     }
-
-
-def _versions() -> dict[str, str]:
-    return {"gcnlab": __version__, "torch": torch.__version__, "python": platform.python_version()}
 
 
 def _load_images(dataset: str, root: str | None) -> ImageSet:
@@ -149,12 +147,12 @@ def compare(
     threads: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[dict[str, Any]]:
-    """Train and score models side by side; a row each, and with `out` one for each finished before.
+    """Train and score models side by side; return one row per model, with `out` also those finished before.
 
     Args:
         dataset: "fashion-mnist", or for grid networks "mnist" and "digits".
-        models: names of `contenders()`; by default all of at most ten epochs that take images of this size.
-        epochs: of every model; by default each one's own.
+        models: names of `contenders()`; by default all that train for at most ten epochs and take images of this size.
+        epochs: for every model; by default each one's own.
         quick: at most 10,000 training images, and 2 epochs: a look, not a figure.
         root: data root.
         out: a folder for results.jsonl (read first, and added to); comparison.md, comparison.json, comparison.png and
@@ -176,71 +174,69 @@ def compare(
         check_target("out", out, is_folder=True)
         check_can_draw("out: comparison.png")
     images = _load_images(dataset, root)
-    num_images, digest = len(images.train_images), image_recipes.digest(images)
+    total, digest = len(images.train_images), image_recipes.digest(images)
     if models is None:
         models = [name for name, recipe in known.items() if recipe.epochs <= 10 and _fits(recipe, images)]
     del images  # each process reads them
+    num_images, common = QUICK if quick else (None, None)
     jobs = [
-        Job(
-            dataset, name, epochs or (QUICK[1] if quick else known[name].epochs), 0, QUICK[0] if quick else None, root,
-            threads, digest,
-        )
+        ModelJob(dataset, name, epochs or common or known[name].epochs, 0, num_images, root, threads, digest)
         for name in models
-    ]  # fmt: skip
-    path = None if out is None else Path(out) / "results.jsonl"
-    done = finished.read(path, "a model", ("model", "test_accuracy"))
-    finished.warn_of_others(path, done, [job.key() for job in jobs if job.key() not in done])
+    ]
+    finished = Finished(None if out is None else Path(out) / "results.jsonl", "a model", _ROW)
+    finished.warn_of_others(jobs)
     for job in jobs:
-        is_new = job.key() not in done
-        if is_new:
+        if job not in finished:
             # A new process for each: the largest resident size is then its own.
-            ((_, done[job.key()]),) = distributed.in_processes(run_job, [job], 1)
-        say(text_row(done[job.key()]))
-        if is_new:
-            finished.add(path, job.key(), done[job.key()])
+            ((_, row),) = distributed.in_processes(run_job, [job], 1)
+            finished.add(job, row)
+        say(text_row(finished[job]))
     if out is None:
-        return [done[job.key()] for job in jobs]
-    order, same = {name: i for i, name in enumerate(known)}, {"dataset": dataset, "num_images": jobs[0].num_images}
-    newest = {}  # of the same settings, whatever the version
-    for key, result in done.items():
-        settings = finished.settings_of(key)
-        if {**settings, **same, "data": digest} == settings and settings["model"] in order:
+        return [finished[job] for job in jobs]
+    rows = _rows_like(finished, jobs[0])
+    _write(Outputs(out), dataset, rows, total)
+    return rows
+
+
+def _rows_like(finished: Finished, job: ModelJob) -> list[dict[str, Any]]:
+    """The rows on a job's images, in the order of `contenders`: the newest per model, number of epochs and seed."""
+    order = {name: i for i, name in enumerate(contenders())}
+    same = {"dataset": job.dataset, "num_images": job.num_images}
+    newest = {}  # whatever the version
+    for key, result in finished.results.items():
+        settings = settings_of(key)
+        if {**settings, **same, "data": job.data} == settings and settings["model"] in order:
             newest[settings["model"], settings["epochs"], settings["seed"]] = result
-    rows = sorted(newest.values(), key=lambda row: order[row["model"]])
-    files = finished.Files(out)
+    return sorted(newest.values(), key=lambda row: order[row["model"]])
+
+
+def _write(files: Outputs, dataset: str, rows: Sequence[dict[str, Any]], num_images: int) -> None:
+    """Write the table in two formats, the pictures and the report; `num_images` are the training images of the whole set."""
     with files.writing("comparison.json") as file:
         write_json(file, rows)
     with files.writing("comparison.md") as file, atomic_write(file) as opened:
         opened.write(markdown(rows).encode())
-    subset = (
-        f", a subset of {rows[0]['training_images']:,} training images"
-        if rows[0]["training_images"] < num_images
-        else ""
-    )
+    used = rows[0]["training_images"]
+    subset = f", a subset of {used:,} training images" if used < num_images else ""
     with files.writing("comparison.png") as file:
         plot.comparison(rows, file, f"{dataset}{subset}")
     histories = {
-        row["model"]: _history(row) for row in rows if "val_loss" in row.get("history", {})
-    }  # older ones lack it
+        row["model"]: history_of(row["seed"], row["history"], row["epochs"])  # the weights of the last epoch were kept
+        for row in rows
+        if "val_loss" in (row.get("history") or {})
+    }
     for name, history in histories.items():
         with files.writing(f"curves-{name}.png") as file:
             plot.history(history, file, f"{name} on {dataset}{subset}")
     facts = {
-        "training images": f"{rows[0]['training_images']:,}",
-        "recipe gcnlab": image_recipes.PROTOCOLS["holdout"],
-        "recipe tutorial": image_recipes.PROTOCOLS["tutorial"],
+        "training images": f"{used:,}",
+        "recipe gcnlab": image_recipes.IMAGE_PROTOCOLS["holdout"],
+        "recipe tutorial": image_recipes.IMAGE_PROTOCOLS["tutorial"],
         "seed": ", ".join(map(str, sorted({row["seed"] for row in rows}))),
     }
     with files.writing("report.html") as file:
         table = [_COLUMNS, *map(_cells, rows)]
-        report.write(file, report.of_comparison(dataset, facts, rows, table, histories, _versions()))
-    return rows
-
-
-def _history(row: dict[str, Any]) -> History:
-    """The curves of a row, as `fit` gave them; the weights of the last epoch were kept."""
-    metrics = {name: torch.tensor(values).unsqueeze(1) for name, values in row["history"].items()}
-    return History([row["seed"]], metrics, torch.tensor([row["epochs"]]), {})
+        report.write(file, report.of_comparison(dataset, facts, rows, table, histories, versions()))
 
 
 _COLUMNS = ("model", "recipe", "parameters", "test", "reported", "epochs", "s/epoch", "images/s", "peak MiB", "gcnlab")

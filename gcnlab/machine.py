@@ -1,10 +1,11 @@
-"""What of this machine a process may use: cores, memory, devices, and a terminal to speak to."""
+"""What this machine is, and what a process may use of it: cores, memory, devices, and a terminal to speak to."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import os
+import platform
 import sys
 import warnings
 from collections.abc import Iterator
@@ -65,6 +66,16 @@ def available_memory(own: Path = OWN_GROUPS, mounted: Path = MOUNTED_GROUPS) -> 
     return max(min(free), 0)
 
 
+def peak_memory_mib() -> float:
+    """The largest resident size that this process has had so far, in MiB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # on Linux, where getrusage tells the parent's size if that is larger
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
 def _groups(controller: str, own: Path, mounted: Path) -> Iterator[tuple[Path, bool]]:
     """The folder of each control group of this process, from its own up to the root, and whether it is of version 1.
 
@@ -90,6 +101,32 @@ def _word(file: Path, index: int = 0) -> str:
         return file.read_text().split()[index]
     except (OSError, IndexError):
         return ""
+
+
+# -- facts for a report -----------------------------------------------------------------------------------------------
+
+
+def processor() -> str:
+    """The processor's name, as the system tells it."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def describe() -> dict[str, str]:
+    """Processor with its number of cores, system and, where there is one, GPU: plain text by name."""
+    found = {"processor": f"{processor()}, {os.cpu_count()} cores", "system": platform.platform()}
+    if torch.cuda.is_available():
+        found["GPU"] = torch.cuda.get_device_name()
+    return found
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result is made with: of gcnlab, torch and Python."""
+    from . import __version__  # here: the package is no room below this one
+
+    return {"gcnlab": __version__, "torch": torch.__version__, "python": platform.python_version()}
 
 
 # -- what is said -----------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@
              figure is the mean test accuracy of 3 final runs of the choice (Errica et al. 2020).
     holdout  one stratified split into 80 % training, 10 % validation and 10 % test.
 
-A fold is a job: its result is one line of a file, and what is in the file is not trained again.
+A fold is a job (`jobs`): its result is one line of a file, and what is in the file is not trained again.
 
 In a process group (`distributed`) the folds of gin and nested are spread over the processes, one a process at a time;
 each training of holdout is shared by all of them.
@@ -16,26 +16,26 @@ each training of holdout is shared by all of them.
 from __future__ import annotations
 
 import functools
-import multiprocessing
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from . import distributed, finished, metrics
+from . import distributed, metrics
 from .checkpoint import describe, digest_of, generators_kept, read_checkpoint, write_checkpoint
 from .checks import check_number, check_package
 from .data import folds, load
 from .errors import DatasetNotFoundError, InputError
 from .graph import GraphCollection
-from .machine import usable_cores
+from .jobs import Finished, Job, run_all
 from .models import GraphClassifier, NoStructure
 from .train import Callback, Checkpoint, EarlyStopping, History, TensorBoard, fit, predict
+from .train.history import curves_of
 
 PROTOCOLS = {
     "gin": "10 folds, best common epoch on the left-out fold: no held-out test (Xu et al. 2019)",
@@ -106,8 +106,14 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One fold of one protocol, in plain values, so that another process can run it."""
+class FoldJob(Job):
+    """One fold of one protocol.
+
+    Attributes:
+        model_file: of holdout: where the model goes.
+        tensorboard: where `TensorBoard` writes.
+        data: digest of the graphs and of the fold, which must then be those.
+    """
 
     dataset: str
     features: dict[str, Any]
@@ -117,13 +123,15 @@ class Job:
     seed: int = 0
     root: str | None = None
     device: str = "cpu"
-    model_file: str | None = None  # of holdout: where the model goes
-    tensorboard: str | None = None  # where `TensorBoard` writes
-    data: str | None = None  # digest of the graphs and of the fold, which must then be those
+    model_file: str | None = None
+    tensorboard: str | None = None
+    data: str | None = None
 
-    def key(self) -> str:
-        """What a result must have been made with to stand for this job."""
-        return finished.key_of(self, ("root", "device", "model_file", "tensorboard"))
+    not_in_key: ClassVar[tuple[str, ...]] = ("root", "device", "model_file", "tensorboard")
+
+    @property
+    def is_shared(self) -> bool:
+        return self.protocol == "holdout"
 
     def checkpoint(self) -> Checkpoint | None:
         """Where a training that several processes share goes on when torchrun starts them again."""
@@ -141,7 +149,14 @@ class Job:
         return [TensorBoard(self.tensorboard, place)]
 
 
-def run_job(job: Job) -> dict[str, Any]:
+# Of a fold's result, what is read again. Folds of gin have no test part, and those of 1.0 no confusion matrix.
+_FOLD = {
+    "curve": [float], "epochs": int, "epoch_seconds": [float], "test_accuracy": (float, None),
+    "val_accuracy": (float, None), "confusion_matrix": ([[int]], None),
+}  # fmt: skip
+
+
+def run_job(job: FoldJob) -> dict[str, Any]:
     """Train a fold, and return what happened in plain values.
 
     "curve" is the validation accuracy by epoch, of nested that of the first final run. For gin it is the result; the
@@ -154,64 +169,68 @@ def run_job(job: Job) -> dict[str, Any]:
         )
     if job.protocol == "gin":
         train, test = split(job, graphs)
-        _, history = job.grid[0].train(
-            graphs[train], graphs[test], job.seed + job.fold, stop=False, callbacks=job.callbacks()
-        )
-        return {
-            "curve": _curve(history),
-            "epochs": len(history.epoch_seconds),
-            "epoch_seconds": history.epoch_seconds,
-        }
+        seed = job.seed + job.fold
+        _, history = job.grid[0].train(graphs[train], graphs[test], seed, stop=False, callbacks=job.callbacks())
+        return _plain([history])
     train, val, test = parts(job, graphs)
-    tried = []
-    for settings in job.grid if len(job.grid) > 1 else ():
-        _, history = settings.train(graphs[train], graphs[val], job.seed, stop=True)
-        tried.append(float(history.best("val_accuracy")[0]))
-    chosen = job.grid[max(range(len(tried)), key=tried.__getitem__) if tried else 0]
+    chosen = _choose(job, graphs[train], graphs[val])
     tests, histories = [], []
     confusion = torch.zeros(graphs.num_classes, graphs.num_classes, dtype=torch.int64)
     for run in range(3 if job.protocol == "nested" else 1):
         model, history = chosen.train(
-            graphs[train],
-            graphs[val],
-            job.seed + 1 + run,
-            stop=True,
-            checkpoint=job.checkpoint(),
+            graphs[train], graphs[val], job.seed + 1 + run, stop=True, checkpoint=job.checkpoint(),
             callbacks=job.callbacks(run),
-        )
+        )  # fmt: skip
         logits = predict(model, graphs[test])
         tests.append(metrics.accuracy(logits, graphs[test].y))
         confusion += metrics.confusion_matrix(logits, graphs[test].y, graphs.num_classes).cpu()
         histories.append(history)
     if job.model_file is not None and distributed.is_first():
-        header = {
-            "job": job.key(), "seeds": [job.seed], "epoch": int(history.best_epoch[0]), "model": describe(model),
-            "metrics": {name: values[:, 0].tolist() for name, values in history.metrics.items()},
-            "confusion_matrix": confusion.tolist(), "operator": history.operator,
-        }  # fmt: skip
-        try:
-            write_checkpoint(job.model_file, header, history.states)
-            if (checkpoint := job.checkpoint()) is not None:
-                Path(checkpoint.path).unlink()
-        except OSError as problem:  # the figures stand, and the next run trains the model again
-            warnings.warn(f"{job.model_file}: the model is not kept: {problem}", stacklevel=2)
+        _keep_model(job, job.model_file, model, history, confusion)
     vals = [float(history.best("val_accuracy")[0]) for history in histories]
     return {
-        "curve": _curve(histories[0]),
+        **_plain(histories),
         "test_accuracy": sum(tests) / len(tests),
         "val_accuracy": sum(vals) / len(vals),
         "chosen": asdict(chosen),
         "confusion_matrix": confusion.tolist(),
+    }
+
+
+def _choose(job: FoldJob, train: GraphCollection, val: GraphCollection) -> Settings:
+    """The settings of the grid with the best validation accuracy."""
+    if len(job.grid) == 1:
+        return job.grid[0]
+    tried = []
+    for settings in job.grid:
+        _, history = settings.train(train, val, job.seed, stop=True)
+        tried.append(float(history.best("val_accuracy")[0]))
+    return job.grid[max(range(len(tried)), key=tried.__getitem__)]
+
+
+def _plain(histories: Sequence[History]) -> dict[str, Any]:
+    """The curve of the first training, and epochs and seconds of all of them."""
+    return {
+        "curve": curves_of(histories[0])["val_accuracy"],
         "epochs": max(len(history.epoch_seconds) for history in histories),
         "epoch_seconds": [seconds for history in histories for seconds in history.epoch_seconds],
     }
 
 
-def _curve(history: History) -> list[float]:
-    return history.metrics["val_accuracy"][:, 0].tolist()
+def _keep_model(job: FoldJob, file: str, model: nn.Module, history: History, confusion: Tensor) -> None:
+    header = {
+        "job": job.key(), "seeds": [job.seed], "epoch": int(history.best_epoch[0]), "model": describe(model),
+        "metrics": curves_of(history), "confusion_matrix": confusion.tolist(), "operator": history.operator,
+    }  # fmt: skip
+    try:
+        write_checkpoint(file, header, history.states)
+        if (checkpoint := job.checkpoint()) is not None:
+            Path(checkpoint.path).unlink()
+    except OSError as problem:  # the figures stand, and the next run trains the model again
+        warnings.warn(f"{file}: the model is not kept: {problem}", stacklevel=3)
 
 
-def _graphs(job: Job) -> tuple[GraphCollection, str]:
+def _graphs(job: FoldJob) -> tuple[GraphCollection, str]:
     """The data of a worker's folds, read, merged and normalised once for all of them, and its digest."""
     return _read_graphs(job.dataset, tuple(sorted(job.features.items())), job.root, job.device)
 
@@ -224,20 +243,20 @@ def _read_graphs(
     return graphs.to(device), digest_of(graphs.whole.x, graphs.whole.adjacency, graphs.sizes, graphs.y)
 
 
-def _digest(job: Job) -> str:
+def _digest(job: FoldJob) -> str:
     """Digest of everything that a fold is trained and scored on."""
     graphs, of_graphs = _graphs(job)
     return digest_of(of_graphs, digest_of_folds([job], graphs))
 
 
-def digest_of_folds(jobs: Sequence[Job], graphs: GraphCollection) -> str:
+def digest_of_folds(jobs: Sequence[FoldJob], graphs: GraphCollection) -> str:
     """Digest of the ids of the graphs on which each fold trains, selects and is scored."""
     folds = [split(job, graphs) if job.protocol == "gin" else parts(job, graphs) for job in jobs]
     return digest_of(*(ids for fold in folds for ids in fold))
 
 
 @generators_kept()  # importing scikit-learn may draw from Python's
-def split(job: Job, graphs: GraphCollection) -> tuple[Tensor, Tensor]:
+def split(job: FoldJob, graphs: GraphCollection) -> tuple[Tensor, Tensor]:
     """(train, test) of a fold: the given lists where the set has them, else stratified and seeded."""
     if job.protocol == "holdout":
         return stratified(graphs.y, 1 / 10, job.seed)
@@ -250,7 +269,7 @@ def split(job: Job, graphs: GraphCollection) -> tuple[Tensor, Tensor]:
         return torch.from_numpy(train), torch.from_numpy(test)
 
 
-def parts(job: Job, graphs: GraphCollection) -> tuple[Tensor, Tensor, Tensor]:
+def parts(job: FoldJob, graphs: GraphCollection) -> tuple[Tensor, Tensor, Tensor]:
     """(train, validation, test) of a fold of nested or holdout."""
     train, test = split(job, graphs)
     inner, val = stratified(graphs.y[train], 1 / 10 if job.protocol == "nested" else 1 / 9, job.fold)
@@ -267,13 +286,8 @@ def stratified(y: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(first).sort().values, torch.from_numpy(second).sort().values
 
 
-def _run_alone(job: Job) -> dict[str, Any]:
-    torch.set_num_threads(1)
-    return run_job(job)
-
-
 def run_jobs(
-    jobs: Sequence[Job],
+    jobs: Sequence[FoldJob],
     results: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -284,8 +298,7 @@ def run_jobs(
         jobs: the folds.
         results: a file of finished jobs, one JSON line each, which is read first and added to. A result is used again if
             it is of the same graphs, fold, settings and version of gcnlab.
-        workers: processes; by default one per core that this process may use, and 1 in a daemonic process, which may
-            start none. 1 trains here, with torch's threads.
+        workers: processes, as `run_all` takes them.
         say: told of each finished fold.
     """
     _read_graphs.cache_clear()  # the files may have changed since the last run
@@ -293,27 +306,22 @@ def run_jobs(
     path = None if results is None or not distributed.is_first() else Path(results)
     if results is not None or any(job.model_file is not None for job in jobs):
         jobs = [replace(job, data=_digest(job)) for job in jobs]
-    done = finished.read(path, "a fold", ("curve",))
-    missing = [job for job in jobs if job.key() not in done or not _has_model(job)]
-    finished.warn_of_others(path, done, [job.key() for job in missing if job.key() not in done])
+    finished = Finished(path, "a fold", _FOLD)
+    missing = [job for job in jobs if job not in finished or not _has_model(job)]
+    finished.warn_of_others(jobs)
     if ranks is not None:  # rank 0 alone reads and writes
         ranks.meet()
-        done, jobs, missing = ranks.of_first((done, jobs, missing))
-    if workers is None and multiprocessing.current_process().daemon:  # which may start no processes
-        workers = 1
-    first = 1 + len(jobs) - len(missing)
-    trained = _run_all(missing, workers or usable_cores()) if ranks is None else _run_over(ranks, missing)
-    for number, (job, result) in enumerate(trained, first):
-        done[job.key()] = result
+        finished.results, jobs, missing = ranks.of_first((finished.results, jobs, missing))
+    for number, (job, result) in enumerate(run_all(run_job, missing, workers), 1 + len(jobs) - len(missing)):
         figure = f"test accuracy {100 * result['test_accuracy']:.2f} %" if "test_accuracy" in result else "trained"
         which = f"seed {job.seed}" + ("" if job.protocol == "holdout" else f", fold {job.fold + 1}")
         seconds = f"{sum(result['epoch_seconds']):.0f} s of final training"
         say(f"{number} of {len(jobs)} ({which}): {figure}, {seconds}")
-        finished.add(path, job.key(), result)
-    return [done[job.key()] for job in jobs]
+        finished.add(job, result)
+    return [finished[job] for job in jobs]
 
 
-def _has_model(job: Job) -> bool:
+def _has_model(job: FoldJob) -> bool:
     """Whether the file that the job shall write is there, and of this job."""
     if job.model_file is None:
         return True
@@ -321,29 +329,6 @@ def _has_model(job: Job) -> bool:
         return read_checkpoint(job.model_file)[0].get("job") == job.key()
     except OSError:  # no such file, or a damaged one
         return False
-
-
-def _run_all(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, dict[str, Any]]]:
-    if workers == 1 or len(jobs) < 2:
-        for job in jobs:
-            yield job, run_job(job)
-        return
-    yield from distributed.in_processes(_run_alone, jobs, workers)
-
-
-def _run_over(ranks: distributed.Ranks, jobs: Sequence[Job]) -> Iterator[tuple[Job, dict[str, Any]]]:
-    """Folds one a rank at a time, each trained by its rank alone; others one after the other, by all ranks together."""
-    for start in range(0, len(jobs), ranks.size):
-        together = jobs[start : start + ranks.size]
-        if together[0].protocol == "holdout":
-            yield from ((job, run_job(job)) for job in together)
-            continue
-        result = None
-        if ranks.rank < len(together):
-            with distributed.alone():
-                result = run_job(together[ranks.rank])
-        ranks.meet()
-        yield from zip(together, ranks.gather_objects(result), strict=False)  # in the last round some may have none
 
 
 def best_common_epoch(results: Sequence[dict[str, Any]]) -> tuple[int, list[float]]:

@@ -29,6 +29,8 @@ from gcnlab.data import catalog
 from gcnlab.errors import DatasetNotFoundError
 from gcnlab.models import load_model, summary
 from gcnlab.recipes import RECIPES, find
+from gcnlab.recipes.result import result_of, spread_of
+from gcnlab.reporting import Content
 from gcnlab.train import Adam, Checkpoint, fit, predict
 
 __all__ = ["one_thread", "tu_folder"]  # fixtures
@@ -834,3 +836,44 @@ def test_import_loads_torch_alone(modules_of, modules_of_torch):
 def test_a_run_loads_torch_alone(modules_of, modules_of_torch, arguments):
     loaded = modules_of(f"from gcnlab.cli import main; main({['run', 'karate-gcn', *arguments]})")
     assert loaded.isdisjoint({"torch._dynamo", "sympy", *OTHERS - modules_of_torch})
+
+
+def test_one_more_kind_of_recipe_is_one_class(gcnlab, tmp_path, monkeypatch):
+    """What runs, lists, describes and predicts asks a recipe for all that it wants to know."""
+
+    class Toss:
+        kind, header, report_packages = "coin", {"sides": int}, ()
+        takes_pictures = has_pretrained = takes_path = False
+        name, dataset, datasets, protocols, published = "toss", "coins", [str(tmp_path)], ("fair",), {}
+        num_seeds, epochs, model_name = 2, 3, "a coin"
+
+        def run(self, run):
+            values = spread_of([0.25, 0.75])
+            result = result_of(
+                self, run, data="", num_parameters=0, seeds=[0, 1], test_accuracy=values, val_accuracy=values,
+                epochs=run.epochs, epoch_seconds=[0.5],
+            )  # fmt: skip
+            return result, lambda files: Content({"protocol": run.protocol}, ["heads", "tails"])
+
+        def describe(self, root=None):
+            return "two sides"
+
+        def predict(self, model, header, dataset, root, pictures=()):
+            return ["a"], torch.tensor([[0.0, 1.0]])
+
+    monkeypatch.setitem(RECIPES, "toss", Toss())
+    status, said, wrong = gcnlab("run", "toss", "--dataset", tmp_path, "--out", tmp_path / "out")
+    assert (status, wrong) == (0, "")
+    assert "test accuracy   50.00 % ± 25.00 over 2 seeds" in said
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"result.json", "report.html"}
+    assert gcnlab("summary", "toss") == (0, "two sides\n", "")
+    assert "toss" in gcnlab("run", "--list")[1]
+    assert (
+        "pretrained: no weights of toss come with gcnlab"
+        in gcnlab("run", "toss", "--dataset", tmp_path, "--pretrained")[2]
+    )
+    head = {"recipe": "toss", "dataset": "coins", "sides": 2, "class_names": ["heads", "tails"], "temperature": 1.0}
+    monkeypatch.setattr("gcnlab.models.load_model", lambda path: (None, head))
+    assert gcnlab("predict", "model") == (0, "coin,label,probability\na,tails,0.731059\n", "")
+    del head["sides"]
+    assert "it has no sides, expected an integer" in gcnlab("predict", "model")[2]

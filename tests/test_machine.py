@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from gcnlab import bench, compare, doctor, machine, memory, protocols
+from gcnlab import bench, compare, distributed, doctor, jobs, machine, memory
 from gcnlab.errors import InputError
 from gcnlab.machine import available_memory, check_devices, cpu_quota, has_terminal, is_same_device, tell, usable_cores
 
@@ -86,16 +86,34 @@ def test_no_limit_of_a_control_group(tmp_path):
 
 def test_every_command_asks_for_the_cores_that_it_may_use(monkeypatch):
     """Each asks here, and none asks the system for all that there are (doctor says both)."""
-    for room in (protocols, compare, bench, doctor):
+    for room in (jobs, compare, bench, doctor):
         assert room.usable_cores is usable_cores
         assert ("cpu_count" in inspect.getsource(room)) == (room is doctor)
     assert doctor.available_memory is memory.available_memory is available_memory
     asked = []
-    monkeypatch.setattr(protocols, "usable_cores", lambda: 3)
-    monkeypatch.setattr(protocols, "_run_all", lambda jobs, workers: asked.append(workers) or [])
-    protocols.run_jobs([])
-    protocols.run_jobs([], workers=2)
+    monkeypatch.setattr(jobs, "usable_cores", lambda: 3)
+    monkeypatch.setattr(distributed, "in_processes", lambda function, items, workers: asked.append(workers) or [])
+    for workers in (None, 2):
+        list(jobs.run_all(len, ["a job", "another"], workers))
     assert asked == [3, 2]
+
+
+def test_what_a_report_says_of_the_machine(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert machine.describe()["processor"] == f"{machine.processor()}, 7 cores"
+    assert list(machine.describe()) == ["processor", "system", *["GPU"] * torch.cuda.is_available()]
+    assert machine.processor() == machine.processor().strip() != ""
+    assert machine.versions()["torch"] == torch.__version__
+
+
+@on_linux
+def test_peak_memory_counts_what_is_held_and_let_go():
+    before = machine.peak_memory_mib()
+    size = int(before) + 64  # of which some may fit below the peak of before
+    block = b"x" * (size << 20)
+    assert machine.peak_memory_mib() >= size
+    del block
+    assert machine.peak_memory_mib() >= size
 
 
 def test_names_of_devices():

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 import gcnlab
-from gcnlab import GCNConv, Graph, GraphClassifier, GraphCollection, GraphLoader, NoStructure, fit, protocols
+from gcnlab import GCNConv, Graph, GraphClassifier, GraphCollection, GraphLoader, NoStructure, fit
 from gcnlab.checkpoint import describe, write_checkpoint
-from gcnlab.errors import ChecksumError, InputError
+from gcnlab.errors import ChecksumError, CorruptFileError, InputError
+from gcnlab.jobs import run_all
 from gcnlab.models import load_model
-from gcnlab.protocols import Job, Settings, best_common_epoch, paired, run_job, run_jobs, split, stratified
+from gcnlab.protocols import FoldJob, Settings, best_common_epoch, paired, run_job, run_jobs, split, stratified
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -61,7 +62,7 @@ def tu_folder(tmp_path):
 
 
 def job(folder, protocol, fold=0, grid=(SMALL,), **changes):
-    return Job(str(folder), {"features": "degree"}, protocol, fold, grid, **changes)
+    return FoldJob(str(folder), {"features": "degree"}, protocol, fold, grid, **changes)
 
 
 # -- batches and loaders ------------------------------------------------------------------------------------------------
@@ -340,7 +341,7 @@ def test_folds_of_other_graphs_are_trained_again(tu_folder, tmp_path, monkeypatc
     assert len(trained) == 2
     with pytest.raises(InputError, match=r"the graphs or folds of .* have changed since the run began"):
         run_job(replace(trained[1], data=trained[0].data))
-    monkeypatch.setattr("gcnlab.finished.__version__", "9.9")
+    monkeypatch.setattr("gcnlab.jobs.__version__", "9.9")
     with pytest.warns(UserWarning, match="folds.jsonl: 1 of its results are of other data or of another version"):
         run_jobs([one], file, workers=1)
     assert len(trained) == 3
@@ -384,10 +385,26 @@ def test_processes_give_what_one_gives(tu_folder):
 
 def test_a_broken_results_file_is_named(tu_folder, tmp_path):
     file = tmp_path / "folds.jsonl"
-    whole = json.dumps({"job": "x", "result": {"curve": [0.5]}})
-    for second in ("not json", json.dumps({"job": "x", "result": {}}), json.dumps({"job": "x", "result": 1}), "[]"):
-        file.write_text(f"{whole}\n{second}\n")
-        with pytest.raises(gcnlab.GcnlabError, match=r"folds\.jsonl, line 2"):
+    whole = {"curve": [0.5], "epochs": 1, "epoch_seconds": [0.1]}
+
+    def line(**changes):
+        return json.dumps({"job": "x", "result": {**whole, **changes}})
+
+    for second, message in (
+        ("not json", "Expecting value"),
+        ("[" * 10**5, "recursion"),
+        ("[]", r"it is \[\], expected names and values"),
+        (json.dumps({"job": "x", "result": {}}), "it has no curve, expected a list of numbers"),
+        (json.dumps({"job": "x", "result": 1}), "result is 1"),
+        (json.dumps({"job": 3, "result": whole}), "job is 3"),
+        (line(curve="abc"), "curve is 'abc', expected a list of numbers"),
+        (line(curve=[0.5, float("nan")]), r"curve is \[0.5, nan\]"),
+        (line(epoch_seconds=[None]), r"epoch_seconds is \[None\]"),
+        (line(test_accuracy=float("inf")), "test_accuracy is inf"),
+        (line(confusion_matrix=[[1, "a"]]), "confusion_matrix is "),
+    ):
+        file.write_text(f"{line()}\n{second}\n")
+        with pytest.raises(CorruptFileError, match=rf"folds\.jsonl, line 2: is no result of a fold .*{message}"):
             run_jobs([job(tu_folder, "gin")], file, workers=1)
 
 
@@ -496,9 +513,8 @@ def sleep_or_fail(job):
     time.sleep(600)
 
 
-def test_a_fold_that_fails_ends_the_others(monkeypatch):
-    monkeypatch.setattr(protocols, "_run_alone", sleep_or_fail)
+def test_a_fold_that_fails_ends_the_others():
     start = time.monotonic()
     with pytest.raises(ChecksumError, match="a/b: sha256 is 34, expected 12"):
-        list(protocols._run_all(["sleeps", "fails", "sleeps", "sleeps"], workers=2))
+        list(run_all(sleep_or_fail, ["sleeps", "fails", "sleeps", "sleeps"], workers=2))
     assert time.monotonic() - start < 200

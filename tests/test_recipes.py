@@ -17,9 +17,8 @@ from gcnlab import Graph, plot, protocols, recipes
 from gcnlab.errors import DatasetNotFoundError, InputError, NonFiniteError
 from gcnlab.metrics import fit_temperature
 from gcnlab.models import load_model
-from gcnlab.protocols import Job, split, stratified
+from gcnlab.protocols import FoldJob, split, stratified
 from gcnlab.recipes import RECIPES, DiffusionRecipe, GraphRecipe, find, run
-from gcnlab.recipes.graphs import _features
 from gcnlab.sparse import SparseMatrix
 from gcnlab.train import Consistency, predict
 
@@ -218,7 +217,7 @@ def test_the_result_of_a_holdout(rings, tmp_path):
     per_seed = result["val_accuracy"]["per_seed"]
     assert seed == per_seed.index(max(per_seed))
     graphs = rings.graphs()
-    rest, test = split(Job(rings.dataset, {}, "holdout", 0, (), seed), graphs)
+    rest, test = split(FoldJob(rings.dataset, {}, "holdout", 0, (), seed), graphs)
     val = rest[stratified(graphs.y[rest], 1 / 9, 0)[1]]
     assert header["temperature"] == fit_temperature(predict(model, graphs[val]), graphs[val].y)
     accuracy = (predict(model, graphs[test]).argmax(1) == graphs[test].y).double().mean()
@@ -234,7 +233,7 @@ def test_bins_of_degrees_are_those_of_the_training(tu_folder):
     """Graphs of lower or higher degrees get the columns that the model knows."""
     recipe = GraphRecipe("rings", str(tu_folder), {"features": "degree_bins"}, (SMALL,))
     graphs = recipe.graphs()
-    options = _features(recipe, graphs)
+    options = recipe.options_of(graphs)
     assert options == {"features": "degree_bins", "max_degree": int(graphs.whole.adjacency.rowptr.diff().max())}
     assert torch.equal(recipe.graphs(features=options).whole.x.to_dense(), graphs.whole.x.to_dense())
     wider = recipe.graphs(features={**options, "max_degree": 20})
@@ -393,7 +392,7 @@ def test_published_figures_name_their_source():
                     "OGB's leaderboard",
                 )
             )
-        known = {**recipes.nodes.PROTOCOLS, **protocols.PROTOCOLS, **recipes.images.PROTOCOLS}
+        known = {**recipes.nodes.NODE_PROTOCOLS, **protocols.PROTOCOLS, **recipes.images.IMAGE_PROTOCOLS}
         assert all(protocol in known for protocol in recipe.protocols)
 
 

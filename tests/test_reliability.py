@@ -324,7 +324,7 @@ DOORS_WITHOUT_DRAWS = {
     "pretrained": lambda t, path: image_recipes.pretrained(
         recipes.find("fashion-mnist-grid"), ImageSet(*[torch.zeros(10, 28, 28).byte(), torch.arange(10)] * 2, name="fashion-mnist")
     ),
-    "compare": lambda t, path: compare.run_job(compare.Job("digits", "relational", 1, num_images=60)),
+    "compare": lambda t, path: compare.run_job(compare.ModelJob("digits", "relational", 1, num_images=60)),
     "plan": lambda t, path: [recipes.find("arxiv-diffusion").plan(), plan(t.sign, COUNTS, 1, 1, 0, 5)],
     "bench": lambda t, path: [
         bench.gcnlab_epoch(t.graph, whole=True), bench.floor(t.gcn, t.graph.x, t.graph.a_hat),

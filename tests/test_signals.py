@@ -18,9 +18,9 @@ from gcnlab import Checkpoint, GridGCN, Signals, fit, metrics, predict
 from gcnlab.augment import Augment
 from gcnlab.checkpoint import read_checkpoint
 from gcnlab.cli import main
-from gcnlab.compare import Job, compare, contenders, markdown, run_job, text_row
+from gcnlab.compare import ModelJob, compare, contenders, markdown, run_job, text_row
 from gcnlab.data import ImageSet
-from gcnlab.errors import CheckpointMismatchError, InputError, InputTypeError
+from gcnlab.errors import CheckpointMismatchError, CorruptFileError, InputError, InputTypeError
 from gcnlab.image import grid_graph
 from gcnlab.models import load_model
 from gcnlab.recipes import find, run
@@ -719,9 +719,18 @@ def test_compare_is_resumed_line_by_line(tmp_path):
     assert (tmp_path / "comparison.md").read_text() == markdown(rows)
     assert json.loads((tmp_path / "comparison.json").read_text()) == rows
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
-    (tmp_path / "results.jsonl").write_text("{}\n")
-    with pytest.raises(InputError, match="line 1: is no result"):
-        compare("digits", ["relational"], epochs=1, out=tmp_path)
+    for changes, message in (
+        ({"test_accuracy": "abc"}, "test_accuracy is 'abc', expected a finite number"),
+        ({"seconds": float("nan")}, "seconds is nan"),
+        ({"history": {"val_loss": [0.5, None]}}, r"history is .*expected a dict of train_loss"),
+        ({"versions": {}}, "versions is {}"),
+        ({"model": None}, "model is None"),
+    ):
+        entry = json.loads(line)
+        entry["result"] |= changes
+        (tmp_path / "results.jsonl").write_text(f"{line}{json.dumps(entry)}\n")
+        with pytest.raises(CorruptFileError, match=f"results.jsonl, line 2: is no result of a model .*{message}"):
+            compare("digits", ["relational"], epochs=1, out=tmp_path)
 
 
 @pytest.fixture
@@ -785,8 +794,8 @@ def test_a_result_of_1_0_does_not_stand_for_images_that_it_does_not_name(compare
 
 def test_a_row_of_a_comparison_names_its_version(compared, tmp_path, monkeypatch):
     with monkeypatch.context() as before:
-        before.setattr("gcnlab.compare.__version__", "0.9.1")
-        before.setattr("gcnlab.finished.__version__", "0.9.1")
+        before.setattr("gcnlab.__version__", "0.9.1")
+        before.setattr("gcnlab.jobs.__version__", "0.9.1")
         compared("isotropic-flat")
         compared("isotropic-flat+coordinates")
     with pytest.warns(UserWarning, match=OTHER_DATA):
@@ -801,7 +810,7 @@ def test_images_that_change_while_models_train_are_told(tmp_path):
     images, y = stripes(60)
     np.savez(tmp_path / "mine.npz", x_train=images[:48], y_train=y[:48], x_test=images[48:], y_test=y[48:])
     with pytest.raises(InputError, match=r"dataset: the images of .*mine.npz have changed since the comparison began"):
-        run_job(Job(str(tmp_path / "mine.npz"), "isotropic-flat", 1, data="of others"))
+        run_job(ModelJob(str(tmp_path / "mine.npz"), "isotropic-flat", 1, data="of others"))
 
 
 def test_a_torn_last_line_of_a_comparison_is_made_again(compared, tmp_path):
@@ -843,7 +852,9 @@ def test_by_default_the_models_that_take_these_images_are_compared(monkeypatch, 
 
     def in_processes(function, jobs, count):
         ran.extend(job.model for job in jobs)
-        return [(jobs[0], {**run_job(Job("digits", "isotropic-flat", epochs=1, threads=1)), "model": jobs[0].model})]
+        return [
+            (jobs[0], {**run_job(ModelJob("digits", "isotropic-flat", epochs=1, threads=1)), "model": jobs[0].model})
+        ]
 
     monkeypatch.setattr(gcnlab.distributed, "in_processes", in_processes)
     compare("digits", epochs=1, quick=True)
@@ -853,7 +864,7 @@ def test_by_default_the_models_that_take_these_images_are_compared(monkeypatch, 
     monkeypatch.setattr(gcnlab.plot, "comparison", lambda rows, path, title: titles.append(title))
     compare("digits", ["relational"], epochs=1, quick=True, out=tmp_path)  # more than there are: no subset
     monkeypatch.setattr("gcnlab.compare.QUICK", (300, 2))
-    row = run_job(Job("digits", "isotropic-flat", epochs=1, num_images=300, threads=1))
+    row = run_job(ModelJob("digits", "isotropic-flat", epochs=1, num_images=300, threads=1))
     monkeypatch.setattr(gcnlab.distributed, "in_processes", lambda function, jobs, count: [(jobs[0], row)])
     compare("digits", ["relational"], epochs=1, quick=True, out=tmp_path)
     assert titles == ["digits", "digits, a subset of 300 training images"]
@@ -862,7 +873,7 @@ def test_by_default_the_models_that_take_these_images_are_compared(monkeypatch, 
 def test_a_tutorials_figure_is_that_of_its_data_set():
     recipe = contenders()["deep-cnn"]
     assert set(recipe.published) == {("fashion-mnist", "tutorial")}
-    row = run_job(Job("digits", "isotropic-flat", epochs=1, num_images=10_000, threads=1))
+    row = run_job(ModelJob("digits", "isotropic-flat", epochs=1, num_images=10_000, threads=1))
     assert row["published"] is None
     assert row["training_images"] == 1438  # a set with fewer images gives all of them
 

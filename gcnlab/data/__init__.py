@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
+import importlib
 import inspect
 import json
 import os
@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -35,7 +35,11 @@ from . import synthetic as synthetic
 from .archive import Source
 from .fetch import closed_files_named, data_roots, expand_user, fetch_raw, file_states, raw_folder, writable_folder
 from .image_sets import ImageSet, digits, warn_of_twins
+from .manifest import catalog
 from .ogb import ogb_evaluator
+
+if TYPE_CHECKING:
+    from .readme import readme_table as readme_table
 
 __all__ = [
     "ImageSet",
@@ -166,12 +170,6 @@ def load(name: _Path, root: _Path | None = None, download: bool = True, **option
     _check_options(name, inspect.signature(reader.check_options).parameters, options)
     reader.check_options(**options)
     return reader.to_graph(*_read_known(name, entry, data_roots(root), download, reader), **options)
-
-
-@functools.cache
-def catalog() -> dict[str, dict[str, Any]]:
-    """Every named data set: name -> title, task, description, licence, source, citation, files, counts, ..."""
-    return json.loads(Path(__file__).with_name("manifest.json").read_text(encoding="utf-8"))
 
 
 @closed_files_named()
@@ -411,80 +409,7 @@ _EMBEDDED_SETS: dict[str, Callable[[str], Graph | ImageSet]] = {
 }
 
 
-def readme_table() -> str:
-    """The text of `datasets/README.md`, made from the manifest: what a data root is, and a row for each data set."""
-    rows = [
-        f"| `{name}` | {entry['title']}: {entry['description']} | {_count_text(entry['counts'])} | {entry['licence']} "
-        f"| <{entry['source']}> | {_file_text(entry)} |"
-        for name, entry in catalog().items()
-    ]
-    return "\n".join([*_README.splitlines(), *rows]) + "\n"
-
-
-def _count_text(counts: dict[str, int]) -> str:
-    split = "; " + "/".join(f"{counts[part]:,}" for part in ("train", "val", "test")) if "val" in counts else ""
-    if "height" in counts:
-        images = f"{counts['train']:,} training and {counts['test']:,} test images"
-        return f"{images} of {counts['height']} x {counts['width']}, {counts['classes']} classes"
-    if "listed_edges" in counts:
-        rows = f"{counts['graphs']:,} graphs" if "graphs" in counts else f"{counts['nodes']:,} nodes"
-        listed = f"{counts['listed_edges']:,} listed edges"
-        return f"{rows}, {listed}, {counts['features']} features, {counts['classes']} classes{split}"
-    if "graphs" in counts:
-        parts = [f"{counts['graphs']:,} graphs, {counts['nodes']:,} nodes, {counts['entries']:,} stored edges"]
-        parts += [f"{counts['self_loops']:,} of them self-loops"] if counts["self_loops"] else []
-        parts += [f"{counts['duplicates']:,} more that are listed twice"] if counts["duplicates"] else []
-        parts += [f"{counts['node_labels']} node labels"] if counts["node_labels"] else []
-        parts += [f"{counts['node_attributes']} node attribute(s)"] if counts["node_attributes"] else []
-        return ", ".join([*parts, f"{counts['classes']} classes"])
-    loops = f" and {counts['self_loops']} self-loops" if counts["self_loops"] else ""
-    return (
-        f"{counts['nodes']:,} nodes, {counts['edges']:,} undirected edges{loops}, {counts['features']:,} features, "
-        f"{counts['classes']} classes{split}"
-    )
-
-
-def _file_text(entry: dict[str, Any]) -> str:
-    if entry["embedded"]:
-        return f"none: it comes with {'gcnlab' if entry['format'] == 'embedded' else entry['format']}"
-    names = ", ".join(f"`{file['name']}`" for file in entry["files"])
-    origins = dict.fromkeys(file["origin"] for file in entry["files"] if not file["url"])
-    by_hand = f"; to be put there by hand: {', '.join(origins)}" if origins else ""
-    if not entry["max_bytes"]:  # OGB's, which publishes neither sizes nor sha256
-        return f"{names} ({by_hand.removeprefix('; ')})"
-    size = f"{entry['max_bytes'] / 1e6:.1f} MB" if entry["max_bytes"] >= 1e5 else f"{entry['max_bytes'] / 1e3:.1f} kB"
-    return f"{names} ({size}{by_hand})"
-
-
-_README = """\
-# Data sets
-
-This folder is the data root of a checkout; git ignores all of it but this page, which is the output of
-`gcnlab.data.readme_table()`, made from `gcnlab/data/manifest.json`. `gcnlab.load(name)` looks for a data set in
-
-1. the argument `root`, else
-2. the folders of the environment variable `GCNLAB_DATA`, separated as in `PATH`, else
-3. this folder, when gcnlab runs from a checkout, else
-4. the user's cache folder.
-
-Each is laid out as
-
-    <name>/raw/<file>      the bytes of the source, compared with their sha256 before each use
-    <name>/processed/      what gcnlab read from them; made again whenever it is missing, damaged or out of date
-
-A root may be read-only: what is written (downloads, processed forms) goes to the first that is not. Missing files are
-downloaded from the source over https; without a connection, put them into `<name>/raw/` by hand. Your own files need no
-name and no sha256: pass the path of their folder to `gcnlab.load`.
-
-The Open Graph Benchmark publishes no sha256: of its sets the counts are compared instead. Unpack its zip archive, and put
-the folders `raw` and `split` that are in it into `<name>/`.
-
-`<name>/folds/{train,test}_idx-K.txt`, K from 1 to 10, are the fold lists of a graph collection (graph numbers from 0, one
-a line), which `gcnlab.data.folds(name)` reads.
-
-Three counts at the end are the train/validation/test nodes or graphs of the public split. An edge is an undirected pair of two nodes; a
-stored edge of a graph collection is one of its two directions, or a self-loop.
-
-| name | what | counts | licence | source | files |
-|---|---|---|---|---|---|
-"""
+def __getattr__(name: str) -> Any:
+    if name == "readme_table":  # only needed after an edit of the manifest, so that `import gcnlab` leaves it out
+        return importlib.import_module(".readme", __name__).readme_table
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,6 +11,7 @@ import math
 import os
 import pickletools
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -107,107 +108,131 @@ def read_pickle(path: str | os.PathLike[str]) -> Any:
 
 
 _MARK = object()
-_LITERALS = {
+_LITERALS = (
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
     *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
-}
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_TUPLE_SIZES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+)
 
 
-def _run(path: str | os.PathLike[str], content: bytes) -> Any:
-    """The machine: a stack and a memo, one step an opcode. `pickletools.genops` cuts the bytes into opcodes."""
-    stack: list[Any] = []
-    memo: dict[Any, Any] = {}
-    made = 0  # bytes
+class _Machine:
+    """A stack and a memo, which the opcodes of `_STEPS` work on.
 
-    def pop_to_mark() -> list[Any]:
-        at = len(stack) - 1
-        while at >= 0 and stack[at] is not _MARK:
+    Attributes:
+        path: of the file, for messages.
+        made: bytes of the arrays that were made so far.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = path
+        self.stack: list[Any] = []
+        self.memo: dict[Any, Any] = {}
+        self.made = 0
+
+    def pop(self, count: int) -> tuple[Any, ...]:
+        if len(self.stack) < count:
+            raise IndexError("the stack is empty")
+        items = tuple(self.stack[len(self.stack) - count :])
+        if any(item is _MARK for item in items):
+            raise ValueError("a mark where a value belongs")
+        del self.stack[len(self.stack) - count :]
+        return items
+
+    def pop_to_mark(self) -> list[Any]:
+        at = len(self.stack) - 1
+        while at >= 0 and self.stack[at] is not _MARK:
             at -= 1
         if at < 0:
             raise IndexError("no mark on the stack")
-        items = stack[at + 1 :]
-        del stack[at:]
+        items = self.stack[at + 1 :]
+        del self.stack[at:]
         return items
 
-    def pop(count: int) -> tuple[Any, ...]:
-        if len(stack) < count:
-            raise IndexError("the stack is empty")
-        items = tuple(stack[len(stack) - count :])
-        if any(item is _MARK for item in items):
-            raise ValueError("a mark where a value belongs")
-        del stack[len(stack) - count :]
-        return items
+    def push_literal(self, argument: Any) -> None:
+        if type(argument) is int and argument.bit_length() > 64:  # no id or size, and Python refuses to print it
+            raise ValueError("an integer of more than 64 bits")
+        self.stack.append(argument)
 
+    def append(self, items: Sequence[Any]) -> None:
+        _exactly(self.stack[-1], list).extend(items)
+
+    def set_items(self, items: Sequence[Any]) -> None:
+        _set_items(self.stack[-1], items)
+
+    def name_global(self, full_name: str) -> None:
+        """Push what stands for a global; nothing is looked up."""
+        if full_name not in ADMITTED:
+            raise UnsafeFileError(self.path, full_name.replace(" ", "."))
+        self.stack.append(_Global(ADMITTED[full_name]))
+
+    def refuse_instance(self, full_name: str) -> None:
+        self.name_global(full_name)  # one that is not admitted is the worse news
+        raise ValueError("opcode INST, which no array needs")
+
+    def refuse_extension(self, number: int) -> None:
+        """Of copyreg's registry, which names a global by a number."""
+        raise UnsafeFileError(self.path, f"copyreg extension {number}")
+
+    def construct(self, _: Any) -> None:
+        function, arguments = self.pop(2)
+        self.stack.append(_construct(_exactly(function, _Global).meaning, _exactly(arguments, tuple)))
+        self.made += _num_bytes(self.stack[-1])
+
+    def build(self, _: Any) -> None:
+        (state,) = self.pop(1)
+        _build(self.stack[-1], state)
+        self.made += _num_bytes(self.stack[-1])
+
+
+# What each opcode does with the machine m and its argument a. An opcode that is not here is none that an array needs:
+# PERSID, OBJ, NEWOBJ_EX, NEXT_BUFFER, sets, ...
+_STEPS: dict[str, Callable[[_Machine, Any], Any]] = {
+    **dict.fromkeys(_LITERALS, _Machine.push_literal),
+    "NONE": lambda m, a: m.stack.append(None),
+    "NEWTRUE": lambda m, a: m.stack.append(True),
+    "NEWFALSE": lambda m, a: m.stack.append(False),
+    **dict.fromkeys(("BINGET", "GET", "LONG_BINGET"), lambda m, a: m.stack.append(m.memo[a])),
+    **dict.fromkeys(("BINPUT", "PUT", "LONG_BINPUT"), lambda m, a: m.memo.__setitem__(a, m.stack[-1])),
+    "MEMOIZE": lambda m, a: m.memo.__setitem__(len(m.memo), m.stack[-1]),
+    "MARK": lambda m, a: m.stack.append(_MARK),
+    "EMPTY_LIST": lambda m, a: m.stack.append([]),
+    "EMPTY_DICT": lambda m, a: m.stack.append({}),
+    "EMPTY_TUPLE": lambda m, a: m.stack.append(()),
+    "TUPLE1": lambda m, a: m.stack.append(m.pop(1)),
+    "TUPLE2": lambda m, a: m.stack.append(m.pop(2)),
+    "TUPLE3": lambda m, a: m.stack.append(m.pop(3)),
+    "TUPLE": lambda m, a: m.stack.append(tuple(m.pop_to_mark())),
+    "LIST": lambda m, a: m.stack.append(m.pop_to_mark()),
+    "DICT": lambda m, a: m.stack.append(_set_items({}, m.pop_to_mark())),
+    "APPEND": lambda m, a: m.append(m.pop(1)),
+    "APPENDS": lambda m, a: m.append(m.pop_to_mark()),
+    "SETITEM": lambda m, a: m.set_items(m.pop(2)),
+    "SETITEMS": lambda m, a: m.set_items(m.pop_to_mark()),
+    "GLOBAL": _Machine.name_global,
+    "STACK_GLOBAL": lambda m, a: m.name_global(" ".join(_exactly(part, str) for part in m.pop(2))),
+    "INST": _Machine.refuse_instance,
+    **dict.fromkeys(("EXT1", "EXT2", "EXT4"), _Machine.refuse_extension),
+    **dict.fromkeys(("REDUCE", "NEWOBJ"), _Machine.construct),
+    "BUILD": _Machine.build,
+    **dict.fromkeys(("PROTO", "FRAME"), lambda m, a: None),
+}
+
+
+def _run(path: str | os.PathLike[str], content: bytes) -> Any:
+    """Run the opcodes into which `pickletools.genops` cuts the bytes, one step each; return the value at STOP."""
+    machine = _Machine(path)
     for opcode, argument, position in pickletools.genops(content):
-        name = opcode.name
-        if name in _LITERALS:
-            if type(argument) is int and argument.bit_length() > 64:  # no id or size, and Python refuses to print it
-                raise ValueError("an integer of more than 64 bits")
-            stack.append(argument)
-        elif name in _CONSTANTS:
-            stack.append(_CONSTANTS[name])
-        elif name in ("BINGET", "GET", "LONG_BINGET"):
-            stack.append(memo[argument])
-        elif name in ("BINPUT", "PUT", "LONG_BINPUT"):
-            memo[argument] = stack[-1]
-        elif name == "MEMOIZE":
-            memo[len(memo)] = stack[-1]
-        elif name == "MARK":
-            stack.append(_MARK)
-        elif name == "EMPTY_LIST":
-            stack.append([])
-        elif name == "EMPTY_DICT":
-            stack.append({})
-        elif name in _TUPLE_SIZES:
-            stack.append(pop(_TUPLE_SIZES[name]))
-        elif name == "TUPLE":
-            stack.append(tuple(pop_to_mark()))
-        elif name == "LIST":
-            stack.append(pop_to_mark())
-        elif name == "DICT":
-            stack.append(_set_items({}, pop_to_mark()))
-        elif name == "APPEND":
-            (item,) = pop(1)
-            _exactly(stack[-1], list).append(item)
-        elif name == "APPENDS":
-            items = pop_to_mark()
-            _exactly(stack[-1], list).extend(items)
-        elif name == "SETITEM":
-            pair = pop(2)
-            _set_items(stack[-1], pair)
-        elif name == "SETITEMS":
-            items = pop_to_mark()
-            _set_items(stack[-1], items)
-        elif name in ("GLOBAL", "INST", "STACK_GLOBAL"):
-            full_name = " ".join(_exactly(part, str) for part in pop(2)) if name == "STACK_GLOBAL" else str(argument)
-            if full_name not in ADMITTED:
-                raise UnsafeFileError(path, full_name.replace(" ", "."))
-            if name == "INST":
-                raise ValueError("opcode INST, which no array needs")
-            stack.append(_Global(ADMITTED[full_name]))
-        elif name in ("EXT1", "EXT2", "EXT4"):  # a global by its number in copyreg's registry
-            raise UnsafeFileError(path, f"copyreg extension {argument}")
-        elif name in ("REDUCE", "NEWOBJ"):
-            function, arguments = pop(2)
-            stack.append(_construct(_exactly(function, _Global).meaning, _exactly(arguments, tuple)))
-            made += _num_bytes(stack[-1])
-        elif name == "BUILD":
-            (state,) = pop(1)
-            _build(stack[-1], state)
-            made += _num_bytes(stack[-1])
-        elif name == "STOP":
-            (value,) = pop(1)
-            if stack or position != len(content) - 1:
+        if opcode.name == "STOP":
+            (value,) = machine.pop(1)
+            if machine.stack or position != len(content) - 1:
                 raise ValueError("more follows after its end")
             return value
-        elif name not in ("PROTO", "FRAME"):  # PERSID, OBJ, NEWOBJ_EX, NEXT_BUFFER, sets, ...
-            raise ValueError(f"opcode {name}, which no array needs")
+        if opcode.name not in _STEPS:
+            raise ValueError(f"opcode {opcode.name}, which no array needs")
+        _STEPS[opcode.name](machine, argument)
         # Twice: protocols 0 to 2 of Python 3 make bytes, and of them an array. A file that makes one content into a
         # thousand arrays is no data set.
-        if made > 2 * len(content):
+        if machine.made > 2 * len(content):
             raise ValueError("its arrays are larger than the file")
     raise ValueError("it has no end")
 

@@ -1,22 +1,26 @@
 """The recipes: data set, model, hyperparameters and protocol of a published figure, and the function that runs one."""
 
+from .base import AnyRecipe, Run
 from .graphs import GraphRecipe
 from .images import ImageRecipe
 from .nodes import DiffusionRecipe, HopRecipe, Recipe
 from .result import MARKDOWN_HEAD, counted, markdown_row, published_cell, recorded
 from .runner import run
-from .table import RECIPES, find, find_node_recipe
+from .table import RECIPES, find, find_hop_recipe, find_node_recipe
 
 __all__ = [
     "MARKDOWN_HEAD",
     "RECIPES",
+    "AnyRecipe",
     "DiffusionRecipe",
     "GraphRecipe",
     "HopRecipe",
     "ImageRecipe",
     "Recipe",
+    "Run",
     "counted",
     "find",
+    "find_hop_recipe",
     "find_node_recipe",
     "markdown_row",
     "published_cell",

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from .. import finished, metrics, plot
+from .. import metrics, plot
 from ..checkpoint import describe, digest_of, read_checkpoint
+from ..checks import check_package
 from ..data import catalog, load
 from ..errors import InputError
 from ..graph import GraphCollection
-from ..protocols import PROTOCOLS as GRAPH_PROTOCOLS
-from ..protocols import Job, Settings, best_common_epoch, digest_of_folds, parts, run_jobs
+from ..models import summary
+from ..protocols import PROTOCOLS, FoldJob, Settings, best_common_epoch, digest_of_folds, parts, run_jobs
 from ..reporting import Content
 from ..reporting.findings import add_graphs
 from ..train import History, predict
-from .result import Finish, best_of, chosen_of, result_of, spread_of, title_of, write_model
+from ..train.history import history_of
+from .base import Finish, Run
+from .outputs import Outputs
+from .result import best_of, chosen_of, header_of, result_of, spread_of, title_of, write_model
+
+NUM_FOLDS = 10
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,13 @@ class GraphRecipe:
         published: (data set, protocol) -> (accuracy as a fraction, its source).
         num_seeds: seeds of a run that does not say how many.
     """
+
+    kind: ClassVar[str] = "graph"
+    header: ClassVar[dict[str, Any]] = {"dataset": str, "features": dict}
+    report_packages: ClassVar[tuple[str, ...]] = ("networkx", "scipy")
+    takes_pictures: ClassVar[bool] = False
+    has_pretrained: ClassVar[bool] = False
+    takes_path: ClassVar[bool] = False  # its features and grid are made for its own set
 
     name: str
     dataset: str
@@ -65,7 +78,7 @@ class GraphRecipe:
     def graphs(
         self, dataset: str | None = None, root: str | None = None, features: Mapping[str, Any] | None = None
     ) -> GraphCollection:
-        """The data as the model gets it; `features` are those of a trained model where they are not the recipe's."""
+        """The data as the model gets it; `features` replace the recipe's, for a trained model that has other ones."""
         dataset = dataset or self.dataset
         if dataset in catalog() and "graphs" not in catalog()[dataset]["counts"]:
             raise InputError(f"dataset: {dataset} is no collection of graphs, which {self.name} classifies.")
@@ -76,89 +89,113 @@ class GraphRecipe:
     def model(self, graphs: GraphCollection) -> nn.Module:
         return self.grid[0].build(graphs)
 
+    def describe(self, root: str | None = None) -> str:
+        graphs = self.graphs(root=root)
+        batch = graphs[: self.grid[0].batch_size].batch()
+        size = f"a batch of {batch.num_graphs} graphs, {batch.num_nodes:,} nodes, {batch.num_edges:,} stored edges"
+        return f"{graphs.summary()}\n\n{size}\n{summary(self.model(graphs), batch.x, batch.a_hat, batch.p)}"
 
-def run_graphs(
-    recipe: GraphRecipe,
-    workers: int | None,
-    protocol: str,
-    num_seeds: int,
-    epochs: int,
-    device: str,
-    root: str | None,
-    folder: Path | None,
-    board: str | None,
-    say: Callable[[str], None],
-) -> tuple[dict[str, Any], Finish]:
-    """The result, and what writes the files beside it and gives what a report shows."""
-    say(f"protocol {protocol}: {GRAPH_PROTOCOLS[protocol]}")
-    graphs = recipe.graphs(root=root)
-    grid = tuple(replace(settings, epochs=epochs) for settings in recipe.grid)[: None if protocol == "nested" else 1]
-    jobs = [
-        Job(recipe.dataset, recipe.features, protocol, fold, grid, seed, root, device, tensorboard=board)
-        for seed in range(num_seeds)
-        for fold in range(1 if protocol == "holdout" else 10)
-    ]
-    if folder is not None and protocol == "holdout":
-        jobs = [replace(job, model_file=str(folder / "seeds" / f"{job.seed}.gcnlab")) for job in jobs]
-    file = None if folder is None else folder / "folds.jsonl"
-    results = run_jobs(jobs, file, workers=1 if device == "cuda" else workers, say=say)
-    if protocol == "gin":
-        best_epoch, per_fold = best_common_epoch(results)
-        say(f"best common epoch {best_epoch}; no held-out test")
-        val_per_fold = per_fold
-    else:
-        per_fold = [result["test_accuracy"] for result in results]
-        val_per_fold = [result["val_accuracy"] for result in results]
-    size = len(jobs) // num_seeds
+    def predict(
+        self, model: nn.Module, header: Mapping[str, Any], dataset: str, root: str | None, pictures: Sequence[str] = ()
+    ) -> tuple[Sequence[Any], Tensor]:
+        graphs = self.graphs(dataset, root, header["features"])
+        return range(len(graphs)), predict(model, graphs)
 
-    def spread(values: list[float]) -> dict[str, Any]:
-        if protocol == "holdout":
-            return spread_of(values)
-        per_seed = [statistics.mean(values[i : i + size]) for i in range(0, len(values), size)]
-        return {**spread_of(values), "per_seed": per_seed, "per_fold": values}
+    def options_of(self, graphs: GraphCollection) -> dict[str, Any]:
+        """The options of `load` that give other graphs the same columns as these.
 
-    result = result_of(
-        recipe,
-        recipe.dataset,
-        protocol,
-        data=digest_of(graphs.whole.adjacency, graphs.sizes, graphs.y, digest_of_folds(jobs, graphs)),
-        num_parameters=sum(p.numel() for p in recipe.model(graphs).parameters()),
-        seeds=list(range(num_seeds)),
-        test_accuracy=spread(per_fold),
-        val_accuracy=spread(val_per_fold),
-        epochs=max(result["epochs"] for result in results),
-        epoch_seconds=[seconds for result in results for seconds in result["epoch_seconds"]],
-        device=device,
-    )
+        One-hot degrees, or bins of them, end at the highest degree found here.
+        """
+        if self.features["features"] not in ("degree", "degree_bins"):
+            return self.features
+        return {**self.features, "max_degree": int(graphs.whole.adjacency.rowptr.diff().max())}
 
-    def finish(files: finished.Files) -> Content:
-        content = Content(
-            {"protocol": GRAPH_PROTOCOLS[protocol], "data": graphs.summary()},
+    def run(self, run: Run) -> tuple[dict[str, Any], Finish]:
+        if run.protocol != "gin":
+            check_package(f"protocol: {run.protocol}", "scikit-learn", "sklearn.model_selection")
+        run.say(f"protocol {run.protocol}: {PROTOCOLS[run.protocol]}")
+        graphs, jobs = self.graphs(root=run.root), self.jobs(run)
+        kept = None if run.folder is None else run.folder / "folds.jsonl"
+        results = run_jobs(jobs, kept, workers=1 if run.device == "cuda" else run.threads, say=run.say)
+        if run.protocol == "gin":
+            best_epoch, test = best_common_epoch(results)
+            run.say(f"best common epoch {best_epoch}; no held-out test")
+            val = test
+        else:
+            test, val = ([result[f"{part}_accuracy"] for result in results] for part in ("test", "val"))
+        result = result_of(
+            self,
+            run,
+            data=digest_of(graphs.whole.adjacency, graphs.sizes, graphs.y, digest_of_folds(jobs, graphs)),
+            num_parameters=sum(p.numel() for p in self.model(graphs).parameters()),
+            seeds=list(range(run.num_seeds)),
+            test_accuracy=_spread_of(test, run),
+            val_accuracy=_spread_of(val, run),
+            epochs=max(result["epochs"] for result in results),
+            epoch_seconds=[seconds for result in results for seconds in result["epoch_seconds"]],
+        )
+        if run.protocol == "holdout":
+            return result, partial(self._keep_best, run, graphs, jobs, best_of(val))
+        return result, partial(self._show_folds, run, graphs, results)
+
+    def jobs(self, run: Run) -> list[FoldJob]:
+        """The folds of each seed; holdout has one, and its models are kept where there is a folder."""
+        grid = tuple(replace(settings, epochs=run.epochs) for settings in self.grid)
+        if run.protocol != "nested":
+            grid = grid[:1]
+        jobs = [
+            FoldJob(
+                run.dataset, self.features, run.protocol, fold, grid, seed, run.root, run.device, tensorboard=run.board
+            )
+            for seed in range(run.num_seeds)
+            for fold in range(1 if run.protocol == "holdout" else NUM_FOLDS)
+        ]
+        if run.folder is None or run.protocol != "holdout":
+            return jobs
+        return [replace(job, model_file=str(run.folder / "seeds" / f"{job.seed}.gcnlab")) for job in jobs]
+
+    def _content(self, run: Run, graphs: GraphCollection) -> Content:
+        return Content(
+            {"protocol": PROTOCOLS[run.protocol], "data": graphs.summary()},
             graphs.class_names or list(map(str, range(graphs.num_classes))),
-        )  # fmt: skip
-        header: dict[str, Any] = {"recipe": recipe.name, "dataset": recipe.dataset, "protocol": protocol}
-        if protocol != "holdout":
-            content.folds = [result["curve"] for result in results]
-            with files.writing("curves.png") as file:
-                plot.folds(content.folds, file, title_of(header))
-            tables = [result["confusion_matrix"] for result in results if "confusion_matrix" in result]
-            if len(tables) == len(results):  # those of gin have none
-                content.confusion = torch.tensor(tables).sum(0).tolist()
-                content.chosen = "in the final runs of all folds together"
-            files.written.append("folds.jsonl")
-            add_graphs(content, graphs)
-            return content
+        )
+
+    def _show_folds(
+        self, run: Run, graphs: GraphCollection, results: Sequence[dict[str, Any]], files: Outputs
+    ) -> Content:
+        """Draw the curves of all folds. No model is kept, since no single one was measured."""
+        content = self._content(run, graphs)
+        content.folds = [result["curve"] for result in results]
+        with files.writing("curves.png") as file:
+            plot.folds(content.folds, file, title_of(header_of(self, run)))
+        tables = [result["confusion_matrix"] for result in results if "confusion_matrix" in result]
+        if len(tables) == len(results):  # those of gin have none
+            content.confusion = torch.tensor(tables).sum(0).tolist()
+            content.chosen = "in the final runs of all folds together"
+        files.written.append("folds.jsonl")
+        add_graphs(content, graphs)
+        return content
+
+    def _keep_best(
+        self, run: Run, graphs: GraphCollection, jobs: Sequence[FoldJob], best: int, files: Outputs
+    ) -> Content:
+        """Keep the model of the best seed, given by its position, and show its predictions."""
+        content = self._content(run, graphs)
         saved = [read_checkpoint(job.model_file) for job in jobs if job.model_file is not None]
-        history = History.join([_history(told, states) for told, states, _ in saved])
-        best = best_of(val_per_fold)
-        model = recipe.model(graphs).eval()
+        history = History.join(
+            [
+                history_of(told["seeds"][0], told["metrics"], told["epoch"], states, told.get("operator", ""))
+                for told, states, _ in saved
+            ]
+        )
+        model = self.model(graphs).eval()
         model.load_state_dict(history.state(best))
         _, val, test = parts(jobs[best], graphs)
-        header |= {
-            "model": describe(model), "features": _features(recipe, graphs),
-            "class_names": list(graphs.class_names or ()), "confusion_matrix": saved[best][0]["confusion_matrix"],
-            "temperature": metrics.fit_temperature(predict(model, graphs[val]), graphs[val].y),
-        }  # fmt: skip
+        header = header_of(
+            self, run, model=describe(model), features=self.options_of(graphs),
+            class_names=list(graphs.class_names or ()), confusion_matrix=saved[best][0]["confusion_matrix"],
+            temperature=metrics.fit_temperature(predict(model, graphs[val]), graphs[val].y),
+        )  # fmt: skip
         write_model(files, header, history, best)
         files.written += ["folds.jsonl", "seeds"]
         content.history, content.confusion = history, header["confusion_matrix"]
@@ -166,17 +203,10 @@ def run_graphs(
         add_graphs(content, graphs, model, test)
         return content
 
-    return result, finish
 
-
-def _history(header: Mapping[str, Any], states: dict[str, torch.Tensor]) -> History:
-    """The training of a file that a job wrote."""
-    table = {name: torch.tensor(values, dtype=torch.float64).unsqueeze(1) for name, values in header["metrics"].items()}
-    return History(header["seeds"], table, torch.tensor([header["epoch"]]), states, operator=header.get("operator", ""))
-
-
-def _features(recipe: GraphRecipe, graphs: GraphCollection) -> dict[str, Any]:
-    """The options that give other graphs the columns of these: one-hot degrees, or bins, up to the highest of these."""
-    if recipe.features["features"] not in ("degree", "degree_bins"):
-        return recipe.features
-    return {**recipe.features, "max_degree": int(graphs.whole.adjacency.rowptr.diff().max())}
+def _spread_of(values: list[float], run: Run) -> dict[str, Any]:
+    """Mean and standard deviation over all folds (holdout: over the seeds). The value per seed is its mean over folds."""
+    if run.protocol == "holdout":
+        return spread_of(values)
+    per_seed = [statistics.mean(values[i : i + NUM_FOLDS]) for i in range(0, len(values), NUM_FOLDS)]
+    return {**spread_of(values), "per_seed": per_seed, "per_fold": values}

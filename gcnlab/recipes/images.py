@@ -13,32 +13,36 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from .. import distributed, finished, metrics
+from .. import metrics
 from ..augment import Augment
 from ..baselines import BASELINES, Baseline
 from ..checkpoint import describe, digest_of, generators_kept
 from ..data import ImageSet, image_folder, load
 from ..errors import CheckpointMismatchError, InputError
-from ..image import Signals, grid_graph
-from ..models import GridGCN
+from ..image import Grid, Signals, grid_graph
+from ..machine import versions
+from ..models import GridGCN, summary
 from ..reporting import Content
 from ..reporting.findings import MAX_IMAGES, add_images
-from ..train import Callback, Checkpoint, History, TensorBoard, fit, predict
-from .result import Finish, best_of, chosen_of, result_of, spread_of, write_model
+from ..train import Callback, Checkpoint, History, fit, predict
+from .base import Finish, Run
+from .outputs import Outputs
+from .result import best_of, chosen_of, header_of, result_of, spread_of, write_model
 
+IMAGE_PROTOCOLS = {
+    "holdout": "the set's own test images, read once after the last epoch; a twelfth of the training images held out",
+    "tutorial": "all training images, the weights of the last epoch; the set's own test images, read once",
+}
 HOLDOUT = 5000  # training images that are held out for selection; a twelfth of smaller sets
-
-
-# The tutorials' models of 4 and 5 million parameters train in 16 bits, in a third of the time or so.
+# The tutorials' models of 4 and 5 million parameters train in 16 bits, in about a third of the time.
 SLOWEST = ("unpooled-cnn", "deep-cnn")
-
-
 PRETRAINED = Path(__file__).parent.parent / "pretrained"
 
 
@@ -56,6 +60,13 @@ class ImageRecipe:
         num_seeds: seeds of a run that does not say how many.
         tutorial: the tutorial's way to train; None for the one described above.
     """
+
+    kind: ClassVar[str] = "image"
+    header: ClassVar[dict[str, Any]] = {"dataset": str, "image_shape": [int], "mirrored": bool}
+    report_packages: ClassVar[tuple[str, ...]] = ()
+    takes_pictures: ClassVar[bool] = True
+    has_pretrained: ClassVar[bool] = True
+    takes_path: ClassVar[bool] = True
 
     name: str
     build: Callable[[int, int], nn.Module]
@@ -79,22 +90,124 @@ class ImageRecipe:
         """The names it can run on."""
         return ["fashion-mnist", "mnist", "digits"]
 
+    def model(self, images: ImageSet) -> nn.Module:
+        channels = images.image_shape[2] if len(images.image_shape) == 3 else 1
+        return self.build(channels, images.num_classes)
+
+    def grid(self, shape: Sequence[int]) -> Grid | None:
+        """The grid graph of images of a shape (H, W) or (H, W, C), where the model takes one."""
+        return grid_graph(*shape[:2]) if self.on_grid else None
+
+    def describe(self, root: str | None = None) -> str:
+        grid = grid_graph(28, 28)
+        return f"{grid}, a batch of 1 signal\n{summary(self.build(1, 10), torch.zeros(1, grid.num_nodes, 1), grid)}"
+
+    def predict(
+        self, model: nn.Module, header: Mapping[str, Any], dataset: str, root: str | None, pictures: Sequence[str] = ()
+    ) -> tuple[Sequence[Any], Tensor]:
+        signals, names = _images_to_label(self, header, pictures, dataset, root)
+        return names, log_probabilities(model, signals, header["mirrored"])
+
+    def run(self, run: Run) -> tuple[dict[str, Any], Finish]:
+        run.say(f"protocol {run.protocol}: {IMAGE_PROTOCOLS[run.protocol]}")
+        images = load(run.dataset, root=run.root)
+        if not isinstance(images, ImageSet):
+            raise InputError(f"dataset: {run.dataset} holds no images, which {self.name} classifies.")
+        trained = _take_pretrained(self, images, run) if run.is_pretrained else _train_seeds(self, images, run)
+        result = result_of(
+            self,
+            run,
+            data=digest(images),
+            num_parameters=sum(p.numel() for p in trained.model.parameters()),
+            seeds=trained.seeds,
+            test_accuracy=spread_of([score["accuracy"] for score in trained.scores]),
+            test_macro_f1=spread_of([score["macro_f1"] for score in trained.scores]),
+            val_accuracy=spread_of(trained.val_accuracy),
+            epochs=0 if run.is_pretrained else run.epochs,
+            epoch_seconds=[0.0] if trained.history is None else trained.history.epoch_seconds,
+        )
+        return result, partial(self._finish, run, images, trained)
+
+    def _finish(self, run: Run, images: ImageSet, trained: _Trained, files: Outputs) -> Content:
+        """Keep the model of the best seed, where there was a training, and show its predictions."""
+        best, model, history = best_of(trained.val_accuracy), trained.model, trained.history
+        if history is not None:
+            model.load_state_dict(history.state(best))
+            model.cpu().eval()
+            _, val = parts(self, images)
+            mirrored = mirrors(self, images)
+            header = header_of(
+                self, run, model=describe(model), class_names=list(images.class_names),
+                image_shape=list(images.image_shape), mirrored=mirrored,
+                confusion_matrix=trained.scores[best]["confusion_matrix"], val_accuracy=trained.val_accuracy[best],
+                test_accuracy=trained.scores[best]["accuracy"], versions=versions(),
+                temperature=None if val is None else metrics.fit_temperature(
+                    log_probabilities(model, val, mirrored), val.y
+                ),
+            )  # fmt: skip
+            write_model(files, header, history, best, [run.checkpoint(seed) for seed in trained.seeds])
+        size = " x ".join(map(str, images.image_shape))
+        data = f"{len(images.train_images):,} training and {len(images.test_images):,} test images of {size}"
+        content = Content(
+            {"protocol": IMAGE_PROTOCOLS[run.protocol], "data": data}, images.class_names, history,
+            confusion=trained.scores[best]["confusion_matrix"], chosen=chosen_of(trained.seeds, best),
+        )  # fmt: skip
+        shown = copy.copy(images)
+        shown.test_images, shown.test_labels = (part[:MAX_IMAGES] for part in (images.test_images, images.test_labels))
+        signals = Signals(shown.test_images, shown.test_labels, self.grid(images.image_shape))
+        predicted = predict_test(self, model.cpu().eval(), shown).argmax(1)
+        add_images(content, model, signals, len(images.test_labels), predicted)
+        return content
+
+
+@dataclass
+class _Trained:
+    """The models of a run, and how they score.
+
+    Attributes:
+        model: has the weights of the last seed.
+        seeds: one per entry of the lists below.
+        scores: on the test images, as `scores` gives them.
+        val_accuracy: of the kept weights.
+        history: the training of all seeds; None for weights that come with gcnlab.
+    """
+
+    model: nn.Module
+    seeds: list[int]
+    scores: list[dict[str, Any]]
+    val_accuracy: list[float]
+    history: History | None = None
+
+
+def _take_pretrained(recipe: ImageRecipe, images: ImageSet, run: Run) -> _Trained:
+    model, about = pretrained(recipe, images)
+    score = scores(recipe, model.to(run.device), images, run.device)
+    run.say(f"weights of seed {about['seed']}, trained for {about['epochs']} epochs, come with gcnlab")
+    return _Trained(model, [about["seed"]], [score], [about["val_accuracy"]])
+
+
+def _train_seeds(recipe: ImageRecipe, images: ImageSet, run: Run) -> _Trained:
+    seeds, found, histories = list(range(run.num_seeds)), [], []
+    for seed in seeds:
+        model, history = train(
+            recipe, images, seed, run.epochs, run.device, checkpoint=run.checkpoint(seed), callbacks=run.callbacks()
+        )
+        found.append(scores(recipe, model, images, run.device))
+        histories.append(history)
+        run.say(f"seed {seed}: test accuracy {100 * found[-1]['accuracy']:.2f} %")
+    history = History.join(histories)
+    return _Trained(model, seeds, found, history.best("val_accuracy").tolist(), history)
+
 
 def digest(images: ImageSet) -> str:
-    """What tells images apart that a model is trained and scored on."""
+    """Digest of the images that a model is trained and scored on."""
     parts = images.train_images, images.train_labels, images.test_images, images.test_labels
     return digest_of(*parts, images.class_names, images.augmentations)
 
 
-PROTOCOLS = {
-    "holdout": "the set's own test images, read once after the last epoch; a twelfth of the training images held out",
-    "tutorial": "all training images, the weights of the last epoch; the set's own test images, read once",
-}
-
-
 def parts(recipe: ImageRecipe, images: ImageSet) -> tuple[Signals, Signals | None]:
-    """The images that train, and those of the training images that are held out, if any are."""
-    grid = images.grid() if recipe.on_grid else None
+    """The images to train on, and the training images that are held out for validation, if any are."""
+    grid = recipe.grid(images.image_shape)
     if recipe.tutorial is not None:
         signals = Signals(images.train_images, images.train_labels, grid)
         num_val = round(recipe.tutorial.validation_split * len(signals))  # Keras takes the last ones
@@ -120,18 +233,15 @@ def train(
     checkpoint: Checkpoint | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> tuple[nn.Module, History]:
-    """A model of one seed, trained by its recipe."""
+    """Train a model by its recipe, from one seed."""
     signals, val = (None if part is None else part.to(device) for part in parts(recipe, images))
     assert signals is not None
+    with generators_kept(seed):
+        model = recipe.model(images).to(device)
     if recipe.tutorial is not None:
         row = recipe.tutorial
-        with generators_kept(seed):
-            model: nn.Module = row.model(images.num_classes).to(device)
         options: dict[str, Any] = {"optimizer": row.optimizer, "lr": row.lr, "batch_size": row.batch_size}
     else:
-        channels = images.image_shape[2] if len(images.image_shape) == 3 else 1
-        with generators_kept(seed):
-            model = recipe.build(channels, images.num_classes).to(device)
         options = {
             "optimizer": lambda groups, lr: _adamw(groups, lr, recipe.weight_decay),
             "lr": recipe.lr,
@@ -162,8 +272,7 @@ def mirrors(recipe: ImageRecipe, images: ImageSet) -> bool:
 
 def predict_test(recipe: ImageRecipe, model: nn.Module, images: ImageSet, device: str = "cpu") -> Tensor:
     """Log-probabilities of the test images [M, num_classes]; averaged with those mirrored where the set allows it."""
-    grid = images.grid() if recipe.on_grid else None
-    signals = Signals(images.test_images, images.test_labels, grid).to(device)
+    signals = Signals(images.test_images, images.test_labels, recipe.grid(images.image_shape)).to(device)
     return log_probabilities(model, signals, mirrors(recipe, images))
 
 
@@ -192,8 +301,7 @@ def pretrained(recipe: ImageRecipe, images: ImageSet) -> tuple[nn.Module, dict[s
         state = {name: torch.from_numpy(arrays[name]) for name in arrays.files if name != "about"}
     if about["dataset"] != images.name:
         raise InputError(f"pretrained: the weights of {recipe.name} are of {about['dataset']}, not of {images.name}.")
-    channels = images.image_shape[2] if len(images.image_shape) == 3 else 1
-    model = recipe.build(channels, images.num_classes)
+    model = recipe.model(images)
     try:
         model.load_state_dict(state)
     except RuntimeError as problem:
@@ -246,111 +354,17 @@ def scores(recipe: ImageRecipe, model: nn.Module, images: ImageSet, device: str 
     }
 
 
-def run_images(
-    recipe: ImageRecipe,
-    dataset: str,
-    is_pretrained: bool,
-    protocol: str,
-    num_seeds: int,
-    epochs: int,
-    device: str,
-    root: str | None,
-    folder: Path | None,
-    board: str | None,
-    say: Callable[[str], None],
-) -> tuple[dict[str, Any], Finish]:
-    """The result, and what writes the files beside it and gives what a report shows."""
-    say(f"protocol {protocol}: {PROTOCOLS[protocol]}")
-    images = load(dataset, root=root)
-    if not isinstance(images, ImageSet):
-        raise InputError(f"dataset: {dataset} holds no images, which {recipe.name} classifies.")
-    history: History | None = None
-    checkpoints: list[Checkpoint | None] = []
-    if is_pretrained:
-        model, about = pretrained(recipe, images)
-        score = scores(recipe, model.to(device), images, device)
-        say(f"weights of seed {about['seed']}, trained for {about['epochs']} epochs, come with gcnlab")
-        seeds, epochs, tests, vals, epoch_seconds = [about["seed"]], 0, [score], [about["val_accuracy"]], [0.0]
-    else:
-        seeds, tests, histories = list(range(num_seeds)), [], []
-        shared = folder is not None and distributed.ranks() is not None
-        checkpoints = [
-            Checkpoint(f"{folder}/seed-{seed}.training", 1, resume=True) if shared else None for seed in seeds
-        ]
-        for seed, checkpoint in zip(seeds, checkpoints, strict=True):
-            callbacks = [] if board is None else [TensorBoard(board)]
-            model, history = train(recipe, images, seed, epochs, device, checkpoint=checkpoint, callbacks=callbacks)
-            tests.append(scores(recipe, model, images, device))
-            histories.append(history)
-            say(f"seed {seed}: test accuracy {100 * tests[-1]['accuracy']:.2f} %")
-        history = History.join(histories)
-        vals, epoch_seconds = history.best("val_accuracy").tolist(), history.epoch_seconds
-    result = result_of(
-        recipe,
-        dataset,
-        protocol,
-        data=digest(images),
-        num_parameters=sum(p.numel() for p in model.parameters()),
-        seeds=seeds,
-        test_accuracy=spread_of([score["accuracy"] for score in tests]),
-        test_macro_f1=spread_of([score["macro_f1"] for score in tests]),
-        val_accuracy=spread_of(vals),
-        epochs=epochs,
-        epoch_seconds=epoch_seconds,
-        device=device,
-    )
-
-    def finish(files: finished.Files) -> Content:
-        best = best_of(vals)
-        if history is not None:
-            model.load_state_dict(history.state(best))
-            model.cpu().eval()
-            _, val = parts(recipe, images)
-            mirrored = mirrors(recipe, images)
-            header = {
-                "recipe": recipe.name, "dataset": dataset, "protocol": protocol, "model": describe(model),
-                "class_names": list(images.class_names), "image_shape": list(images.image_shape), "mirrored": mirrored,
-                "confusion_matrix": tests[best]["confusion_matrix"], "val_accuracy": vals[best],
-                "test_accuracy": tests[best]["accuracy"], "versions": result["versions"],
-                "temperature": None if val is None else metrics.fit_temperature(
-                    log_probabilities(model, val, mirrored), val.y
-                ),
-            }  # fmt: skip
-            write_model(files, header, history, best, [checkpoint.path for checkpoint in checkpoints if checkpoint])
-        size = " x ".join(map(str, images.image_shape))
-        data = f"{len(images.train_images):,} training and {len(images.test_images):,} test images of {size}"
-        content = Content(
-            {"protocol": PROTOCOLS[protocol], "data": data}, images.class_names, history,
-            confusion=tests[best]["confusion_matrix"], chosen=chosen_of(seeds, best),
-        )  # fmt: skip
-        shown = copy.copy(images)
-        shown.test_images, shown.test_labels = (part[:MAX_IMAGES] for part in (images.test_images, images.test_labels))
-        grid = images.grid() if recipe.on_grid else None
-        add_images(
-            content,
-            model.cpu().eval(),
-            Signals(shown.test_images, shown.test_labels, grid),
-            len(images.test_labels),
-            predict_test(recipe, model, shown).argmax(1),
-        )
-        return content
-
-    return result, finish
-
-
-def images_to_label(
+def _images_to_label(
     recipe: ImageRecipe, header: Mapping[str, Any], pictures: Sequence[str], dataset: str, root: str | None
 ) -> tuple[Signals, Sequence[Any]]:
     """Images for the model of a `header` that a run of the recipe wrote, and their names.
 
-    They are the pictures (paths of files and folders), or where none is given the test images of the data set, by position.
+    They are the pictures (paths of files and folders), or the test images of the data set if there are no pictures.
     """
     names: Sequence[Any]
     if pictures:
         x, names = image_folder.read_pictures(pictures)
-        if (
-            x.dim() == 3 and len(header["image_shape"]) == 3
-        ):  # a folder of training images makes them red, green and blue
+        if x.dim() == 3 and len(header["image_shape"]) == 3:  # a folder of training images gives red, green and blue
             x = x[..., None].expand(-1, -1, -1, header["image_shape"][2])
     else:
         images = load(dataset, root=root)
@@ -362,4 +376,4 @@ def images_to_label(
             f"{names[0] if pictures else f'data: {dataset}'}: is of shape {tuple(x.shape[1:])}, and the model was trained on "
             f"{tuple(header['image_shape'])}; scale it to that size."
         )
-    return Signals(x, None, grid_graph(*x.shape[1:3]) if recipe.on_grid else None), names
+    return Signals(x, None, recipe.grid(x.shape[1:])), names

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from .. import distributed, finished, metrics
+from .. import distributed, metrics
 from ..checkpoint import describe, digest_of, generators_kept
 from ..data import catalog, load, ogb_evaluator
 from ..errors import InputError
 from ..graph import Graph
-from ..models import GCN, GRAND, SIGN
+from ..models import GCN, GRAND, SIGN, summary
 from ..precompute import NodeRows, Plan, hops, plan
 from ..propagate import correct_and_smooth, diffusion, ppr_coefficients
 from ..reporting import Content
 from ..reporting.findings import add_nodes
 from ..scale import NeighborSampler
 from ..sparse import SparseMatrix
-from ..train import Callback, Checkpoint, Consistency, EarlyStopping, History, TensorBoard, fit, predict
-from .result import Finish, best_of, chosen_of, result_of, spread_of, write_model
+from ..train import Callback, Checkpoint, Consistency, EarlyStopping, History, fit, predict
+from .base import Finish, Run
+from .outputs import Outputs
+from .result import best_of, chosen_of, header_of, result_of, spread_of, write_model
 
-PROTOCOLS = {
+NODE_PROTOCOLS = {
     "public": "the fixed Planetoid split (20 labelled nodes a class, 500 validation, 1,000 test)",
     "random": "a new random split for each seed (20 labelled nodes a class, 500 validation, 1,000 test)",
     "full": "the fixed Planetoid validation and test nodes, all other labelled nodes for training",
@@ -38,7 +41,7 @@ PROTOCOLS = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """One line of the table.
+    """A recipe of node classification.
 
     Attributes:
         name: what `gcnlab run` is given.
@@ -53,6 +56,13 @@ class Recipe:
         patience: epochs without a better validation loss, after which training stops and the weights of the best
             validation accuracy are kept; None trains all epochs and keeps the last weights.
     """
+
+    kind: ClassVar[str] = "node"
+    header: ClassVar[dict[str, Any]] = {"dataset": str}
+    report_packages: ClassVar[tuple[str, ...]] = ("networkx", "scipy")
+    takes_pictures: ClassVar[bool] = False
+    has_pretrained: ClassVar[bool] = False
+    made_beforehand: ClassVar[tuple[str, ...]] = ()  # what `inputs` keeps in the folder of a run
 
     name: str
     dataset: str
@@ -82,17 +92,20 @@ class Recipe:
         plus += ", sampled neighbours" * bool(self.fan_outs)
         return f"GCN, {self.num_layers} layers, {self.hidden_channels} hidden{plus}"
 
-    @property
-    def selection(self) -> str:
-        """Which weights are scored."""
+    def selection(self, epochs: int) -> str:
+        """Which weights are scored after so many epochs, in words."""
         if self.patience is None:
-            return f"the weights after {self.epochs} epochs{', averaged' * bool(self.average)}, test set read once"
-        stop = "stopped by validation loss, " if self.patience < self.epochs else ""
+            return f"the weights after {epochs} epochs{', averaged' * bool(self.average)}, test set read once"
+        stop = "stopped by validation loss, " if self.patience < epochs else ""
         return f"{stop}weights of the best validation accuracy, test set read once"
 
     @property
+    def takes_path(self) -> bool:
+        return self.protocols[0] in ("public", "ogb")
+
+    @property
     def datasets(self) -> list[str]:
-        """The names it can run on: those whose files have the form of its own, and nodes to classify."""
+        """The names it can run on: sets of nodes to classify whose files have the format of its own."""
         form, task = (catalog()[self.dataset][key] for key in ("format", "task"))
         return [name for name, entry in catalog().items() if (entry["format"], entry["task"]) == (form, task)]
 
@@ -101,7 +114,7 @@ class Recipe:
     ) -> Graph:
         """The data as the model gets it; X = I where the set has no features."""
         split = protocol or self.protocols[0]
-        is_own = dataset is not None and dataset not in catalog()  # files of one's own, read as their reader likes
+        is_own = dataset is not None and dataset not in catalog()  # your own files, split as their reader does it
         has_split = split not in ("leaders", "ogb") and not (is_own and protocol is None)
         options: dict[str, Any] = {"split": split.removesuffix("-60-20-20")} if has_split else {}
         if options.get("split") == "random":
@@ -118,7 +131,7 @@ class Recipe:
         return graph.a_hat
 
     def inputs(self, graph: Graph, operator: SparseMatrix, folder: Path | None = None) -> dict[str, Any]:
-        """The data as `fit` and `predict` take them; what is made of them beforehand goes into the folder."""
+        """The data as `fit` and `predict` take them; what is computed beforehand is kept in the folder."""
         return {"data": graph, "operator": None if self.fan_outs else operator}
 
     def model(self, graph: Graph) -> nn.Module:
@@ -128,8 +141,221 @@ class Recipe:
         )  # fmt: skip
 
     def logits(self, model: nn.Module, inputs: dict[str, Any]) -> Tensor:
-        """Of each node and class, [num_nodes, num_classes], by a trained model."""
+        """The logits of a trained model, [num_nodes, num_classes]."""
         return predict(model, **inputs)
+
+    def describe(self, root: str | None = None) -> str:
+        graph = self.graph(root=root)
+        return f"{graph.summary()}\n\n{self._summary(graph)}"
+
+    def _summary(self, graph: Graph) -> str:
+        return str(summary(self.model(graph), graph.x, self.operator(graph)))
+
+    def predict(
+        self, model: nn.Module, header: Mapping[str, Any], dataset: str, root: str | None, pictures: Sequence[str] = ()
+    ) -> tuple[Sequence[Any], Tensor]:
+        graph = self.graph(dataset, None, root)
+        logits = self.logits(model, self.inputs(graph, self.operator(graph)))
+        return graph.node_names or range(graph.num_nodes), logits
+
+    def train(
+        self,
+        graph: Graph,
+        inputs: dict[str, Any],
+        seeds: Sequence[int],
+        epochs: int,
+        checkpoint: Checkpoint | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> History:
+        """Train all seeds on a graph and its `inputs`."""
+        batching = "full" if self.fan_outs is None else NeighborSampler(graph, self.fan_outs, self.batch_size)
+        early = [] if self.patience is None else [EarlyStopping(self.patience, "val_loss")]
+        return fit(
+            lambda: self.model(graph).to(graph.device),
+            **inputs,
+            batching=batching,
+            consistency=self.consistency,
+            seeds=seeds,
+            epochs=epochs,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            average=self.average,
+            clip_norm=self.clip_norm,
+            batch_size=self.batch_size,
+            checkpoint=checkpoint,
+            select="last" if self.patience is None else "val_accuracy",
+            callbacks=[*early, *callbacks],
+            # Consistency draws samples per seed, so that training several at once would save nothing.
+            seeds_at_once=20 if self.consistency is None else 1,
+        )
+
+    def run(self, run: Run) -> tuple[dict[str, Any], Finish]:
+        described = NODE_PROTOCOLS[run.protocol]
+        if run.dataset not in catalog():  # split sizes are known for named data sets only
+            described = described.partition(" (")[0]
+        method = f"{described}; {self.selection(run.epochs)}"
+        run.say(f"protocol {run.protocol}: {method}")
+        if run.device == "cuda":
+            run.say(
+                "on a GPU a seed repeats to the bit only in a script of your own, with fit(..., deterministic=True)"
+            )
+        data = _Data(self, run)
+        history, scores = self._train_all(run, data)
+        result = result_of(
+            self,
+            run,
+            data=digest_of(data.graph.adjacency, data.graph.x, data.graph.y),
+            num_parameters=sum(p.numel() for p in self.model(data.graph).parameters()),
+            seeds=history.seeds,
+            test_accuracy=spread_of([score["accuracy"] for score in scores]),
+            test_macro_f1=spread_of([score["macro_f1"] for score in scores]),
+            val_accuracy=spread_of([score["val_accuracy"] for score in scores]),
+            epochs=int((~history.metrics["train_loss"].isnan()).sum(0).max()),
+            epoch_seconds=history.epoch_seconds,
+        )
+        return result, partial(self._finish, run, data, history, scores, method)
+
+    def _train_all(self, run: Run, data: _Data) -> tuple[History, list[dict[str, Any]]]:
+        """The training of all seeds, and the scores of each."""
+        accuracy = _accuracy(run.dataset)  # before the training: OGB's package may be broken
+        ranks = distributed.ranks() if self.fan_outs is None else None  # all ranks train a seed together on samples
+        parts: list[History] = []
+        scores: list[dict[str, Any]] = []
+        for seeds in self._groups(run, ranks):
+            data.take(seeds[0] if seeds else 0)
+            if seeds:
+                checkpoint = self._checkpoint(run, seeds[0])
+                parts.append(self.train(data.graph, data.inputs, seeds, run.epochs, checkpoint, run.callbacks()))
+                scores += self._scores(data, parts[-1], accuracy)
+        if ranks is not None:
+            ranks.meet()
+            gathered = ranks.gather_objects(([part.cpu() for part in parts], scores))
+            parts, scores = ([item for items in lists for item in items] for lists in zip(*gathered, strict=True))
+        return History.join(parts), scores
+
+    def _groups(self, run: Run, ranks: distributed.Ranks | None) -> list[list[int]]:
+        """The seeds of this process, in lists that train together; one empty list if it has none."""
+        seeds = list(range(run.num_seeds))
+        if ranks is not None:  # consecutive ones, so that gathered results are in the order of the seeds
+            seeds = seeds[ranks.rank * len(seeds) // ranks.size : (ranks.rank + 1) * len(seeds) // ranks.size]
+        is_apart = run.protocol.startswith("random") or self.fan_outs is not None
+        return [[seed] for seed in seeds] if seeds and is_apart else [seeds]
+
+    def _checkpoint(self, run: Run, seed: int) -> Checkpoint | None:
+        return None if self.fan_outs is None else run.checkpoint(seed)
+
+    def _scores(
+        self, data: _Data, history: History, accuracy: Callable[[Tensor, Tensor], float]
+    ) -> list[dict[str, Any]]:
+        """The scores of each seed on the test nodes, with the kept weights, and its validation accuracy."""
+        graph = data.graph
+        assert graph.y is not None
+        assert graph.test_mask is not None
+        y, scores = graph.y[graph.test_mask], []
+        for outputs, val_accuracy in self._outputs(data, history, accuracy):
+            scores.append(
+                {
+                    "accuracy": accuracy(outputs, y),
+                    "macro_f1": metrics.macro_f1(outputs, y),
+                    "confusion_matrix": metrics.confusion_matrix(outputs, y, graph.num_classes).tolist(),
+                    "val_accuracy": val_accuracy,
+                }
+            )
+        return scores
+
+    def _outputs(
+        self, data: _Data, history: History, accuracy: Callable[[Tensor, Tensor], float]
+    ) -> Iterator[tuple[Tensor, float]]:
+        """The logits of the test nodes and the validation accuracy, seed by seed."""
+        graph = data.graph
+        assert graph.test_mask is not None
+        model: Any = self.model(graph).to(graph.device).eval()
+        part = graph.receptive_field(graph.test_mask, model.num_layers, data.inputs["operator"])  # once for all seeds
+        for i, val_accuracy in enumerate(history.best("val_accuracy").tolist()):
+            model.load_state_dict(history.state(i))
+            with torch.no_grad():
+                outputs = model(part.x, part.a_hat)
+            yield outputs, val_accuracy
+
+    def _finish(
+        self, run: Run, data: _Data, history: History, scores: Sequence[dict[str, Any]], method: str, files: Outputs
+    ) -> Content:
+        """Keep the model of the best seed and show its predictions."""
+        best = best_of([score["val_accuracy"] for score in scores])
+        data.take(history.seeds[best])
+        graph, confusion_matrix = data.graph, scores[best]["confusion_matrix"]
+        assert graph.y is not None
+        model = self.model(graph).to(run.device).eval()
+        model.load_state_dict(history.state(best))
+        logits = self.logits(model, data.inputs)
+        header = header_of(
+            self, run, model=describe(model), class_names=list(graph.class_names or ()),
+            confusion_matrix=confusion_matrix,
+            temperature=metrics.fit_temperature(logits[graph.val_mask], graph.y[graph.val_mask]),
+        )  # fmt: skip
+        write_model(files, header, history, best, [self._checkpoint(run, seed) for seed in history.seeds])
+        content = Content(
+            {"protocol": method, "data": graph.summary()},
+            graph.class_names or list(map(str, range(graph.num_classes))),
+            history,
+            confusion=confusion_matrix,
+            chosen=chosen_of(history.seeds, best),
+        )
+        add_nodes(content, model, data.inputs["data"], data.inputs.get("operator"), logits.argmax(1))
+        files.written += self.made_beforehand
+        return content
+
+
+class _Data:
+    """The graph of a run and the inputs made of it, made again for each seed if each has a split of its own.
+
+    All splits share one operator, since their edges are the same.
+    """
+
+    graph: Graph
+    inputs: dict[str, Any]
+
+    def __init__(self, recipe: Recipe, run: Run) -> None:
+        self.recipe, self.run = recipe, run
+        self.seed: int | None = None
+        self.operator: SparseMatrix | None = None
+
+    def take(self, seed: int) -> None:
+        """Set `graph` and `inputs` for a seed.
+
+        Raises InputError if the user's own graph lacks what a recipe trains and scores on.
+        """
+        seed = seed if self.run.protocol.startswith("random") else 0
+        if seed == self.seed:
+            return
+        graph = self.recipe.graph(self.run.dataset, self.run.protocol, self.run.root, seed=seed).to(self.run.device)
+        _check_labels(self.recipe, graph, self.run.dataset)
+        if self.operator is None:
+            self.operator = self.recipe.operator(graph)
+        self.inputs = self.recipe.inputs(graph, self.operator, self.run.folder)
+        self.graph, self.seed = graph, seed
+
+
+def _check_labels(recipe: Recipe, graph: Graph, dataset: str) -> None:
+    if graph.y is not None and graph.y.is_floating_point():
+        raise InputError(
+            f"dataset: the labels of {dataset} are numbers to predict (targets), and {recipe.name} tells classes; "
+            'fit(model, graph, loss="mse") trains on targets.'
+        )
+    missing = [key for key in ("train_mask", "val_mask", "test_mask") if getattr(graph, key) is None]
+    if missing:
+        count = 0 if graph.y is None else int((graph.y >= 0).sum())
+        raise InputError(
+            f"dataset: {dataset} has {count} labelled nodes, too few for training, validation and test nodes; its "
+            f"split has no {missing[-1].removesuffix('_mask')} nodes."
+        )
+
+
+def _accuracy(dataset: str) -> Callable[[Tensor, Tensor], float]:
+    """OGB's evaluator for its own sets if the package `ogb` is installed, else `metrics.accuracy`, which agrees with it."""
+    if dataset.startswith("ogbn-") and dataset in catalog() and importlib.util.find_spec("ogb") is not None:
+        return ogb_evaluator(dataset)
+    return metrics.accuracy
 
 
 @dataclass(frozen=True)
@@ -179,6 +405,8 @@ class HopRecipe(Recipe):
         correct_alpha, smooth_alpha: as `correct_and_smooth` takes them.
     """
 
+    made_beforehand: ClassVar[tuple[str, ...]] = ("hops",)
+
     num_hops: int = 4
     label_hops: int = 2
     reuse: int = 1
@@ -220,6 +448,22 @@ class HopRecipe(Recipe):
         model = self._model(counts["features"], counts["classes"])
         return plan(model, counts, self.num_hops, self.label_hops, self.reuse, self.batch_size)
 
+    def _summary(self, graph: Graph) -> str:
+        widths = self.widths(graph.num_features, graph.num_classes)
+        size = f"a batch of {self.batch_size:,} rows of features and labels, each propagated beforehand"
+        return f"{size}\n{summary(self.model(graph), [torch.zeros(self.batch_size, width) for width in widths])}"
+
+    def _outputs(
+        self, data: _Data, history: History, accuracy: Callable[[Tensor, Tensor], float]
+    ) -> Iterator[tuple[Tensor, float]]:
+        graph = data.graph
+        assert graph.y is not None
+        model = self.model(graph).to(graph.device).eval()
+        for i in range(len(history.seeds)):
+            model.load_state_dict(history.state(i))
+            logits = self.logits(model, data.inputs)  # of all nodes: smoothing changes the validation nodes, too
+            yield logits[graph.test_mask], accuracy(logits[graph.val_mask], graph.y[graph.val_mask])
+
     def logits(self, model: nn.Module, inputs: dict[str, Any]) -> Tensor:
         """Logarithms of the corrected and smoothed scores, unless these are less accurate on the validation nodes."""
         graph: Graph = inputs["data"].graph
@@ -237,181 +481,3 @@ class HopRecipe(Recipe):
         # Scores are clamped at 0, so that those below the precision of a sum say nothing of how improbable a class is.
         # In float64 no two scores have the same logarithm.
         return scores.double().clamp(min=torch.finfo(scores.dtype).eps).log()
-
-
-def run_nodes(
-    recipe: Recipe,
-    dataset: str,
-    protocol: str,
-    num_seeds: int,
-    epochs: int,
-    device: str,
-    root: str | None,
-    folder: Path | None,
-    board: str | None,
-    say: Callable[[str], None],
-) -> tuple[dict[str, Any], Finish]:
-    """The result, and what writes the files beside it and gives what a report shows."""
-    selection = replace(recipe, epochs=epochs).selection
-    # How many nodes a part has is known of the named sets alone.
-    described = PROTOCOLS[protocol] if dataset in catalog() else PROTOCOLS[protocol].partition(" (")[0]
-    say(f"protocol {protocol}: {described}; {selection}")
-    if device == "cuda":
-        say("on a GPU a seed repeats to the bit only in a script of your own, with fit(..., deterministic=True)")
-    accuracy = _accuracy(dataset)  # before the training, lest OGB's package turn out to be broken after it
-    is_random = protocol.startswith("random")
-    ranks = distributed.ranks() if recipe.fan_outs is None else None  # on samples all ranks train each seed together
-    shared = folder is not None and recipe.fan_outs is not None and distributed.ranks() is not None
-    seeds = list(range(num_seeds))
-    if ranks is not None:  # in this order, so that what is gathered is in the order of the seeds
-        seeds = seeds[ranks.rank * num_seeds // ranks.size : (ranks.rank + 1) * num_seeds // ranks.size]
-    parts: list[History] = []
-    test: list[dict[str, Any]] = []
-    operator = None  # one for all splits of the same edges
-    for group in [[seed] for seed in seeds] if seeds and (is_random or recipe.fan_outs) else [seeds]:
-        graph = recipe.graph(dataset, protocol, root, seed=group[0] if group else 0).to(device)
-        _check_labels(recipe, graph, dataset)
-        operator = recipe.operator(graph) if operator is None else operator
-        inputs = recipe.inputs(graph, operator, folder)
-        if group:
-            checkpoint = Checkpoint(f"{folder}/seed-{group[0]}.training", 1, resume=True) if shared else None
-            callbacks = [] if board is None else [TensorBoard(board)]
-            parts.append(_fit(recipe, graph, inputs, group, epochs, checkpoint, callbacks))
-            test += _test_scores(recipe, graph, inputs, parts[-1], accuracy)
-    if ranks is not None:
-        ranks.meet()
-        gathered = ranks.gather_objects(([part.cpu() for part in parts], test))
-        parts, test = ([item for items in lists for item in items] for lists in zip(*gathered, strict=True))
-
-    history = History.join(parts)
-    val_accuracy = [score["val_accuracy"] for score in test]
-    result = result_of(
-        recipe,
-        dataset,
-        protocol,
-        data=digest_of(graph.adjacency, graph.x, graph.y),
-        num_parameters=sum(p.numel() for p in recipe.model(graph).parameters()),
-        seeds=history.seeds,
-        test_accuracy=spread_of([score["accuracy"] for score in test]),
-        test_macro_f1=spread_of([score["macro_f1"] for score in test]),
-        val_accuracy=spread_of(val_accuracy),
-        epochs=int((~history.metrics["train_loss"].isnan()).sum(0).max()),
-        epoch_seconds=history.epoch_seconds,
-        device=device,
-    )
-
-    def finish(files: finished.Files) -> Content:
-        nonlocal graph, inputs
-        best = best_of(val_accuracy)
-        if is_random:  # the graph at hand has the split of another seed
-            assert operator is not None
-            graph = recipe.graph(dataset, protocol, root, seed=history.seeds[best]).to(device)
-            inputs = recipe.inputs(graph, operator, folder)
-        assert graph.y is not None
-        model = recipe.model(graph).to(device).eval()
-        model.load_state_dict(history.state(best))
-        logits = recipe.logits(model, inputs)
-        header = {
-            "recipe": recipe.name, "dataset": dataset, "protocol": protocol, "model": describe(model),
-            "class_names": list(graph.class_names or ()), "confusion_matrix": test[best]["confusion_matrix"],
-            "temperature": metrics.fit_temperature(logits[graph.val_mask], graph.y[graph.val_mask]),
-        }  # fmt: skip
-        trainings = [files.folder / f"seed-{seed}.training" for seed in (seeds if shared else ())]
-        write_model(files, header, history, best, trainings)
-        content = Content(
-            {"protocol": f"{described}; {selection}", "data": graph.summary()},
-            graph.class_names or list(map(str, range(graph.num_classes))), history,
-            confusion=test[best]["confusion_matrix"], chosen=chosen_of(history.seeds, best),
-        )  # fmt: skip
-        add_nodes(content, model, inputs["data"], inputs.get("operator"), logits.argmax(1))
-        files.written += ["hops"] * isinstance(recipe, HopRecipe)
-        return content
-
-    return result, finish
-
-
-def _check_labels(recipe: Recipe, graph: Graph, dataset: str) -> None:
-    """Raise InputError where a graph of the user's own lacks what a recipe trains and scores on."""
-    if graph.y is not None and graph.y.is_floating_point():
-        raise InputError(
-            f"dataset: the labels of {dataset} are numbers to predict (targets), and {recipe.name} tells classes; "
-            'fit(model, graph, loss="mse") trains on targets.'
-        )
-    missing = [key for key in ("train_mask", "val_mask", "test_mask") if getattr(graph, key) is None]
-    if missing:
-        count = 0 if graph.y is None else int((graph.y >= 0).sum())
-        raise InputError(
-            f"dataset: {dataset} has {count} labelled nodes, too few for training, validation and test nodes; its "
-            f"split has no {missing[-1].removesuffix('_mask')} nodes."
-        )
-
-
-def _fit(
-    recipe: Recipe,
-    graph: Graph,
-    inputs: dict[str, Any],
-    seeds: Sequence[int],
-    epochs: int,
-    checkpoint: Checkpoint | None,
-    callbacks: Sequence[Callback],
-) -> History:
-    return fit(
-        lambda: recipe.model(graph).to(graph.device),
-        **inputs,
-        batching="full" if recipe.fan_outs is None else NeighborSampler(graph, recipe.fan_outs, recipe.batch_size),
-        consistency=recipe.consistency,
-        seeds=seeds,
-        epochs=epochs,
-        lr=recipe.lr,
-        weight_decay=recipe.weight_decay,
-        average=recipe.average,
-        clip_norm=recipe.clip_norm,
-        batch_size=recipe.batch_size,
-        checkpoint=checkpoint,
-        select="last" if recipe.patience is None else "val_accuracy",
-        callbacks=[*callbacks] if recipe.patience is None else [EarlyStopping(recipe.patience, "val_loss"), *callbacks],
-        seeds_at_once=20 if recipe.consistency is None else 1,  # samples are drawn for each seed, nothing is shared
-    )
-
-
-def _accuracy(dataset: str) -> Callable[[Tensor, Tensor], float]:
-    """OGB's evaluator of its own sets where the package `ogb` is installed, else `metrics.accuracy`: the same figure."""
-    if dataset.startswith("ogbn-") and dataset in catalog() and importlib.util.find_spec("ogb") is not None:
-        return ogb_evaluator(dataset)
-    return metrics.accuracy
-
-
-def _test_scores(
-    recipe: Recipe,
-    graph: Graph,
-    inputs: dict[str, Any],
-    history: History,
-    accuracy: Callable[[Tensor, Tensor], float],
-) -> list[dict[str, Any]]:
-    """Of each seed, with the kept weights."""
-    assert graph.y is not None
-    assert graph.test_mask is not None
-    model: Any = recipe.model(graph).to(graph.device).eval()
-    y = graph.y[graph.test_mask]
-    vals = history.best("val_accuracy").tolist()
-    if not isinstance(recipe, HopRecipe):
-        part = graph.receptive_field(graph.test_mask, model.num_layers, inputs["operator"])  # once for all seeds
-    scores = []
-    for i in range(len(history.seeds)):
-        model.load_state_dict(history.state(i))
-        if isinstance(recipe, HopRecipe):
-            found = recipe.logits(model, inputs)
-            outputs = found[graph.test_mask]
-            vals[i] = accuracy(found[graph.val_mask], graph.y[graph.val_mask])
-        else:
-            with torch.no_grad():
-                outputs = model(part.x, part.a_hat)
-        scores.append(
-            {
-                "accuracy": accuracy(outputs, y),
-                "macro_f1": metrics.macro_f1(outputs, y),
-                "confusion_matrix": metrics.confusion_matrix(outputs, y, graph.num_classes).tolist(),
-                "val_accuracy": vals[i],
-            }
-        )
-    return scores

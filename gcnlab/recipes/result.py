@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import platform
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from os import PathLike
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .. import __version__, finished
 from ..checkpoint import write_checkpoint
-from ..reporting import Content
-from ..train import History
-
-Finish = Callable[[finished.Files], Content]
+from ..machine import versions
+from ..train import Checkpoint, History
+from .base import AnyRecipe, Run
+from .outputs import Outputs
 
 MARKDOWN_HEAD = """\
 | recipe | data set | protocol | model | parameters | test accuracy, % | published, % | time |
@@ -34,21 +31,25 @@ def best_of(val_accuracy: Sequence[float]) -> int:
     return max(range(len(val_accuracy)), key=val_accuracy.__getitem__)
 
 
+def header_of(recipe: AnyRecipe, run: Run, **values: Any) -> dict[str, Any]:
+    """The header of the model that a run keeps."""
+    return {"recipe": recipe.name, "dataset": run.dataset, "protocol": run.protocol, **values}
+
+
 def write_model(
-    files: finished.Files,
-    header: dict[str, Any],
-    history: History,
-    best: int,
-    trainings: Iterable[str | PathLike[str]] = (),
+    files: Outputs, header: dict[str, Any], history: History, best: int, checkpoints: Iterable[Checkpoint | None] = ()
 ) -> None:
-    """model.gcnlab, the weights of one seed by its position, in place of `trainings`; and curves.png, of all seeds."""
+    """Write model.gcnlab, the weights of one seed by its position, and curves.png, of all seeds.
+
+    The model takes the place of the checkpoints from which the training would have gone on.
+    """
     header = {
         **header, "epoch": int(history.best_epoch[best]), "seeds": [history.seeds[best]], "operator": history.operator,
     }  # fmt: skip
     with files.writing("model.gcnlab") as file:
         write_checkpoint(file, header, {key: value[best : best + 1] for key, value in history.states.items()})
-        for training in trainings:
-            Path(training).unlink()
+        for checkpoint in filter(None, checkpoints):
+            Path(checkpoint.path).unlink()
     with files.writing("curves.png") as file:
         history.plot(file, title_of(header))
 
@@ -62,28 +63,27 @@ def title_of(header: Mapping[str, Any]) -> str:
     return f"{header['recipe']} on {header['dataset']}, protocol {header['protocol']}"
 
 
-def result_of(
-    recipe: Any,
-    dataset: str,
-    protocol: str,
-    *,
-    data: str,
-    epoch_seconds: list[float],
-    device: str,
-    **values: Any,
-) -> dict[str, Any]:
-    published = recipe.published.get((dataset, protocol))
+def result_of(recipe: AnyRecipe, run: Run, *, data: str, epoch_seconds: list[float], **values: Any) -> dict[str, Any]:
+    """The result of a run, all but its wall time.
+
+    Args:
+        recipe, run: what was run.
+        data: digest of the data.
+        epoch_seconds: of all trainings.
+        **values: what was found: model size, seeds, scores, epochs.
+    """
+    published = recipe.published.get((run.dataset, run.protocol))
     return {
         "recipe": recipe.name,
-        "dataset": dataset,
+        "dataset": run.dataset,
         "data": data,
-        "protocol": protocol,
+        "protocol": run.protocol,
         "model": recipe.model_name,
         **values,
         "seconds": 0.0,
         "epoch_seconds_median": statistics.median(epoch_seconds),
-        "device": device,
-        "versions": {"gcnlab": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "device": run.device,
+        "versions": versions(),
         "published": None if published is None else {"value": published[0], "source": published[1]},
     }
 

@@ -1,4 +1,4 @@
-"""The recipes: data set, model, hyperparameters and protocol of a published figure, and the function that runs one."""
+"""The function that runs a recipe by its name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .. import distributed, finished
+from .. import distributed
 from ..checkpoint import generators_kept
 from ..checks import check_can_draw, check_choice, check_counts, check_package, check_workers
 from ..data import catalog
@@ -20,9 +20,8 @@ from ..files import check_target, write_json
 from ..machine import has_terminal
 from ..reporting import page as report
 from ..train import TensorBoard
-from .graphs import GraphRecipe, run_graphs
-from .images import ImageRecipe, run_images
-from .nodes import Recipe, run_nodes
+from .base import AnyRecipe, Run
+from .outputs import Outputs
 from .table import find
 
 
@@ -83,74 +82,29 @@ def run(
     """
     start = time.perf_counter()
     recipe = find(name)
-    dataset, protocol = dataset or recipe.dataset, protocol or recipe.protocols[0]
-    if dataset.lower() in catalog():
-        dataset = dataset.lower()
-    takes_path = isinstance(recipe, ImageRecipe) or recipe.protocols[0] in ("public", "ogb")
-    if dataset not in recipe.datasets and (dataset in catalog() or not takes_path):
-        raise InputError(
-            f"dataset: {name} does not run on {dataset!r}; it runs on {', '.join(recipe.datasets)}."
-            + did_you_mean(dataset, recipe.datasets)
-        )
-    if dataset not in catalog() and not expand_user(dataset).exists():
-        raise InputError(
-            f"dataset: {dataset!r} is neither a data set ({', '.join(recipe.datasets)}) nor a path."
-            + did_you_mean(dataset, recipe.datasets)
-        )
-    if protocol not in recipe.protocols:
-        raise InputError(
-            f"protocol: {protocol!r} does not fit {name}; it can follow {', '.join(recipe.protocols)}."
-            + did_you_mean(protocol, recipe.protocols)
-        )
+    dataset, protocol = _dataset_of(recipe, dataset), _protocol_of(recipe, protocol)
     num_seeds = recipe.num_seeds if seeds is None else seeds
     epochs = recipe.epochs if epochs is None else epochs
     check_counts(seeds=num_seeds, epochs=epochs)
     threads = None if threads is None else check_workers("threads", threads)
-    device = check_choice("device", device, ("cpu", "cuda", None)) or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device: 'cuda' was asked for, but torch sees no CUDA device; use --device cpu.")
-    if out is not None and distributed.is_first():
-        check_target("out", out, is_folder=True)
-        check_can_draw("out: curves.png")
-        for package in () if isinstance(recipe, ImageRecipe) else ("networkx", "scipy"):
-            check_package("out: the drawing of a graph in report.html", package)
-    if tsne and out is None:
-        raise InputError("tsne: is drawn into report.html, which goes into the folder out; give one (--out DIR).")
-    if tsne:
-        check_package("tsne", "scikit-learn", "sklearn.manifold")
-    if isinstance(recipe, GraphRecipe) and protocol != "gin":
-        check_package(f"protocol: {protocol}", "scikit-learn", "sklearn.model_selection")
-    if pretrained and not isinstance(recipe, ImageRecipe):
-        raise InputError(f"pretrained: no weights of {name} come with gcnlab; those of fashion-mnist-grid do.")
-
-    if tensorboard is not None:
-        if pretrained:
-            raise InputError("tensorboard: got a folder with pretrained weights, of which there is no training to log.")
-        check_package("tensorboard", "tensorboard", "torch.utils.tensorboard")
-        TensorBoard(tensorboard)  # whether it can write, before the work
-    if has_terminal() and not pretrained:
-        check_package("the progress bar", "tqdm")
+    folder, board = None if out is None else Path(out), None if tensorboard is None else str(tensorboard)
+    asked = Run(
+        dataset, protocol, num_seeds, epochs, _device_of(device), root, folder, board, threads, pretrained, say
+    )  # fmt: skip
+    _check_surroundings(recipe, asked, tsne)
 
     say(f"{name}: {recipe.model_name}, on {dataset}, {num_seeds} seed{'s' * (num_seeds > 1)}")
-    board = None if tensorboard is None else str(tensorboard)
-    options = protocol, num_seeds, epochs, device, root, None if out is None else Path(out), board, say
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads or threads_before)
     try:
-        result, finish = (
-            run_nodes(recipe, dataset, *options)
-            if isinstance(recipe, Recipe)
-            else run_graphs(recipe, threads, *options)
-            if isinstance(recipe, GraphRecipe)
-            else run_images(recipe, dataset, pretrained, *options)
-        )
+        result, finish = recipe.run(asked)
         result["seconds"] = time.perf_counter() - start
         if not distributed.is_first():
             return result
-        if out is None:
+        if folder is None:
             done(result)
             return result
-        files = finished.Files(out)
+        files = Outputs(folder)
         with files.writing("result.json") as file:
             write_json(file, result)
         done(result)
@@ -161,3 +115,60 @@ def run(
     if files.written:
         say(f"wrote {out}/{', '.join(files.written)}")
     return result
+
+
+def _dataset_of(recipe: AnyRecipe, dataset: str | None) -> str:
+    """The data set that a recipe runs on: a name, or a path that exists."""
+    dataset = dataset or recipe.dataset
+    if dataset.lower() in catalog():
+        dataset = dataset.lower()
+    if dataset not in recipe.datasets and (dataset in catalog() or not recipe.takes_path):
+        raise InputError(
+            f"dataset: {recipe.name} does not run on {dataset!r}; it runs on {', '.join(recipe.datasets)}."
+            + did_you_mean(dataset, recipe.datasets)
+        )
+    if dataset not in catalog() and not expand_user(dataset).exists():
+        raise InputError(
+            f"dataset: {dataset!r} is neither a data set ({', '.join(recipe.datasets)}) nor a path."
+            + did_you_mean(dataset, recipe.datasets)
+        )
+    return dataset
+
+
+def _protocol_of(recipe: AnyRecipe, protocol: str | None) -> str:
+    protocol = protocol or recipe.protocols[0]
+    if protocol not in recipe.protocols:
+        raise InputError(
+            f"protocol: {protocol!r} does not fit {recipe.name}; it can follow {', '.join(recipe.protocols)}."
+            + did_you_mean(protocol, recipe.protocols)
+        )
+    return protocol
+
+
+def _device_of(device: str | None) -> str:
+    device = check_choice("device", device, ("cpu", "cuda", None)) or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device: 'cuda' was asked for, but torch sees no CUDA device; use --device cpu.")
+    return device
+
+
+def _check_surroundings(recipe: AnyRecipe, run: Run, tsne: bool) -> None:
+    """Raise InputError before the work if the run could not write or draw, or lacks a package that it needs later."""
+    if run.folder is not None and distributed.is_first():
+        check_target("out", run.folder, is_folder=True)
+        check_can_draw("out: curves.png")
+        for package in recipe.report_packages:
+            check_package("out: the drawing of a graph in report.html", package)
+    if tsne and run.folder is None:
+        raise InputError("tsne: is drawn into report.html, which goes into the folder out; give one (--out DIR).")
+    if tsne:
+        check_package("tsne", "scikit-learn", "sklearn.manifold")
+    if run.is_pretrained and not recipe.has_pretrained:
+        raise InputError(f"pretrained: no weights of {recipe.name} come with gcnlab; those of fashion-mnist-grid do.")
+    if run.board is not None:
+        if run.is_pretrained:
+            raise InputError("tensorboard: got a folder with pretrained weights, of which there is no training to log.")
+        check_package("tensorboard", "tensorboard", "torch.utils.tensorboard")
+        TensorBoard(run.board)  # whether it can write, before the work
+    if has_terminal() and not run.is_pretrained:
+        check_package("the progress bar", "tqdm")

@@ -8,8 +8,9 @@ from typing import Any
 from ..errors import InputError, did_you_mean
 from ..protocols import Settings
 from ..train import Consistency
+from .base import AnyRecipe
 from .graphs import GraphRecipe
-from .images import ImageRecipe, grid_recipe
+from .images import grid_recipe
 from .nodes import DiffusionRecipe, HopRecipe, Recipe
 
 _KIPF = "Kipf & Welling 2017, table 2"
@@ -27,7 +28,7 @@ _OGB_GCN, _OGB_MLP = "GCN, OGB's leaderboard, Hu et al. 2020", "MLP + C&S, OGB's
 _PLANETOID = ("public", "random", "full")
 
 
-RECIPES: dict[str, Recipe | GraphRecipe | ImageRecipe] = {
+RECIPES: dict[str, AnyRecipe] = {
     recipe.name: recipe
     for recipe in (
         Recipe(
@@ -165,18 +166,26 @@ for _recipe in (
     RECIPES[_recipe.name] = _recipe
 
 
+def find(name: str) -> AnyRecipe:
+    """The recipe of that name; raises InputError with the known names."""
+    if name not in RECIPES:
+        raise InputError(
+            f"recipe: {name!r} is unknown; the recipes are {', '.join(RECIPES)}.{did_you_mean(name, RECIPES)}"
+        )
+    return RECIPES[name]
+
+
 def find_node_recipe(name: str) -> Recipe:
-    """The recipe of that name, or InputError where it is not one of node classification."""
+    """The recipe of that name; raises InputError unless it classifies nodes."""
     recipe = find(name)
     if not isinstance(recipe, Recipe):
         raise InputError(f"recipe: {name} does not classify nodes; this takes a recipe that does, such as cora-gcn.")
     return recipe
 
 
-def find(name: str) -> Recipe | GraphRecipe | ImageRecipe:
-    """The recipe of that name, or InputError with the names there are."""
-    if name not in RECIPES:
-        raise InputError(
-            f"recipe: {name!r} is unknown; the recipes are {', '.join(RECIPES)}.{did_you_mean(name, RECIPES)}"
-        )
-    return RECIPES[name]
+def find_hop_recipe(name: str) -> HopRecipe:
+    """The recipe of that name; raises InputError unless it propagates features beforehand, which can be planned."""
+    recipe = find(name)
+    if not isinstance(recipe, HopRecipe):
+        raise InputError(f"plan: {name} propagates no features beforehand; arxiv-diffusion does.")
+    return recipe

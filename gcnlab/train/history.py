@@ -101,6 +101,23 @@ class History:
         )
 
 
+def curves_of(history: History) -> dict[str, list[float]]:
+    """The metrics of a history of one seed, by epoch, in plain values."""
+    return {name: values[:, 0].tolist() for name, values in history.metrics.items()}
+
+
+def history_of(
+    seed: int,
+    curves: Mapping[str, Sequence[float]],
+    best_epoch: int,
+    states: dict[str, Tensor] | None = None,
+    operator: str = "",
+) -> History:
+    """The history of one seed whose metrics `curves_of` gave; with its kept weights, [1, ...], where they are known."""
+    metrics = {name: torch.tensor(values, dtype=torch.float64).unsqueeze(1) for name, values in curves.items()}
+    return History([seed], metrics, torch.tensor([best_epoch]), states or {}, operator=operator)
+
+
 class Mean:
     """The means over batches of values [num_seeds], each weighted by what it is a mean over in its batch."""
 
