@@ -25,7 +25,7 @@ from .files import atomic_write, check_target
 from .image import Grid, to_images, to_signals
 from .image.pixels import check_is_no_single_picture, to_unit, warn_of_range
 from .inputs import as_tensor
-from .trace import evaluation
+from .trace import run_once
 
 if TYPE_CHECKING:
     from .train import History
@@ -336,22 +336,13 @@ def _convolutions_and_poolings(modules: Mapping[str, nn.Module]) -> list[str]:
 
 def _outputs(model: nn.Module, inputs: tuple[Any, ...], names: Sequence[str]) -> dict[str, Any]:
     """What each named module returned (the last time, if it ran more often), in the order in which they ran."""
-    outputs: dict[str, Any] = {}
+    named = {model.get_submodule(name): name for name in names}
 
-    def record(name: str, output: Any) -> None:
-        outputs[name] = output.clone() if isinstance(output, Tensor) else output  # a ReLU behind it may work in place
+    def copied(_: nn.Module, output: Any) -> Any:
+        return output.clone() if isinstance(output, Tensor) else output  # a ReLU behind it may work in place
 
-    handles = [
-        model.get_submodule(name).register_forward_hook(lambda _, __, output, name=name: record(name, output))
-        for name in names
-    ]
-    try:
-        with evaluation(model):
-            model(*inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return outputs
+    calls, _ = run_once(model, inputs, named, keep_output=copied)
+    return {named[call.module]: call.output for call in calls}
 
 
 def _as_maps(output: Tensor, num_images: int, grid: Grid | None) -> Tensor | None:

@@ -269,7 +269,7 @@ FAULTS = [
     Fault("S4", "machine.py", "for folder in (group, *group.parents):", "for folder in (top,):"),
     Fault("S4", "protocols.py", "workers or usable_cores())", "workers or 2)"),
     Fault("S5", "trace.py", "            module.training = mode", "            module.train(model.training)"),
-    Fault("S5", "reporting/findings.py", "        with evaluation(model):", "        with torch.no_grad():"),
+    Fault("S5", "trace.py", "        with evaluation(model):", "        with torch.no_grad():"),
     Fault("S6", "train/optim.py", "                loss = closure()", "                pass"),
     Fault("S6", "train/optim.py", "mean.clone(), square.clone()", "mean, square"),
     Fault("S6", "train/optim.py", "    if closure is not None and closure.default is closure.empty:", "    if False:"),

@@ -21,7 +21,7 @@ from ..metrics import mean_average_distance
 from ..precompute import NodeRows
 from ..sparse import Features, SparseMatrix
 from ..sparse.features import select_rows
-from ..trace import evaluation
+from ..trace import run_once
 from ..train import History
 
 MAX_NODES, MAX_GRAPHS, MAX_IMAGES = 3000, 1000, 500  # points of a picture; of more, so many are drawn at random
@@ -277,26 +277,22 @@ def _trace(
         if "Conv" in type(module).__name__ or isinstance(module, (nn.Linear, Readout))
     ]
     outer = [name for name in named if not any(name.startswith(f"{other}.") for other in named)]
-    seen, entered, read = [x], [], []  # what was seen is kept, so that nothing else gets its place in memory
+    layers = {modules[name] for name in outer}
+    seen = [x]  # kept, so that no later tensor takes the place in memory of one of them
 
-    def before(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if not any(inputs[0] is other for other in seen):
-            seen.append(inputs[0])
-            entered.append(_some(inputs[0], rows))
+    def entering(module: nn.Module, inputs: tuple[Any, ...]) -> Tensor | None:
+        if module not in layers or any(inputs[0] is other for other in seen):
+            return None
+        seen.append(inputs[0])
+        return _some(inputs[0], rows)
 
-    handles = [modules[name].register_forward_pre_hook(before) for name in outer]
-    handles += [
-        module.register_forward_hook(lambda _, __, output: read.append(_some(output, rows)))
-        for module in modules.values()
-        if isinstance(module, Readout)
-    ]
-    try:
-        with evaluation(model):
-            output = model(*arguments)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return entered, read, _some(output, rows)
+    def read_out(module: nn.Module, output: Any) -> Tensor | None:
+        return _some(output, rows) if isinstance(module, Readout) else None
+
+    watched = layers | {module for module in modules.values() if isinstance(module, Readout)}
+    calls, output = run_once(model, arguments, watched, entering, read_out)
+    entered = [call.inputs for call in calls if call.inputs is not None]
+    return entered, [call.output for call in calls if call.output is not None], _some(output, rows)
 
 
 def _mixed(among: Tensor, y: Tensor, predicted: Tensor | None) -> list[int]:
