@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .. import plot
 from ..checkpoint import generators_kept
@@ -366,14 +367,14 @@ def wrong(y: Tensor, predicted: Tensor | None) -> list[bool]:
 # --------------------------------------------------------------------------------------------------------------------
 
 
+@generators_kept(0)  # its start is random: every call starts alike, and the caller's draws stay as they were
 def pca(h: Tensor) -> tuple[Tensor, Tensor]:
     """The first two principal components, and their shares of the variance.
 
         H - 1 m^T = U S V^T,   places: the first two columns of U S,   shares: s_k^2 / sum_i s_i^2
 
-    Of wide h the 16 leading directions are found first, by subspace iteration from a random start (Halko, Martinsson &
-    Tropp 2011, algorithm 4.4), drawn by a generator of its own. A component's sign is such that its largest entry is
-    positive.
+    Exact where h has at most 64 rows or columns, else by subspace iteration (Halko, Martinsson & Tropp 2011, algorithm
+    4.4). The sign of a component is chosen such that its largest entry is positive.
 
     Args:
         h: [num_points, C].
@@ -385,18 +386,12 @@ def pca(h: Tensor) -> tuple[Tensor, Tensor]:
     >>> places[:, 0].round().int().tolist(), f"{float(shares[0]):.2f}"
     ([-2, 0, 2], '1.00')
     """
-    centred = h.double() if h.shape[1] <= 64 else h.float()
-    centred = centred - centred.mean(0)
-    total = float(centred.square().sum())
-    if min(h.shape) > 64:
-        basis = torch.randn(h.shape[1], 16, generator=torch.Generator().manual_seed(0))
-        for _ in range(4):
-            basis = torch.linalg.qr(centred.T @ (centred @ basis)).Q
-        centred = (centred @ basis).double()
-    u, s, _ = torch.linalg.svd(centred, full_matrices=False)
-    places = torch.nn.functional.pad(u * s, (0, 1))[:, :2]
-    shares = torch.nn.functional.pad(s.square(), (0, 1))[:2] / max(total, 1e-30)
+    h = h.double() if h.shape[1] <= 64 else h.float()
+    centred = h - h.mean(0)
+    u, s, _ = torch.pca_lowrank(centred, min(64, *h.shape), center=False, niter=4)
+    places, variances = (F.pad(part.double(), (0, 1))[..., :2] for part in (u * s, s.square()))
     largest = places.gather(0, places.abs().argmax(0, keepdim=True))
+    shares = variances / max(float(centred.square().sum()), 1e-30)
     return places * torch.where(largest < 0, -1.0, 1.0), shares
 
 
