@@ -112,6 +112,7 @@ def run(
     if out is not None and distributed.is_first():
         check_target("out", out, is_folder=True)
         check_can_draw("out: curves.png")
+        report.check_can_write("out: report.html")
         for package in () if isinstance(recipe, ImageRecipe) else ("networkx", "scipy"):
             check_package("out: the drawing of a graph in report.html", package)
     if tsne and out is None:
