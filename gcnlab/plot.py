@@ -229,30 +229,32 @@ def feature_maps(
     path: _PathLike | None = None,
     title: str | None = None,
 ) -> Any:
-    """One channel of what chosen layers make of several images: a row an image, the image first, a column a layer. Or several
-    channels of one image: a block of maps per layer.
+    """One channel of the outputs of some layers for several images, or several channels for one image.
 
-    A CNN's maps are shown as they are; a graph network's node signals [batch, num_nodes, C] are laid out as the image
-    they stand for, on the grid or on the coarser one that has as many nodes. The colours of a layer share one scale,
-    which its heading gives. The model is run in evaluation mode, and left as it was.
+    One channel: a row per image, which begins with the image itself, and a column per layer. Several channels: a block of
+    maps per layer.
+
+    A CNN's maps are shown as they are. A graph network's node signals [batch, num_nodes, C] are laid out as the image
+    they stand for, on the grid or on the coarser grid that has as many nodes. The colours of a layer share one scale,
+    which its heading gives. The model runs in evaluation mode, and is left as it was.
 
     Args:
         model: a CNN is called as model(images [batch, C, H, W]), a graph network as model(signals, grid).
         images: uint8 (scaled to [0, 1]) or floats (as they are): [N, H, W], or with 1, 3 or 4 channels at either end;
             up to 24.
-        layers: names as in `model.named_modules()`, of any layers that make maps; an integer i is the name "i" of a
-            Sequential's layer. By default every convolution and every
-            pooling whose output is a map, in the order in which they run.
+        layers: names as in `model.named_modules()`, of any layers that make maps; an integer i stands for the name "i" of
+            a Sequential's layer. By default every convolution and pooling whose output is a map, in the order in which
+            they run.
         channel: from 0; several, such as range(16), of one image.
         grid: the grid of the images' pixels, for a graph network.
         operator: what a graph network takes instead of the grid, such as `grid.a_hat`.
-        names: one an image, at the left of its row.
+        names: one per image, at the left of its row.
         path: where to save; by its ending PNG, PDF or SVG.
         title: a line above.
 
     Raises:
-        InputError: a layer that the model has not, that did not run, or whose output is no map or lacks the channel;
-            images that cannot be shown; or a grid of another shape than theirs.
+        InputError: a layer that is not in the model, that did not run, or whose output is no map or lacks the channel;
+            images that cannot be shown; or a grid of another shape.
 
     >>> model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2))
     >>> figure = feature_maps(model, torch.rand(2, 8, 8))
@@ -328,7 +330,7 @@ def _channel_sheet(
 
 
 def _show_map(axes: Any, value: Any, of_layer: Any, pictures: Tensor) -> None:
-    """[H, W] in the colours of the layer's values, as large as the image that it is of."""
+    """[H, W] in the colours of the layer's values, as large as its image."""
     extent = (0, pictures.shape[2], pictures.shape[1], 0)
     low, high = float(of_layer.min()), float(of_layer.max())
     axes.imshow(value, cmap="viridis", vmin=low, vmax=high, interpolation="nearest", extent=extent)
@@ -351,7 +353,7 @@ def _layer_maps(
     grid: Grid | None,
     operator: Any,
 ) -> dict[str, Any]:
-    """Name -> array [num_images, height, width, num_channels], in the order given, or else in that of the forward."""
+    """Name -> array [num_images, height, width, num_channels], in the order of `layers`, else in that of the calls."""
     like = next(model.parameters(), pictures)
     x = pictures.to(like.device, like.dtype)
     if grid is None:
@@ -401,13 +403,13 @@ def _kind_of(output: Any) -> str:
 
 
 def _convolutions_and_poolings(modules: Mapping[str, nn.Module]) -> list[str]:
-    """Known by the name of their class, so that anyone's layers count; of one inside another the inner."""
+    """Names of layers whose class is called so, so that anyone's layers count; a layer that holds one is left out."""
     named = [name for name, m in modules.items() if any(kind in type(m).__name__ for kind in ("Conv", "Pool"))]
     return [name for name in named if not any(other.startswith(f"{name}.") for other in named)]
 
 
 def _outputs(model: nn.Module, inputs: tuple[Any, ...], names: Sequence[str]) -> dict[str, Any]:
-    """What each named module returned (the last time, if it ran more often), in the order in which they ran."""
+    """What each named module returned, the last time if it ran more than once, in the order in which they ran."""
     named = {model.get_submodule(name): name for name in names}
 
     def copied(_: nn.Module, output: Any) -> Any:
@@ -418,12 +420,12 @@ def _outputs(model: nn.Module, inputs: tuple[Any, ...], names: Sequence[str]) ->
 
 
 def _as_maps(output: Tensor, num_images: int, grid: Grid | None) -> Tensor | None:
-    """[num_images, H, W, C] of a layer's output, or None if it is no map."""
+    """A layer's output as [num_images, H, W, C], or None if it is no map."""
     if output.dim() == 4 and len(output) == num_images:
         return output.movedim(1, -1)
     while grid is not None:
         n = grid.num_nodes
-        # A batch norm sees all nodes as rows. (Rows as many as the images are no nodes: a head makes them too.)
+        # A batch norm sees all nodes as rows. As many rows as images are not nodes: a head makes them, too.
         if output.shape[:-1] == (num_images, n) or (n > 1 and output.shape[:-1] == (num_images * n,)):
             return to_images(output.reshape(num_images, n, -1), grid.shape)
         grid = grid.coarser if n > 1 else None
@@ -431,7 +433,7 @@ def _as_maps(output: Tensor, num_images: int, grid: Grid | None) -> Tensor | Non
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# Images and what became of them
+# Images and their predictions
 # --------------------------------------------------------------------------------------------------------------------
 
 
@@ -449,7 +451,7 @@ def samples(
     Args:
         images: uint8 or floats, [N, H, W], or with 1, 3 or 4 channels at either end; up to 200.
         labels: integers [N].
-        class_names: one a class; by default the numbers.
+        class_names: one per class; by default the numbers.
         predictions: predicted labels, integers [N].
         columns: images in a row.
         path: where to save; by its ending PNG, PDF or SVG.
@@ -483,7 +485,7 @@ def mistakes(
     path: _PathLike | None = None,
     title: str | None = None,
 ) -> Any:
-    """The worst mistakes: the images for whose wrong class the model is surest, with both names.
+    """The worst mistakes: the images whose wrong class the model is surest of, with the names of both classes.
 
         p = softmax(logits),   worst: the largest max_c p_c among those whose argmax is not the label
 
@@ -491,7 +493,7 @@ def mistakes(
         images: uint8 or floats, [N, H, W], or with 1, 3 or 4 channels at either end.
         labels: integers [N].
         logits: [N, C].
-        class_names: one a class; by default the numbers.
+        class_names: one per class; by default the numbers.
         count: how many to show at most, 1 to 200.
         columns: images in a row.
         path: where to save; by its ending PNG, PDF or SVG.
@@ -508,7 +510,7 @@ def mistakes(
     if logits.dim() != 2 or logits.shape[1] < 2 or len(logits) != len(images):
         raise InputError(
             f"logits: got shape {tuple(logits.shape)} for {len(images)} images, expected [N, num_classes]; "
-            "of the one logit z [N, 1] of two classes, torch.nn.functional.pad(z, (1, 0)) makes two."
+            "torch.nn.functional.pad(z, (1, 0)) makes two logits of the one logit z [N, 1] of two classes."
         )
     if bool((bad := ~logits.isfinite()).any()):
         raise InputError(f"logits: {int(bad.sum())} are NaN or infinite, the first in row {int(bad.nonzero()[0, 0])}.")
@@ -521,7 +523,7 @@ def mistakes(
     worst = wrong[confidence[wrong].argsort(descending=True, stable=True)][:count]
     if not len(worst):
         return _finish(_figure(5, 0.8, path), path, title or "No mistakes", f"all of {len(y):,} are right")
-    captions = [  # the share is rounded down, so that 100 % is certainty
+    captions = [  # the probability is rounded down, so that 100 % is certainty
         f"image {i}\n{_name(int(y[i]), names)}\n✗ {_name(int(predicted[i]), names)} {math.floor(100 * confidence[i])} %"
         for i in worst.tolist()
     ]
@@ -533,11 +535,11 @@ def mistakes(
 def confusion(
     matrix: Any, class_names: Sequence[str] | None = None, path: _PathLike | None = None, title: str | None = None
 ) -> Any:
-    """A confusion matrix: the counts, coloured by their share of the row, which is of one true class.
+    """A confusion matrix: the counts, coloured by their share of the row, which holds one true class.
 
     Args:
         matrix: counts [C, C], row = true class, column = predicted class, as `metrics.confusion_matrix` gives.
-        class_names: one a class; by default the numbers.
+        class_names: one per class; by default the numbers.
         path: where to save; by its ending PNG, PDF or SVG.
         title: a line above.
 
@@ -568,12 +570,12 @@ def confusion(
     longest = len(f"{int(counts.max()):,}")
     side = max(0.5, 0.085 * longest + 0.15) if is_numbered else 0.16  # inches
     figure = _figure(max(side * c, 2.2) + 2.9, max(side * c, 1.6) + 1.9, path)
+    axes = figure.subplots()
     from matplotlib.colors import LinearSegmentedColormap
 
-    axes = figure.subplots()
     # Up to three quarters opaque: black can be read on every shade, and white where a dark page shines through.
     shades = LinearSegmentedColormap.from_list("share", [f"{BLUE}00", f"{BLUE}BF"])
-    image = axes.imshow(share.numpy(), cmap=shades, vmin=0, vmax=1)
+    image = axes.imshow(share.numpy(), cmap=shades, vmin=0, vmax=1, interpolation="none")
     size = "small" if is_numbered else "xx-small"
     axes.set_xticks(range(c), names, rotation=90, fontsize=size, parse_math=False)
     axes.set_yticks(range(c), names, fontsize=size, parse_math=False)
@@ -660,7 +662,7 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: _PathLike | None = None,
     table[0].set_ylabel("test accuracy (errors on a log scale)")
     for axes in table:
         _set_ticks(axes)
-    _set_legends(figure, rows, list(styles), table[0].containers)
+    _set_legends(figure, rows, list(styles))
     _set_title(figure, title or "Accuracy against size and time")
     figure.draw_without_rendering()  # the layout is made now, and stays: the numbers are fitted into it
     figure.set_layout_engine("none")
@@ -678,27 +680,22 @@ def _styles(rows: Sequence[Mapping[str, Any]]) -> dict[Any, int]:
     return {family: _FAMILIES[family] if family in _FAMILIES else next(free) for family in families}
 
 
-def _set_legends(
-    figure: Any, rows: Sequence[Mapping[str, Any]], families: list[Any], containers: Sequence[Any]
-) -> None:
+def _set_legends(figure: Any, rows: Sequence[Mapping[str, Any]], families: Sequence[Any]) -> None:
     """The models by their numbers on the right, with the marker of their family; the families below."""
-    markers = dict(zip(families, (container.lines[0] for container in containers), strict=True))
+    axes = figure.axes[0]
+    markers = dict(zip(families, (container.lines[0] for container in axes.containers), strict=True))
     names = [f"{i}  {_shortened(row['model'], _MAX_MODEL_NAME)}" for i, row in enumerate(rows, 1)]
-    of_rows = [markers[row.get("family")] for row in rows]
-    style = {"frameon": False, "fontsize": "small"}
-    legends = [figure.legend(of_rows, names, loc="outside right center", ncols=math.ceil(len(rows) / 25), **style)]
-    if families != [None]:
-        legends.append(
-            figure.legend(
-                *zip(*((m, f) for f, m in markers.items() if f is not None), strict=True),
-                loc="outside lower center",
-                ncols=6,
-                **style,
-            )
+    legends = [
+        figure.legend(
+            [markers[row.get("family")] for row in rows], names, loc="outside right center", fontsize="small",
+            ncols=math.ceil(len(rows) / 25), frameon=False,
         )
-    for legend in legends:
-        for text in legend.get_texts():
-            text.set_parse_math(False)
+    ]  # fmt: skip
+    if list(families) != [None]:
+        handles = axes.get_legend_handles_labels()
+        legends.append(figure.legend(*handles, loc="outside lower center", ncols=6, frameon=False))
+    for text in (text for legend in legends for text in legend.get_texts()):
+        text.set_parse_math(False)
 
 
 def _to_log_error(accuracy: Any) -> Any:
@@ -712,7 +709,7 @@ def _from_log_error(height: Any) -> Any:
 
 
 def _set_ticks(axes: Any) -> None:
-    """Where matplotlib's own on log scales touch, which they do below two decades, or are few at one end."""
+    """Set the ticks: on log scales matplotlib's own touch below two decades, and there are few at one end."""
     from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator, MaxNLocator, NullFormatter
 
     low, high = axes.get_xlim()
@@ -769,7 +766,7 @@ def _meet(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
 
 
 def _figure(width: float, height: float, path: _PathLike | None) -> Any:
-    """An empty figure, in inches, after a look at where it is to go; without pyplot, which keeps what it makes."""
+    """An empty figure of a size in inches, once its path was checked; without pyplot, which keeps its figures."""
     if path is not None:
         if Path(path).suffix.lower() not in _FORMATS:
             raise InputError(f"path: got {path}, expected a name that ends in {', '.join(_FORMATS)}.")
@@ -798,7 +795,7 @@ def _finish(figure: Any, path: _PathLike | None, title: str | None = None, note:
 
 
 def _as_pictures(images: Any, most: int) -> Tensor:
-    """[N, H, W, C] floats, N at most `most`; those of uint8 images between 0 and 1."""
+    """[N, H, W, C] floats, N at most `most`; uint8 images are scaled to [0, 1]."""
     images = as_tensor("images", images, "a tensor or an array")
     check_is_no_single_picture(images)
     shape = tuple(images.shape)
@@ -816,12 +813,12 @@ def _as_pictures(images: Any, most: int) -> Tensor:
 
 
 def _tallness(pictures: Tensor) -> float:
-    """Height / width, as far as a sheet bears it."""
+    """Height / width, within what fits on a sheet."""
     return min(max(pictures.shape[1] / pictures.shape[2], 0.4), 2.5)
 
 
 def _to_show(pictures: Tensor) -> Tensor:
-    """Between 0 and 1: as they are where they are so, else with the lowest of all of them at 0, the highest at 1."""
+    """Values between 0 and 1: unchanged if they are, else scaled so that the lowest of all is 0 and the highest 1."""
     pictures = pictures.double().cpu()
     low, high = pictures.min(), pictures.max()
     return pictures if low >= 0 and high <= 1 else (pictures - low) / (high - low).clamp(min=1e-12)
@@ -835,9 +832,9 @@ def _show(axes: Any, picture: Tensor) -> None:
 
 def _check_classes(argument: str, labels: Any, num_images: int, class_names: Sequence[Any] | None) -> list[int]:
     class_names = None if class_names is None else check_list("class_names", class_names, "names")
-    y = as_tensor(argument, labels, "integers, one an image")
+    y = as_tensor(argument, labels, "integers, one per image")
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
-        raise InputTypeError(f"{argument}: got {y.dtype}, expected integers, one an image.")
+        raise InputTypeError(f"{argument}: got {y.dtype}, expected integers, one per image.")
     if y.shape != (num_images,):
         raise InputError(f"{argument}: got shape {tuple(y.shape)} for {num_images} images.")
     for i, label in enumerate(y.tolist()):

@@ -572,7 +572,7 @@ def test_comparison():
     assert [text.get_text() for text in families.get_texts()] == ["CNN", "graph"]
     looks = [(line.get_color(), line.get_marker()) for line in models.get_lines()]
     assert looks[0] == looks[13] != looks[14] == looks[15] != looks[16]
-    assert looks[0] == (families.get_lines()[0].get_color(), families.get_lines()[0].get_marker())
+    assert looks[0] == (axes.containers[0].lines[0].get_color(), axes.containers[0].lines[0].get_marker())
     assert len(plot.comparison(rows[-1:]).legends) == 1  # of no family
     long = plot.comparison([{**rows[0], "model": "$_^$" * 11, "family": "$_^$"}])
     assert [text.get_text() for legend in long.legends for text in legend.get_texts()] == [

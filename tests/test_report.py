@@ -448,7 +448,7 @@ def test_readouts_of_graphs(tu_folder):
 
 
 def test_neighbourhoods_are_those_of_the_graph(monkeypatch):
-    monkeypatch.setattr("gcnlab.reporting.findings._WHOLE_GRAPH", 20)
+    monkeypatch.setattr("gcnlab.reporting.findings.WHOLE_GRAPH", 20)
     graph = load("karate").replace(x=torch.rand(34, 5))
     content = Content({}, graph.class_names)
     wrong = graph.y.clone()

@@ -56,6 +56,8 @@ def chart(key: str, caption: str, draw: Callable[..., Any], *arguments: Any, **o
         attributes = {name.rpartition("}")[2]: _shortened(value) for name, value in element.attrib.items()}
         if attributes.get("id") not in used:
             attributes.pop("id", None)
+        if attributes.get("transform", "").startswith("rotate(-0 "):
+            attributes.pop("transform")  # a turn by nothing, which every text has
         if "style" in attributes:
             attributes["style"] = _style(attributes["style"])
         element.attrib = attributes

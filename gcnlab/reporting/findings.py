@@ -1,4 +1,4 @@
-"""What the report of a run shows of a trained model: embeddings by layer, distances of nodes, graphs, feature maps."""
+"""Facts about a trained model for the report of a run: embeddings by layer, distances of nodes, graphs, feature maps."""
 
 from __future__ import annotations
 
@@ -25,41 +25,27 @@ from ..sparse.features import select_rows
 from ..trace import run_once
 from ..train import History
 
-MAX_NODES, MAX_GRAPHS, MAX_IMAGES = 3000, 1000, 500  # points of a picture; of more, so many are drawn at random
-
-
-MAX_NEIGHBOURS = 6  # of a node, that are drawn
-
-
-_MAX_WIDE = 60_000_000  # entries of the features of the points, above which they are left out
-
-
-_WHOLE_GRAPH = 150  # nodes, up to which a graph is drawn whole
-
-
-_NEIGHBOURHOOD = 40  # nodes of one neighbourhood
-
-
+MAX_NODES, MAX_GRAPHS, MAX_IMAGES = 3000, 1000, 500  # points of a picture; larger sets are sampled at random
+MAX_NEIGHBOURS = 6  # drawn per node
+_MAX_WIDE = 60_000_000  # entries of the points' features; more are left out
+WHOLE_GRAPH = 150  # nodes; a graph up to this size is drawn whole
+_NEIGHBOURHOOD = 40  # nodes drawn around one node
 _NUM_DRAWINGS = 6
-
-
 _MAX_MEASURED = 50  # graphs or images in which the distances of nodes are measured
-
-
 _NUM_MAPS = 5  # images whose feature maps are shown
 
 
 @dataclass
 class Points:
-    """What of the nodes, graphs or images is shown: those drawn, and where each layer puts them.
+    """The nodes, graphs or images that are shown, and where each layer puts them.
 
     Attributes:
         kind: "node", "graph" or "image".
-        names: one a point.
-        y: classes, int64 [num_points], -1 where it is unknown.
+        names: one per point.
+        y: classes, int64 [num_points], -1 if unknown.
         predicted: int64 [num_points], or None.
         layers: name -> [num_points, C], from the features to the output.
-        total: of how many the points are a sample.
+        total: size of the set that the points were sampled from.
     """
 
     kind: str
@@ -72,12 +58,12 @@ class Points:
 
 @dataclass
 class Drawing:
-    """A graph, or a part of one, as it is drawn.
+    """A graph, or a part of one, to be drawn.
 
     Attributes:
         caption: below it.
-        names: one a node.
-        y, predicted: classes of the nodes; None where they have none.
+        names: one per node.
+        y, predicted: classes of the nodes; None if they have none.
         edges: pairs of positions in `names`, each once.
         centre: the position of the node around which the part was cut out.
     """
@@ -92,11 +78,11 @@ class Drawing:
 
 @dataclass
 class Content:
-    """What a report of a run shows beside the result; what is empty has no section.
+    """What the report of a run shows beside the result; an empty field has no section.
 
     Attributes:
-        facts: name -> text: how it was trained and on what.
-        class_names: one a class.
+        facts: name -> text: how the model was trained and on what.
+        class_names: one per class.
         history: of all seeds.
         folds: the validation accuracy of each fold by epoch.
         confusion: counts, row = true class, column = predicted class.
@@ -120,14 +106,14 @@ class Content:
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# Of nodes, of graphs, of images
+# Nodes, graphs, images
 # --------------------------------------------------------------------------------------------------------------------
 
 
 def add_nodes(
     content: Content, model: nn.Module, data: Graph | NodeRows, operator: SparseMatrix | None, predicted: Tensor
 ) -> None:
-    """The embedding of nodes by layer, the distances of nodes, and the graph, as far as it can be read.
+    """Add the embedding of nodes by layer, the distances of nodes, and the graph, or neighbourhoods if it is large.
 
     Args:
         content: gets them.
@@ -164,12 +150,12 @@ def add_nodes(
 def add_graphs(
     content: Content, graphs: GraphCollection, model: nn.Module | None = None, test: Tensor | None = None
 ) -> None:
-    """Some of the graphs; of a trained model their embedding by layer and the distances of nodes too.
+    """Add some of the graphs, and with a trained model also their embedding by layer and the distances of nodes.
 
     Args:
         content: gets them.
-        graphs: all of the set.
-        model: trained, in evaluation mode; None where each fold had another.
+        graphs: the whole set.
+        model: trained, in evaluation mode; None if each fold had its own.
         test: ids of the test graphs, which are drawn.
     """
     y, predicted = graphs.y.cpu(), None
@@ -208,14 +194,14 @@ def add_graphs(
 
 
 def add_images(content: Content, model: nn.Module, signals: Signals, total: int, predicted: Tensor) -> None:
-    """The embedding of images by layer, the distances of the nodes of an image, and feature maps.
+    """Add the embedding of images by layer, the distances of the nodes of an image, and feature maps.
 
     Args:
         content: gets them.
         model: trained, in evaluation mode.
-        signals: the images that are shown, the first of all test images.
+        signals: the images that are shown, the first ones of the test set.
         total: the number of test images.
-        predicted: classes of these, int64 [num_images].
+        predicted: classes of the images that are shown, int64 [num_images].
     """
     n = len(signals)
     arguments = signals.inputs(slice(None))
@@ -228,7 +214,7 @@ def add_images(content: Content, model: nn.Module, signals: Signals, total: int,
     content.distances = {
         _layer_name(i, "pixels"): statistics.mean(map(mean_average_distance, h[:_MAX_MEASURED]))
         for i, h in enumerate(on_nodes)
-        if h.shape[2] > 1  # of one channel all nodes point the same way
+        if h.shape[2] > 1  # with one channel all nodes point the same way
     }
     pictures = signals.x[:_NUM_MAPS].cpu().view(-1, *signals.shape, signals.x.shape[2])
     names = [content.class_names[label] for label in signals.y[:_NUM_MAPS].tolist()]
@@ -244,21 +230,21 @@ def _layer_name(i: int, first: str) -> str:
 
 
 def _is_identity(x: Features) -> bool:
-    """Whether X tells nodes apart and nothing else, so that there is nothing to see in it."""
+    """Whether X is the identity matrix, in which there is nothing to see."""
     if not isinstance(x, SparseMatrix) or x.shape[0] != x.shape[1] or x.nnz != x.shape[0]:
         return False
     return bool((x.row == x.col).all())
 
 
 def _sample(total: int, most: int) -> Tensor:
-    """Ids, increasing; drawn by a generator of its own, so that no training draws otherwise for it."""
+    """Ids, increasing; drawn by a generator of its own, so that no training draws other numbers because of it."""
     if total <= most:
         return torch.arange(total)
     return torch.randperm(total, generator=torch.Generator().manual_seed(0))[:most].sort().values
 
 
 def _some(h: Features, rows: Tensor | None) -> Tensor:
-    """The rows of h, dense, unless they were taken already."""
+    """Dense rows of h; an h with as many rows as are asked for has been cut already."""
     part = h if rows is None or h.shape[0] == len(rows) else select_rows(h, rows)
     return (part.to_dense() if isinstance(part, SparseMatrix) else part).detach().float().cpu()
 
@@ -266,10 +252,10 @@ def _some(h: Features, rows: Tensor | None) -> Tensor:
 def _trace(
     model: nn.Module, arguments: tuple[Any, ...], rows: Tensor | None = None, x: Any = None
 ) -> tuple[list[Tensor], list[Tensor], Tensor]:
-    """(what enters each layer, what each readout gives, the output) of one forward: of some rows, and x left out.
+    """(inputs of each layer but x, outputs of each readout, the output) of one forward, at some rows.
 
-    In evaluation mode what enters a layer is what the one before it made, after its norm, residual and relu; what enters
-    two of them counts once. Layers are known by the names of their classes, so that anyone's count.
+    In evaluation mode a layer's input is the output of the layer before it, after its norm, residual and relu; an input
+    of two layers counts once. Layers are known by the names of their classes, so that anyone's layers count.
     """
     modules = dict(model.named_modules())
     named = [
@@ -297,7 +283,7 @@ def _trace(
 
 
 def _mixed(among: Tensor, y: Tensor, predicted: Tensor | None) -> list[int]:
-    """Ids of which half are predicted wrongly where there are so many; without predictions of all classes in turn."""
+    """Some ids: up to half of them predicted wrongly; without predictions, from each class in turn."""
     order = among[torch.randperm(len(among), generator=torch.Generator().manual_seed(0))]
     keys = y[order] if predicted is None else predicted[order] == y[order]
     groups = [order[keys == key].tolist() for key in keys.unique()]
@@ -324,7 +310,7 @@ def _draw_nodes(
             centre,
         )
 
-    if graph.num_nodes <= _WHOLE_GRAPH:
+    if graph.num_nodes <= WHOLE_GRAPH:
         return [drawing("The whole graph", list(range(graph.num_nodes)))]
     assert graph.test_mask is not None
     linked = graph.adjacency.rowptr.diff().cpu() > 1
@@ -337,7 +323,7 @@ def _draw_nodes(
 
 
 def _ball(graph: Graph, centre: int) -> list[int]:
-    """The node, its neighbours and theirs, at most so many of each node and in all; the node first."""
+    """The node first, then its neighbours and theirs, with a limit per node and in total."""
     found, border = [centre], [centre]
     for _ in range(2):
         reached: list[int] = []
@@ -397,12 +383,12 @@ def pca(h: Tensor) -> tuple[Tensor, Tensor]:
 
 @generators_kept()  # importing scikit-learn may draw from Python's
 def tsne(h: Tensor) -> Tensor:
-    """Places [num_points, 2] of t-SNE (van der Maaten & Hinton 2008) by scikit-learn: neighbours stay neighbours.
+    """Places [num_points, 2] by t-SNE (van der Maaten & Hinton 2008) of scikit-learn: neighbours stay neighbours.
 
-    As in the paper, wide h are first brought to their principal components, here 50.
+    As in the paper, wide h is first reduced to principal components, here 50.
 
     Args:
-        h: [num_points, C], of 4 points at least.
+        h: [num_points, C], at least 4 points.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
