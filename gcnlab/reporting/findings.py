@@ -359,8 +359,8 @@ def pca(h: Tensor) -> tuple[Tensor, Tensor]:
 
         H - 1 m^T = U S V^T,   places: the first two columns of U S,   shares: s_k^2 / sum_i s_i^2
 
-    Exact where h has at most 64 rows or columns, else by subspace iteration (Halko, Martinsson & Tropp 2011, algorithm
-    4.4). The sign of a component is chosen such that its largest entry is positive.
+    Exact where h has at most 64 rows or columns, else by subspace iteration (Halko et al. 2011, algorithm 4.4). The sign
+    of a component is chosen such that its largest entry is positive.
 
     Args:
         h: [num_points, C].
