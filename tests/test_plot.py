@@ -1,9 +1,11 @@
+import ast
 import io
 import itertools
 import math
 import re
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -197,6 +199,14 @@ assert "matplotlib" in sys.modules and "matplotlib.pyplot" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_pictures_know_nothing_of_training():
+    """A History is drawn by its three attributes, so that training may draw itself."""
+    nodes = list(ast.walk(ast.parse(Path(plot.__file__).read_text(encoding="utf-8"))))
+    names = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.level}
+    assert {"image", "trace"} <= names
+    assert not any(name.partition(".")[0] in ("train", "recipes", "reporting") for name in names if name)
 
 
 def test_names_are_shown_as_they_are():

@@ -10,7 +10,6 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
-from xml.etree import ElementTree
 
 from torch import Tensor
 
@@ -42,6 +41,8 @@ def chart(key: str, caption: str, draw: Callable[..., Any], *arguments: Any, **o
         caption: text for those who do not see the picture.
         draw: a function of `gcnlab.plot`, called with the rest.
     """
+    from xml.etree import ElementTree  # 7 ms, which only a report needs
+
     try:
         file = _svg(key, draw, *arguments, **options)
     except Exception as problem:  # such as a backend that is not there; the rest of the report stands
