@@ -299,6 +299,7 @@ def _compare_results(args: argparse.Namespace) -> None:
         raise InputError(f"compare: got {' '.join(args.what)}, expected two files that `gcnlab run --json` wrote.")
     if args.out:
         check_target("out", args.out, is_folder=True)
+        report.check_can_write("out: report.html")
     a, b = (_read_result(file) for file in args.what)
     found = paired(a, b)
     difference, low, high = (100 * found[key] for key in ("difference", "low", "high"))

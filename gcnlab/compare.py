@@ -173,6 +173,7 @@ def compare(
     if out is not None:
         check_target("out", out, is_folder=True)
         check_can_draw("out: comparison.png")
+        report.check_can_write("out: report.html")
     images = _load_images(dataset, root)
     total, digest = len(images.train_images), image_recipes.digest(images)
     if models is None:

@@ -36,7 +36,7 @@ from .sparse import SparseMatrix
 OLDEST_PYTHON = (3, 10)
 OLDEST: dict[str, tuple[int, ...]] = {
     "torch": (2, 6), "numpy": (1, 23, 2), "scipy": (1, 9, 2), "pandas": (1, 5), "scikit-learn": (1, 1, 3),
-    "networkx": (2, 5, 1), "matplotlib": (3, 8), "pooch": (0, 7), "shtab": (1, 10),
+    "networkx": (2, 5, 1), "matplotlib": (3, 8), "jinja2": (3, 0), "pooch": (0, 7), "shtab": (1, 10),
 }  # fmt: skip
 KNOWN_BAD = {("torch", "2.6.0"): "torch.export, and torch.compile of features that need no gradient, fail with it"}
 
@@ -51,6 +51,7 @@ DEPENDENCIES = {
     "torch-geometric": ("torch_geometric", "to_pyg, from_pyg, `gcnlab bench`"),
     "ogb": ("ogb", "ogb_evaluator"),
     "matplotlib": ("matplotlib", "curves and pictures"),
+    "jinja2": ("jinja2", "reports"),
     "tqdm": ("tqdm", "progress bars"),
     "pooch": ("pooch", "downloads"),
     "requests": ("requests", "downloads"),

@@ -32,7 +32,7 @@ from .layers.readout import readout_kinds
 from .memory import estimate_step
 from .sparse import Features, SparseMatrix
 from .sparse.kinds import is_kind
-from .trace import evaluation
+from .trace import run_once
 
 
 class GCN(nn.Module):
@@ -684,24 +684,17 @@ def summary(model: nn.Module, *inputs: Any) -> str:
     total: 384 parameters
     trainable: 384 parameters
     """
-    shapes: dict[nn.Module, str] = {}
-
-    def record(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if isinstance(output, Tensor):
-            shapes[module] = str(tuple(output.shape))
-
     names = {
         module: f"{name} ({type(module).__name__})".lstrip()
         for name, module in model.named_modules()
         if not list(module.children()) or list(module.parameters(recurse=False))
     }
-    handles = [module.register_forward_hook(record) for module in names]
-    try:
-        with evaluation(model):
-            model(*inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
+
+    def shape(module: nn.Module, output: Any) -> str | None:
+        return str(tuple(output.shape)) if isinstance(output, Tensor) else None
+
+    calls, _ = run_once(model, inputs, names, keep_output=shape)
+    shapes = {call.module: call.output for call in calls if call.output is not None}
     rows = [("layer", "output shape", "parameters", "")]
     for module, name in names.items():
         count = sum(p.numel() for p in module.parameters(recurse=False))

@@ -1,8 +1,8 @@
-"""Pictures, with matplotlib; none opens a window.
+"""Pictures by matplotlib; no window is opened.
 
-Each function returns the matplotlib figure. With `path` it saves it too, by its ending as PNG, PDF or SVG, in one step:
-the file is whole, or as it was. The colours are Okabe & Ito's, which the colour-blind tell apart; nothing is said by
-colour alone.
+Each function returns the matplotlib figure. With `path` it also saves the figure as PNG, PDF or SVG, by the ending of the
+name; an error leaves an older file as it was. The colours are those of Okabe & Ito, which colour-blind readers can tell
+apart; nothing is said by colour alone.
 """
 
 from __future__ import annotations
@@ -10,49 +10,64 @@ from __future__ import annotations
 import math
 import numbers
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from .checks import check_choice, check_count, check_list, check_package
+from .checks import check_choice, check_count, check_list, check_number, check_package
 from .errors import InputError, InputTypeError
 from .files import atomic_write, check_target
 from .image import Grid, to_images, to_signals
 from .image.pixels import check_is_no_single_picture, to_unit, warn_of_range
 from .inputs import as_tensor
-from .trace import evaluation
-
-if TYPE_CHECKING:
-    from .train import History
+from .trace import run_once
 
 _PathLike = str | PathLike[str]
-_Box = tuple[float, float, float, float]  # left, bottom, right, top; in pixels
 
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#666666"
-_COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLOURS = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = "osD^vP"
 _FORMATS = (".png", ".pdf", ".svg")
-_FAMILIES = {"CNN": 0, "graph network": 1}  # their colours and markers, whatever stands beside them
+_FAMILIES = {"CNN": 0, "graph network": 1}  # their places in COLOURS and _MARKERS in every picture
 _MAX_IMAGES = 200  # of a sheet
 _MAX_ROWS, _MAX_LAYERS = 24, 24  # of feature maps; more layers must be named
 _MAX_NUMBERED_CLASSES = 30  # up to here the cells of a confusion matrix hold their counts
-_MAX_NAME = 18  # characters; longer names are cut
+_MAX_NAME, _MAX_MODEL_NAME = 18, 40  # characters; longer names are cut
+_MAX_EPOCHS = 300  # points of a curve; a curve of more epochs is drawn at evenly spaced ones
 
 # --------------------------------------------------------------------------------------------------------------------
 # Training
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def history(history: History, path: _PathLike | None = None, title: str | None = None) -> Any:
-    """Curves of loss and accuracy over the epochs: the mean over seeds, with a band of one standard deviation.
+class Curves(Protocol):
+    """What `history` draws, such as a `History`.
 
-    A dashed line marks the median epoch whose weights were kept. A mean stops being drawn where fewer than half of
-    the seeds still train.
+    Attributes:
+        seeds: one per training.
+        metrics: name -> [num_epochs, num_seeds]; NaN after a seed has stopped.
+        best_epoch: [num_seeds], the epoch (from 1) whose weights were kept.
+    """
+
+    @property
+    def seeds(self) -> Sequence[int]: ...
+    @property
+    def metrics(self) -> Mapping[str, Tensor]: ...
+    @property
+    def best_epoch(self) -> Tensor: ...
+
+
+def history(history: Curves, path: _PathLike | None = None, title: str | None = None) -> Any:
+    """Curves of loss and accuracy by epoch: the mean over seeds, with a band of one standard deviation.
+
+    A dotted line marks the median epoch whose weights were kept. A mean ends where fewer than half of the seeds still
+    train.
 
     Args:
         history: what `fit` returned.
@@ -62,32 +77,37 @@ def history(history: History, path: _PathLike | None = None, title: str | None =
     Returns:
         the matplotlib figure.
     """
-    figure = _figure(9, 3.6, path)
-    for axes, kind in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for split, colour in (("train", BLUE), ("val", VERMILION)):
+    kinds = [kind for kind in ("loss", "accuracy") if any(name.endswith(f"_{kind}") for name in history.metrics)]
+    figure = _figure(4.5 * len(kinds), 3.6, path)
+    count = len(history.seeds)
+    for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
+        for split, name, colour, style in (("train", "training", BLUE, "-"), ("val", "validation", VERMILION, "--")):
             if f"{split}_{kind}" not in history.metrics:
                 continue
-            mean, low, high = mean_curve(history, f"{split}_{kind}")
-            epochs = range(1, len(mean) + 1)
-            axes.plot(epochs, mean, color=colour, label={"train": "training", "val": "validation"}[split])
-            axes.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
-        axes.axvline(float(history.best_epoch.float().median()), color="grey", linestyle="--", linewidth=1)
+            curves = torch.tensor(mean_curve(history, f"{split}_{kind}"), dtype=torch.float64)
+            length = curves.shape[1]
+            at = torch.linspace(0, length - 1, min(length, _MAX_EPOCHS)).round().long()
+            mean, low, high = curves[:, at]
+            axes.plot(at + 1, mean, color=colour, linestyle=style, label=name)
+            if count > 1:
+                axes.fill_between(at + 1, low, high, color=colour, alpha=0.2, linewidth=0)
+        axes.axvline(float(history.best_epoch.float().median()), color=GREY, linestyle=":", linewidth=1.5)
         axes.set(xlabel="epoch", ylabel=kind)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-    count = len(history.seeds)
     note = (
-        f"mean of {count} seeds while half of them train, band: 1 standard deviation; dashed: median of the kept epochs"
+        f"mean of {count} seeds while half of them train; band: 1 standard deviation; dotted: median kept epoch"
         if count > 1
-        else "dashed: the epoch whose weights were kept"
+        else "dotted: the epoch whose weights were kept"
     )
     return _finish(figure, path, title, note)
 
 
-def mean_curve(history: History, metric: str) -> tuple[list[float], list[float], list[float]]:
-    """The mean over the seeds by epoch, and it less and plus one standard deviation, as far as a value can lie.
+def mean_curve(history: Curves, metric: str) -> tuple[list[float], list[float], list[float]]:
+    """Mean and mean ± standard deviation over the seeds by epoch, clipped to the valid range.
 
-    Ends where fewer than half of the seeds still train.
+    They end where fewer than half of the seeds still train.
     """
     values = history.metrics[check_choice("metric", metric, history.metrics)].double()  # [num_epochs, num_seeds]
     values = values[(~values.isnan()).double().mean(1) >= 0.5]
@@ -98,12 +118,12 @@ def mean_curve(history: History, metric: str) -> tuple[list[float], list[float],
 
 
 def folds(curves: Sequence[Sequence[float]], path: _PathLike | None = None, title: str | None = None) -> Any:
-    """The validation accuracy of each fold by epoch, and their mean, with the one epoch at which it is highest.
+    """Validation accuracy of each fold by epoch, and their mean; a dashed line marks the epoch at which it is highest.
 
-    The mean is drawn as far as every fold goes: beyond, it would be one of other folds.
+    The mean ends with the shortest fold: beyond it, it would be a mean of other folds.
 
     Args:
-        curves: one a fold, fractions by epoch; folds that stopped early are shorter.
+        curves: one per fold, fractions by epoch; folds that stopped early are shorter.
         path: where to save; by its ending PNG, PDF or SVG.
         title: a line above.
 
@@ -129,16 +149,68 @@ def folds(curves: Sequence[Sequence[float]], path: _PathLike | None = None, titl
     chosen = f"highest mean: epoch {best + 1}, {100 * mean[best]:.1f} % ± {100 * std[best]:.1f}"
     axes.axvline(best + 1, color=VERMILION, linestyle="--", linewidth=1.2, label=chosen)
     axes.set(xlabel="epoch", ylabel="validation accuracy")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, frameon=False, fontsize="small")
     return _finish(figure, path, title or f"Validation accuracy of {len(curves)} folds")
 
 
 def mean_of_folds(curves: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
-    """The mean over the folds by epoch, and their standard deviation, as far as every fold goes."""
+    """Mean and standard deviation over the folds by epoch, up to the end of the shortest fold."""
     length = min(len(curve) for curve in curves)
     common = torch.tensor([[float(value) for value in curve[:length]] for curve in curves], dtype=torch.float64)
     return common.mean(0).tolist(), common.std(0, correction=0).tolist()
+
+
+def accuracies(
+    values: Mapping[str, Sequence[float]],
+    published: float | None = None,
+    path: _PathLike | None = None,
+    title: str | None = None,
+) -> Any:
+    """Accuracies of seeds or folds: a row of dots per name, with their mean and a band of one standard deviation.
+
+    Args:
+        values: name -> fractions, one per seed or fold.
+        published: a fraction to compare with, which a dashed line marks.
+        path: where to save; by its ending PNG, PDF or SVG.
+        title: a line above.
+
+    Raises:
+        InputError: no name, a name without values, or a value that is no fraction.
+    """
+    if not values or not all(len(of) for of in values.values()):
+        raise InputError(f"values: got {dict(values)}, expected the accuracies of one name at least.")
+    for name, of in values.items():
+        for i, value in enumerate(of):
+            check_number(f"values[{name!r}][{i}]", value, least=0, most=1)
+    if published is not None:
+        check_number("published", published, least=0, most=1)
+    figure = _figure(5.4, 0.9 + 0.8 * len(values), path)
+    table = figure.subplots(len(values), 1, sharex=True, squeeze=False)[:, 0]
+    every = [*(value for of in values.values() for value in of), *(() if published is None else (published,))]
+    step = (max(every) - min(every)) / 60 or 1.0  # of two values that are nearer, the dots would touch
+    for axes, (name, of) in zip(table, values.items(), strict=True):
+        given = torch.tensor([float(value) for value in of], dtype=torch.float64)
+        mean, std = float(given.mean()), float(given.std(correction=0))
+        axes.axvspan(mean - std, mean + std, color=BLUE, alpha=0.15, linewidth=0)
+        axes.axvline(mean, color="black", linewidth=1.2)
+        if published is not None:
+            axes.axvline(published, color=VERMILION, linestyle="--", linewidth=1.2)
+        columns = Counter[int]()
+        for value in sorted(given.tolist()):  # those that would touch stand above each other
+            place = round((value - min(every)) / step)
+            axes.plot(value, columns[place], "o", color=BLUE, markersize=5, alpha=0.75)
+            columns[place] += 1
+        axes.set_ylim(-0.6, max(4, *columns.values()) + 0.4)
+        axes.set_yticks([])
+        if len(values) > 1:
+            axes.set_ylabel(_shortened(name), rotation=0, ha="right", va="center", parse_math=False)
+        axes.grid(axis="x", alpha=0.3)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
+    table[-1].set_xlabel("accuracy")
+    note = "line: mean, band: 1 standard deviation" + ("; dashed: published" if published is not None else "")
+    return _finish(figure, path, title, note)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -157,30 +229,32 @@ def feature_maps(
     path: _PathLike | None = None,
     title: str | None = None,
 ) -> Any:
-    """One channel of what chosen layers make of several images: a row an image, the image first, a column a layer. Or several
-    channels of one image: a block of maps per layer.
+    """One channel of the outputs of some layers for several images, or several channels for one image.
 
-    A CNN's maps are shown as they are; a graph network's node signals [batch, num_nodes, C] are laid out as the image
-    they stand for, on the grid or on the coarser one that has as many nodes. The colours of a layer share one scale,
-    which its heading gives. The model is run in evaluation mode, and left as it was.
+    One channel: a row per image, which begins with the image itself, and a column per layer. Several channels: a block of
+    maps per layer.
+
+    A CNN's maps are shown as they are. A graph network's node signals [batch, num_nodes, C] are laid out as the image
+    they stand for, on the grid or on the coarser grid that has as many nodes. The colours of a layer share one scale,
+    which its heading gives. The model runs in evaluation mode, and is left as it was.
 
     Args:
         model: a CNN is called as model(images [batch, C, H, W]), a graph network as model(signals, grid).
         images: uint8 (scaled to [0, 1]) or floats (as they are): [N, H, W], or with 1, 3 or 4 channels at either end;
             up to 24.
-        layers: names as in `model.named_modules()`, of any layers that make maps; an integer i is the name "i" of a
-            Sequential's layer. By default every convolution and every
-            pooling whose output is a map, in the order in which they run.
+        layers: names as in `model.named_modules()`, of any layers that make maps; an integer i stands for the name "i" of
+            a Sequential's layer. By default every convolution and pooling whose output is a map, in the order in which
+            they run.
         channel: from 0; several, such as range(16), of one image.
         grid: the grid of the images' pixels, for a graph network.
         operator: what a graph network takes instead of the grid, such as `grid.a_hat`.
-        names: one an image, at the left of its row.
+        names: one per image, at the left of its row.
         path: where to save; by its ending PNG, PDF or SVG.
         title: a line above.
 
     Raises:
-        InputError: a layer that the model has not, that did not run, or whose output is no map or lacks the channel;
-            images that cannot be shown; or a grid of another shape than theirs.
+        InputError: a layer that is not in the model, that did not run, or whose output is no map or lacks the channel;
+            images that cannot be shown; or a grid of another shape.
 
     >>> model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2))
     >>> figure = feature_maps(model, torch.rand(2, 8, 8))
@@ -256,7 +330,7 @@ def _channel_sheet(
 
 
 def _show_map(axes: Any, value: Any, of_layer: Any, pictures: Tensor) -> None:
-    """[H, W] in the colours of the layer's values, as large as the image that it is of."""
+    """[H, W] in the colours of the layer's values, as large as its image."""
     extent = (0, pictures.shape[2], pictures.shape[1], 0)
     low, high = float(of_layer.min()), float(of_layer.max())
     axes.imshow(value, cmap="viridis", vmin=low, vmax=high, interpolation="nearest", extent=extent)
@@ -279,7 +353,7 @@ def _layer_maps(
     grid: Grid | None,
     operator: Any,
 ) -> dict[str, Any]:
-    """Name -> array [num_images, height, width, num_channels], in the order given, or else in that of the forward."""
+    """Name -> array [num_images, height, width, num_channels], in the order of `layers`, else in that of the calls."""
     like = next(model.parameters(), pictures)
     x = pictures.to(like.device, like.dtype)
     if grid is None:
@@ -329,38 +403,29 @@ def _kind_of(output: Any) -> str:
 
 
 def _convolutions_and_poolings(modules: Mapping[str, nn.Module]) -> list[str]:
-    """Known by the name of their class, so that anyone's layers count; of one inside another the inner."""
+    """Names of layers whose class is called so, so that anyone's layers count; a layer that holds one is left out."""
     named = [name for name, m in modules.items() if any(kind in type(m).__name__ for kind in ("Conv", "Pool"))]
     return [name for name in named if not any(other.startswith(f"{name}.") for other in named)]
 
 
 def _outputs(model: nn.Module, inputs: tuple[Any, ...], names: Sequence[str]) -> dict[str, Any]:
-    """What each named module returned (the last time, if it ran more often), in the order in which they ran."""
-    outputs: dict[str, Any] = {}
+    """What each named module returned, the last time if it ran more than once, in the order in which they ran."""
+    named = {model.get_submodule(name): name for name in names}
 
-    def record(name: str, output: Any) -> None:
-        outputs[name] = output.clone() if isinstance(output, Tensor) else output  # a ReLU behind it may work in place
+    def copied(_: nn.Module, output: Any) -> Any:
+        return output.clone() if isinstance(output, Tensor) else output  # a ReLU behind it may work in place
 
-    handles = [
-        model.get_submodule(name).register_forward_hook(lambda _, __, output, name=name: record(name, output))
-        for name in names
-    ]
-    try:
-        with evaluation(model):
-            model(*inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return outputs
+    calls, _ = run_once(model, inputs, named, keep_output=copied)
+    return {named[call.module]: call.output for call in calls}
 
 
 def _as_maps(output: Tensor, num_images: int, grid: Grid | None) -> Tensor | None:
-    """[num_images, H, W, C] of a layer's output, or None if it is no map."""
+    """A layer's output as [num_images, H, W, C], or None if it is no map."""
     if output.dim() == 4 and len(output) == num_images:
         return output.movedim(1, -1)
     while grid is not None:
         n = grid.num_nodes
-        # A batch norm sees all nodes as rows. (Rows as many as the images are no nodes: a head makes them too.)
+        # A batch norm sees all nodes as rows. As many rows as images are not nodes: a head makes them, too.
         if output.shape[:-1] == (num_images, n) or (n > 1 and output.shape[:-1] == (num_images * n,)):
             return to_images(output.reshape(num_images, n, -1), grid.shape)
         grid = grid.coarser if n > 1 else None
@@ -368,7 +433,7 @@ def _as_maps(output: Tensor, num_images: int, grid: Grid | None) -> Tensor | Non
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# Images and what became of them
+# Images and their predictions
 # --------------------------------------------------------------------------------------------------------------------
 
 
@@ -386,7 +451,7 @@ def samples(
     Args:
         images: uint8 or floats, [N, H, W], or with 1, 3 or 4 channels at either end; up to 200.
         labels: integers [N].
-        class_names: one a class; by default the numbers.
+        class_names: one per class; by default the numbers.
         predictions: predicted labels, integers [N].
         columns: images in a row.
         path: where to save; by its ending PNG, PDF or SVG.
@@ -420,7 +485,7 @@ def mistakes(
     path: _PathLike | None = None,
     title: str | None = None,
 ) -> Any:
-    """The worst mistakes: the images for whose wrong class the model is surest, with both names.
+    """The worst mistakes: the images whose wrong class the model is surest of, with the names of both classes.
 
         p = softmax(logits),   worst: the largest max_c p_c among those whose argmax is not the label
 
@@ -428,7 +493,7 @@ def mistakes(
         images: uint8 or floats, [N, H, W], or with 1, 3 or 4 channels at either end.
         labels: integers [N].
         logits: [N, C].
-        class_names: one a class; by default the numbers.
+        class_names: one per class; by default the numbers.
         count: how many to show at most, 1 to 200.
         columns: images in a row.
         path: where to save; by its ending PNG, PDF or SVG.
@@ -445,7 +510,7 @@ def mistakes(
     if logits.dim() != 2 or logits.shape[1] < 2 or len(logits) != len(images):
         raise InputError(
             f"logits: got shape {tuple(logits.shape)} for {len(images)} images, expected [N, num_classes]; "
-            "of the one logit z [N, 1] of two classes, torch.nn.functional.pad(z, (1, 0)) makes two."
+            "torch.nn.functional.pad(z, (1, 0)) makes two logits of the one logit z [N, 1] of two classes."
         )
     if bool((bad := ~logits.isfinite()).any()):
         raise InputError(f"logits: {int(bad.sum())} are NaN or infinite, the first in row {int(bad.nonzero()[0, 0])}.")
@@ -458,7 +523,7 @@ def mistakes(
     worst = wrong[confidence[wrong].argsort(descending=True, stable=True)][:count]
     if not len(worst):
         return _finish(_figure(5, 0.8, path), path, title or "No mistakes", f"all of {len(y):,} are right")
-    captions = [  # the share is rounded down, so that 100 % is certainty
+    captions = [  # the probability is rounded down, so that 100 % is certainty
         f"image {i}\n{_name(int(y[i]), names)}\n✗ {_name(int(predicted[i]), names)} {math.floor(100 * confidence[i])} %"
         for i in worst.tolist()
     ]
@@ -470,11 +535,11 @@ def mistakes(
 def confusion(
     matrix: Any, class_names: Sequence[str] | None = None, path: _PathLike | None = None, title: str | None = None
 ) -> Any:
-    """A confusion matrix: the counts, coloured by their share of the row, which is of one true class.
+    """A confusion matrix: the counts, coloured by their share of the row, which holds one true class.
 
     Args:
         matrix: counts [C, C], row = true class, column = predicted class, as `metrics.confusion_matrix` gives.
-        class_names: one a class; by default the numbers.
+        class_names: one per class; by default the numbers.
         path: where to save; by its ending PNG, PDF or SVG.
         title: a line above.
 
@@ -506,16 +571,17 @@ def confusion(
     side = max(0.5, 0.085 * longest + 0.15) if is_numbered else 0.16  # inches
     figure = _figure(max(side * c, 2.2) + 2.9, max(side * c, 1.6) + 1.9, path)
     axes = figure.subplots()
-    image = axes.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=1)
+    from matplotlib.colors import LinearSegmentedColormap
+
+    # Up to three quarters opaque: black can be read on every shade, and white where a dark page shines through.
+    shades = LinearSegmentedColormap.from_list("share", [f"{BLUE}00", f"{BLUE}BF"])
+    image = axes.imshow(share.numpy(), cmap=shades, vmin=0, vmax=1, interpolation="none")
     size = "small" if is_numbered else "xx-small"
     axes.set_xticks(range(c), names, rotation=90, fontsize=size, parse_math=False)
     axes.set_yticks(range(c), names, fontsize=size, parse_math=False)
     axes.set(xlabel="predicted class", ylabel="true class")
     for row, column in counts.nonzero().tolist() if is_numbered else ():
-        colour = "white" if share[row, column] > 0.55 else "black"
-        axes.text(
-            column, row, f"{int(counts[row, column]):,}", ha="center", va="center", color=colour, fontsize="small"
-        )
+        axes.text(column, row, f"{int(counts[row, column]):,}", ha="center", va="center", fontsize="small")
     figure.colorbar(image, shrink=0.6, format=lambda value, _: f"{100 * value:.0f} %")
     note = f"accuracy {100 * float(counts.trace()) / total:.2f} % of {total:,}; colour: share of the true class"
     return _finish(figure, path, title or "Confusion matrix", note)
@@ -552,14 +618,14 @@ def _sheet(
 
 
 def comparison(rows: Sequence[Mapping[str, Any]], path: _PathLike | None = None, title: str | None = None) -> Any:
-    """Test accuracy against the number of parameters, and against the time of training.
+    """Test accuracy against the number of parameters, and against the time of training; the legend names the numbers.
 
-    All are on log scales, of the accuracy its errors: half of them is one step up, wherever it starts, so that 50 % has
-    room on the axis on which 94 and 95 % stand apart.
+    All axes are on log scales, that of the accuracy by its errors: half of them is one step up, wherever it starts, so
+    that 50 % has room on the axis on which 94 and 95 % stand apart.
 
     Args:
-        rows: one a model: "model", its name; "num_parameters"; "test_accuracy", a fraction, or {"mean": ..., "std": ...}
-            as a result of `gcnlab run` has it; "seconds", of the training. A row may have a "family": each gets a
+        rows: one per model: "model", its name; "num_parameters"; "test_accuracy", a fraction, or {"mean": ..., "std":
+            ...} as a result of `gcnlab run` has it; "seconds", of the training. A row may have a "family": each gets a
             colour and a marker, "CNN" and "graph network" the same ones in every picture.
         path: where to save; by its ending PNG, PDF or SVG.
         title: a line above.
@@ -568,13 +634,9 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: _PathLike | None = None,
         InputError: no rows, or a row without such an entry or with one that cannot be drawn; with its number.
     """
     if not len(rows):
-        raise InputError("rows: got none, expected one a model.")
+        raise InputError("rows: got none, expected one per model.")
     accuracies = [_accuracy(i, row) for i, row in enumerate(rows)]  # (mean, std)
-    families = list(dict.fromkeys(row.get("family") for row in rows))
-    if len(families) > len(_MARKERS):
-        raise InputError(f"rows: got {len(families)} families, expected at most {len(_MARKERS)}.")
-    free = iter([*range(len(_FAMILIES), len(_MARKERS)), *(i for name, i in _FAMILIES.items() if name not in families)])
-    styles = {family: _FAMILIES[family] if family in _FAMILIES else next(free) for family in families}
+    styles = _styles(rows)
     sides = (("num_parameters", "parameters"), ("seconds", "training, seconds"))
     for i, row in enumerate(rows):
         for key, _ in sides:
@@ -582,7 +644,7 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: _PathLike | None = None,
             if not isinstance(value, numbers.Real) or not 0 < float(value) < math.inf:
                 raise InputError(f"rows: {key!r} of row {i} is {value!r}, expected a number above 0.")
 
-    figure = _figure(12, 6.5, path)
+    figure = _figure(12, 5.5, path)
     table = figure.subplots(1, 2, sharey=True)
     table[0].set_yscale("function", functions=(_to_log_error, _from_log_error))
     for axes, (key, label) in zip(table, sides, strict=True):
@@ -593,22 +655,47 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: _PathLike | None = None,
             of = [i for i, row in enumerate(rows) if row.get("family") == family]
             axes.errorbar(
                 [rows[i][key] for i in of], [accuracies[i][0] for i in of], [accuracies[i][1] for i in of],
-                fmt=_MARKERS[style], color=_COLOURS[style], markersize=7, capsize=3, elinewidth=1, label=family,
+                fmt=_MARKERS[style], color=COLOURS[style], markersize=7, capsize=3, elinewidth=1, label=family,
             )  # fmt: skip
         axes.margins(0.15)
         axes.grid(alpha=0.3)
     table[0].set_ylabel("test accuracy (errors on a log scale)")
     for axes in table:
         _set_ticks(axes)
-    if families != [None]:
-        figure.legend(*table[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
+    _set_legends(figure, rows, list(styles))
     _set_title(figure, title or "Accuracy against size and time")
-    figure.draw_without_rendering()  # the layout is made now, and stays: the labels are fitted into it
+    figure.draw_without_rendering()  # the layout is made now, and stays: the numbers are fitted into it
     figure.set_layout_engine("none")
     for axes, (key, _) in zip(table, sides, strict=True):
-        points = [(float(row[key]), mean) for row, (mean, _) in zip(rows, accuracies, strict=True)]
-        _label_points(axes, points, [str(row["model"]) for row in rows])
+        _number_points(axes, [(float(row[key]), mean) for row, (mean, _) in zip(rows, accuracies, strict=True)])
     return _finish(figure, path)
+
+
+def _styles(rows: Sequence[Mapping[str, Any]]) -> dict[Any, int]:
+    """Family -> its place in COLOURS and _MARKERS."""
+    families = list(dict.fromkeys(row.get("family") for row in rows))
+    if len(families) > len(_MARKERS):
+        raise InputError(f"rows: got {len(families)} families, expected at most {len(_MARKERS)}.")
+    free = iter([*range(len(_FAMILIES), len(_MARKERS)), *(i for name, i in _FAMILIES.items() if name not in families)])
+    return {family: _FAMILIES[family] if family in _FAMILIES else next(free) for family in families}
+
+
+def _set_legends(figure: Any, rows: Sequence[Mapping[str, Any]], families: Sequence[Any]) -> None:
+    """The models by their numbers on the right, with the marker of their family; the families below."""
+    axes = figure.axes[0]
+    markers = dict(zip(families, (container.lines[0] for container in axes.containers), strict=True))
+    names = [f"{i}  {_shortened(row['model'], _MAX_MODEL_NAME)}" for i, row in enumerate(rows, 1)]
+    legends = [
+        figure.legend(
+            [markers[row.get("family")] for row in rows], names, loc="outside right center", fontsize="small",
+            ncols=math.ceil(len(rows) / 25), frameon=False,
+        )
+    ]  # fmt: skip
+    if list(families) != [None]:
+        handles = axes.get_legend_handles_labels()
+        legends.append(figure.legend(*handles, loc="outside lower center", ncols=6, frameon=False))
+    for text in (text for legend in legends for text in legend.get_texts()):
+        text.set_parse_math(False)
 
 
 def _to_log_error(accuracy: Any) -> Any:
@@ -622,7 +709,7 @@ def _from_log_error(height: Any) -> Any:
 
 
 def _set_ticks(axes: Any) -> None:
-    """Where matplotlib's own on log scales touch, which they do below two decades, or are few at one end."""
+    """Set the ticks: on log scales matplotlib's own touch below two decades, and there are few at one end."""
     from matplotlib.ticker import EngFormatter, FixedLocator, LogLocator, MaxNLocator, NullFormatter
 
     low, high = axes.get_xlim()
@@ -649,69 +736,28 @@ def _accuracy(i: int, row: Mapping[str, Any]) -> tuple[float, float]:
     return float(mean), float(std)
 
 
-def _label_points(axes: Any, points: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
-    """Write each name beside its point, at the first place, near before far, that is free and inside the axes.
-
-    A line leads to a label that is not next to its point. Where no place is free, the least covered is taken.
-    """
-    renderer = axes.figure.canvas.get_renderer()
-    unit = axes.figure.dpi / 72  # pixels of a point, in which matplotlib counts offsets
-    inside = axes.get_window_extent(renderer).padded(-3 * unit).extents
-    at = [(x, y) for x, y in axes.transData.transform(points).tolist()]
-
-    def around(x: float, y: float, radius: float) -> _Box:
-        return x - radius * unit, y - radius * unit, x + radius * unit, y + radius * unit
-
-    taken: list[_Box] = []  # by labels and the lines to them
-    crowd = [sum(math.dist(a, b) < 60 * unit for b in at) for a in at]
-    for i in sorted(range(len(at)), key=lambda i: -crowd[i]):  # who has the least choice chooses first
-        x, y = at[i]
-        style = {"textcoords": "offset points", "fontsize": "small", "va": "bottom", "parse_math": False}
-        label = axes.annotate(names[i], points[i], (0, 0), **style)
-        size = label.get_window_extent(renderer)
-        # A label keeps a distance from the other points, or it would seem to be theirs; no line can from those that touch.
-        for_label = [*taken, around(x, y, 6), *(around(*other, 9) for other in at[:i] + at[i + 1 :])]
-        for_line = [*taken, *(around(*other, 5) for other in at if math.dist((x, y), other) > 8 * unit)]
-        best, least = inside, math.inf
-        for dx, dy in _places_around(size.width / unit, size.height / unit):
-            left, bottom = x + dx * unit, y + dy * unit
-            box = left, bottom, left + size.width, bottom + size.height
-            covered = size.width * size.height - _overlap(box, inside) + sum(_overlap(box, b) for b in for_label)
-            if covered < least:
-                covered += sum(_overlap(around(*place, 2), b) for place in _way(box, x, y) for b in for_line)
-            if covered < least:
-                best, least = box, covered
-            if covered < 1e-6:
-                break
-        label.set_position(((best[0] - x) / unit, (best[1] - y) / unit))
-        taken.append(best)
-        *line, end = _way(best, x, y)
-        if math.dist((x, y), end) > 9 * unit:
-            taken += [around(*place, 2) for place in line]
-            arrow = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
-            axes.annotate("", points[i], axes.transData.inverted().transform(end), arrowprops=arrow)
+def _number_points(axes: Any, points: Sequence[tuple[float, float]]) -> None:
+    """Write each point's number, from 1, beside it: at the nearest place that no point and no other number covers."""
+    unit = axes.figure.dpi / 72  # pixels per point, in which matplotlib counts offsets
+    at = (axes.transData.transform(points) / unit).tolist()
+    taken = [(x, y, 5.0, 5.0) for x, y in at]  # centre, half of width and height
+    angles = [math.radians(angle) for angle in range(0, 360, 30)]
+    around = [(r * math.cos(angle), r * math.sin(angle)) for r in (11, 16, 22, 29) for angle in angles]
+    for i, (point, (x, y)) in enumerate(zip(points, at, strict=True), 1):
+        size = 3 * len(str(i)) + 1, 5.0
+        boxes = [(x + dx, y + dy, *size) for dx, dy in around]
+        box = next((box for box in boxes if not any(_meet(box, other) for other in taken)), boxes[0])
+        taken.append(box)
+        line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 4}
+        axes.annotate(
+            str(i), point, (box[0] - x, box[1] - y), textcoords="offset points", fontsize="small", ha="center", va="center",
+            arrowprops=line if math.dist((x, y), box[:2]) > 12 else None,
+        )  # fmt: skip
 
 
-def _places_around(width: float, height: float) -> list[tuple[float, float]]:
-    """Offsets of a label's lower left corner from its point: on rings around it, right and left first."""
-    places = []
-    for gap in (8, 13, 19, 26, 34, 43, 53, 64, 76, 90, 105):
-        for angle in (0, 180, 90, 270, *(15 * i for i in range(24) if i % 6)):
-            cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-            places.append((gap * cos - width * (1 - cos) / 2, gap * sin - height * (1 - sin) / 2))
-    return places
-
-
-def _way(box: _Box, x: float, y: float) -> list[tuple[float, float]]:
-    """Places along the line from a point to where the box is nearest, that one last."""
-    end = min(max(x, box[0]), box[2]), min(max(y, box[1]), box[3])
-    return [(x + share / 24 * (end[0] - x), y + share / 24 * (end[1] - y)) for share in range(1, 25)]
-
-
-def _overlap(a: _Box, b: _Box) -> float:
-    """The area that two boxes share."""
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    return width * height if width > 0 and height > 0 else 0.0
+def _meet(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    """Whether two boxes (x and y of the centre, half of width and height) overlap."""
+    return abs(a[0] - b[0]) < a[2] + b[2] and abs(a[1] - b[1]) < a[3] + b[3]
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -720,7 +766,7 @@ def _overlap(a: _Box, b: _Box) -> float:
 
 
 def _figure(width: float, height: float, path: _PathLike | None) -> Any:
-    """An empty figure, in inches, after a look at where it is to go; without pyplot, which keeps what it makes."""
+    """An empty figure of a size in inches, once its path was checked; without pyplot, which keeps its figures."""
     if path is not None:
         if Path(path).suffix.lower() not in _FORMATS:
             raise InputError(f"path: got {path}, expected a name that ends in {', '.join(_FORMATS)}.")
@@ -749,7 +795,7 @@ def _finish(figure: Any, path: _PathLike | None, title: str | None = None, note:
 
 
 def _as_pictures(images: Any, most: int) -> Tensor:
-    """[N, H, W, C] floats, N at most `most`; those of uint8 images between 0 and 1."""
+    """[N, H, W, C] floats, N at most `most`; uint8 images are scaled to [0, 1]."""
     images = as_tensor("images", images, "a tensor or an array")
     check_is_no_single_picture(images)
     shape = tuple(images.shape)
@@ -767,12 +813,12 @@ def _as_pictures(images: Any, most: int) -> Tensor:
 
 
 def _tallness(pictures: Tensor) -> float:
-    """Height / width, as far as a sheet bears it."""
+    """Height / width, within what fits on a sheet."""
     return min(max(pictures.shape[1] / pictures.shape[2], 0.4), 2.5)
 
 
 def _to_show(pictures: Tensor) -> Tensor:
-    """Between 0 and 1: as they are where they are so, else with the lowest of all of them at 0, the highest at 1."""
+    """Values between 0 and 1: unchanged if they are, else scaled so that the lowest of all is 0 and the highest 1."""
     pictures = pictures.double().cpu()
     low, high = pictures.min(), pictures.max()
     return pictures if low >= 0 and high <= 1 else (pictures - low) / (high - low).clamp(min=1e-12)
@@ -786,9 +832,9 @@ def _show(axes: Any, picture: Tensor) -> None:
 
 def _check_classes(argument: str, labels: Any, num_images: int, class_names: Sequence[Any] | None) -> list[int]:
     class_names = None if class_names is None else check_list("class_names", class_names, "names")
-    y = as_tensor(argument, labels, "integers, one an image")
+    y = as_tensor(argument, labels, "integers, one per image")
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
-        raise InputTypeError(f"{argument}: got {y.dtype}, expected integers, one an image.")
+        raise InputTypeError(f"{argument}: got {y.dtype}, expected integers, one per image.")
     if y.shape != (num_images,):
         raise InputError(f"{argument}: got shape {tuple(y.shape)} for {num_images} images.")
     for i, label in enumerate(y.tolist()):
@@ -802,6 +848,6 @@ def _name(label: int, class_names: Sequence[str] | None) -> str:
     return str(label) if class_names is None else _shortened(class_names[label])
 
 
-def _shortened(name: Any) -> str:
+def _shortened(name: Any, most: int = _MAX_NAME) -> str:
     name = str(name)
-    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
+    return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -270,7 +270,7 @@ FAULTS = [
     Fault("S4", "machine.py", "for folder in (group, *group.parents):", "for folder in (top,):"),
     Fault("S4", "jobs.py", "current_process().daemon else usable_cores()", "current_process().daemon else 2"),
     Fault("S5", "trace.py", "            module.training = mode", "            module.train(model.training)"),
-    Fault("S5", "reporting/findings.py", "        with evaluation(model):", "        with torch.no_grad():"),
+    Fault("S5", "trace.py", "        with evaluation(model):", "        with torch.no_grad():"),
     Fault("S6", "train/optim.py", "                loss = closure()", "                pass"),
     Fault("S6", "train/optim.py", "mean.clone(), square.clone()", "mean, square"),
     Fault("S6", "train/optim.py", "    if closure is not None and closure.default is closure.empty:", "    if False:"),

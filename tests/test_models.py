@@ -283,25 +283,33 @@ def test_a_config_that_no_constructor_takes_is_a_mismatch(tmp_path):
 
 
 def test_a_summary_and_a_report_leave_each_module_in_its_own_mode(monkeypatch):
-    from gcnlab import plot
-    from gcnlab.reporting import findings as content
+    from gcnlab import load, plot
+    from gcnlab.reporting import Content
+    from gcnlab.reporting.findings import add_nodes
 
-    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout())
-    model[1].eval()
-    x, mean = torch.rand(2, 1, 5, 5), model[1].running_mean.clone()
-    for look in (
-        lambda: summary(model, x), lambda: content._trace(model, (x,)), lambda: plot._outputs(model, (x,), ["0"]),
+    cnn = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout())
+    karate = load("karate").replace(x=torch.rand(34, 5))
+    gcn = GCN(5, 7, 2, norm=True)
+    images = torch.rand(2, 5, 5)
+    for model, look in (
+        (cnn, lambda: summary(cnn, images.unsqueeze(1))), (cnn, lambda: plot.feature_maps(cnn, images)),
+        (gcn, lambda: add_nodes(Content({}, karate.class_names), gcn, karate, None, karate.y)),
     ):  # fmt: skip
+        model.train()
+        (norm,) = (module for module in model.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d))
+        norm.eval()
+        modes, mean = [module.training for module in model.modules()], norm.running_mean.clone()
+        assert sorted(set(modes)) == [False, True]
         look()
-        assert [module.training for module in model.modules()] == [True, True, False, True]
+        assert [module.training for module in model.modules()] == modes
         with monkeypatch.context() as patch:
-            patch.setattr(model[2], "forward", lambda _: 1 / 0)
+            patch.setattr(norm, "forward", lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 look()
-        assert [module.training for module in model.modules()] == [True, True, False, True]
-    model[1].train()  # one that trains learns nothing from being looked at
-    content._trace(model, (x,))
-    assert torch.equal(model[1].running_mean, mean)
+        assert [module.training for module in model.modules()] == modes
+        norm.train()  # one that trains learns nothing from being looked at
+        look()
+        assert torch.equal(norm.running_mean, mean)
 
 
 WRONG_X = {

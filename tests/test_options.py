@@ -116,6 +116,7 @@ OUT_OF_RANGE = {
     **{key: [1.0, 1.5, -0.1] for key in ("average", "label_smoothing", "val", "test")},
     **{key: [-1.0] for key in ("lr", "weight", "weight_decay")},
     "value": [],  # a loss may be any number
+    "published": [-0.1, 1.5, 2, -1],
     "exponent": [2.0, 1.5],
     "degrees": [],  # any finite angle; of a shear below 90
     **{key: [1.0, 1.5, -0.1] for key in ("zoom", "fraction")},
@@ -260,6 +261,7 @@ CALLS = {
     "gcnlab.transfer.replace_head": (transfer.replace_head, {"model": CNN, "num_classes": 2}),
     "gcnlab.protocols.paired": (paired, {"a": FOLDS, "b": FOLDS}),
     "gcnlab.plot.mean_curve": (plot.mean_curve, {"history": HISTORY, "metric": "val_loss"}),
+    "gcnlab.plot.accuracies": (plot.accuracies, {"values": {"a": [0.5, 0.75]}, "published": 0.6}),
     "gcnlab.plot.feature_maps": (plot.feature_maps, {"model": CNN[:1], "images": torch.rand(2, 8, 8)}),
     "gcnlab.plot.samples": (plot.samples, {"images": IMAGES, "labels": [0, 1, 0, 1]}),
     "gcnlab.plot.mistakes": (plot.mistakes, {"images": IMAGES, "labels": [0, 1, 0, 1], "logits": torch.eye(4)[:, :2]}),

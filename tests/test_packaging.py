@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -50,8 +51,10 @@ PLAIN_IMPORTS = {
     ("findings.py", "sklearn.decomposition"): "recipes.run asks at the start",
     ("findings.py", "sklearn.manifold"): "recipes.run asks at the start",
     ("plot.py", "matplotlib.backends.backend_agg"): "asked for by the lines before",
+    ("plot.py", "matplotlib.colors"): "comes with the figure",
     ("plot.py", "matplotlib.figure"): "asked for by the lines before",
     ("plot.py", "matplotlib.ticker"): "comes with the figure",
+    ("charts.py", "matplotlib.style"): "page.check_can_write asks at the start",
     ("callbacks.py", "tqdm"): "recipes.run asks at the start",
     ("history.py", "pandas"): "History.frame, whose result is pandas'",
     ("graph.py", "networkx"): "to_networkx, whose result is networkx'",
@@ -119,6 +122,22 @@ def run(code, folder, *options):
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     command = [sys.executable, *options, "-c", code]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_wheel_has_the_files_that_the_package_reads(tmp_path):
+    """Built of a copy: every file of the package that is no code, such as the report's template."""
+    pytest.importorskip("setuptools", minversion="77")
+    ignored = shutil.ignore_patterns("__pycache__", "pretrained")
+    shutil.copytree(ROOT / "gcnlab", tmp_path / "gcnlab", ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    done = run(f"from setuptools.build_meta import build_wheel; build_wheel({str(tmp_path)!r})", tmp_path)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    found = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("gcnlab/")}
+    files = {path.relative_to(tmp_path).as_posix() for path in (tmp_path / "gcnlab").rglob("*") if path.is_file()}
+    assert found == files
+    assert {f"gcnlab/reporting/{name}" for name in ("page.html", "style.css", "script.js")} <= found
 
 
 @pytest.mark.skipif(not is_editable_install(), reason="the installed gcnlab is not this checkout, by `pip install -e`")

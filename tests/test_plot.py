@@ -1,9 +1,12 @@
+import ast
 import io
 import itertools
 import math
 import re
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -106,6 +109,7 @@ MAKERS = {
     "no mistakes": lambda **o: plot.mistakes(random_images(8, 9, 7), LOGITS.argmax(1), LOGITS, NAMES, **o),
     "confusion": lambda **o: plot.confusion(torch.full((12, 12), 1234567), NAMES * 4, **o),
     "confusion of many": lambda **o: plot.confusion(torch.eye(43).long() * 9 + 1, **o),
+    "accuracies": lambda **o: plot.accuracies({"a name": [0.5, 0.51, 0.5], "another": [0.3]}, 0.6, **o),
     "comparison": lambda **o: plot.comparison(comparison_rows(), **o),
     "comparison, alike": lambda **o: plot.comparison([{**row, "family": None} for row in comparison_rows()[2:5]], **o),
     "comparison of one": lambda **o: plot.comparison(comparison_rows()[:1], **o),
@@ -195,6 +199,14 @@ assert "matplotlib" in sys.modules and "matplotlib.pyplot" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_pictures_know_nothing_of_training():
+    """A History is drawn by its three attributes, so that training may draw itself."""
+    nodes = list(ast.walk(ast.parse(Path(plot.__file__).read_text(encoding="utf-8"))))
+    names = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.level}
+    assert {"image", "trace"} <= names
+    assert not any(name.partition(".")[0] in ("train", "recipes", "reporting") for name in names if name)
 
 
 def test_names_are_shown_as_they_are():
@@ -563,11 +575,21 @@ def test_comparison():
         accuracies = [*(row["test_accuracy"] for row in rows[:-1]), 0.9396]
         assert drawn == [[row[key], accuracy] for row, accuracy in zip(rows, accuracies, strict=True)], points
         assert [container.get_label() for container in axes.containers[:2]] == ["CNN", "graph"]
-        labels = {text.get_text(): text.xy for text in axes.texts if text.get_text()}
-        assert labels == {row["model"]: (row[key], a) for row, a in zip(rows, accuracies, strict=True)}
-    (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["CNN", "graph"]
-    assert not plot.comparison(rows[-1:]).legends  # of no family
+        numbers = {text.get_text(): text.xy for text in axes.texts}
+        assert numbers == {str(i): (row[key], a) for i, (row, a) in enumerate(zip(rows, accuracies, strict=True), 1)}
+    models, families = figure.legends
+    assert [text.get_text() for text in models.get_texts()] == [f"{i}  {row['model']}" for i, row in enumerate(rows, 1)]
+    assert [text.get_text() for text in families.get_texts()] == ["CNN", "graph"]
+    looks = [(line.get_color(), line.get_marker()) for line in models.get_lines()]
+    assert looks[0] == looks[13] != looks[14] == looks[15] != looks[16]
+    assert looks[0] == (axes.containers[0].lines[0].get_color(), axes.containers[0].lines[0].get_marker())
+    assert len(plot.comparison(rows[-1:]).legends) == 1  # of no family
+    long = plot.comparison([{**rows[0], "model": "$_^$" * 11, "family": "$_^$"}])
+    assert [text.get_text() for legend in long.legends for text in legend.get_texts()] == [
+        "1  " + ("$_^$" * 11)[:39] + "…",
+        "$_^$",
+    ]
+    long.savefig(io.BytesIO())
     (only,) = plot.comparison([{"model": "one", "num_parameters": 5, "test_accuracy": 0.9, "seconds": 7}]).axes[:1]
     assert only.get_xlim() == (2.5, 10)
 
@@ -588,34 +610,28 @@ def test_a_family_has_one_colour_and_marker_in_every_picture():
     assert len(set(styles(*"abcdef").values())) == 6
 
 
-def test_labels_stand_near_their_points_and_cover_none():
-    """Also in a crowd, beside the one that makes the scale: lines lead to the labels, and cross none."""
+def test_numbers_stand_near_their_points_and_cover_none():
+    """Also in a crowd, beside the one that makes the scale; a line leads to a number that is not next to its point."""
     generator = torch.Generator().manual_seed(0)
     crowd = [
         {"model": f"model {i}", "num_parameters": 1e4 * 10**a, "test_accuracy": 0.85 + 0.06 * b, "seconds": 60 * 9**c}
         for i, (a, b, c) in enumerate(torch.rand(13, 3, generator=generator, dtype=torch.float64).tolist())
     ]
-    num_leaders = 0
+    num_lines = 0
     for rows in (comparison_rows(), [*crowd, {**crowd[0], "model": "another", "test_accuracy": 0.2, "seconds": 9000}]):
         figure = plot.comparison(rows)
-        renderer = figure.canvas.get_renderer()
+        renderer, unit = figure.canvas.get_renderer(), figure.dpi / 72
         for axes in figure.axes:
-            labels = [text for text in axes.texts if text.get_text()]
-            boxes = [text.get_window_extent(renderer) for text in labels]
-            points = axes.transData.transform([text.xy for text in labels]).tolist()
-            for box, (x, y) in zip(boxes, points, strict=True):
+            boxes = [text.get_window_extent(renderer) for text in axes.texts]
+            points = axes.transData.transform([text.xy for text in axes.texts]).tolist()
+            for text, box, (x, y) in zip(axes.texts, boxes, points, strict=True):
                 assert not any(other.contains(x, y) for other in boxes)
-                end = min(max(x, box.x0), box.x1), min(max(y, box.y0), box.y1)
-                assert math.dist((x, y), end) < 110 * figure.dpi / 72
+                far = math.dist((x, y), ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)) / unit
+                assert far < 31
+                assert (text.arrow_patch is not None) == (math.hypot(*text.xyann) > 12)
+                num_lines += text.arrow_patch is not None
             assert not any(overlap(a, b) for a, b in itertools.combinations(boxes, 2))
-            for leader in (text for text in axes.texts if not text.get_text()):
-                num_leaders += 1
-                start, end = axes.transData.transform([leader.xy, leader.xyann])
-                for share in np.linspace(0, 0.95, 60):  # at the end stands its own label
-                    assert not any(box.contains(*(start + share * (end - start))) for box in boxes)
-    assert num_leaders > 4
-    lonely = plot.comparison(comparison_rows()[:1])
-    assert len(lonely.axes[0].texts) == 1  # beside its point, so that no line leads to it
+    assert num_lines > 1
 
 
 def test_half_the_errors_are_one_step_up():
@@ -670,6 +686,58 @@ def test_folds_that_stopped_early():
     *thin, mean, _ = plot.folds(curves).axes[0].lines
     assert [len(line.get_xdata()) for line in thin] == [9, 5, 12]
     assert mean.get_ydata() == pytest.approx(np.mean([curve[:5] for curve in curves], 0))
+
+
+def test_curves_of_whatever_was_measured():
+    """Only the three attributes are asked for; long curves are drawn at some of their epochs, the last one included."""
+    told = SimpleNamespace(
+        seeds=[3], metrics={"train_loss": torch.linspace(9, 1, 1000).unsqueeze(1)}, best_epoch=torch.tensor([700])
+    )
+    (axes,) = plot.history(told).axes  # no accuracy was measured
+    line, kept = axes.lines
+    epochs, values = line.get_xydata().T
+    assert (axes.get_ylabel(), len(epochs), epochs[0], epochs[-1]) == ("loss", 300, 1, 1000)
+    assert values == pytest.approx(told.metrics["train_loss"][epochs.astype(int) - 1, 0].numpy())
+    assert list(kept.get_xdata()) == [700, 700]
+    assert not axes.collections  # one seed has no band
+    (loss, accuracy) = plot.history(history()).axes
+    assert [axes.get_ylabel() for axes in (loss, accuracy)] == ["loss", "accuracy"]
+    assert [line.get_linestyle() for line in loss.lines] == ["-", "--", ":"]
+    assert len(loss.collections) == 2
+    assert all(float(tick).is_integer() for tick in loss.get_xticks())
+
+
+def test_accuracies():
+    values = {"GCN": [0.5, 0.75, 0.5, 1.0], "MLP": (0.25,)}
+    figure = plot.accuracies(values, published=0.8)
+    first, second = figure.axes
+    assert [axes.get_ylabel() for axes in figure.axes] == ["GCN", "MLP"]
+    dots = [line.get_xydata().tolist()[0] for line in first.lines if line.get_marker() == "o"]
+    assert dots == [[0.5, 0], [0.5, 1], [0.75, 0], [1.0, 0]]  # those that would touch stand above each other
+    mean, published = (line.get_xdata()[0] for line in first.lines if line.get_marker() != "o")
+    assert (mean, published) == pytest.approx((0.6875, 0.8))
+    (band,) = first.patches
+    std = np.std(values["GCN"])
+    assert (band.get_x(), band.get_width()) == pytest.approx((0.6875 - std, 2 * std))
+    assert first.get_xlim() == second.get_xlim()
+    assert "dashed: published" in figure.get_suptitle()
+    (only,) = plot.accuracies({"": [0.5, 0.5]}).axes
+    assert only.get_ylabel() == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "published", "match"),
+    [
+        ({}, None, r"values: got \{\}, expected the accuracies of one name at least"),
+        ({"a": [0.5], "b": []}, None, r"values: got .*, expected the accuracies"),
+        ({"a": [0.5, 71.3]}, None, r"values\['a'\]\[1\]: got 71.3, expected a finite number at least 0"),
+        ({"a": [math.nan]}, None, r"values\['a'\]\[0\]: got nan"),
+        ({"a": [0.5]}, 82.0, r"published: got 82.0, expected"),
+    ],
+)
+def test_accuracies_name_what_is_wrong(values, published, match):
+    with pytest.raises(InputError, match=match):
+        plot.accuracies(values, published)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 import subprocess
+import sys
 from html.parser import HTMLParser
 
 import networkx as nx
@@ -17,14 +18,14 @@ from test_cli import gcnlab, result_file
 from test_protocols import SMALL, tu_folder
 from test_signals import stripes, write_npz_of_1_0
 
-from gcnlab import GCN, GRAND, SIGN, Graph, GraphClassifier, History, NodeRows, compare, load, metrics, recipes
+from gcnlab import GCN, GRAND, SIGN, Graph, GraphClassifier, History, NodeRows, compare, load, metrics, plot, recipes
 from gcnlab.data import ImageSet
 from gcnlab.errors import InputError
 from gcnlab.precompute import hops
 from gcnlab.recipes import RECIPES, GraphRecipe
 from gcnlab.reporting import Content
 from gcnlab.reporting import page as report
-from gcnlab.reporting.charts import _mark, _ticks
+from gcnlab.reporting.charts import chart, mark
 from gcnlab.reporting.findings import Drawing, add_graphs, add_nodes, layout, pca
 
 __all__ = ["gcnlab", "tu_folder"]  # fixtures
@@ -75,11 +76,12 @@ def check(path, sections, result=None):
     assert not {name for name, _ in page.tags} & {"link", "iframe", "object", "embed", "base", "form"}
     assert "http:" not in page.html
     assert "https:" not in page.html
-    assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|import\(", page.html)
+    assert not re.search(r"url\((?!#)|@import|fetch\(|XMLHttpRequest|import\(", page.html)
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert {address[1:] for address in page.loaded if address[0] == "#"} <= set(ids)
     assert len(page.html) < 3 << 20
+    assert "No picture" not in page.text
     if result is not None:
         check_values(page, result)
     return page
@@ -185,7 +187,9 @@ def test_graphs(rings, protocol, tmp_path):
         assert int(tables.sum()) == 120
         of_folds = tables.diagonal(dim1=1, dim2=2).sum(1) / tables.sum((1, 2))
         torch.testing.assert_close(of_folds.double(), torch.tensor([row["test_accuracy"] for row in rows]).double())
-        assert f"{int(tables.diagonal(dim1=1, dim2=2).sum())} of 120 are right" in page.text
+        right = int(tables.diagonal(dim1=1, dim2=2).sum())
+        assert f"accuracy {100 * right / 120:.2f} % of 120" in page.text
+        assert "Predictions in the final runs of all folds together." in page.text
 
 
 def test_images(tmp_path, monkeypatch):
@@ -213,7 +217,7 @@ def test_models_side_by_side(tmp_path):
         assert f"{100 * row['test_accuracy']:.2f} %" in page.text
         assert f"{row['num_parameters']:,}" in page.text
         assert sum(map(sum, row["confusion_matrix"])) == 359
-    assert len(points(page, "models")["names"]) == 1
+    assert "1 isotropic-flat" in " ".join(page.text.split())  # the legend of the picture
 
 
 def test_two_results(gcnlab, tmp_path):
@@ -225,33 +229,137 @@ def test_two_results(gcnlab, tmp_path):
     assert len(re.findall(r"fold \d+\d\d\.00\d\d\.00\+5\.00", page.text)) == 10
 
 
+@pytest.mark.parametrize("module", ["matplotlib.figure", "jinja2"])
+def test_what_a_report_needs_is_asked_for_at_the_start(gcnlab, tmp_path, monkeypatch, module):
+    a, b = result_file(tmp_path / "gcn", 0.7), result_file(tmp_path / "mlp", 0.65)
+    monkeypatch.setitem(sys.modules, module, None)
+    message = rf"out: \S+ needs the package {module.partition('.')[0]}, .*; pip install"
+    status, said, wrong = gcnlab("compare", a, b, "--out", tmp_path / "out")
+    assert (status, said) == (2, "")
+    assert re.search(message, wrong)
+    for run in (lambda out: recipes.run("karate-gcn", out=out), lambda out: compare.compare("digits", out=out)):
+        with pytest.raises(InputError, match=message):
+            run(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 # -- names from outside --------------------------------------------------------------------------------------------------
 
 
+EVIL = "</script><script>alert(1)</script>"
+HOSTILE = (EVIL, "<i>two</i>", "{{ 7*7 }}{% raw %}", "\"'><b onload=alert(1)>", "&amp;", "]]><!--")
+
+
+def result_of(**changes):
+    return {
+        "recipe": "a", "dataset": "b", "protocol": "public", "model": "c", "num_parameters": 1, "seeds": [0],
+        "test_accuracy": {"mean": 0.5, "std": 0.0, "per_seed": [0.5]}, "epochs": 0, "device": "cpu",
+        "versions": {"gcnlab": "d"}, "published": {"value": 0.5, "source": "e"}, **changes,
+    }  # fmt: skip
+
+
+def check_harmless(page, num_scripts):
+    """The names are there as they are, and nothing that they say is an element, an attribute or a template."""
+    assert page.count("script") == num_scripts
+    assert not {name for name, _ in page.tags} & {"b", "i", "u", "h3", "h4", "h5", "h6"}
+    assert not any(key.startswith("on") for _, attributes in page.tags for key in attributes)
+    assert "49" not in page.text
+    assert "<!--" not in page.html
+
+
 def test_names_are_only_text(tmp_path):
-    evil = "</script><script>alert(1)</script>"
-    graph = nx.relabel_nodes(nx.path_graph(8), {0: "<script>", 1: evil, 2: '"><b>', 3: "&amp;"})
+    graph = nx.relabel_nodes(nx.path_graph(8), {0: "<script>", **{i + 1: name for i, name in enumerate(HOSTILE)}})
     graph = Graph.from_networkx(graph).replace(
-        y=torch.tensor([0, 0, 0, 0, 1, 1, 1, -1]), class_names=(evil, "<i>two</i>"), test_mask=torch.arange(8) < 7,
+        y=torch.tensor([0, 0, 0, 0, 1, 1, 1, -1]), class_names=HOSTILE[:2], test_mask=torch.arange(8) < 7,
         x=torch.rand(8, 3, generator=torch.Generator().manual_seed(0)),
     )  # fmt: skip
     torch.manual_seed(0)
     model = GCN(3, 5, 2).eval()
-    content = Content({"protocol": "<u>", "data": graph.summary()}, graph.class_names, confusion=[[3, 1], [0, 3]])
+    facts = {"protocol": "<u>", "data": graph.summary(), HOSTILE[3]: HOSTILE[3]}
+    content = Content(facts, graph.class_names, confusion=[[3, 1], [0, 3]], chosen=HOSTILE[2])
     add_nodes(content, model, graph, None, torch.tensor([0, 0, 0, 1, 1, 1, 1, 1]))
-    result = {
-        "recipe": "<h6>", "dataset": evil, "protocol": "public", "model": "<h5>", "num_parameters": 1, "seeds": [0],
-        "test_accuracy": {"mean": 0.5, "std": 0.0, "per_seed": [0.5]}, "epochs": 0, "device": "cpu",
-        "versions": {"gcnlab": "<h4>"}, "published": {"value": 0.5, "source": "<h3>"},
-    }  # fmt: skip
+    result = result_of(
+        recipe="<h6>", dataset=EVIL, model="<h5>", versions={"gcnlab": "<h4>", "torch": HOSTILE[3]},
+        published={"value": 0.5, "source": "<h3>"}, device=HOSTILE[2],
+    )  # fmt: skip
     report.write(tmp_path / "report.html", report.of_run(result, content))
     page = check(tmp_path / "report.html", ["result", "protocol", "confusion", "embedding", "smoothing", "graph",
                                             "environment"], result)  # fmt: skip
-    assert page.count("script") == 3
-    assert not {name for name, _ in page.tags} & {"b", "i", "u", "h3", "h4", "h5", "h6"}
-    assert {"<script>", evil, '"><b>', "&amp;"} <= set(points(page, "drawn")["names"])
-    assert points(page)["classes"][0] == evil
+    check_harmless(page, 3)
+    assert {"<script>", *HOSTILE} <= set(points(page, "drawn")["names"])
+    assert points(page)["classes"] == list(HOSTILE[:2])
+    assert page.values["device"] == (HOSTILE[2], HOSTILE[2])
+    assert f"<h6> on {EVIL}" in page.text
+    assert HOSTILE[3] in page.text
     assert "unlabelled" in page.text
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_of_models_are_only_text(tmp_path, name):
+    matrix = {"confusion_matrix": [[3, 1], [0, 3]], "class_names": [name, "<i>"]}
+    row = {"model": name, "family": name, "num_parameters": 9, "test_accuracy": 0.75, "seconds": 1.0, **matrix}
+    curves = History([0], {"val_loss": torch.ones(3, 1)}, torch.tensor([2]), {})
+    html = report.of_comparison(name, {name: name}, [row], [["model"], [name]], {name: curves}, {name: name})
+    report.write(tmp_path / "models.html", html)
+    page = check(tmp_path / "models.html", ["result", "sizes", "protocol", "curves", "confusion", "environment"])
+    check_harmless(page, 1)
+    assert page.text.count(name) >= 10
+    accuracy = {"mean": 0.5, "std": 0.1, "per_fold": [0.4, 0.6]}
+    a, b = (result_of(recipe=recipe, dataset=name, model=name, test_accuracy=accuracy) for recipe in (name, f"{name}!"))
+    report.write(tmp_path / "pair.html", report.of_pair(a, b, name))
+    check_harmless(check(tmp_path / "pair.html", ["result", "folds", "environment"]), 1)
+
+
+# -- charts of matplotlib ------------------------------------------------------------------------------------------------
+
+
+def test_a_chart_follows_the_page():
+    """Its text is text in the page's font, its colours are the page's, and it says nothing of where and when it was made."""
+    picture = chart("a", "dots", plot.accuracies, {"<one>": [0.5, 0.75], "two": [0.5]}, 0.75)
+    assert "&lt;one&gt;</text>" in picture.content
+    assert "currentColor" in picture.content
+    assert "var(--c0)" in picture.content
+    assert set(re.findall(r"#[0-9a-f]{6}\b", picture.content)) == set()
+    assert not re.search(r"white|font-family|metadata|<style|<!|\n|\d\.\d{3}", picture.content)
+    matrix = chart("b", "", plot.confusion, [[3, 1], [0, 2]]).content
+    assert re.search(r">3</text>", matrix)
+    assert set(re.findall(r"#[0-9a-f]{6}\b", matrix)) == set()
+
+
+def test_a_chart_that_cannot_be_drawn_is_left_out(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("no <font>")
+
+    monkeypatch.setattr(plot, "confusion", fail)
+    report.write(tmp_path / "report.html", report.of_run(result_of(), Content({}, ("a",), confusion=[[1]])))
+    page = Page(tmp_path / "report.html")
+    assert page.sections == ["result", "confusion", "environment"]
+    assert "No picture (confusion matrix): ValueError: no <font>" in page.text
+
+
+def test_a_chart_is_the_same_each_time_and_shares_no_id_with_another(monkeypatch):
+    import matplotlib
+
+    def ids(content):
+        return set(re.findall(r'id="([^"]+)"', content))
+
+    first, again, other = (chart(key, "", plot.folds, [[0.5, 0.6], [0.4, 0.7]]).content for key in "aab")
+    assert first == again
+    assert ids(first)
+    assert not ids(first) & ids(other)
+    assert ids(first) == set(
+        re.findall(r'(?:url\(|href=")#([\w-]+)', first)
+    )  # those that nothing refers to are left out
+    # The reader's own settings are for pictures in files.
+    for name, value in (
+        ("text.color", "white"),
+        ("axes.facecolor", "black"),
+        ("font.size", 20.0),
+        ("svg.fonttype", "path"),
+    ):
+        monkeypatch.setitem(matplotlib.rcParams, name, value)
+    assert chart("a", "", plot.folds, [[0.5, 0.6], [0.4, 0.7]]).content == first
+    assert matplotlib.rcParams["text.color"] == "white"
 
 
 # -- what is measured ----------------------------------------------------------------------------------------------------
@@ -340,7 +448,7 @@ def test_readouts_of_graphs(tu_folder):
 
 
 def test_neighbourhoods_are_those_of_the_graph(monkeypatch):
-    monkeypatch.setattr("gcnlab.reporting.findings._WHOLE_GRAPH", 20)
+    monkeypatch.setattr("gcnlab.reporting.findings.WHOLE_GRAPH", 20)
     graph = load("karate").replace(x=torch.rand(34, 5))
     content = Content({}, graph.class_names)
     wrong = graph.y.clone()
@@ -367,22 +475,13 @@ def test_parts_without_a_path_are_drawn():
 
 
 def test_classes_look_different():
-    looks = {re.sub(r' x=".*', "", _mark("l", label, False, 0, 0)) for label in range(70)}
+    looks = {re.sub(r' x=".*', "", mark("l", label, False)) for label in range(70)}
     assert len(looks) == 70
-
-
-@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.797, 0.812), (1, 2), (1, 800), (-3, 4e6), (0.0, 1e-7)])
-def test_ticks(low, high):
-    ticks = _ticks(low, high)
-    assert 3 <= len(ticks) <= 7
-    assert low - 1e-9 <= ticks[0] <= ticks[-1] <= high * (1 + 1e-9)
-    assert all(float(tick).is_integer() for tick in _ticks(1, 3, least=1.0))
 
 
 def test_curves_that_are_flat_or_short():
     history = History([0], {"train_loss": torch.zeros(1, 1), "val_loss": torch.zeros(1, 1)}, torch.tensor([1]), {})
-    assert "NaN" not in report._history(history)
-    assert "nan" not in report._history(history)
+    assert "nan" not in chart("h", "", plot.history, history).content.lower()
 
 
 # -- the run is what it was ----------------------------------------------------------------------------------------------
@@ -395,8 +494,7 @@ def test_nothing_is_drawn_from_the_generators(tmp_path):
     model = GCN(90, 70, 2).eval()
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
     add_nodes(content, model, graph, None, graph.y)
-    assert report._embedding(content, graph.class_names, True)
-    assert report._drawings(content, graph.class_names)
+    assert "t-SNE" in report.of_run(result_of(), content, with_tsne=True)
     after = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
     assert torch.equal(before[0], after[0])
     assert before[1:] == after[1:]

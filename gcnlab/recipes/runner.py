@@ -157,6 +157,7 @@ def _check_surroundings(recipe: AnyRecipe, run: Run, tsne: bool) -> None:
     if run.folder is not None and distributed.is_first():
         check_target("out", run.folder, is_folder=True)
         check_can_draw("out: curves.png")
+        report.check_can_write("out: report.html")
         for package in recipe.report_packages:
             check_package("out: the drawing of a graph in report.html", package)
     if tsne and run.folder is None:

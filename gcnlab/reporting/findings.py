@@ -1,4 +1,4 @@
-"""What the report of a run shows of a trained model: embeddings by layer, distances of nodes, graphs, feature maps."""
+"""Facts about a trained model for the report of a run: embeddings by layer, distances of nodes, graphs, feature maps."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .. import plot
 from ..checkpoint import generators_kept
@@ -21,44 +22,30 @@ from ..metrics import mean_average_distance
 from ..precompute import NodeRows
 from ..sparse import Features, SparseMatrix
 from ..sparse.features import select_rows
-from ..trace import evaluation
+from ..trace import run_once
 from ..train import History
 
-MAX_NODES, MAX_GRAPHS, MAX_IMAGES = 3000, 1000, 500  # points of a picture; of more, so many are drawn at random
-
-
-MAX_NEIGHBOURS = 6  # of a node, that are drawn
-
-
-_MAX_WIDE = 60_000_000  # entries of the features of the points, above which they are left out
-
-
-_WHOLE_GRAPH = 150  # nodes, up to which a graph is drawn whole
-
-
-_NEIGHBOURHOOD = 40  # nodes of one neighbourhood
-
-
+MAX_NODES, MAX_GRAPHS, MAX_IMAGES = 3000, 1000, 500  # points of a picture; larger sets are sampled at random
+MAX_NEIGHBOURS = 6  # drawn per node
+_MAX_WIDE = 60_000_000  # entries of the points' features; more are left out
+WHOLE_GRAPH = 150  # nodes; a graph up to this size is drawn whole
+_NEIGHBOURHOOD = 40  # nodes drawn around one node
 _NUM_DRAWINGS = 6
-
-
 _MAX_MEASURED = 50  # graphs or images in which the distances of nodes are measured
-
-
 _NUM_MAPS = 5  # images whose feature maps are shown
 
 
 @dataclass
 class Points:
-    """What of the nodes, graphs or images is shown: those drawn, and where each layer puts them.
+    """The nodes, graphs or images that are shown, and where each layer puts them.
 
     Attributes:
         kind: "node", "graph" or "image".
-        names: one a point.
-        y: classes, int64 [num_points], -1 where it is unknown.
+        names: one per point.
+        y: classes, int64 [num_points], -1 if unknown.
         predicted: int64 [num_points], or None.
         layers: name -> [num_points, C], from the features to the output.
-        total: of how many the points are a sample.
+        total: size of the set that the points were sampled from.
     """
 
     kind: str
@@ -71,12 +58,12 @@ class Points:
 
 @dataclass
 class Drawing:
-    """A graph, or a part of one, as it is drawn.
+    """A graph, or a part of one, to be drawn.
 
     Attributes:
         caption: below it.
-        names: one a node.
-        y, predicted: classes of the nodes; None where they have none.
+        names: one per node.
+        y, predicted: classes of the nodes; None if they have none.
         edges: pairs of positions in `names`, each once.
         centre: the position of the node around which the part was cut out.
     """
@@ -91,11 +78,11 @@ class Drawing:
 
 @dataclass
 class Content:
-    """What a report of a run shows beside the result; what is empty has no section.
+    """What the report of a run shows beside the result; an empty field has no section.
 
     Attributes:
-        facts: name -> text: how it was trained and on what.
-        class_names: one a class.
+        facts: name -> text: how the model was trained and on what.
+        class_names: one per class.
         history: of all seeds.
         folds: the validation accuracy of each fold by epoch.
         confusion: counts, row = true class, column = predicted class.
@@ -119,14 +106,14 @@ class Content:
 
 
 # --------------------------------------------------------------------------------------------------------------------
-# Of nodes, of graphs, of images
+# Nodes, graphs, images
 # --------------------------------------------------------------------------------------------------------------------
 
 
 def add_nodes(
     content: Content, model: nn.Module, data: Graph | NodeRows, operator: SparseMatrix | None, predicted: Tensor
 ) -> None:
-    """The embedding of nodes by layer, the distances of nodes, and the graph, as far as it can be read.
+    """Add the embedding of nodes by layer, the distances of nodes, and the graph, or neighbourhoods if it is large.
 
     Args:
         content: gets them.
@@ -163,12 +150,12 @@ def add_nodes(
 def add_graphs(
     content: Content, graphs: GraphCollection, model: nn.Module | None = None, test: Tensor | None = None
 ) -> None:
-    """Some of the graphs; of a trained model their embedding by layer and the distances of nodes too.
+    """Add some of the graphs, and with a trained model also their embedding by layer and the distances of nodes.
 
     Args:
         content: gets them.
-        graphs: all of the set.
-        model: trained, in evaluation mode; None where each fold had another.
+        graphs: the whole set.
+        model: trained, in evaluation mode; None if each fold had its own.
         test: ids of the test graphs, which are drawn.
     """
     y, predicted = graphs.y.cpu(), None
@@ -207,14 +194,14 @@ def add_graphs(
 
 
 def add_images(content: Content, model: nn.Module, signals: Signals, total: int, predicted: Tensor) -> None:
-    """The embedding of images by layer, the distances of the nodes of an image, and feature maps.
+    """Add the embedding of images by layer, the distances of the nodes of an image, and feature maps.
 
     Args:
         content: gets them.
         model: trained, in evaluation mode.
-        signals: the images that are shown, the first of all test images.
+        signals: the images that are shown, the first ones of the test set.
         total: the number of test images.
-        predicted: classes of these, int64 [num_images].
+        predicted: classes of the images that are shown, int64 [num_images].
     """
     n = len(signals)
     arguments = signals.inputs(slice(None))
@@ -227,7 +214,7 @@ def add_images(content: Content, model: nn.Module, signals: Signals, total: int,
     content.distances = {
         _layer_name(i, "pixels"): statistics.mean(map(mean_average_distance, h[:_MAX_MEASURED]))
         for i, h in enumerate(on_nodes)
-        if h.shape[2] > 1  # of one channel all nodes point the same way
+        if h.shape[2] > 1  # with one channel all nodes point the same way
     }
     pictures = signals.x[:_NUM_MAPS].cpu().view(-1, *signals.shape, signals.x.shape[2])
     names = [content.class_names[label] for label in signals.y[:_NUM_MAPS].tolist()]
@@ -243,21 +230,21 @@ def _layer_name(i: int, first: str) -> str:
 
 
 def _is_identity(x: Features) -> bool:
-    """Whether X tells nodes apart and nothing else, so that there is nothing to see in it."""
+    """Whether X is the identity matrix, in which there is nothing to see."""
     if not isinstance(x, SparseMatrix) or x.shape[0] != x.shape[1] or x.nnz != x.shape[0]:
         return False
     return bool((x.row == x.col).all())
 
 
 def _sample(total: int, most: int) -> Tensor:
-    """Ids, increasing; drawn by a generator of its own, so that no training draws otherwise for it."""
+    """Ids, increasing; drawn by a generator of its own, so that no training draws other numbers because of it."""
     if total <= most:
         return torch.arange(total)
     return torch.randperm(total, generator=torch.Generator().manual_seed(0))[:most].sort().values
 
 
 def _some(h: Features, rows: Tensor | None) -> Tensor:
-    """The rows of h, dense, unless they were taken already."""
+    """Dense rows of h; an h with as many rows as are asked for has been cut already."""
     part = h if rows is None or h.shape[0] == len(rows) else select_rows(h, rows)
     return (part.to_dense() if isinstance(part, SparseMatrix) else part).detach().float().cpu()
 
@@ -265,10 +252,10 @@ def _some(h: Features, rows: Tensor | None) -> Tensor:
 def _trace(
     model: nn.Module, arguments: tuple[Any, ...], rows: Tensor | None = None, x: Any = None
 ) -> tuple[list[Tensor], list[Tensor], Tensor]:
-    """(what enters each layer, what each readout gives, the output) of one forward: of some rows, and x left out.
+    """(inputs of each layer but x, outputs of each readout, the output) of one forward, at some rows.
 
-    In evaluation mode what enters a layer is what the one before it made, after its norm, residual and relu; what enters
-    two of them counts once. Layers are known by the names of their classes, so that anyone's count.
+    In evaluation mode a layer's input is the output of the layer before it, after its norm, residual and relu; an input
+    of two layers counts once. Layers are known by the names of their classes, so that anyone's layers count.
     """
     modules = dict(model.named_modules())
     named = [
@@ -277,30 +264,26 @@ def _trace(
         if "Conv" in type(module).__name__ or isinstance(module, (nn.Linear, Readout))
     ]
     outer = [name for name in named if not any(name.startswith(f"{other}.") for other in named)]
-    seen, entered, read = [x], [], []  # what was seen is kept, so that nothing else gets its place in memory
+    layers = {modules[name] for name in outer}
+    seen = [x]  # kept, so that no later tensor takes the place in memory of one of them
 
-    def before(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if not any(inputs[0] is other for other in seen):
-            seen.append(inputs[0])
-            entered.append(_some(inputs[0], rows))
+    def entering(module: nn.Module, inputs: tuple[Any, ...]) -> Tensor | None:
+        if module not in layers or any(inputs[0] is other for other in seen):
+            return None
+        seen.append(inputs[0])
+        return _some(inputs[0], rows)
 
-    handles = [modules[name].register_forward_pre_hook(before) for name in outer]
-    handles += [
-        module.register_forward_hook(lambda _, __, output: read.append(_some(output, rows)))
-        for module in modules.values()
-        if isinstance(module, Readout)
-    ]
-    try:
-        with evaluation(model):
-            output = model(*arguments)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return entered, read, _some(output, rows)
+    def read_out(module: nn.Module, output: Any) -> Tensor | None:
+        return _some(output, rows) if isinstance(module, Readout) else None
+
+    watched = layers | {module for module in modules.values() if isinstance(module, Readout)}
+    calls, output = run_once(model, arguments, watched, entering, read_out)
+    entered = [call.inputs for call in calls if call.inputs is not None]
+    return entered, [call.output for call in calls if call.output is not None], _some(output, rows)
 
 
 def _mixed(among: Tensor, y: Tensor, predicted: Tensor | None) -> list[int]:
-    """Ids of which half are predicted wrongly where there are so many; without predictions of all classes in turn."""
+    """Some ids: up to half of them predicted wrongly; without predictions, from each class in turn."""
     order = among[torch.randperm(len(among), generator=torch.Generator().manual_seed(0))]
     keys = y[order] if predicted is None else predicted[order] == y[order]
     groups = [order[keys == key].tolist() for key in keys.unique()]
@@ -327,7 +310,7 @@ def _draw_nodes(
             centre,
         )
 
-    if graph.num_nodes <= _WHOLE_GRAPH:
+    if graph.num_nodes <= WHOLE_GRAPH:
         return [drawing("The whole graph", list(range(graph.num_nodes)))]
     assert graph.test_mask is not None
     linked = graph.adjacency.rowptr.diff().cpu() > 1
@@ -340,7 +323,7 @@ def _draw_nodes(
 
 
 def _ball(graph: Graph, centre: int) -> list[int]:
-    """The node, its neighbours and theirs, at most so many of each node and in all; the node first."""
+    """The node first, then its neighbours and theirs, with a limit per node and in total."""
     found, border = [centre], [centre]
     for _ in range(2):
         reached: list[int] = []
@@ -370,14 +353,14 @@ def wrong(y: Tensor, predicted: Tensor | None) -> list[bool]:
 # --------------------------------------------------------------------------------------------------------------------
 
 
+@generators_kept(0)  # its start is random: every call starts alike, and the caller's draws stay as they were
 def pca(h: Tensor) -> tuple[Tensor, Tensor]:
     """The first two principal components, and their shares of the variance.
 
         H - 1 m^T = U S V^T,   places: the first two columns of U S,   shares: s_k^2 / sum_i s_i^2
 
-    Of wide h the 16 leading directions are found first, by subspace iteration from a random start (Halko, Martinsson &
-    Tropp 2011, algorithm 4.4), drawn by a generator of its own. A component's sign is such that its largest entry is
-    positive.
+    Exact where h has at most 64 rows or columns, else by subspace iteration (Halko et al. 2011, algorithm 4.4). The sign
+    of a component is chosen such that its largest entry is positive.
 
     Args:
         h: [num_points, C].
@@ -389,29 +372,23 @@ def pca(h: Tensor) -> tuple[Tensor, Tensor]:
     >>> places[:, 0].round().int().tolist(), f"{float(shares[0]):.2f}"
     ([-2, 0, 2], '1.00')
     """
-    centred = h.double() if h.shape[1] <= 64 else h.float()
-    centred = centred - centred.mean(0)
-    total = float(centred.square().sum())
-    if min(h.shape) > 64:
-        basis = torch.randn(h.shape[1], 16, generator=torch.Generator().manual_seed(0))
-        for _ in range(4):
-            basis = torch.linalg.qr(centred.T @ (centred @ basis)).Q
-        centred = (centred @ basis).double()
-    u, s, _ = torch.linalg.svd(centred, full_matrices=False)
-    places = torch.nn.functional.pad(u * s, (0, 1))[:, :2]
-    shares = torch.nn.functional.pad(s.square(), (0, 1))[:2] / max(total, 1e-30)
+    h = h.double() if h.shape[1] <= 64 else h.float()
+    centred = h - h.mean(0)
+    u, s, _ = torch.pca_lowrank(centred, min(64, *h.shape), center=False, niter=4)
+    places, variances = (F.pad(part.double(), (0, 1))[..., :2] for part in (u * s, s.square()))
     largest = places.gather(0, places.abs().argmax(0, keepdim=True))
+    shares = variances / max(float(centred.square().sum()), 1e-30)
     return places * torch.where(largest < 0, -1.0, 1.0), shares
 
 
 @generators_kept()  # importing scikit-learn may draw from Python's
 def tsne(h: Tensor) -> Tensor:
-    """Places [num_points, 2] of t-SNE (van der Maaten & Hinton 2008) by scikit-learn: neighbours stay neighbours.
+    """Places [num_points, 2] by t-SNE (van der Maaten & Hinton 2008) of scikit-learn: neighbours stay neighbours.
 
-    As in the paper, wide h are first brought to their principal components, here 50.
+    As in the paper, wide h is first reduced to principal components, here 50.
 
     Args:
-        h: [num_points, C], of 4 points at least.
+        h: [num_points, C], at least 4 points.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
