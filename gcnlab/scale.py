@@ -27,7 +27,7 @@ from .graph import Graph
 from .graph.graph import check_one_graph, warn_if_directed
 from .inputs import as_tensor, check_nodes, check_unwritten, shared
 from .memory import estimate_step, large_empty
-from .sparse import SparseMatrix
+from .sparse import SparseMatrix, check_matrix
 from .sparse.features import select_rows
 from .sparse.kinds import NORMALIZED
 
@@ -525,9 +525,8 @@ class _Rows:
     """
 
     def __init__(self, graph: Graph, operator: SparseMatrix | None) -> None:
-        if operator is not None and (not isinstance(operator, SparseMatrix) or operator.shape != graph.adjacency.shape):
-            found = f"shape {tuple(operator.shape)}" if isinstance(operator, SparseMatrix) else type(operator).__name__
-            raise InputError(f"operator: got {found}, expected a SparseMatrix {graph.adjacency.shape}.")
+        if operator is not None:
+            check_matrix("operator", operator, graph.num_nodes, sparse=True)
         self.num_classes = graph.num_classes
         if operator is None and isinstance(graph, Subgraph):
             operator = graph.operator  # of a batch of a batch: its own edges are a sample
