@@ -518,6 +518,11 @@ class _Marks:
         self.place[torch.cat(self.marked)] = -1
 
 
+def rows_reference(graph: Graph, operator: SparseMatrix | None, nodes: Tensor) -> SparseMatrix:
+    """What `_Rows` has of some nodes if all neighbours are drawn: rows of the whole Â, or of `operator`."""
+    return (graph.a_hat if operator is None else operator).select_rows(nodes)
+
+
 class _Rows:
     """The rows of Â, or of another matrix, that are asked for; their values are made when they are.
 

@@ -332,6 +332,22 @@ FAULTS = [
     Fault("label propagation: α", "propagate.py", "g = torch.lerp(start, s @ g, alpha)", "g = torch.lerp(s @ g, start, alpha)", "propagate"),
     Fault("accuracy of columns", "metrics.py", "return scores.argmax(1)", "return scores.argmin(1)", "metrics"),
     Fault("accuracy of a function's classes", "train/objective.py", "if is_of_classes and logits.shape[-1] >= max(2, num_outputs):", "if is_of_classes:", "targets"),
+    # -- fast forms, beside their plain ones
+    Fault("Â X W + b: only one product", "layers/affine.py", "h = a_hat @ linear(x, weight)", "h = linear(x, weight)", "plain_forms"),
+    Fault("X W + b: a convolution without b", "layers/affine.py", "weight.t()[:, :, None, None], bias)", "weight.t()[:, :, None, None])", "plain_forms"),
+    Fault("large dropout without its scale", "layers/drop.py", "_COINS.to(x.dtype) * _scale(p)", "_COINS.to(x.dtype)", "plain_forms"),
+    Fault("relu and dropout: the derivative", "layers/drop.py", "g, out, 0.0).mul_(ctx.scale)", "g, out, 0.0)", "plain_forms"),
+    Fault("softmax over segments: the weights", "segments.py", ".exp() * p.value.unsqueeze(1)", ".exp()", "plain_forms"),
+    Fault("maximum over neighbours: an empty row", "segments.py", "(pattern.rowptr.diff() > 0).unsqueeze(1), largest, 0)", "(pattern.rowptr.diff() >= 0).unsqueeze(1), largest, 0)", "plain_forms"),
+    Fault("weighted norm: the derivative of the mean", "layers/norm.py", "grad_gamma * inverse).mul_(weight.unsqueeze(1))", "grad_gamma * inverse)", "plain_forms"),
+    Fault("readout of signals: the mean", "layers/readout.py", '"mean": lambda h: h.mean(1)', '"mean": lambda h: h.sum(1)', "plain_forms"),
+    Fault("inserted loops: the entries after them", "sparse/matrix.py", "num_new[row] + torch.where(col > row, is_new[row], 0)", "num_new[row] + torch.where(col > row, 0, is_new[row])", "plain_forms"),
+    Fault("entries by a mask: the rows", "sparse/matrix.py", "rowptr = starts(keep)[self.rowptr.long()]", "rowptr = starts(~keep)[self.rowptr.long()]", "sparse"),
+    Fault("transpose: the order of entries", "sparse/kernels.py", "order = key.sort(stable=True).indices", "order = key.sort(stable=True, descending=True).indices", "plain_forms"),
+    Fault("sampled product of two", "sparse/kernels.py", "g, x.t(), beta=0)", "g, x.t(), beta=0, alpha=2)", "plain_forms"),
+    Fault("merged nodes: the columns", "graph/merging.py", "alike_class[rows.col.long()], rows.value.double()", "alike_class[rows.col.long()], 2 * rows.value.double()", "plain_forms"),
+    Fault("alike nodes: the loops", "graph/merging.py", "colour = refined(colour, adjacency.diagonal())", "pass", "plain_forms"),
+    Fault("a sampler's rows: the diagonal", "scale.py", "self.diagonal * self.scale.square()", "self.diagonal * self.scale", "plain_forms"),
     Fault("Adam: its correction", "train/optim.py", "value=-float(group[\"lr\"]) / (1 - beta1**steps)", "value=-float(group[\"lr\"])", "train"),
 ]  # fmt: skip
 
