@@ -6,6 +6,7 @@ A segment is what one row holds: a graph's nodes, or a node's neighbours.
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -83,8 +84,10 @@ def segment_max(values: Tensor, p: SparseMatrix) -> Tensor:
 
     `values` is [P.nnz, C], in the order of P's entries.
     """
-    out = values.new_zeros(p.shape[0], values.shape[1])
-    return out.scatter_reduce(0, p.row.unsqueeze(1).expand_as(values), values, "amax", include_self=False)
+    # Not from zeros: torch counts the start as one more tie of a maximum that equals it, even with include_self=False.
+    start = values.new_full((p.shape[0], values.shape[1]), -math.inf)
+    out = start.scatter_reduce(0, p.row.unsqueeze(1).expand_as(values), values, "amax", include_self=False)
+    return torch.where((p.rowptr.diff() > 0).unsqueeze(1), out, 0)
 
 
 def segment_max_reference(values: Tensor, p: SparseMatrix) -> Tensor:
