@@ -52,10 +52,7 @@ def drop_edge(adjacency: SparseMatrix, p: float = 0.5, training: bool = True, pa
                 "adjacency: some entry (i, j) has no (j, i); pass pairs=False, or graph.to_undirected().adjacency."
             )
         coin = torch.where(adjacency.row <= adjacency.col, coin, coin[t.value])
-    keep = coin >= p
-    kept = torch.cat([keep.new_zeros(1, dtype=torch.int64), keep.cumsum(0)])
-    rowptr = kept[adjacency.rowptr.long()].to(adjacency.rowptr.dtype)
-    left = SparseMatrix(rowptr, adjacency.col[keep], adjacency.value[keep], adjacency.shape)
+    left = adjacency.select_entries(coin >= p)
     return left._mark_symmetric() if pairs and adjacency.T is adjacency else left
 
 

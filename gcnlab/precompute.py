@@ -44,7 +44,7 @@ from .graph.graph import check_one_graph
 from .inputs import check_unwritten, own, shared
 from .machine import check_devices
 from .memory import check_fits, check_large, estimate_step
-from .sparse import Features, SparseMatrix
+from .sparse import Features, SparseMatrix, check_matrix
 from .sparse.features import check_features_finite
 
 _CHUNK = 1 << 24  # entries of a hop that are made at a time
@@ -83,7 +83,7 @@ def hops(x: Features, s: SparseMatrix, num_hops: int, folder: str | PathLike[str
     if x is None:
         raise InputError('x: got None; where a graph has no features make them, graph.with_features("degree").x.')
     num_hops = check_count("num_hops", num_hops)
-    _check_operator("s", s, x.shape[0])
+    check_matrix("s", s, x.shape[0], sparse=True)
     if len(x.shape) != 2 or x.dtype not in (torch.float32, torch.float64) or x.dtype != s.dtype:
         raise InputTypeError(
             f"x: got {x.dtype} of shape {tuple(x.shape)} and s of {s.dtype}; expected [num_nodes, C], both float32 or "
@@ -117,12 +117,6 @@ def hops(x: Features, s: SparseMatrix, num_hops: int, folder: str | PathLike[str
             write_json(folder / "hops.json", index)
             found.append(map_array(path, s.dtype))
     return found
-
-
-def _check_operator(argument: str, s: Any, num_nodes: int) -> None:
-    if not isinstance(s, SparseMatrix) or s.shape != (num_nodes, num_nodes):
-        found = f"a SparseMatrix {s.shape}" if isinstance(s, SparseMatrix) else f"a {type(s).__name__}"
-        raise InputError(f"{argument}: got {found}, expected a SparseMatrix [{num_nodes}, {num_nodes}].")
 
 
 def _read_index(folder: Path, x: Features, s: SparseMatrix) -> dict[str, Any]:
@@ -250,7 +244,7 @@ class NodeRows:
         self.operator = operator
         if label_hops:
             self.operator = graph.a_hat if operator is None else operator
-            _check_operator("operator", self.operator, graph.num_nodes)
+            check_matrix("operator", self.operator, graph.num_nodes, sparse=True)
             if graph.y.dim() != 1 or graph.y.is_floating_point() or len(self.train_ids) < 2:
                 raise InputError("label_hops: take one class a node, and 2 training nodes at least.")
             num_bytes = (2 * self.label_hops + 1) * 4 * graph.num_nodes * graph.num_classes

@@ -1,4 +1,4 @@
-"""Propagation without weights: of features before a linear model, of labels, and of a model's predictions and errors."""
+"""Propagation without weights: features before a linear model, labels, and a model's predictions and errors."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ def ppr_coefficients(alpha: float, num_hops: int) -> list[float]:
 
 @torch.no_grad()
 def diffusion(s: SparseMatrix, coefficients: Sequence[float], top_k: int | None = None) -> SparseMatrix:
-    """P = Σ_k θ_k S^k, of each row the `top_k` entries that are largest in absolute value (Gasteiger et al. 2019).
+    """P = Σ_k θ_k S^k with the `top_k` entries of each row that are largest in absolute value (Gasteiger et al. 2019).
 
-    One product with P is K products with S, and a few rows of P need no other rows: a training step on them costs the
-    same in a graph of any size. P is made in blocks of rows; all of it is held only as far as it is kept.
+    One product with P replaces K products with S. A few rows of P need no other rows, so a training step on them costs
+    the same in a graph of any size. P is made in blocks of rows, of which only the kept entries stay in memory.
 
     Args:
         s: [num_nodes, num_nodes], such as `graph.a_hat` or `graph.normalize(norm="rw")`.
         coefficients: θ_0 .. θ_K, such as `ppr_coefficients(0.2, 10)`.
-        top_k: entries a row; None keeps all that are not zero.
+        top_k: entries per row; None keeps all that are not zero.
 
     >>> chain = SparseMatrix.from_dense([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
     >>> diffusion(chain, [0.5, 0.3, 0.2], top_k=2).to_dense()
@@ -97,7 +97,7 @@ def diffusion(s: SparseMatrix, coefficients: Sequence[float], top_k: int | None 
         cols.append((kept.nonzero()[:, 1] if col is None else col[kept]).to(s.col.dtype))
         values.append(value[kept])
         num_kept += len(values[-1])
-        # The parts and what they are joined to, and a block in between; the number of entries is known no sooner.
+        # The parts and their concatenation are held together at the end; only now is the number of entries known.
         check_large(
             "top_k", f"P of {num_kept:,} entries in {len(torch.cat(lengths)):,} of {n:,} rows", 2 * num_bytes * num_kept,
             s.device, "a smaller top_k keeps fewer entries.",
@@ -106,13 +106,23 @@ def diffusion(s: SparseMatrix, coefficients: Sequence[float], top_k: int | None 
     return SparseMatrix(rowptr.to(s.rowptr.dtype), torch.cat(cols), torch.cat(values), s.shape)
 
 
+def diffusion_reference(s: SparseMatrix, coefficients: Sequence[float], top_k: int | None = None) -> Tensor:
+    """P = Σ_k θ_k S^k, dense, with the `top_k` largest entries of each row."""
+    dense = s.to_dense()
+    p = torch.stack([theta * torch.linalg.matrix_power(dense, k) for k, theta in enumerate(coefficients)]).sum(0)
+    largest = p.abs().topk(min(top_k or len(p), len(p))).indices
+    return torch.zeros_like(p).scatter(1, largest, p.gather(1, largest))
+
+
 @torch.no_grad()
 def label_propagation(
     y: Tensor, mask: Tensor, s: Any, alpha: float = 0.9, num_iterations: int = 50, num_classes: int | None = None
 ) -> Tensor:
-    """Labels spread over the edges (Zhou et al. 2004), scores [num_nodes, num_classes]; the largest is the prediction.
+    """Spread labels over the edges (Zhou et al. 2004).
 
         G_0 = one-hot labels, zero where unknown,   G_{t+1} = clamp((1 - α) G_0 + α S G_t, 0, 1)
+
+    Returns scores [num_nodes, num_classes]; the largest is the prediction.
 
     Args:
         y: class numbers, int64 [num_nodes]; those outside the mask are not read.
@@ -123,7 +133,7 @@ def label_propagation(
         num_classes: by default the largest known label + 1.
 
     Raises:
-        InputError, InputTypeError: shapes that do not fit, no known label, or one that is not a class.
+        InputError, InputTypeError: shapes that do not fit, no known label, or a label that is not a class.
 
     >>> from gcnlab import Graph
     >>> path = Graph.from_edges([[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]])
@@ -149,7 +159,7 @@ def correct_and_smooth(
     num_iterations: int = 50,
     scale: float | None = None,
 ) -> Tensor:
-    """A model's predictions, corrected by its errors on the known labels and smoothed (Huang et al. 2021, section 2).
+    """Correct a model's predictions by its errors on the known labels, then smooth them (Huang et al. 2021, section 2).
 
         correct: E_0 = Y - Z where Y is known, else 0;   E_{t+1} = clamp((1 - α_1) E_0 + α_1 S E_t, -1, 1)
                  Z' = Z + σ E_i / |E_i|_1,   σ = the mean of |E_0|_1 over the known labels          (scale=None)
@@ -157,19 +167,20 @@ def correct_and_smooth(
         smooth:  G_0 = Y where known, else Z';   G_{t+1} = clamp((1 - α_2) G_0 + α_2 S G_t, 0, 1)
 
     Args:
-        probabilities: Z [num_nodes, num_classes], after the softmax: an MLP's, say, which saw no edge.
+        probabilities: Z [num_nodes, num_classes], after the softmax, for example those of an MLP, which sees no edge.
         y: class numbers, int64 [num_nodes]; those outside the mask are not read.
         mask: the nodes whose label is known, bool [num_nodes]: those the model was trained on.
         s: S = D^-1/2 A D^-1/2, [num_nodes, num_nodes]: `graph.normalize(None)`, without added loops.
         correct_alpha: α_1, from 0 to 1.
         smooth_alpha: α_2, from 0 to 1.
-        num_iterations: of either step.
-        scale: of the errors; None for the paper's "autoscale".
+        num_iterations: number of iterations of each step.
+        scale: factor of the errors; None for the paper's "autoscale".
 
     Returns scores [num_nodes, num_classes]; the largest is the prediction.
 
     Raises:
-        InputError, InputTypeError: shapes that do not fit, no known label, one that is not a class, or no probabilities.
+        InputError, InputTypeError: shapes that do not fit, no known label, a label that is not a class, or values that
+            are no probabilities.
 
     >>> from gcnlab import Graph
     >>> pair = Graph.from_edges([[0, 1], [1, 0]])
@@ -185,7 +196,7 @@ def correct_and_smooth(
     z = probabilities
     if z.dim() != 2 or z.shape[0] != y.shape[0]:
         raise InputError(f"probabilities: got shape {tuple(z.shape)}, expected [{y.shape[0]}, num_classes].")
-    bad = ~((z >= 0) & (z <= 1 + 1e-3))  # NaN too; what follows would clamp logits without a word
+    bad = ~((z >= 0) & (z <= 1 + 1e-3))  # also NaN; the steps below would silently clamp logits
     if bool(bad.any()):
         node, column = bad.nonzero()[0].tolist()
         raise InputError(
@@ -198,8 +209,8 @@ def correct_and_smooth(
         spread = _diffuse(error, s, correct_alpha, num_iterations, -1.0)
         sigma = error.abs().sum() / known.shape[0]
         factor = sigma / spread.abs().sum(1, keepdim=True)
-        # As the authors' code: a node that next to no error reaches must not have that blown up.
-        # (Or none, where every prediction is right: 0 / 0.)
+        # As in the authors' code: hardly any error reaches some nodes, and it must not be blown up there.
+        # (If every prediction is right there is none at all: 0 / 0.)
         corrected = z + torch.where(factor <= 1000, factor, 1.0) * spread
     else:
         corrected = z + scale * _diffuse(error, s, correct_alpha, num_iterations, -1.0, fixed=mask)
@@ -209,17 +220,17 @@ def correct_and_smooth(
 def _diffuse(
     start: Tensor, s: Any, alpha: float, num_iterations: int, low: float, fixed: Tensor | None = None
 ) -> Tensor:
-    """G_{t+1} = (1 - α) G_0 + α S G_t, within low and 1; the rows of `fixed` stay at G_0."""
+    """G_{t+1} = (1 - α) G_0 + α S G_t, clamped to [low, 1]; instead of that, the rows of `fixed` stay at G_0."""
     g = start
     for _ in range(num_iterations):
         g = torch.lerp(start, s @ g, alpha)
-        # A hub's row of S sums to more than 1, so that the sum may leave the range of what is propagated.
+        # A hub's row of S sums to more than 1, so the sum may leave the range of the propagated values.
         g = g.clamp(low, 1.0) if fixed is None else torch.where(fixed.unsqueeze(1), start, g)
     return g
 
 
 def _known_labels(y: Tensor, mask: Tensor, s: Any, num_classes: int | None) -> Tensor:
-    """The labels of the mask, one-hot [number known, num_classes] int64, of checked arguments."""
+    """The labels of the mask, one-hot [number known, num_classes] int64; the arguments are checked here."""
     if y.dtype != torch.int64 or mask.dtype != torch.bool:
         raise InputTypeError(
             f"y and mask: got {y.dtype} and {mask.dtype}, expected int64 class numbers and a bool mask."

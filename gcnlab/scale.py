@@ -27,7 +27,7 @@ from .graph import Graph
 from .graph.graph import check_one_graph, warn_if_directed
 from .inputs import as_tensor, check_nodes, check_unwritten, shared
 from .memory import estimate_step, large_empty
-from .sparse import SparseMatrix
+from .sparse import SparseMatrix, check_matrix
 from .sparse.features import select_rows
 from .sparse.kinds import NORMALIZED
 
@@ -518,6 +518,11 @@ class _Marks:
         self.place[torch.cat(self.marked)] = -1
 
 
+def rows_reference(graph: Graph, operator: SparseMatrix | None, nodes: Tensor) -> SparseMatrix:
+    """What `_Rows` has of some nodes if all neighbours are drawn: rows of the whole Â, or of `operator`."""
+    return (graph.a_hat if operator is None else operator).select_rows(nodes)
+
+
 class _Rows:
     """The rows of Â, or of another matrix, that are asked for; their values are made when they are.
 
@@ -525,9 +530,8 @@ class _Rows:
     """
 
     def __init__(self, graph: Graph, operator: SparseMatrix | None) -> None:
-        if operator is not None and (not isinstance(operator, SparseMatrix) or operator.shape != graph.adjacency.shape):
-            found = f"shape {tuple(operator.shape)}" if isinstance(operator, SparseMatrix) else type(operator).__name__
-            raise InputError(f"operator: got {found}, expected a SparseMatrix {graph.adjacency.shape}.")
+        if operator is not None:
+            check_matrix("operator", operator, graph.num_nodes, sparse=True)
         self.num_classes = graph.num_classes
         if operator is None and isinstance(graph, Subgraph):
             operator = graph.operator  # of a batch of a batch: its own edges are a sample

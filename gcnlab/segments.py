@@ -1,7 +1,13 @@
-"""Sums, maxima and softmax over the parts of a long array: the nodes of a graph, the neighbours of a node."""
+"""Reductions over the rows of a sparse matrix: over the nodes of each graph, over the neighbours of each node.
+
+Which node belongs to which graph is the readout matrix P [num_graphs, num_nodes], P_gi = 1 where node i is of graph g.
+A segment is what one row holds: a graph's nodes, or a node's neighbours.
+"""
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -11,41 +17,13 @@ from .checks import check_count
 from .errors import InputError, InputTypeError
 from .sparse import SparseMatrix
 
-
-def neighbour_max(x: Tensor, pattern: SparseMatrix) -> Tensor:
-    """max over the entries j of each row i of x_j, [..., num_rows, C]; 0 for an empty row.
-
-    Of x [num_cols, C] or [batch, num_cols, C] nothing of the size [nnz, C] is made. Of equal largest ones the first has
-    the gradient.
-    """
-    if x.dim() == 3:  # one pattern for all signals: [batch, num_cols, C] -> [num_cols, batch * C]
-        columns = x.movedim(1, 0)
-        return neighbour_max(columns.flatten(1), pattern).unflatten(1, columns.shape[1:]).movedim(0, 1)
-    largest = x.gather(0, _ArgMax.apply(pattern.rowptr, pattern.col, x.detach()))
-    return torch.where((pattern.rowptr.diff() > 0).unsqueeze(1), largest, 0)
-
-
-class _ArgMax(torch.autograd.Function):
-    """The column of the entry of each row whose x is largest, [num_rows, C] int64; 0 for an empty row."""
-
-    @staticmethod
-    def forward(rowptr: Tensor, col: Tensor, x: Tensor) -> Tensor:
-        largest = torch.embedding_bag(x, col, rowptr, False, 2, False, None, True)[3]  # bags of rows, their "max"
-        return largest.long().clamp(min=0)  # on CUDA an empty bag says -1
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.mark_non_differentiable(output)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], rowptr: Tensor, col: Tensor, x: Tensor) -> tuple[Tensor, int]:
-        assert in_dims[2] is not None
-        columns = x.movedim(in_dims[2], 1)  # [num_cols, B, C]
-        return _ArgMax.apply(rowptr, col, columns.flatten(1)).unflatten(1, columns.shape[1:]), 1
+# --------------------------------------------------------------------------------------------------------------------
+# Which node is of which graph
+# --------------------------------------------------------------------------------------------------------------------
 
 
 def readout_matrix(batch: Tensor, num_graphs: int | None = None) -> SparseMatrix:
-    """P [num_graphs, num_nodes] of a vector that names the graph of each node, in any order.
+    """P [num_graphs, num_nodes] from the graph of each node, in any order.
 
     Args:
         batch: int [num_nodes], graph ids from 0.
@@ -90,17 +68,91 @@ def consecutive(
     return matrix
 
 
+def consecutive_reference(ptr: Tensor, dtype: torch.dtype = torch.float32) -> SparseMatrix:
+    """P of graphs that stand one after the other, as `readout_matrix` makes it of any graphs."""
+    num_graphs = ptr.shape[0] - 1
+    return readout_matrix(torch.repeat_interleave(torch.arange(num_graphs), ptr.diff()), num_graphs).to(dtype)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Over the entries of each row
+# --------------------------------------------------------------------------------------------------------------------
+
+
 def segment_max(values: Tensor, p: SparseMatrix) -> Tensor:
-    """max over the entries of each row of P, [num_graphs, C]; 0 for an empty row. Ties share the gradient.
+    """max over the entries of each row of P, [num_rows, C]; 0 for an empty row. Ties share the gradient.
 
     `values` is [P.nnz, C], in the order of P's entries.
     """
+    # Not from zeros: torch counts the start as one more tie of a maximum that equals it, even with include_self=False.
+    start = values.new_full((p.shape[0], values.shape[1]), -math.inf)
+    out = start.scatter_reduce(0, p.row.unsqueeze(1).expand_as(values), values, "amax", include_self=False)
+    return torch.where((p.rowptr.diff() > 0).unsqueeze(1), out, 0)
+
+
+def segment_max_reference(values: Tensor, p: SparseMatrix) -> Tensor:
+    """The maximum of each segment, one after the other."""
     out = values.new_zeros(p.shape[0], values.shape[1])
-    return out.scatter_reduce(0, p.row.unsqueeze(1).expand_as(values), values, "amax", include_self=False)
+    for i, (start, end) in enumerate(pairwise(p.rowptr.tolist())):
+        if end > start:
+            out[i] = values[start:end].amax(0)
+    return out
 
 
 def segment_softmax(score: Tensor, p: SparseMatrix) -> Tensor:
-    """P_gi exp(s_i) / sum_j P_gj exp(s_j) over the entries of each row of P; score [P.nnz, C], in their order."""
+    """P_gi exp(s_i) / sum_j P_gj exp(s_j) over the entries of each row of P; score [P.nnz, C], in their order.
+
+    A row's largest score is subtracted first, so that exp does not overflow.
+    """
     shifted = (score - segment_max(score.detach(), p)[p.row]).exp() * p.value.unsqueeze(1)
     total = score.new_zeros(p.shape[0], score.shape[1]).index_add(0, p.row, shifted)
     return shifted / total[p.row]
+
+
+def segment_softmax_reference(score: Tensor, p: SparseMatrix) -> Tensor:
+    """The softmax of each segment by its definition, one after the other."""
+    weights = (p.value.unsqueeze(1) * score.exp()).split(p.rowptr.diff().tolist())
+    return torch.cat([score[:0], *(weight / weight.sum(0) for weight in weights)])
+
+
+def neighbour_max(x: Tensor, pattern: SparseMatrix) -> Tensor:
+    """max over the entries j of each row i of x_j, [..., num_rows, C]; 0 for an empty row.
+
+    x is [num_cols, C] or [batch, num_cols, C]; no array of the size [nnz, C] is made. The first of equal largest
+    ones has the gradient.
+    """
+    if x.dim() == 3:  # one pattern for all signals: [batch, num_cols, C] -> [num_cols, batch * C]
+        columns = x.movedim(1, 0)
+        return neighbour_max(columns.flatten(1), pattern).unflatten(1, columns.shape[1:]).movedim(0, 1)
+    largest = x.gather(0, _ArgMax.apply(pattern.rowptr, pattern.col, x.detach()))
+    return torch.where((pattern.rowptr.diff() > 0).unsqueeze(1), largest, 0)
+
+
+def neighbour_max_reference(x: Tensor, pattern: SparseMatrix) -> Tensor:
+    """The maximum over the neighbours of each node, one node after the other."""
+    out = x.new_zeros(*x.shape[:-2], pattern.shape[0], x.shape[-1])
+    for i, (start, end) in enumerate(pairwise(pattern.rowptr.tolist())):
+        if end > start:
+            out[..., i, :] = x[..., pattern.col[start:end].long(), :].max(-2).values
+    return out
+
+
+class _ArgMax(torch.autograd.Function):
+    """The column of the entry of each row whose x is largest, [num_rows, C] int64; 0 for an empty row."""
+
+    @staticmethod
+    def forward(rowptr: Tensor, col: Tensor, x: Tensor) -> Tensor:
+        largest = torch.embedding_bag(x, col, rowptr, False, 2, False, None, True)[
+            3
+        ]  # mode 2: the maximum of each bag of rows
+        return largest.long().clamp(min=0)  # CUDA gives -1 for an empty bag
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], rowptr: Tensor, col: Tensor, x: Tensor) -> tuple[Tensor, int]:
+        assert in_dims[2] is not None
+        columns = x.movedim(in_dims[2], 1)  # [num_cols, B, C]
+        return _ArgMax.apply(rowptr, col, columns.flatten(1)).unflatten(1, columns.shape[1:]), 1

@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 from itertools import combinations
 
 import checks
@@ -11,6 +13,7 @@ from checks import LAYER_CHECKS, ZOO, LayerCase, assert_close, check_layer, comp
 from torch import nn
 from torch.func import vmap
 
+import gcnlab
 from gcnlab import GCNConv, Graph, SparseMatrix, dropout
 from gcnlab.errors import InputError
 from gcnlab.layers import glorot_uniform, relu_dropout
@@ -475,3 +478,17 @@ def test_a_large_product_that_its_operator_keeps_stays_as_it_is():
     out = layer(torch.ones(1025, 1031, requires_grad=True), Keeps())
     assert bool((Keeps.kept == 1).all())
     assert bool((out == 2).all())
+
+
+def test_no_layer_needs_a_graph():
+    """Imported without gcnlab's door, the layers bring no module of gcnlab.graph along."""
+    code = """
+import sys, types
+door = types.ModuleType("gcnlab")
+door.__path__, door.__version__ = [sys.argv[1]], ""
+sys.modules["gcnlab"] = door
+import gcnlab.layers
+print([name for name in sys.modules if name.startswith("gcnlab.graph")], "gcnlab.layers.gcn" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code, *gcnlab.__path__], capture_output=True, text=True, check=True)
+    assert done.stdout == "[] True\n"

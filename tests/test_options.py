@@ -61,7 +61,8 @@ def members(thing, chosen=None):
         for key, member in vars(thing).items():
             is_code = inspect.isfunction(member) or inspect.isclass(member)
             is_own = is_code and (member.__module__ == thing.__name__ or key in getattr(thing, "__all__", ()))
-            if is_own and not key.startswith("_") and member.__doc__ and (chosen is None or key in chosen):
+            is_public = not key.startswith("_") and not key.endswith("_reference")  # plain forms are for comparison
+            if is_own and is_public and member.__doc__ and (chosen is None or key in chosen):
                 yield from ((f".{key}{more}", inner) for more, inner in members(member))
         return
     yield "", thing

@@ -208,8 +208,8 @@ print(json.dumps([most - before, x.nbytes]))
 def test_wrong_inputs_of_hops():
     graph, x = ZOO["undirected"].graph(torch.float32), torch.rand(7, 3)
     for call, error, message in (
-        (lambda: hops(x, graph.a_hat.to_dense(), 1), InputError, r"s: got a Tensor, expected a SparseMatrix \[7, 7\]"),
-        (lambda: hops(x[:5], graph.a_hat, 1), InputError, r"s: got a SparseMatrix \(7, 7\), expected .* \[5, 5\]"),
+        (lambda: hops(x, graph.a_hat.to_dense(), 1), InputError, r"s: got Tensor, expected a SparseMatrix \[7, 7\]"),
+        (lambda: hops(x[:5], graph.a_hat, 1), InputError, r"s: got shape \(7, 7\), expected \[5, 5\]"),
         (lambda: hops(x.double(), graph.a_hat, 1), InputTypeError, r"x: got torch.float64 .* s of torch.float32"),
         (
             lambda: hops(x.bfloat16(), graph.a_hat.to(torch.bfloat16), 1),
@@ -417,7 +417,7 @@ TARGETS = Graph.from_edges([[0, 1], [1, 0]], 2, y=torch.rand(2), train_mask=torc
         (lambda: NodeRows(GRAPH, [GRAPH.x, GRAPH.x.double()]), r"number 1 is torch.float64"),
         (lambda: NodeRows(GRAPH, FEATURES, label_hops=-1), "label_hops: got -1"),
         (lambda: NodeRows(GRAPH, FEATURES, reuse=1), "reuse: got 1, but with label_hops=0"),
-        (lambda: NodeRows(GRAPH, FEATURES, SparseMatrix.eye(3), 1), r"operator: got a SparseMatrix \(3, 3\)"),
+        (lambda: NodeRows(GRAPH, FEATURES, SparseMatrix.eye(3), 1), r"operator: got shape \(3, 3\)"),
         (lambda: NodeRows(TARGETS, [torch.ones(2, 1)], label_hops=1), "label_hops: take one class a node"),
         (
             lambda: fit(SIGN([3], 2, 3), NodeRows(GRAPH, [GRAPH.x / 0])),

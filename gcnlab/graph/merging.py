@@ -1,24 +1,25 @@
-"""Nodes that no graph convolution can tell apart, computed once.
+"""Nodes that no graph convolution can tell apart, computed only once.
 
-Two nodes of a graph are alike when they have the same features and as many edges, of the same weights, into every class
-of alike nodes: the coarsest equitable partition, which colour refinement finds (the 1-dimensional Weisfeiler-Lehman
+Two nodes are alike if they have the same features and, for each class of alike nodes, as many edges of the same weights
+into it. That is the coarsest equitable partition, which colour refinement finds (the 1-dimensional Weisfeiler-Lehman
 test; Grohe et al. 2014, "Dimension reduction via colour refinement"; for graph networks Bollen et al. 2023). A layer
-that sums over neighbours gives alike nodes the same output, so it may as well compute one row a class:
+that sums over neighbours gives alike nodes the same output, so one row per class is enough:
 
-    S [num_nodes, num_classes] says which node is of which class
+    S [num_nodes, num_classes] says which node is in which class
     Â S = S Q,   Q_cd = sum over the j of class d of Â_ij, for any i of class c
 
     GCN(S x, Â) = S GCN(x, Q)
 
-and a readout counts each class as often as it has nodes: P S in place of P. The numbers are those of all nodes, up to
-rounding; of a graph of film co-stars, where everyone knows everyone from the same film, a quarter of the rows and a
-tenth of the entries remain.
+and a readout counts each class as often as it has nodes, with P S instead of P. The results are those of all nodes, up
+to rounding. In a graph of film co-stars, where all actors of a film know each other, a quarter of the rows and a tenth
+of the entries remain.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..errors import GcnlabError
 from ..sparse import Features, SparseMatrix
@@ -27,7 +28,8 @@ from ..sparse import Features, SparseMatrix
 def alike(adjacency: SparseMatrix, x: Features | None, group: Tensor) -> Tensor:
     """The class of each node, [num_nodes] int64, numbered group by group in the order of `group`.
 
-    Colours are compared by 64-bit sums of random numbers, drawn from a fixed seed; `merge` checks what comes out.
+    Multisets of neighbours' colours are compared by 64-bit sums of random numbers, drawn from a fixed seed; `merge`
+    checks the result.
 
     Args:
         adjacency: A [num_nodes, num_nodes].
@@ -39,7 +41,7 @@ def alike(adjacency: SparseMatrix, x: Features | None, group: Tensor) -> Tensor:
     def random(*shape: int) -> Tensor:
         return torch.randint(-(2**63), 2**63 - 1, shape, generator=generator).to(group.device)
 
-    def sums(terms: Tensor, rowptr: Tensor) -> Tensor:  # by row; integers wrap around, so the differences are exact
+    def sums(terms: Tensor, rowptr: Tensor) -> Tensor:  # per row; integers wrap around, so the differences are exact
         total = torch.cat([terms.new_zeros(1), terms.cumsum(0)])
         return total[rowptr[1:].long()] - total[rowptr[:-1].long()]
 
@@ -54,7 +56,7 @@ def alike(adjacency: SparseMatrix, x: Features | None, group: Tensor) -> Tensor:
     colour = group.long()
     if not colour.shape[0]:
         return colour
-    # A loop is no edge to an alike node, and Ã gives one to who has none.
+    # Look at A's loops apart: a loop is no edge to some alike node, and Ã adds a loop to the nodes without one.
     colour = refined(colour, adjacency.diagonal())
     if isinstance(x, SparseMatrix):
         colour = refined(colour, sums(of_value(x.value) * random(x.shape[1])[x.col.long()], x.rowptr))
@@ -68,24 +70,43 @@ def alike(adjacency: SparseMatrix, x: Features | None, group: Tensor) -> Tensor:
     return colour
 
 
+def alike_reference(adjacency: SparseMatrix, x: Features | None, group: Tensor) -> Tensor:
+    """The partition by its definition, classes numbered by their first nodes: refine it until no class splits further."""
+    a, n = adjacency.to_dense().tolist(), adjacency.shape[0]
+    rows = [[]] * n if x is None else (x.to_dense() if isinstance(x, SparseMatrix) else x).tolist()
+    seen: list[object] = [(int(group[i]), a[i][i], rows[i]) for i in range(n)]
+    colour: list[int] = []
+    while (finer := [seen.index(view) for view in seen]) != colour:  # the first node that sees the same
+        colour = finer
+        seen = [(colour[i], sorted((a[i][j], colour[j]) for j in range(n) if a[i][j])) for i in range(n)]
+    return torch.unique(torch.tensor(colour, dtype=torch.int64), return_inverse=True)[1]
+
+
 def merge(matrix: SparseMatrix, node: Tensor, alike_class: Tensor) -> SparseMatrix:
-    """Q [num_classes, num_classes] of a propagation matrix: the rows of one node a class, columns added up by class.
+    """Q [num_classes, num_classes] of a propagation matrix: the row of one node per class, its columns summed by class.
 
     Args:
         matrix: [num_nodes, num_nodes].
         node: [num_classes], one node of each class.
         alike_class: [num_nodes], the class of each node.
 
-    Raises GcnlabError where a class turns out to hold nodes that differ.
+    Raises:
+        GcnlabError: a class holds nodes that differ.
     """
     size = node.shape[0]
     rows = matrix.select_rows(node)
     summed = SparseMatrix.from_coo(rows.row, alike_class[rows.col.long()], rows.value.double(), (size, size))
     merged = summed.to(matrix.dtype)
-    # Freivalds' check of M S = S Q: a product with a random vector.
+    # Freivalds' check of M S = S Q: compare the products with a random vector.
     z = torch.rand(size, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).to(node.device)
     error = (matrix.to(z.dtype) @ z[alike_class] - (merged.to(z.dtype) @ z)[alike_class]).abs()
     scale = float((matrix.with_value(matrix.value.abs()).to(z.dtype) @ z[alike_class]).max()) if matrix.nnz else 0.0
     if bool((error > 100 * torch.finfo(matrix.dtype).eps * scale).any()):
         raise GcnlabError(f"merged: node {int(error.argmax())} differs from the others of its class; please report it.")
     return merged
+
+
+def merge_reference(matrix: SparseMatrix, node: Tensor, alike_class: Tensor) -> Tensor:
+    """Q by its definition, dense: the rows of M S that belong to one node per class."""
+    s = F.one_hot(alike_class, len(node)).to(matrix.dtype)  # [num_nodes, num_classes]
+    return matrix.to_dense()[node] @ s

@@ -1,4 +1,4 @@
-"""Layers: dropout, graph convolutions, readouts and poolings. A layer holds weights alone and caches nothing."""
+"""Layers: dropout, graph convolutions, norms, readouts and poolings. A layer holds only weights and caches nothing."""
 
 from .affine import glorot_uniform, linear
 from .drop import dropout, relu_dropout

@@ -1,4 +1,4 @@
-"""Dropout: of dense and sparse features, and of what relu leaves."""
+"""Dropout of dense and sparse features, also right after relu; on a CPU by the bits of random words."""
 
 from __future__ import annotations
 
@@ -13,16 +13,11 @@ from ..errors import InputTypeError
 from ..sparse import Features, SparseMatrix
 from .operators import check_x
 
-_LARGE, _BLOCK = 1 << 20, 1 << 18  # entries
-
-
-_COINS = (torch.arange(256).unsqueeze(1) >> torch.arange(8)) & 1  # [256, 8], the bits of a byte
-
 
 def dropout(x: Features, p: float = 0.5, training: bool = True) -> Features:
     """Zero each entry with probability p and divide the others by 1 - p.
 
-    Of a SparseMatrix the stored entries are dropped, which is the same thing since the others are zero. On a CPU the
+    Dropout on a SparseMatrix acts on its stored entries, which is the same thing since the others are zero. On a CPU the
     coin flips are lanes of random 64-bit words, several times faster than torch's Bernoulli sampler; p is then
     rounded to a multiple of 1/65,536, and the scale fits the rounded value.
 
@@ -42,11 +37,17 @@ def dropout(x: Features, p: float = 0.5, training: bool = True) -> Features:
     return _dropout(x, p)
 
 
-def relu_dropout(h: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
-    """dropout(relu(h)), what stands between two layers.
+def dropout_reference(x: Tensor, p: float, keep: Tensor | None = None) -> Tensor:
+    """x / (1 - p) where `keep` and 0 elsewhere; by default each entry is kept with probability 1 - p < 1."""
+    keep = torch.rand(x.shape) >= p if keep is None else keep
+    return x * keep.to(x.dtype).mul(1 / (1 - p))
 
-    Of a large array on a CPU both are one pass, and the derivative is one too: it is read off the result, which is zero
-    where either of the two is.
+
+def relu_dropout(h: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+    """dropout(relu(h)), which stands between two layers.
+
+    For a large array on a CPU both are one pass. So is their derivative, which is read off the result: it is zero where
+    either of the two is.
     """
     p = check_probability("p", p)
     if training and 0 < p < 1 and is_large(h):
@@ -55,7 +56,21 @@ def relu_dropout(h: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     return _dropout(h, p) if training and p else h
 
 
+def relu_dropout_reference(h: Tensor, p: float, keep: Tensor | None = None) -> Tensor:
+    """Dropout after relu, as two steps."""
+    return dropout_reference(h.relu(), p, keep)
+
+
+# --------------------------------------------------------------------------------------------------------------------
+# Coins: the bits of random words
+# --------------------------------------------------------------------------------------------------------------------
+
+_LARGE, _BLOCK = 1 << 20, 1 << 18  # entries
+_COINS = (torch.arange(256).unsqueeze(1) >> torch.arange(8)) & 1  # [256, 8], the bits of a byte
+
+
 def is_large(x: Tensor) -> bool:
+    """Whether x exceeds a CPU's caches, so that passes over it are what takes the time. (Not under vmap and compile.)"""
     eager = not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())
     return x.device.type in ("cpu", "meta") and eager and x.numel() >= _LARGE
 
@@ -78,7 +93,7 @@ def _dropout(x: Tensor, p: float) -> Tensor:
 
 
 def _drop(x: Tensor, p: float, relu: bool) -> Tensor:
-    """Dropout of a large array, block by block, so that a block meets its coins in the cache."""
+    """Dropout of a large array, block by block: a block is still in the cache when its coins have been drawn."""
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
     if x.device.type == "meta":
         return out
@@ -91,10 +106,10 @@ def _drop(x: Tensor, p: float, relu: bool) -> Tensor:
 
 
 def _random_bits(num_words: int, p: float) -> Tensor:
-    """int64 words, each bit of which is 1 with probability p, rounded to 16 binary digits but not to 0.
+    """int64 words whose bits are each 1 with probability p, rounded to 16 binary digits but not to 0.
 
-    p = 0.b_1 b_2 ... in binary is (b_1 + 0.b_2 ...) / 2: a fair coin or-ed with bits of probability 0.b_2 ... where b_1
-    is 1, and-ed with them where it is 0.
+    p = 0.b_1 b_2 ... in binary is (b_1 + 0.b_2 ...) / 2. So take bits of probability 0.b_2 ..., and a fair coin: or them
+    if b_1 is 1, and them if it is 0.
     """
     digits = _in_65536ths(p)
     bits = None
@@ -116,6 +131,8 @@ def _scale(p: float) -> float:
 
 
 class _ReluDropout(torch.autograd.Function):
+    """Dropout after relu, both in one pass over a large array."""
+
     @staticmethod
     def forward(h: Tensor, p: float) -> Tensor:
         return _drop(h, p, relu=True)
@@ -132,7 +149,7 @@ class _ReluDropout(torch.autograd.Function):
 
 
 class _ViewAs(torch.autograd.Function):
-    """`words.view(dtype)`, for which vmap has no rule in torch 2.6."""
+    """`words.view(dtype)`; torch 2.6 has no vmap rule for it."""
 
     @staticmethod
     def forward(words: Tensor, dtype: torch.dtype) -> Tensor:

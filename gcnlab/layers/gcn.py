@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from ..checks import check_count, check_flag
 from ..errors import InputError, InputTypeError
-from ..sparse import Features, SparseMatrix
+from ..sparse import Features
 from ..sparse.kinds import NORMALIZED
-from .affine import glorot_uniform, linear, plus
-from .operators import check_operands, warn_if_of_another_kind
+from .affine import glorot_uniform, plus, propagated
+from .operators import check_operands, check_propagated, check_weighted
 
 if TYPE_CHECKING:
     from torch_geometric.nn import GCNConv as PyGGCNConv
@@ -62,14 +62,8 @@ class GCNConv(nn.Module):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Features, a_hat: Any) -> Tensor:
-        check_operands(x, a_hat, self.in_channels, self.weight)
-        warn_if_of_another_kind(self, a_hat)
-        # (Â H) W, where Â moves fewer columns; where as many, Â (H W) keeps one array less for the derivatives
-        first = self.in_channels < self.out_channels + (not getattr(x, "requires_grad", False))
-        if isinstance(x, Tensor) and first:
-            return linear(a_hat @ x, self.weight, self.bias)
-        h = a_hat @ linear(x, self.weight)
-        return plus(h, self.bias, is_new=isinstance(a_hat, (SparseMatrix, Tensor)))
+        check_operands(self, x, a_hat, square=False)
+        return propagated(a_hat, x, self.weight, self.bias)  # Â X W + b
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}" + ("" if self.bias is not None else ", bias=False")
@@ -164,21 +158,8 @@ class RelationalGCNConv(nn.Module):
         return self.weight if self.coefficient is None else torch.tensordot(self.coefficient, self.weight, 1)
 
     def forward(self, x: Features, relations: Any) -> Tensor:
-        if not isinstance(relations, Sequence):
-            raise InputTypeError(f"relations: got {type(relations).__name__}, expected a list of matrices.")
-        if len(relations) != self.num_relations:
-            raise InputError(
-                f"relations: got {len(relations)} matrices, but the layer has num_relations={self.num_relations}."
-            )
-        weights = self.relation_weights()
-        grid: Any = relations
-        if hasattr(grid, "convolve") and isinstance(x, Tensor):  # which reads no matrix, so that none is made
-            check_operands(x, x.new_empty(()).expand(grid.shape), self.in_channels, self.weight, "relations[0]")
-            return grid.convolve(x, weights, self.bias)
-        for r, a_r in enumerate(relations):
-            check_operands(x, a_r, self.in_channels, self.weight, f"relations[{r}]")
-        h = sum(a_r @ (x @ w_r) for a_r, w_r in zip(relations, weights, strict=True))
-        return h if self.bias is None else h + self.bias
+        check_relations(x, relations, self.num_relations, self.weight)
+        return related(relations, x, self.relation_weights(), self.bias)  # sum_r A_r X W_r + b
 
     def extra_repr(self) -> str:
         bases = "" if self.num_bases is None else f", num_bases={self.num_bases}"
@@ -232,3 +213,29 @@ class RelationalGCNConv(nn.Module):
             if self.bias is not None and layer.bias is not None:
                 layer.bias.copy_(self.bias)
         return layer
+
+
+def related(relations: Any, x: Features, weights: Tensor, bias: Tensor | None = None) -> Tensor:
+    """sum_r A_r X W_r + b; the relations of a grid compute it by one convolution, without any matrix."""
+    if isinstance(x, Tensor) and hasattr(relations, "convolve"):
+        return relations.convolve(x, weights, bias)
+    return related_reference(relations, x, weights, bias)
+
+
+def related_reference(relations: Any, x: Features, weights: Tensor, bias: Tensor | None = None) -> Tensor:
+    """sum_r A_r X W_r + b as written."""
+    return plus(sum(a_r @ (x @ w_r) for a_r, w_r in zip(relations, weights, strict=True)), bias)
+
+
+def check_relations(x: Any, relations: Any, num_relations: int, weight: Tensor) -> None:
+    """Raise unless `relations` is a list of so many matrices that fit x, and x fits the weight."""
+    if not isinstance(relations, Sequence):
+        raise InputTypeError(f"relations: got {type(relations).__name__}, expected a list of matrices.")
+    if len(relations) != num_relations:
+        raise InputError(f"relations: got {len(relations)} matrices, but the layer has num_relations={num_relations}.")
+    check_weighted(x, weight)
+    matrices: Any = relations
+    if hasattr(relations, "convolve") and isinstance(x, Tensor):  # it reads no matrix, so none is made for the check
+        matrices = [x.new_empty(()).expand(matrices.shape)]
+    for r, a_r in enumerate(matrices):
+        check_propagated(a_r, x, f"relations[{r}]", square=False)

@@ -10,12 +10,12 @@ from torch.nn import functional as F
 
 from ..checks import check_choice, check_count, check_flag, check_number, check_probability
 from ..errors import InputTypeError
-from ..segments import neighbour_max
+from ..segments import neighbour_max, segment_softmax_reference
 from ..sparse import Features, SparseMatrix
 from ..sparse.kinds import NORMALIZED
-from .affine import glorot_uniform
+from .affine import glorot_uniform, plus
 from .drop import dropout
-from .operators import check_pattern, check_square, warn_if_of_another_kind
+from .operators import check_operands, check_pattern
 
 _MEANS = frozenset(kind for kind, (_, norm) in NORMALIZED.items() if norm == "rw")
 
@@ -75,16 +75,17 @@ class SAGEConv(nn.Module):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Features, operator: Any) -> Tensor:
-        check_square(x, operator, self.in_channels, self.weight, "operator")
-        warn_if_of_another_kind(self, operator)
+        check_operands(self, x, operator, "operator")
+        h = x @ self.root_weight + self._neighbours(x, operator)  # H W_root + N W
+        return plus(h, self.bias)
+
+    def _neighbours(self, x: Features, operator: Any) -> Tensor:
+        """N W."""
         if self.aggregate == "mean":
-            neighbours = operator @ (x @ self.weight)
-        else:
-            if isinstance(x, SparseMatrix):
-                raise InputTypeError('x: got a SparseMatrix, expected a tensor for aggregate="max"; use x.to_dense().')
-            neighbours = neighbour_max(x, check_pattern("operator", operator)) @ self.weight
-        h = x @ self.root_weight + neighbours
-        return h if self.bias is None else h + self.bias
+            return operator @ (x @ self.weight)
+        if isinstance(x, SparseMatrix):
+            raise InputTypeError('x: got a SparseMatrix, expected a tensor for aggregate="max"; use x.to_dense().')
+        return neighbour_max(x, check_pattern("operator", operator)) @ self.weight
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, aggregate={self.aggregate!r}"
@@ -146,9 +147,8 @@ class GINConv(nn.Module):
             self.norm.reset_parameters()
 
     def forward(self, x: Features, adjacency: Any) -> Tensor:
-        check_square(x, adjacency, self.in_channels, self.weight, "adjacency")
-        warn_if_of_another_kind(self, adjacency)
-        xw = x @ self.weight  # first, which the sum allows: A meets hidden_channels columns, and X may be sparse
+        check_operands(self, x, adjacency, "adjacency")
+        xw = x @ self.weight  # before the sum, so that A meets hidden_channels columns and X may be sparse
         h = (1 + self.eps) * xw + adjacency @ xw + self.bias
         if self.norm is not None:
             h = self.norm(h.flatten(0, -2)).view(h.shape)  # over the nodes of a whole batch
@@ -217,56 +217,67 @@ class GATConv(nn.Module):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Features, a_tilde: SparseMatrix) -> Tensor:
-        check_square(x, a_tilde, self.in_channels, self.weight, "a_tilde")
-        warn_if_of_another_kind(self, a_tilde)
-        pattern = check_pattern("a_tilde", a_tilde)
-        xw = x @ self.weight
-        if xw.dim() == 3:  # each signal has attention of its own, so there is nothing to share but the pattern
-            heads = [self._heads(h, pattern) for h in xw] or [xw.new_zeros(xw.shape[1:])]
-            h = torch.stack(heads)[: xw.shape[0]]
-        else:
-            h = self._heads(xw, pattern)
+        check_operands(self, x, a_tilde, "a_tilde")
+        check_pattern("a_tilde", a_tilde)
+        p = self.dropout if self.training else 0.0
+        h = attended(x @ self.weight, self.source, self.target, a_tilde, self.negative_slope, p)  # sum_j α_ij W h_j
         if not self.concat:
             h = h.unflatten(-1, (self.num_heads, self.out_channels)).mean(-2)
-        return h if self.bias is None else h + self.bias
-
-    def _heads(self, xw: Tensor, pattern: SparseMatrix) -> Tensor:
-        """sum_j α_ij W h_j of all heads side by side, [num_nodes, num_heads * out_channels]."""
-        # One head at a time: its [nnz] scores are gathered and scattered as vectors, several times faster than as
-        # rows of a [nnz, num_heads] matrix, and only one head's are in the making.
-        wide = torch.promote_types(xw.dtype, torch.float32)
-        heads = xw.split(self.out_channels, -1)
-        sources = [(h @ a).to(wide) for h, a in zip(heads, self.source, strict=True)]
-        targets = [(h @ a).to(wide) for h, a in zip(heads, self.target, strict=True)]
-        # The softmax of a row does not change with what is subtracted from its scores, and its largest score, which
-        # keeps exp from overflowing, needs no pass over them: leaky_relu is monotone.
-        with torch.no_grad():
-            most = neighbour_max(torch.stack(sources, -1), pattern).unbind(-1)
-            largest = [F.leaky_relu(t + m, self.negative_slope) for t, m in zip(targets, most, strict=True)]
-        row, col = pattern.row, pattern.col.long()
-        attended = [
-            self._attend(*head, pattern, row, col) for head in zip(heads, sources, targets, largest, strict=True)
-        ]
-        return torch.cat(attended, -1)
-
-    def _attend(
-        self,
-        h: Tensor,
-        source: Tensor,
-        target: Tensor,
-        largest: Tensor,
-        pattern: SparseMatrix,
-        row: Tensor,
-        col: Tensor,
-    ) -> Tensor:
-        # index_select's derivative is several times as fast as that of [row]
-        score = F.leaky_relu(target.index_select(0, row) + source.index_select(0, col), self.negative_slope)
-        weight = (score - largest[row]).exp()
-        # Divided by their sum after the product: a pass over the nodes instead of the entries.
-        total = torch.zeros_like(target).index_add(0, row, weight) + (pattern.rowptr.diff() == 0)
-        kept: Any = dropout(weight, self.dropout, self.training)
-        out = pattern.with_value(kept) @ h
-        return (out / total.unsqueeze(1)).to(h.dtype)
+        return plus(h, self.bias)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, num_heads={self.num_heads}, concat={self.concat}"
+
+
+def attended(
+    h: Tensor, source: Tensor, target: Tensor, pattern: SparseMatrix, negative_slope: float = 0.2, p: float = 0.0
+) -> Tensor:
+    """sum_{j in N(i)} α_ij h_j for each head, the heads side by side.
+
+        α_ij = softmax over j of leaky_relu(a_target . h_i + a_source . h_j)
+
+    Args:
+        h: [num_nodes, num_heads * C] or [batch, num_nodes, num_heads * C].
+        source, target: [num_heads, C].
+        pattern: its entries say who is a neighbour.
+        negative_slope: of the leaky relu.
+        p: probability of dropping an α_ij.
+    """
+    if h.dim() == 3:  # each signal has attention of its own, so there is nothing to share but the pattern
+        signals = [attended(signal, source, target, pattern, negative_slope, p) for signal in h]
+        return torch.stack(signals or [h.new_zeros(h.shape[1:])])[: h.shape[0]]
+    # One head at a time: its [nnz] scores are gathered and scattered as vectors, several times faster than as
+    # rows of a [nnz, num_heads] matrix, and only one head's are in the making.
+    wide = torch.promote_types(h.dtype, torch.float32)
+    heads = h.split(source.shape[1], -1)
+    sources = [(head @ a).to(wide) for head, a in zip(heads, source, strict=True)]
+    targets = [(head @ a).to(wide) for head, a in zip(heads, target, strict=True)]
+    # A softmax does not change with what is subtracted from its scores. The largest score of a row keeps exp from
+    # overflowing, and needs no pass over the entries: leaky_relu is monotone.
+    with torch.no_grad():
+        most = neighbour_max(torch.stack(sources, -1), pattern).unbind(-1)
+        largest = [F.leaky_relu(t + m, negative_slope) for t, m in zip(targets, most, strict=True)]
+    row, col = pattern.row, pattern.col.long()
+    out = []
+    for head, s, t, shift in zip(heads, sources, targets, largest, strict=True):
+        # index_select's derivative is several times as fast as that of [row]
+        score = F.leaky_relu(t.index_select(0, row) + s.index_select(0, col), negative_slope)
+        weight = (score - shift[row]).exp()
+        # divided by their sum after the product: a pass over the nodes instead of the entries
+        total = torch.zeros_like(t).index_add(0, row, weight) + (pattern.rowptr.diff() == 0)
+        kept: Any = dropout(weight, p)
+        out.append((pattern.with_value(kept) @ head / total.unsqueeze(1)).to(h.dtype))
+    return torch.cat(out, -1)
+
+
+def attended_reference(
+    h: Tensor, source: Tensor, target: Tensor, pattern: SparseMatrix, negative_slope: float = 0.2, p: float = 0.0
+) -> Tensor:
+    """sum_{j in N(i)} α_ij h_j for each head by the definition, h [num_nodes, num_heads * C]."""
+    row, col, ones = pattern.row, pattern.col.long(), pattern.with_value(torch.ones_like(pattern.value))
+    out = []
+    for head, a_source, a_target in zip(h.split(source.shape[1], -1), source, target, strict=True):
+        score = F.leaky_relu((head @ a_target)[row] + (head @ a_source)[col], negative_slope)
+        alpha: Any = dropout(segment_softmax_reference(score.unsqueeze(1), ones), p)
+        out.append(torch.zeros_like(head).index_add(0, row, alpha * head[col]))
+    return torch.cat(out, -1)

@@ -1,4 +1,4 @@
-"""What a layer is called with: features, a matrix [N, N] of the kind that it is made for."""
+"""The operands of a layer: features and a matrix that fit each other, and the matrix of the kind that the formula names."""
 
 from __future__ import annotations
 
@@ -11,8 +11,23 @@ from torch import Tensor, nn
 from ..checks import check_dense, check_like
 from ..errors import InputError, InputTypeError
 from ..machine import warn_caller
-from ..sparse import SparseMatrix
+from ..sparse import Features, SparseMatrix, check_matrix
 from ..sparse.kinds import check_kind, how_to_make
+
+
+def check_operands(layer: Any, x: Any, operator: Any, name: str = "a_hat", square: bool = True) -> None:
+    """The check of a layer's forward: raise where a product does not fit, warn of a matrix that the formula has no use for.
+
+    Args:
+        layer: its `weight` is [..., in_channels, out_channels].
+        x: features [..., num_nodes, in_channels].
+        operator: the matrix, [num_nodes, num_nodes]; with square=False any number of rows.
+        name: what errors call the matrix.
+        square: whether it must be square.
+    """
+    check_weighted(x, layer.weight)
+    check_propagated(operator, x, name, square)
+    warn_if_of_another_kind(layer, operator)
 
 
 def check_x(x: Any) -> None:
@@ -23,44 +38,32 @@ def check_x(x: Any) -> None:
         check_dense("x", x)
 
 
-def check_operands(x: Any, a_hat: Any, in_channels: int, weight: Tensor, name: str = "a_hat") -> None:
-    """Raise unless x [..., num_nodes, in_channels] and a_hat [*, num_nodes] fit each other and the weight.
-
-    `name` is what errors call the matrix.
-    """
+def check_weighted(x: Any, weight: Tensor) -> None:
+    """Raise unless X W is defined: x [..., num_nodes, in_channels], of the dtype and on the device of the weight."""
     check_x(x)
-    is_matrix = hasattr(a_hat, "shape") and hasattr(a_hat, "__matmul__")  # a Grid has the shape of its images
-    if not is_matrix or not isinstance(getattr(a_hat, "dtype", x.dtype), torch.dtype):
-        raise InputTypeError(
-            f"{name}: got {type(a_hat).__name__}, expected a matrix: graph.a_hat, a SparseMatrix, a dense or sparse "
-            "tensor; SparseMatrix.from_scipy and from_dense make one."
-        )
-    if isinstance(a_hat, Tensor) and not a_hat.is_floating_point():
-        raise InputTypeError(
-            f"{name}: got a tensor of {a_hat.dtype}, expected a matrix of floats; "
-            "an edge_index becomes one through Graph.from_edges(edge_index, num_nodes).a_hat."
-        )
-    shape = x.shape
+    shape, in_channels = x.shape, weight.shape[-2]
     if len(shape) not in (2, 3) or shape[-1] != in_channels:
         raise InputError(
             f"x: got shape {tuple(shape)}, expected [num_nodes, {in_channels}] or [batch, num_nodes, {in_channels}]; "
             f"the layer has in_channels={in_channels}."
         )
-    if len(a_hat.shape) != 2 or a_hat.shape[1] != shape[-2]:
-        raise InputError(
-            f"{name}: got shape {tuple(a_hat.shape)}, expected [{shape[-2]}, {shape[-2]}] for x of shape {tuple(shape)}."
-        )
-    if isinstance(a_hat, Tensor) and a_hat.layout != torch.strided and len(shape) == 3:
-        raise InputError(
-            f"{name}: a torch sparse tensor takes x [num_nodes, C] alone; SparseMatrix.from_torch({name}) takes a batch."
-        )
     check_like("x", x, weight)
-    device = weight.device.type
-    is_autocast = device != "meta" and torch.is_autocast_enabled(device)
-    if isinstance(a_hat, Tensor) and a_hat.dtype != x.dtype and not is_autocast:
-        raise InputError(f"{name}: got {a_hat.dtype}, but x is {x.dtype}; convert one with .to(dtype).")
-    if getattr(a_hat, "device", weight.device) != weight.device:
-        raise InputError(f"{name}: is on {a_hat.device}, but the layer on {weight.device}; move one with .to(device).")
+
+
+def check_propagated(operator: Any, x: Features, name: str = "a_hat", square: bool = True) -> None:
+    """Raise unless the product operator @ x is defined for x [num_nodes, C] or [batch, num_nodes, C]."""
+    check_matrix(name, operator, x.shape[-2], square=square, x_shape=x.shape)
+    if isinstance(operator, Tensor):
+        if operator.layout != torch.strided and len(x.shape) == 3:
+            raise InputError(
+                f"{name}: a torch sparse tensor takes x [num_nodes, C] alone; "
+                f"SparseMatrix.from_torch({name}) takes a batch."
+            )
+        device = x.device.type
+        if operator.dtype != x.dtype and (device == "meta" or not torch.is_autocast_enabled(device)):
+            raise InputError(f"{name}: got {operator.dtype}, but x is {x.dtype}; convert one with .to(dtype).")
+    if getattr(operator, "device", x.device) != x.device:
+        raise InputError(f"{name}: is on {operator.device}, but the layer on {x.device}; move one with .to(device).")
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -97,7 +100,7 @@ def wanted_operators(model: nn.Module) -> tuple[str, ...]:
 def warn_if_of_another_kind(layer: Any, operator: Any) -> None:
     """Warn where the operator is a Graph's matrix that the layer's formula has no use for.
 
-    These are the kinds that neither `layer.operator` names nor `layer.accepts`.
+    These are the kinds that neither `layer.operator` nor `layer.accepts` names.
     """
     if torch.compiler.is_compiling() or not isinstance(operator, SparseMatrix):
         return
@@ -133,13 +136,8 @@ def _is_among(kind: str, named: Sequence[str]) -> bool:
     return kind in named or kind.partition("(")[0] in named
 
 
-def check_square(x: Any, operator: Any, in_channels: int, weight: Tensor, name: str) -> None:
-    check_operands(x, operator, in_channels, weight, name)
-    if operator.shape[0] != operator.shape[1]:
-        raise InputError(f"{name}: got shape {tuple(operator.shape)}, expected a square matrix.")
-
-
 def check_pattern(name: str, operator: Any) -> SparseMatrix:
+    """`operator` if it is a SparseMatrix, whose entries say who is a neighbour."""
     if not isinstance(operator, SparseMatrix):
         raise InputTypeError(
             f"{name}: got {type(operator).__name__}, expected a SparseMatrix, whose entries say who is a neighbour; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,9 +14,9 @@ from ..errors import InputError, InputTypeError
 from ..propagate import propagate
 from ..sparse import Features, SparseMatrix
 from ..sparse.kinds import NORMALIZED
-from .affine import glorot_uniform
+from .affine import glorot_uniform, plus
 from .drop import dropout
-from .operators import check_square, warn_if_of_another_kind
+from .operators import check_operands, check_propagated, warn_if_of_another_kind
 
 
 class ChebConv(nn.Module):
@@ -58,24 +59,37 @@ class ChebConv(nn.Module):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Features, l_tilde: Any) -> Tensor:
-        check_square(x, l_tilde, self.in_channels, self.weight, "l_tilde")
-        warn_if_of_another_kind(self, l_tilde)
-        # Clenshaw's recurrence, from the last term down: the same sum, with the products by the weights first, so that
-        # X may be sparse and L̃ meets out_channels columns.
-        #     C_k = X W_k + 2 L̃ C_{k+1} - C_{k+2},   H' = X W_0 + L̃ C_1 - C_2
-        xw = [x @ weight for weight in self.weight]
-        h = xw[-1]
-        if self.num_terms > 1:
-            after: Tensor | None = None  # C_{k+2}, zero at first
-            for term in reversed(xw[1:-1]):
-                c = term + 2 * (l_tilde @ h)
-                h, after = (c if after is None else c - after), h
-            h = xw[0] + l_tilde @ h
-            h = h if after is None else h - after
-        return h if self.bias is None else h + self.bias
+        check_operands(self, x, l_tilde, "l_tilde")
+        h = chebyshev(l_tilde, [x @ weight for weight in self.weight])  # sum_k T_k(L̃) X W_k
+        return plus(h, self.bias)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, num_terms={self.num_terms}"
+
+
+def chebyshev(l_tilde: Any, terms: Sequence[Tensor]) -> Tensor:
+    """sum_k T_k(L̃) Y_k of the terms Y_0 .. Y_{K-1}, by Clenshaw's recurrence, from the last term down.
+
+        C_k = Y_k + 2 L̃ C_{k+1} - C_{k+2},   sum = Y_0 + L̃ C_1 - C_2
+
+    With Y_k = X W_k the weights come first, so X may be sparse, and K - 1 products with L̃ meet out_channels columns.
+    """
+    h, after = terms[-1], None  # C_{K-1}, and C_K, which is zero
+    for term in reversed(terms[1:-1]):
+        c = term + 2 * (l_tilde @ h)
+        h, after = (c if after is None else c - after), h
+    if len(terms) > 1:
+        h = terms[0] + l_tilde @ h
+    return h if after is None else h - after
+
+
+def chebyshev_reference(l_tilde: Any, terms: Sequence[Tensor]) -> Tensor:
+    """sum_k T_k(L̃) Y_k by the definition of T_k."""
+
+    def t(k: int, y: Tensor) -> Tensor:
+        return y if k == 0 else l_tilde @ y if k == 1 else 2 * (l_tilde @ t(k - 1, y)) - t(k - 2, y)
+
+    return torch.stack([t(k, y) for k, y in enumerate(terms)]).sum(0)
 
 
 class SGConv(nn.Module):
@@ -123,10 +137,9 @@ class SGConv(nn.Module):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Features, a_hat: Any) -> Tensor:
-        check_square(x, a_hat, self.in_channels, self.weight, "a_hat")
-        warn_if_of_another_kind(self, a_hat)
-        h: Any = propagate(x @ self.weight, a_hat, self.num_hops)
-        return h if self.bias is None else h + self.bias
+        check_operands(self, x, a_hat)
+        h: Any = propagate(x @ self.weight, a_hat, self.num_hops)  # Â^K X W
+        return plus(h, self.bias)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, num_hops={self.num_hops}"
@@ -160,22 +173,26 @@ class APPNP(nn.Module):
         self.alpha, self.dropout = check_probability("alpha", alpha), check_probability("dropout", dropout)
 
     def forward(self, h: Tensor, a_hat: Any) -> Tensor:
+        self._check(h, a_hat)
+        z = h
+        for _ in range(self.num_iterations):
+            z = _lerp(dropout(a_hat, self.dropout, self.training) @ z, h, self.alpha)  # (1 - α) Â Z + α H
+        return z
+
+    def _check(self, h: Any, a_hat: Any) -> None:
         if not isinstance(h, Tensor):
             raise InputTypeError(
                 f"h: got {type(h).__name__}, expected a tensor: the predictions of a model, not its features."
             )
         check_dense("h", h)
-        check_square(h, a_hat, h.shape[-1], h, "a_hat")
+        if h.dim() not in (2, 3):
+            raise InputError(f"h: got shape {tuple(h.shape)}, expected [num_nodes, C] or [batch, num_nodes, C].")
+        check_propagated(a_hat, h)
         warn_if_of_another_kind(self, a_hat)
-        drops = self.training and self.dropout > 0
-        if drops and not isinstance(a_hat, SparseMatrix):
+        if self.training and self.dropout > 0 and not isinstance(a_hat, SparseMatrix):
             raise InputTypeError(
                 f"a_hat: got {type(a_hat).__name__}, expected a SparseMatrix where dropout={self.dropout}."
             )
-        z = h
-        for _ in range(self.num_iterations):
-            z = _lerp((dropout(a_hat, self.dropout) if drops else a_hat) @ z, h, self.alpha)
-        return z
 
     def extra_repr(self) -> str:
         return f"num_iterations={self.num_iterations}, alpha={self.alpha}, dropout={self.dropout}"
@@ -216,18 +233,17 @@ class GCN2Conv(nn.Module):
         glorot_uniform(self.weight)
 
     def forward(self, x: Tensor, a_hat: Any, x_0: Tensor) -> Tensor:
-        check_square(x, a_hat, self.channels, self.weight, "a_hat")
-        warn_if_of_another_kind(self, a_hat)
+        check_operands(self, x, a_hat)
         if x_0.shape != x.shape:
             raise InputError(f"x_0: got shape {tuple(x_0.shape)}, expected {tuple(x.shape)}, the shape of x.")
-        h = _lerp(a_hat @ x, x_0, self.alpha)
-        return _lerp(h, h @ self.weight, self.beta)
+        h = _lerp(a_hat @ x, x_0, self.alpha)  # (1 - α) Â H + α H_0
+        return _lerp(h, h @ self.weight, self.beta)  # (1 - β) H + β H W
 
     def extra_repr(self) -> str:
         return f"{self.channels}, alpha={self.alpha}, beta={self.beta:.4g}"
 
 
 def _lerp(start: Tensor, end: Tensor, share: float) -> Tensor:
-    """(1 - share) start + share end, of which autocast may have given one in half precision."""
+    """(1 - share) start + share end in the wider of their dtypes: autocast may have made one of them in half precision."""
     dtype = torch.promote_types(start.dtype, end.dtype)
     return torch.lerp(start.to(dtype), end.to(dtype), share)

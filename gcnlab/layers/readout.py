@@ -1,9 +1,9 @@
-"""From nodes to graphs: readouts, and poolings that make a smaller graph of a graph.
+"""From nodes to graphs: readouts, and poolings that turn a graph into a smaller one.
 
-A batch of graphs is one graph with a block-diagonal A. Which node belongs to which graph is the readout matrix
-P [num_graphs, num_nodes], P_gi = 1 where node i is of graph g: the sum readout is P H, the mean readout is P H with
-each row divided by the sum of P's. A graph without nodes keeps its row, and its readout is 0, the maximum too. Where
-node i stands for several alike ones, P_gi is their number.
+A batch of graphs is one graph with a block-diagonal A. The readout matrix P [num_graphs, num_nodes] says which node
+belongs to which graph: P_gi = 1 where node i is in graph g. The sum readout is P H; the mean readout divides each row
+of P H by the sum of P's row. A graph without nodes keeps its row, and its readout is 0, the maximum too. If node i
+stands for several alike ones, P_gi is their number.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..memory import check_large
 from ..segments import consecutive, matrix_of, segment_max, segment_softmax
 from ..sparse import SparseMatrix
 
-# What needs no P where all graphs are as large: of h [batch, num_nodes, C], in a third of the time or less.
+# Readouts of signals h [batch, num_nodes, C] without P, in a third of the time or less: all graphs have one size.
 _ON_SIGNALS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda h: h.mean(1),
     "sum": lambda h: h.sum(1),
@@ -31,7 +31,7 @@ _ON_SIGNALS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def readout_kinds(argument: str, kind: str) -> list[str]:
-    """The kinds that a `Readout` joins, or InputError where one of them is none."""
+    """The kinds that a `Readout` joins; InputError if one of them is unknown."""
     if not isinstance(kind, str) or not set(kind.split("+")) <= set(Readout.KINDS):
         raise InputError(
             f'{argument}: got {kind!r}, expected one or several of {", ".join(Readout.KINDS)}, joined by "+".'
@@ -40,12 +40,12 @@ def readout_kinds(argument: str, kind: str) -> list[str]:
 
 
 class Readout(nn.Module):
-    """One vector a graph from the vectors of its nodes.
+    """One vector per graph from the vectors of its nodes.
 
         sum: P H      mean: P H / P 1      max: max_i h_i      attention: sum_i softmax_i(h_i w + b) h_i
         set2set (Vinyals et al. 2016): an LSTM that attends to the nodes num_steps times, [query, read]
         sort (Zhang et al. 2018): the k nodes with the largest last channel, in that order, zeros where there are fewer
-        flatten: the channels of all nodes, node after node, on one shared graph: the place of a node is kept
+        flatten: the channels of all nodes, node after node, on one shared graph, so a node keeps its place
 
     Args:
         kind: one of these, or several joined by "+": "mean+max+sum" concatenates.
@@ -57,7 +57,7 @@ class Readout(nn.Module):
     Shapes:
         h: [num_nodes, C]; or [batch, num_nodes, C], signals on one shared graph, with batch None.
         batch: a batch of graphs (`gcnlab.batch`, a `GraphLoader`'s); or the matrix P [num_graphs, num_nodes]; or
-            int [num_nodes], the graph of each node; or None: all nodes are of one graph.
+            int [num_nodes], the graph of each node; or None if all nodes are in one graph.
         output: [num_graphs, `width(C)`], or [batch, width(C)].
 
     >>> h = torch.tensor([[1.0], [3.0], [10.0]])
@@ -99,6 +99,17 @@ class Readout(nn.Module):
         return channels * sum(factor.get(kind, 1) for kind in self.kinds)
 
     def forward(self, h: Tensor, batch: Any = None) -> Tensor:
+        self._check(h, batch)
+        if h.dim() == 3:
+            return self._read_signals(h)
+        p = matrix_of(batch, h)
+        if p.shape[1] != h.shape[0]:
+            raise InputError(f"batch: is of {p.shape[1]} nodes, but h has {h.shape[0]} rows.")
+        if not p.shape[0]:
+            raise InputError("batch: holds no graph, so there is nothing to read out.")
+        return self._read(h, p)
+
+    def _check(self, h: Tensor, batch: Any) -> None:
         check_dense("h", h)
         for weight in self.parameters():
             check_like("h", h, weight)
@@ -106,28 +117,26 @@ class Readout(nn.Module):
             raise InputError(
                 f"h: got shape {tuple(h.shape)}, but the readout was made for in_channels={self.in_channels}."
             )
-        if h.dim() == 3 and batch is None:  # one shared graph: the signals are graphs of equal size, one after another
-            size = h.shape[1]
-            if "flatten" in self.kinds and size != self.num_nodes:
-                raise InputError(f"h: has {size} nodes, but the readout was made for num_nodes={self.num_nodes}.")
-            if size and set(self.kinds) <= set(_ON_SIGNALS):
-                return torch.cat([_ON_SIGNALS[kind](h) for kind in self.kinds], 1)
-            ptr = size * torch.arange(h.shape[0] + 1, device=h.device)
-            return self._read(h.flatten(0, 1), consecutive(ptr, dtype=h.dtype))
-        if h.dim() != 2:
+        is_signals = h.dim() == 3 and batch is None
+        if h.dim() != 2 and not is_signals:
             raise InputError(
                 f"h: got shape {tuple(h.shape)}, expected [num_nodes, C], or [batch, num_nodes, C] with no batch."
             )
         if "flatten" in self.kinds:
-            raise InputError(
-                f"h: got shape {tuple(h.shape)}, but flatten takes [batch, num_nodes, C] on one shared graph."
-            )
-        p = matrix_of(batch, h)
-        if p.shape[1] != h.shape[0]:
-            raise InputError(f"batch: is of {p.shape[1]} nodes, but h has {h.shape[0]} rows.")
-        if not p.shape[0]:
-            raise InputError("batch: holds no graph, so there is nothing to read out.")
-        return self._read(h, p)
+            if not is_signals:
+                raise InputError(
+                    f"h: got shape {tuple(h.shape)}, but flatten takes [batch, num_nodes, C] on one shared graph."
+                )
+            if h.shape[1] != self.num_nodes:
+                raise InputError(f"h: has {h.shape[1]} nodes, but the readout was made for num_nodes={self.num_nodes}.")
+
+    def _read_signals(self, h: Tensor) -> Tensor:
+        """Of signals on one shared graph: without P where that is possible, else as graphs of one size in a batch."""
+        size = h.shape[1]
+        if size and set(self.kinds) <= set(_ON_SIGNALS):
+            return torch.cat([_ON_SIGNALS[kind](h) for kind in self.kinds], 1)
+        ptr = size * torch.arange(h.shape[0] + 1, device=h.device)
+        return self._read(h.flatten(0, 1), consecutive(ptr, dtype=h.dtype))
 
     def _read(self, h: Tensor, p: SparseMatrix) -> Tensor:
         p = p.to(torch.promote_types(h.dtype, torch.float32))
@@ -181,7 +190,7 @@ def _order_by_score(score: Tensor, p: SparseMatrix) -> Tensor:
 
 
 class Pooled(NamedTuple):
-    """A smaller graph: features [num_kept, C], adjacency [num_kept, num_kept], P of what is left, the nodes kept."""
+    """A smaller graph: features [num_kept, C], adjacency [num_kept, num_kept], P of the kept nodes, and their ids."""
 
     h: Tensor
     adjacency: SparseMatrix
@@ -190,7 +199,7 @@ class Pooled(NamedTuple):
 
 
 class TopKPool(nn.Module):
-    """Keep the share `ratio` of the nodes of each graph that a learned direction scores highest (Gao & Ji 2019).
+    """Keep the share `ratio` of each graph's nodes that score highest along a learned direction (Gao & Ji 2019).
 
         s = H w / |w|,   kept = the ceil(ratio * num_nodes) largest of each graph,   H' = H[kept] * tanh(s[kept]),
         A' = A[kept, kept]
@@ -226,7 +235,7 @@ class TopKPool(nn.Module):
         score = h @ self.weight / self.weight.norm()
         order = _order_by_score(score[p.col.long()], p)
         rank = torch.arange(p.nnz, device=h.device) - p.rowptr.long()[p.row]
-        # Of 0.28 * 25 = 7.000000000000001 nodes 7.
+        # 0.28 * 25 is 7.000000000000001 in floating point; keep 7, not 8.
         limit = (self.ratio * p.rowptr.diff().double() * (1 - 1e-12)).ceil().long()
         nodes = p.col.long()[order][rank < limit[p.row]].sort().values
         kept = h[nodes] * score[nodes].tanh().unsqueeze(1)
@@ -236,12 +245,12 @@ class TopKPool(nn.Module):
 class ClusterPool(nn.Module):
     """A graph of clusters: H' = S^T H, A' = S^T A S, for an assignment S [num_nodes, num_clusters].
 
-    S is given (a SparseMatrix of hard or soft assignments, as in a coarsening), or a dense softmax that a network
-    learns, as in DiffPool (Ying et al. 2018); `losses` gives that paper's two auxiliary terms.
+    S is either given, a SparseMatrix of hard or soft assignments as in a coarsening, or a dense softmax that a network
+    learns, as in DiffPool (Ying et al. 2018). `losses` gives that paper's two auxiliary terms.
     """
 
     def forward(self, h: Tensor, adjacency: Any, assignment: Any) -> tuple[Tensor, Any]:
-        """(H' [num_clusters, C], A' [num_clusters, num_clusters]); A' is dense where S is."""
+        """(H' [num_clusters, C], A' [num_clusters, num_clusters]); A' is dense if S is."""
         if assignment.shape[0] != h.shape[-2]:
             raise InputError(f"assignment: has {assignment.shape[0]} rows, but h has {h.shape[-2]} nodes.")
         transposed = assignment.T

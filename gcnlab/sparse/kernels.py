@@ -48,6 +48,19 @@ def spmm_reference(rowptr: Tensor, col: Tensor, value: Tensor, x: Tensor) -> Ten
     return out.index_add(0, row, value.unsqueeze(1) * x[col.long()])
 
 
+def sddmm_reference(rowptr: Tensor, col: Tensor, g: Tensor, x: Tensor) -> Tensor:
+    """The product g x^T sampled at the entries of a pattern: <g_i, x_j> at each entry (i, j), [nnz]."""
+    return (g[row_index(rowptr, col.shape[0])] * x[col.long()]).sum(1)
+
+
+def transpose_reference(rowptr: Tensor, col: Tensor, num_cols: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The transpose of a pattern: its row pointer, its columns, and the entry of the matrix at each of its entries."""
+    row = row_index(rowptr, col.shape[0])
+    order = torch.tensor(sorted(range(len(col)), key=lambda e: (int(col[e]), int(row[e]))), dtype=torch.int64)
+    before = torch.tensor([int((col < j).sum()) for j in range(num_cols + 1)])
+    return before.to(rowptr.dtype), row[order].to(col.dtype), order
+
+
 def row_index(rowptr: Tensor, nnz: int) -> Tensor:
     """The row of each entry, [nnz] int64."""
     rows = torch.arange(rowptr.shape[0] - 1, device=rowptr.device)

@@ -523,14 +523,14 @@ class SparseMatrix:
             )
         if mode is None:
             return self
-        # Inserted where they belong, since sorting all entries anew takes ten times as long.
+        # Insert the loops where they belong: sorting all entries again takes ten times as long.
         row, col = self.row, self.col.long()
         loop = row == col
         value = self.value + loop if mode == "add" else torch.where(loop & (self.value == 0), 1.0, self.value)
         is_new = torch.ones(self.shape[0], dtype=torch.int64, device=self.device).index_fill(0, row[loop], 0)
         if not bool(is_new.any()):
             return self.with_value(value)
-        num_new = torch.cat([is_new.new_zeros(1), is_new.cumsum(0)])  # in the rows before
+        num_new = starts(is_new)  # in the rows before
         place = torch.arange(self.nnz, device=self.device) + num_new[row] + torch.where(col > row, is_new[row], 0)
         num_before = torch.zeros_like(is_new).index_add_(0, row, (col < row).long())  # entries left of the diagonal
         nodes = is_new.nonzero().squeeze(1)
@@ -549,7 +549,7 @@ class SparseMatrix:
         rows = rows.long()
         start = self.rowptr[rows].long()
         length = self.rowptr[rows + 1].long() - start
-        rowptr = torch.cat([length.new_zeros(1), length.cumsum(0)])
+        rowptr = starts(length)
         nnz = int(rowptr[-1])
         entry = torch.arange(nnz, device=self.device) + torch.repeat_interleave(
             start - rowptr[:-1], length, output_size=nnz
@@ -564,13 +564,16 @@ class SparseMatrix:
         self._check_columns("select_cols", self.col.element_size())
         new_id = torch.full((self.shape[1],), -1, dtype=self.col.dtype, device=self.device)
         new_id[cols.long()] = torch.arange(cols.shape[0], dtype=self.col.dtype, device=self.device)
-        col = new_id.index_select(0, self.col)
-        keep = col >= 0
-        kept = torch.cat([keep.new_zeros(1, dtype=torch.int64), keep.cumsum(0)])
-        rowptr = kept[self.rowptr.long()].to(self.rowptr.dtype)
-        part = SparseMatrix(rowptr, col[keep], self.value[keep], (self.shape[0], cols.shape[0]))
+        col = new_id.index_select(0, self.col)  # -1 for a column that is not selected
+        renumbered = SparseMatrix(self.rowptr, col, self.value, (self.shape[0], cols.shape[0]))
+        part = renumbered.select_entries(col >= 0)
         part._is_brief, part.kind = self._is_brief, self.kind
         return part
+
+    def select_entries(self, keep: Tensor) -> SparseMatrix:
+        """The stored entries for which `keep`, bool [nnz], is True, in a matrix of the same shape."""
+        rowptr = starts(keep)[self.rowptr.long()].to(self.rowptr.dtype)
+        return SparseMatrix(rowptr, self.col[keep], self.value[keep], self.shape)
 
     # -- into other forms ---------------------------------------------------------------------------------------------
 
@@ -612,8 +615,17 @@ class SparseMatrix:
         return csr(self.rowptr, self.col, self.value, self.shape[1])
 
 
+def with_self_loops_reference(s: SparseMatrix, mode: str = "fill") -> SparseMatrix:
+    """S with the identity added exactly once: its entries and the loops, sorted together."""
+    loops = torch.arange(s.shape[0], device=s.device)
+    if mode == "fill":  # only where the diagonal is 0, in the place of a 0 that is stored
+        loops, s = loops[s.diagonal() == 0], s.select_entries((s.row != s.col) | (s.value != 0))
+    row, col = torch.cat([s.row, loops]), torch.cat([s.col.long(), loops])
+    return SparseMatrix.from_coo(row, col, torch.cat([s.value, s.value.new_ones(len(loops))]), s.shape)
+
+
 def starts(sizes: Tensor) -> Tensor:
-    """[0, s_1, s_1 + s_2, ...], one more than there are sizes, int64."""
+    """Where each of consecutive segments starts: [0, s_1, s_1 + s_2, ...], one more than there are sizes, int64."""
     starts = torch.zeros(sizes.shape[0] + 1, dtype=torch.int64, device=sizes.device)
     torch.cumsum(sizes, 0, out=starts[1:])
     return starts
@@ -670,6 +682,45 @@ torch.utils._pytree.register_pytree_node(
 # --------------------------------------------------------------------------------------------------------------------
 # Checks at the door
 # --------------------------------------------------------------------------------------------------------------------
+
+
+def check_matrix(
+    name: str, matrix: Any, num_nodes: int, *, square: bool = True, sparse: bool = False, x_shape: Sequence[int] = ()
+) -> None:
+    """Raise unless `matrix` is one of floats that multiplies features of so many nodes, [num_nodes, num_nodes].
+
+    Args:
+        name: what errors call it.
+        matrix: a SparseMatrix, a dense or torch sparse tensor, or any other object with `shape` and `@`.
+        num_nodes: its columns.
+        square: whether it must have as many rows, too.
+        sparse: whether only a SparseMatrix will do.
+        x_shape: of the features, if an error should name it.
+
+    Raises:
+        InputTypeError: no matrix, or not of floats.
+        InputError: another shape; with `sparse`, anything else than a SparseMatrix.
+    """
+    if sparse and not isinstance(matrix, SparseMatrix):
+        found = type(matrix).__name__
+        raise InputError(f"{name}: got {found}, expected a SparseMatrix [{num_nodes}, {num_nodes}].")
+    is_matrix = hasattr(matrix, "shape") and hasattr(matrix, "__matmul__")  # a Grid has the shape of its images
+    if not is_matrix or not isinstance(getattr(matrix, "dtype", torch.float32), torch.dtype):
+        raise InputTypeError(
+            f"{name}: got {type(matrix).__name__}, expected a matrix: graph.a_hat, a SparseMatrix, a dense or sparse "
+            "tensor; SparseMatrix.from_scipy and from_dense make one."
+        )
+    if isinstance(matrix, Tensor) and not matrix.is_floating_point():
+        raise InputTypeError(
+            f"{name}: got a tensor of {matrix.dtype}, expected a matrix of floats; "
+            "an edge_index becomes one through Graph.from_edges(edge_index, num_nodes).a_hat."
+        )
+    shape = matrix.shape
+    fits = len(shape) == 2 and shape[1] == num_nodes
+    if not fits or (square and shape[0] != num_nodes):
+        what = "a square matrix, " if fits else ""
+        of_x = f" for x of shape {tuple(x_shape)}" if x_shape else ""
+        raise InputError(f"{name}: got shape {tuple(shape)}, expected {what}[{num_nodes}, {num_nodes}]{of_x}.")
 
 
 def _version_of(value: Tensor) -> int:
