@@ -12,9 +12,11 @@ from contextlib import suppress
 import numpy as np
 import pytest
 import torch
+from test_files import OF_1_0
 from test_train import HIDDEN, NUM_CLASSES, NUM_FEATURES, NormedGCN, graph, make, one_thread, planted_partition, seeded
 from torch import nn
 
+import gcnlab
 from gcnlab import GCN, Graph, GraphCollection, SparseMatrix
 from gcnlab.checkpoint import (
     Digest,
@@ -396,6 +398,26 @@ def test_a_file_of_another_version_is_resumed_and_said(graph, tmp_path):
         with pytest.warns(UserWarning, match=message) as told:
             assert_same(fit(make(), graph, seeds=2, epochs=6, checkpoint=resume), whole)
         assert [warning.filename for warning in told] == [__file__]
+
+
+def test_a_training_of_1_0_is_resumed(tmp_path):
+    graph = gcnlab.load("karate").with_features("identity")
+    options = {"model": seeded(lambda: GCN(graph.num_features, 4, graph.num_classes), 0), "data": graph, "seed": 0}
+    shutil.copy(OF_1_0 / "training.gcnlab", tmp_path / "a")  # of 3 epochs
+    with pytest.warns(UserWarning, match="a: is of gcnlab 1.0, which kept no digest"):
+        resumed = fit(**options, epochs=6, checkpoint=Checkpoint(tmp_path / "a", resume=True))
+    options["model"] = seeded(lambda: GCN(graph.num_features, 4, graph.num_classes), 0)
+    whole = fit(**options, epochs=6)
+    for name, values in whole.metrics.items():
+        torch.testing.assert_close(resumed.metrics[name], values, rtol=1e-4, atol=1e-5, msg=name)
+    assert (tmp_path / "a").read_bytes()[8:].startswith(b'{"__metadata__"')  # it goes on in today's form
+
+
+def test_a_model_of_1_0_is_loaded():
+    model, header = load_model(OF_1_0 / "model.gcnlab")
+    assert (header["recipe"], header["class_names"], header["seeds"]) == ("karate-gcn", ["Mr. Hi", "Officer"], [0])
+    scores = predict(model, gcnlab.load("karate").with_features("identity"))
+    torch.testing.assert_close(scores[:2], torch.tensor([[0.1259, 0.0493], [0.0868, 0.0246]]), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(

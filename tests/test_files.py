@@ -246,12 +246,12 @@ def test_safetensors_of_others_are_named(tmp_path):
 
 
 def as_1_0(header, arrays):
-    """The bytes that gcnlab 1.0 wrote of these: `arrays` lists (name, dtype, shape, bytes)."""
+    """The bytes that gcnlab 1.0 wrote of a header and tensors."""
     index, data = [], b""
-    for name, dtype, shape, raw in arrays:
+    for name, tensor in arrays.items():
         data += bytes(-len(data) % 64)
-        index.append({"name": name, "dtype": dtype, "shape": shape, "offset": len(data)})
-        data += raw
+        index.append({"name": name, "dtype": str(tensor.dtype)[6:], "shape": list(tensor.shape), "offset": len(data)})
+        data += bits(tensor).numpy().tobytes()
     return sealed_as_1_0({"header": header, "arrays": index}, data)
 
 
@@ -275,11 +275,7 @@ def test_files_of_1_0_are_read(tmp_path):
     assert found_header == header
     assert list(found) == list(arrays)
     assert_same_arrays(found, arrays)
-    parts = [
-        (name, str(tensor.dtype)[6:], list(tensor.shape), bytes(bits(tensor).tolist()))
-        for name, tensor in arrays.items()
-    ]
-    assert as_1_0(header, parts) == (OF_1_0 / "arrays.gcnlab").read_bytes()  # and so may stand for 1.0 elsewhere
+    assert as_1_0(header, arrays) == (OF_1_0 / "arrays.gcnlab").read_bytes()  # and so may stand for 1.0 elsewhere
     write_arrays(tmp_path / "a", found_header, found)  # what is written is of today
     assert_same_arrays(read_by_safetensors(tmp_path / "a")[1], arrays)
 

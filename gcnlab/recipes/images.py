@@ -9,7 +9,6 @@ once, after the last epoch, and nothing is chosen by it.
 from __future__ import annotations
 
 import copy
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,11 +21,11 @@ from torch import Tensor, nn
 from .. import distributed, finished, metrics
 from ..augment import Augment
 from ..baselines import BASELINES, Baseline
-from ..checkpoint import describe, digest_of, generators_kept
+from ..checkpoint import check_state, describe, digest_of, generators_kept
 from ..data import ImageSet, image_folder, load
-from ..errors import CheckpointMismatchError, InputError
+from ..errors import InputError
 from ..image import Signals, grid_graph
-from ..models import GridGCN
+from ..models import GridGCN, load_model
 from ..reporting import Content
 from ..reporting.findings import MAX_IMAGES, add_images
 from ..train import Callback, Checkpoint, History, TensorBoard, fit, predict
@@ -178,27 +177,21 @@ def log_probabilities(model: nn.Module, signals: Signals, mirrored: bool) -> Ten
 
 @generators_kept()
 def pretrained(recipe: ImageRecipe, images: ImageSet) -> tuple[nn.Module, dict[str, Any]]:
-    """The model with the weights that come with gcnlab, and what is known of their training.
+    """The model with the weights that come with gcnlab, and the header of their file, which is a run's model.gcnlab.
 
-    Raises InputError where there are none for the recipe or the images.
+    Raises:
+        InputError: gcnlab has no weights for the recipe, or they are of other images.
+        CheckpointMismatchError: the weights do not fit the recipe's model of these images.
     """
-    import numpy
-
-    path = PRETRAINED / f"{recipe.name}.npz"
+    path = PRETRAINED / f"{recipe.name}.gcnlab"
     if not path.exists():
         raise InputError(f"pretrained: no weights of {recipe.name} come with gcnlab.")
-    with numpy.load(path, allow_pickle=False) as arrays:
-        about = json.loads(str(arrays["about"]))
-        state = {name: torch.from_numpy(arrays[name]) for name in arrays.files if name != "about"}
-    if about["dataset"] != images.name:
-        raise InputError(f"pretrained: the weights of {recipe.name} are of {about['dataset']}, not of {images.name}.")
+    model, header = load_model(path)
+    if header["dataset"] != images.name:
+        raise InputError(f"pretrained: the weights of {recipe.name} are of {header['dataset']}, not of {images.name}.")
     channels = images.image_shape[2] if len(images.image_shape) == 3 else 1
-    model = recipe.build(channels, images.num_classes)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as problem:
-        raise CheckpointMismatchError(f"{path}: does not hold a {recipe.model_name}: {problem}") from problem
-    return model.eval(), about
+    check_state(path, model.state_dict(), recipe.build(channels, images.num_classes).state_dict())
+    return model, header
 
 
 def grid_recipe(
@@ -269,8 +262,8 @@ def run_images(
     if is_pretrained:
         model, about = pretrained(recipe, images)
         score = scores(recipe, model.to(device), images, device)
-        say(f"weights of seed {about['seed']}, trained for {about['epochs']} epochs, come with gcnlab")
-        seeds, epochs, tests, vals, epoch_seconds = [about["seed"]], 0, [score], [about["val_accuracy"]], [0.0]
+        say(f"weights of seed {about['seeds'][0]}, trained for {about['epoch']} epochs, come with gcnlab")
+        seeds, epochs, tests, vals, epoch_seconds = about["seeds"], 0, [score], [about["val_accuracy"]], [0.0]
     else:
         seeds, tests, histories = list(range(num_seeds)), [], []
         shared = folder is not None and distributed.ranks() is not None
