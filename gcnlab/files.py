@@ -389,7 +389,7 @@ def read_arrays(
         at, parse = _DIGEST_AT, _parse
         digest = _sha256(view[:at], _NO_DIGEST, view[at + 64 :])
     else:
-        raise error(path, "not a file of gcnlab's arrays, which are safetensors that begin with their sha256")
+        raise error(path, "is not a file of gcnlab's arrays, which are safetensors that begin with their sha256")
     if content[at : at + 64] != digest:
         raise error(path, "its bytes do not have the sha256 that it states: it was cut short or changed")
     try:

@@ -238,7 +238,7 @@ def test_safetensors_of_others_are_named(tmp_path):
     """They hold no sha256, so that a change would go unseen."""
     text = json.dumps({"w": f32(1)}).encode()
     (tmp_path / "a").write_bytes(struct.pack("<Q", len(text)) + text + bytes(4))
-    with pytest.raises(CorruptFileError, match=r"a: not a file of gcnlab's arrays, .* begin with their sha256"):
+    with pytest.raises(CorruptFileError, match=r"a: is not a file of gcnlab's arrays, .* begin with their sha256"):
         read_arrays(tmp_path / "a")
 
 
