@@ -694,6 +694,67 @@ def test_trainings_that_gcnlab_did_not_write_are_not_resumed(graph, tmp_path, tr
             raise AssertionError(f"trial {trial}: {key}, {value}: {resume()}")
 
 
+def of_group(**values):
+    return lambda t: t["optimizer"]["param_groups"][0].update(values)
+
+
+def of_parameter(**values):
+    return lambda t: t["optimizer"]["state"][0].update(values)
+
+
+def of_best(name, value):
+    return lambda t: t.update({name: t[name] * 0 + value})
+
+
+NOT_A_STATE = {
+    "a step below 0": (of_parameter(step=-1), "step of parameter 0 is -1.0, expected 0 to 3"),
+    "more steps than were taken": (of_parameter(step=4), "step of parameter 0 is 4.0, expected 0 to 3"),
+    "a step that is a text": (of_parameter(step="x"), "training state cannot be read"),
+    "moments of a shape that fits": (
+        of_parameter(exp_avg=torch.ones(2, NUM_FEATURES, HIDDEN)),
+        "exp_avg of parameter 0",
+    ),
+    "moments of one value": (of_parameter(exp_avg_sq=torch.tensor(1.0)), r"exp_avg_sq of parameter 0 has shape \(\)"),
+    "no moments": (lambda t: t["optimizer"]["state"].clear(), "its state is empty after 3 steps"),
+    "a state of no parameter": (lambda t: t["optimizer"]["state"].update({0: 3}), "training state cannot be read"),
+    "no learning rate": (of_group(lr=None), "lr is None, expected one like 0.01"),
+    "a learning rate below 0": (of_group(lr=-0.1), "lr is -0.1"),
+    "a learning rate of NaN": (of_group(lr=math.nan), "lr is nan"),
+    "a learning rate of true": (of_group(lr=True), "lr is True"),
+    "one beta": (of_group(betas=[0.9]), r"betas is \[0.9\]"),
+    "a text for epsilon": (of_group(eps="x"), "eps is 'x'"),
+    "best_value NaN": (of_best("best_value", math.nan), "best_value holds NaN"),
+    "best_value that nothing betters": (of_best("best_value", -math.inf), "best_value holds NaN, -infinity"),
+    "best_value of integers": (lambda t: t.update(best_value=torch.tensor([1])), "best_value holds .* no floats"),
+    "best_epoch to come": (of_best("best_epoch", 4), "best_epoch is not from 0 to 3"),
+    "best_epoch below 0": (of_best("best_epoch", -1), "best_epoch is not from 0 to 3"),
+    "best_epoch a half": (of_best("best_epoch", 0.5), "best_epoch is not from 0 to 3"),
+    "active of floats": (of_best("active", 1.0), "active is not true or false"),
+    "no steps": (lambda t: t.update(num_steps=0), "num_steps is 0 after 3 epochs"),
+    "a word that numpy's generator has not": (lambda t: t["rng"]["numpy"].__setitem__(2, 10**9), "numpy is at word"),
+    "a word before numpy's first": (lambda t: t["rng"]["numpy"].__setitem__(2, -5), "numpy is at word -5 of 624"),
+    "a text for a scheduler's rate": (lambda t: t["scheduler"].update(base_lrs=["x"]), "scheduler: base_lrs is"),
+    "a scheduler before its start": (lambda t: t["scheduler"].update(last_epoch=-3), "scheduler: last_epoch is -3"),
+}
+
+
+@pytest.mark.parametrize("optimizer", [Adam, torch.optim.Adam])
+@pytest.mark.parametrize("name", NOT_A_STATE)
+def test_a_state_that_no_training_reaches_is_refused(graph, tmp_path, optimizer, name):
+    change, message = NOT_A_STATE[name]
+    options = {
+        "data": graph, "seed": 0, "lr": 0.01, "optimizer": optimizer, "checkpoint": Checkpoint(tmp_path / "a", 1, True),
+        "scheduler": lambda opt: torch.optim.lr_scheduler.StepLR(opt, 2),
+    }  # fmt: skip
+    fit(seeded(make(), 0), epochs=3, **options)
+    honest = (tmp_path / "a").read_bytes()
+    rewritten(tmp_path / "a", lambda header, weights, training: change(training))
+    with pytest.raises(CheckpointCorruptError, match=f"a: .*{message}"):
+        fit(seeded(make(), 0), epochs=4, **options)
+    (tmp_path / "a").write_bytes(honest)
+    fit(seeded(make(), 0), epochs=4, **options)
+
+
 def test_headers_of_checkpoints_that_no_model_has_are_refused(tmp_path, trials):
     """In little memory and no time: nothing is built before it is known that the weights are those of the model."""
     for names in (["a"], list("abcd")):

@@ -575,6 +575,7 @@ def _train(
                 for name, value in target.items():
                     value.copy_(source[name])
             opt.load_state_dict(training["optimizer"])
+            ckpt.check_optimizer(checkpoint.path, opt, training["num_steps"])
             if schedule is not None:
                 schedule.load_state_dict(training["scheduler"])
             for callback, state in zip(callbacks, training["callbacks"], strict=True):
