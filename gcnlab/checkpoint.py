@@ -84,6 +84,63 @@ def check_training(path: str | PathLike[str], header: Mapping[str, Any], trainin
     for name, value in training["rows"].items():
         if not isinstance(value, Tensor) or value.shape != (num_epochs, len(header["seeds"])):
             raise CheckpointCorruptError(path, f"{problem}: {name} is not of its {num_epochs} epochs and its seeds.")
+    best_epoch, best_value, num_steps = training["best_epoch"], training["best_value"], training["num_steps"]
+    wrong = {
+        "active is not true or false for each seed": training["active"].dtype != torch.bool,
+        f"best_epoch is not from 0 to {num_epochs}": (
+            best_epoch.dtype != torch.int64 or not bool(((best_epoch >= 0) & (best_epoch <= num_epochs)).all())
+        ),
+        "best_value holds NaN, -infinity or no floats": (
+            not best_value.is_floating_point() or not bool((best_value > -math.inf).all())
+        ),
+        f"num_steps is {num_steps} after {num_epochs} epochs": num_steps < num_epochs,
+    }
+    for what, is_wrong in wrong.items():
+        if is_wrong:
+            raise CheckpointCorruptError(path, f"{problem}: {what}.")
+    # Schedulers take up whatever they are given, and fail later.
+    schedule = {"last_epoch": (int, None), "_step_count": (int, None), "base_lrs": ([float], [Tensor], None)}
+    check_fields(path, training.get("scheduler") or {}, schedule, f"{problem}: scheduler", CheckpointCorruptError)
+
+
+_MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")  # of torch's optimizers and gcnlab.Adam
+
+
+def check_optimizer(path: str | PathLike[str], opt: torch.optim.Optimizer, num_steps: int) -> None:
+    """Raise CheckpointCorruptError unless an optimizer, after it took up a state, can be one that took `num_steps` steps.
+
+    Optimizers check the number of groups and parameters in a state, and little else.
+    """
+    problem = "its optimizer is none that can go on"
+    for group in opt.param_groups:
+        for name, default in opt.defaults.items():
+            value = group.get(name, default)
+            if not _is_like(value, default) or (name == "lr" and value < 0):
+                raise CheckpointCorruptError(path, f"{problem}: {name} is {value!r}, expected one like {default!r}.")
+    params = [p for group in opt.param_groups for p in group["params"]]
+    for i, p in enumerate(params):
+        for name, value in opt.state.get(p, {}).items():
+            if name == "step" and not 0 <= float(value) <= num_steps:
+                raise CheckpointCorruptError(
+                    path, f"{problem}: step of parameter {i} is {float(value)}, expected 0 to {num_steps}."
+                )
+            if name in _MOMENTS and value is not None and value.shape != p.shape:
+                raise CheckpointCorruptError(
+                    path,
+                    f"{problem}: {name} of parameter {i} has shape {tuple(value.shape)}, expected {tuple(p.shape)}.",
+                )
+    keeps_moments = any("betas" in group or group.get("momentum") for group in opt.param_groups)
+    if num_steps and keeps_moments and not any(opt.state.get(p) for p in params):
+        raise CheckpointCorruptError(path, f"{problem}: its state is empty after {num_steps} steps.")
+
+
+def _is_like(value: Any, like: Any) -> bool:
+    """Whether an option may stand where `like` stands: finite numbers for numbers, pairs for pairs, flags for flags."""
+    if isinstance(like, (list, tuple)):
+        return isinstance(value, (list, tuple)) and len(value) == len(like) and all(map(_is_like, value, like))
+    if type(like) in (int, float):
+        return type(value) in (int, float) and abs(value) < math.inf
+    return like is None or isinstance(like, Tensor) or type(value) is type(like)
 
 
 @contextmanager
@@ -322,8 +379,10 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
         torch.mps.set_rng_state(state["mps"])
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
-    kind, keys, *rest = state["numpy"]
-    numpy.random.set_state((kind, keys.numpy().astype("uint32"), *rest))  # noqa: NPY002
+    kind, keys, position, *rest = state["numpy"]
+    if not 0 <= position <= 624:  # numpy would read from there, and the process may end
+        raise ValueError(f"the state of numpy is at word {position} of 624")
+    numpy.random.set_state((kind, keys.numpy().astype("uint32"), position, *rest))  # noqa: NPY002
 
 
 def _pack(value: Any, arrays: dict[str, Tensor], key: str) -> Any:

@@ -1,14 +1,21 @@
 """Files that are never half written and never read wrongly: atomic writes, a lock, a container for arrays.
 
-The container holds named tensors and a JSON header, and nothing that could run code:
+The container is safetensors, so that any reader of that format opens it. It holds named tensors and a JSON header, and
+nothing that could run code:
 
-    bytes 0-15     b"gcnlab arrays 1\\n"
-    bytes 16-80    sha256 of everything after it, 64 hexadecimal digits and a newline
-    bytes 81-88    length of the JSON that follows, unsigned, little-endian
-    JSON           {"header": the caller's, "arrays": [{"name", "dtype", "shape", "offset"}]}
-    arrays         raw bytes; each offset is a multiple of 64, counted from the first such place after the JSON
+    bytes 0-7      length of the JSON that follows, unsigned, little-endian
+    JSON           {"__metadata__": {"sha256": 64 hexadecimal digits, "gcnlab": the caller's header as JSON text},
+                    name: {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ...}, and spaces
+    arrays         raw bytes without gaps, counted from the end of the JSON; the widest dtypes come first
 
-Aligned raw bytes let a later reader map the file into memory instead of reading it.
+The sha256 is that of the whole file with its own 64 digits read as zeros; it always stands at byte 37. The JSON ends at a
+multiple of 64 bytes, and each array starts at a multiple of its element size, so the file can be mapped into memory.
+The names keep their order in the JSON. safetensors has no complex128: such an array is stored as pairs of F64, and
+`__metadata__` lists its name under "complex128".
+
+The `safetensors` package is not used here: it writes `__metadata__` in random order and arrays in an order of its own,
+accepts an array that is listed twice, and gives no metadata for bytes that are already in memory, which a file must be
+whose sha256 is checked before it is parsed. The tests read our files with it.
 """
 
 from __future__ import annotations
@@ -56,16 +63,19 @@ else:
         return True
 
 
-MAGIC = b"gcnlab arrays 1\n"
+_DTYPES_BY_CODE = {
+    "BOOL": torch.bool, "U8": torch.uint8, "U16": torch.uint16, "U32": torch.uint32, "U64": torch.uint64,
+    "I8": torch.int8, "I16": torch.int16, "I32": torch.int32, "I64": torch.int64,
+    "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64, "C64": torch.complex64,
+}  # fmt: skip
+_CODES = {dtype: code for code, dtype in _DTYPES_BY_CODE.items()}
+DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (*_CODES, torch.complex128)}
+_BEFORE_DIGEST = b'{"__metadata__": {"sha256": "'
+_DIGEST_AT = 8 + len(_BEFORE_DIGEST)
+_NO_DIGEST = b"0" * 64
+_MAX_JSON_BYTES = 100_000_000  # as in safetensors' own reader
+MAGIC_1_0 = b"gcnlab arrays 1\n"
 _ALIGNMENT = 64
-DTYPES = {
-    str(dtype).removeprefix("torch."): dtype
-    for dtype in (
-        *(torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.uint64),
-        *(torch.int8, torch.int16, torch.int32, torch.int64),
-        *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128),
-    )
-}
 _TEMPORARY_SUFFIX = ".gcnlab-tmp"
 _WAIT_MESSAGE_SECONDS = 10.0
 
@@ -296,17 +306,14 @@ def bytes_of(tensor: torch.Tensor) -> memoryview:
     return flat.view(torch.uint8).numpy().data if flat.numel() else memoryview(b"")  # which may have any strides
 
 
-def _aligned(position: int) -> int:
-    return -(-position // _ALIGNMENT) * _ALIGNMENT
-
-
 def write_arrays(path: str | os.PathLike[str], header: dict[str, Any], arrays: dict[str, torch.Tensor]) -> None:
-    """Write tensors of any shape, 0-d and empty too, and a header that JSON can hold, atomically.
+    """Write tensors of any shape, 0-d and empty too, and a header that JSON can hold, atomically, as safetensors.
 
     Tensors come from any device and are written bit by bit; strides, device and requires_grad are not kept.
 
     Raises:
         InputTypeError: a dtype that the format does not know (quantised, float8), or a sparse tensor.
+        InputError: an array called "__metadata__", or a header and names of more than 100 MB.
         OSError: the disk is full; the old file stays and no temporary is left.
 
     >>> import tempfile
@@ -315,37 +322,55 @@ def write_arrays(path: str | os.PathLike[str], header: dict[str, Any], arrays: d
     ...     read_arrays(f"{folder}/a")
     ({'epoch': 3}, {'w': tensor([1.5000, 2.5000])})
     """
-    entries: list[dict[str, Any]] = []
-    parts: list[bytes | memoryview] = []
-    position = 0
-    for name, tensor in arrays.items():
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        if dtype not in DTYPES or tensor.layout != torch.strided:
-            raise InputTypeError(
-                f"{path}: array {name!r} is a {tensor.layout} tensor of {dtype}; "
-                f"expected a dense tensor of one of {', '.join(DTYPES)}"
-            )
-        offset = _aligned(position)
-        raw = bytes_of(tensor)
-        parts += [bytes(offset - position), raw]
-        position = offset + raw.nbytes
-        entries.append({"name": name, "dtype": dtype, "shape": list(tensor.shape), "offset": offset})
-    index = json.dumps({"header": header, "arrays": entries}).encode()
-    start = len(MAGIC) + 65 + 8 + len(index)
-    parts = [struct.pack("<Q", len(index)), index, bytes(_aligned(start) - start), *parts]
+    plain = {name: _storable(path, name, tensor) for name, tensor in arrays.items()}
+    metadata = {"sha256": _NO_DIGEST.decode(), "gcnlab": json.dumps(header)}
+    if pairs := [name for name, tensor in arrays.items() if tensor.dtype == torch.complex128]:
+        metadata["complex128"] = json.dumps(pairs)
+    index: dict[str, Any] = {"__metadata__": metadata}
+    index |= {name: {"dtype": _CODES[tensor.dtype], "shape": list(tensor.shape)} for name, tensor in plain.items()}
+    parts, position = [], 0
+    for name, tensor in sorted(plain.items(), key=lambda item: -item[1].element_size()):
+        parts.append(bytes_of(tensor))
+        index[name]["data_offsets"] = [position, position := position + tensor.nbytes]
+    text = json.dumps(index).encode()
+    text += b" " * (-(8 + len(text)) % _ALIGNMENT)
+    if len(text) > _MAX_JSON_BYTES:
+        raise InputError(
+            f"{path}: its header and names take {len(text):,} bytes, expected at most {_MAX_JSON_BYTES:,}; "
+            "put long lists into tensors."
+        )
+    head = struct.pack("<Q", len(text)) + text
+    digest = _sha256(head, *parts)
+    with atomic_write(path) as file:
+        file.write(head.replace(_NO_DIGEST, digest, 1))
+        for part in parts:
+            file.write(part)
+
+
+def _storable(path: str | os.PathLike[str], name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor as safetensors can hold it: a complex128 [...] becomes float64 [..., 2]."""
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if dtype not in DTYPES or tensor.layout != torch.strided:
+        raise InputTypeError(
+            f"{path}: array {name!r} is a {tensor.layout} tensor of {dtype}; "
+            f"expected a dense tensor of one of {', '.join(DTYPES)}"
+        )
+    if name == "__metadata__":
+        raise InputError(f"{path}: an array is called '__metadata__', which safetensors keeps for itself; rename it.")
+    return torch.view_as_real(tensor.detach().resolve_conj()) if dtype == "complex128" else tensor
+
+
+def _sha256(*parts: bytes | memoryview) -> bytes:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
-    with atomic_write(path) as file:
-        file.write(MAGIC + digest.hexdigest().encode() + b"\n")
-        for part in parts:
-            file.write(part)
+    return digest.hexdigest().encode()
 
 
 def read_arrays(
     path: str | os.PathLike[str], error: type[CorruptFileError] = CorruptFileError
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """(header, arrays) of a file of `write_arrays`; on the CPU, bit by bit what was written.
+    """(header, arrays) of a file of `write_arrays`, or of gcnlab 1.0; on the CPU, bit by bit what was written.
 
     The tensors of one file share one buffer, which lives as long as any of them.
 
@@ -355,41 +380,94 @@ def read_arrays(
     """
     with open(path, "rb") as file:
         content = bytearray(os.fstat(file.fileno()).st_size)
-        count = file.readinto(content)
-    start = len(MAGIC) + 65
-    if count < len(content) or not content.startswith(MAGIC):
-        raise error(path, f"does not begin with {MAGIC!r}: not a file of gcnlab's arrays, or of another format version")
-    digest = hashlib.sha256(memoryview(content)[start:]).hexdigest()
-    if content[len(MAGIC) : start] != digest.encode() + b"\n":
+        file.readinto(content)
+    view = memoryview(content)
+    if content.startswith(MAGIC_1_0):
+        at, parse = len(MAGIC_1_0), _parse_1_0
+        digest = _sha256(view[at + 65 :])
+    elif content[8:_DIGEST_AT] == _BEFORE_DIGEST:
+        at, parse = _DIGEST_AT, _parse
+        digest = _sha256(view[:at], _NO_DIGEST, view[at + 64 :])
+    else:
+        raise error(path, "is not a file of gcnlab's arrays, which are safetensors that begin with their sha256")
+    if content[at : at + 64] != digest:
         raise error(path, "its bytes do not have the sha256 that it states: it was cut short or changed")
     try:
-        (length,) = struct.unpack_from("<Q", content, start)
-        index = json.loads(content[start + 8 : start + 8 + length])
-        first = _aligned(start + 8 + length)
-        arrays = {entry["name"]: _array(content, first, entry) for entry in index["arrays"]}
-        if type(index["header"]) is not dict:
+        header, arrays = parse(content)
+        if type(header) is not dict:
             raise TypeError("the header is not a dict")
-        return index["header"], arrays
     except (
-        KeyError,
-        TypeError,
-        ValueError,
-        struct.error,
-        RecursionError,
-    ) as problem:  # whole, but not written by write_arrays
+        ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, struct.error,
+    ) as problem:  # whole, but not written by write_arrays  # fmt: skip
         raise error(path, f"its index cannot be read: {problem!r}") from problem
+    return header, arrays
 
 
-def _array(content: bytearray, first: int, entry: dict[str, Any]) -> torch.Tensor:
-    dtype, shape, offset = DTYPES[entry["dtype"]], entry["shape"], entry["offset"]
+def _parse(content: bytearray) -> tuple[Any, dict[str, torch.Tensor]]:
+    """The header and arrays of safetensors; the arrays must cover the rest of the file, without gap or overlap."""
+    (length,) = struct.unpack_from("<Q", content)
+    if length > _MAX_JSON_BYTES:
+        raise ValueError(f"the JSON is of {length} bytes")
+    start = 8 + length
+    index = json.loads(content[8:start], object_pairs_hook=_dict_without_twins)
+    metadata = index.pop("__metadata__")
+    position = 0
+    for begin, end in sorted(entry["data_offsets"] for entry in index.values()):
+        if begin != position:
+            raise ValueError(f"there is a gap or an overlap of arrays at byte {position}")
+        position = end
+    if start + position != len(content):
+        raise ValueError(f"the arrays end at byte {position}, and the file at {len(content) - start}")
+    arrays = {}
+    for name, entry in index.items():
+        begin, end = entry["data_offsets"]
+        arrays[name] = _array(content, start, name, _DTYPES_BY_CODE[entry["dtype"]], entry["shape"], begin)
+        if arrays[name].nbytes != end - begin:
+            raise ValueError(f"array {name!r} has {end - begin} bytes for its shape {entry['shape']}")
+    for name in json.loads(metadata.get("complex128", "[]")):
+        arrays[name] = torch.view_as_complex(arrays[name])
+    return json.loads(metadata["gcnlab"]), arrays
+
+
+def _dict_without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is given twice")
+    return found
+
+
+def _parse_1_0(content: bytearray) -> tuple[Any, dict[str, torch.Tensor]]:
+    """The header and arrays of a file of gcnlab 1.0.
+
+    It holds MAGIC_1_0, the sha256 of all that follows (64 digits and a newline), the length of the JSON (8 bytes), the
+    JSON {"header": ..., "arrays": [{"name", "dtype", "shape", "offset"}]}, and the arrays; offsets count from the first
+    multiple of 64 after the JSON.
+    """
+    at = len(MAGIC_1_0) + 65
+    (length,) = struct.unpack_from("<Q", content, at)
+    start = at + 8 + length
+    if content[at - 1 : at] != b"\n":
+        raise ValueError("no newline follows the sha256")
+    index = json.loads(content[at + 8 : start])
+    start += -start % _ALIGNMENT
+    arrays = {
+        entry["name"]: _array(content, start, entry["name"], DTYPES[entry["dtype"]], entry["shape"], entry["offset"])
+        for entry in index["arrays"]
+    }
+    return index["header"], arrays
+
+
+def _array(
+    content: bytearray, start: int, name: str, dtype: torch.dtype, shape: list[int], offset: int
+) -> torch.Tensor:
     if not all(type(n) is int and n >= 0 for n in [*shape, offset]):
-        raise ValueError(f"array {entry['name']!r} has shape {shape} at {offset}")
+        raise ValueError(f"array {name!r} has shape {shape} at {offset}")
     count = math.prod(shape)
-    if first + offset + count * dtype.itemsize > len(content):
-        raise ValueError(f"array {entry['name']!r} lies outside the file")
+    if start + offset + count * dtype.itemsize > len(content):
+        raise ValueError(f"array {name!r} lies outside the file")
     if count == 0:  # which frombuffer refuses
         return torch.empty(shape, dtype=dtype)
-    return torch.frombuffer(content, dtype=dtype, count=count, offset=first + offset).reshape(shape)
+    return torch.frombuffer(content, dtype=dtype, count=count, offset=start + offset).reshape(shape)
 
 
 def write_array(

@@ -12,9 +12,11 @@ from contextlib import suppress
 import numpy as np
 import pytest
 import torch
+from test_files import OF_1_0
 from test_train import HIDDEN, NUM_CLASSES, NUM_FEATURES, NormedGCN, graph, make, one_thread, planted_partition, seeded
 from torch import nn
 
+import gcnlab
 from gcnlab import GCN, Graph, GraphCollection, SparseMatrix
 from gcnlab.checkpoint import (
     Digest,
@@ -398,6 +400,26 @@ def test_a_file_of_another_version_is_resumed_and_said(graph, tmp_path):
         assert [warning.filename for warning in told] == [__file__]
 
 
+def test_a_training_of_1_0_is_resumed(tmp_path):
+    graph = gcnlab.load("karate").with_features("identity")
+    options = {"model": seeded(lambda: GCN(graph.num_features, 4, graph.num_classes), 0), "data": graph, "seed": 0}
+    shutil.copy(OF_1_0 / "training.gcnlab", tmp_path / "a")  # of 3 epochs
+    with pytest.warns(UserWarning, match="a: is of gcnlab 1.0, which kept no digest"):
+        resumed = fit(**options, epochs=6, checkpoint=Checkpoint(tmp_path / "a", resume=True))
+    options["model"] = seeded(lambda: GCN(graph.num_features, 4, graph.num_classes), 0)
+    whole = fit(**options, epochs=6)
+    for name, values in whole.metrics.items():
+        torch.testing.assert_close(resumed.metrics[name], values, rtol=1e-4, atol=1e-5, msg=name)
+    assert (tmp_path / "a").read_bytes()[8:].startswith(b'{"__metadata__"')  # it goes on in today's form
+
+
+def test_a_model_of_1_0_is_loaded():
+    model, header = load_model(OF_1_0 / "model.gcnlab")
+    assert (header["recipe"], header["class_names"], header["seeds"]) == ("karate-gcn", ["Mr. Hi", "Officer"], [0])
+    scores = predict(model, gcnlab.load("karate").with_features("identity"))
+    torch.testing.assert_close(scores[:2], torch.tensor([[0.1259, 0.0493], [0.0868, 0.0246]]), rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     "wrong", [None, 3, [], {"x": None}, {"x": ["a"]}, {"x": ["a", 3]}, {"x": ["a", torch.ones(4)]}]
 )
@@ -670,6 +692,67 @@ def test_trainings_that_gcnlab_did_not_write_are_not_resumed(graph, tmp_path, tr
         write_checkpoint(path, header, weights, training)
         with pytest.raises((CheckpointMismatchError, CheckpointCorruptError)):
             raise AssertionError(f"trial {trial}: {key}, {value}: {resume()}")
+
+
+def of_group(**values):
+    return lambda t: t["optimizer"]["param_groups"][0].update(values)
+
+
+def of_parameter(**values):
+    return lambda t: t["optimizer"]["state"][0].update(values)
+
+
+def of_best(name, value):
+    return lambda t: t.update({name: t[name] * 0 + value})
+
+
+NOT_A_STATE = {
+    "a step below 0": (of_parameter(step=-1), "step of parameter 0 is -1.0, expected 0 to 3"),
+    "more steps than were taken": (of_parameter(step=4), "step of parameter 0 is 4.0, expected 0 to 3"),
+    "a step that is a text": (of_parameter(step="x"), "training state cannot be read"),
+    "moments of a shape that fits": (
+        of_parameter(exp_avg=torch.ones(2, NUM_FEATURES, HIDDEN)),
+        "exp_avg of parameter 0",
+    ),
+    "moments of one value": (of_parameter(exp_avg_sq=torch.tensor(1.0)), r"exp_avg_sq of parameter 0 has shape \(\)"),
+    "no moments": (lambda t: t["optimizer"]["state"].clear(), "its state is empty after 3 steps"),
+    "a state of no parameter": (lambda t: t["optimizer"]["state"].update({0: 3}), "training state cannot be read"),
+    "no learning rate": (of_group(lr=None), "lr is None, expected one like 0.01"),
+    "a learning rate below 0": (of_group(lr=-0.1), "lr is -0.1"),
+    "a learning rate of NaN": (of_group(lr=math.nan), "lr is nan"),
+    "a learning rate of true": (of_group(lr=True), "lr is True"),
+    "one beta": (of_group(betas=[0.9]), r"betas is \[0.9\]"),
+    "a text for epsilon": (of_group(eps="x"), "eps is 'x'"),
+    "best_value NaN": (of_best("best_value", math.nan), "best_value holds NaN"),
+    "best_value that nothing betters": (of_best("best_value", -math.inf), "best_value holds NaN, -infinity"),
+    "best_value of integers": (lambda t: t.update(best_value=torch.tensor([1])), "best_value holds .* no floats"),
+    "best_epoch to come": (of_best("best_epoch", 4), "best_epoch is not from 0 to 3"),
+    "best_epoch below 0": (of_best("best_epoch", -1), "best_epoch is not from 0 to 3"),
+    "best_epoch a half": (of_best("best_epoch", 0.5), "best_epoch is not from 0 to 3"),
+    "active of floats": (of_best("active", 1.0), "active is not true or false"),
+    "no steps": (lambda t: t.update(num_steps=0), "num_steps is 0 after 3 epochs"),
+    "a word that numpy's generator has not": (lambda t: t["rng"]["numpy"].__setitem__(2, 10**9), "numpy is at word"),
+    "a word before numpy's first": (lambda t: t["rng"]["numpy"].__setitem__(2, -5), "numpy is at word -5 of 624"),
+    "a text for a scheduler's rate": (lambda t: t["scheduler"].update(base_lrs=["x"]), "scheduler: base_lrs is"),
+    "a scheduler before its start": (lambda t: t["scheduler"].update(last_epoch=-3), "scheduler: last_epoch is -3"),
+}
+
+
+@pytest.mark.parametrize("optimizer", [Adam, torch.optim.Adam])
+@pytest.mark.parametrize("name", NOT_A_STATE)
+def test_a_state_that_no_training_reaches_is_refused(graph, tmp_path, optimizer, name):
+    change, message = NOT_A_STATE[name]
+    options = {
+        "data": graph, "seed": 0, "lr": 0.01, "optimizer": optimizer, "checkpoint": Checkpoint(tmp_path / "a", 1, True),
+        "scheduler": lambda opt: torch.optim.lr_scheduler.StepLR(opt, 2),
+    }  # fmt: skip
+    fit(seeded(make(), 0), epochs=3, **options)
+    honest = (tmp_path / "a").read_bytes()
+    rewritten(tmp_path / "a", lambda header, weights, training: change(training))
+    with pytest.raises(CheckpointCorruptError, match=f"a: .*{message}"):
+        fit(seeded(make(), 0), epochs=4, **options)
+    (tmp_path / "a").write_bytes(honest)
+    fit(seeded(make(), 0), epochs=4, **options)
 
 
 def test_headers_of_checkpoints_that_no_model_has_are_refused(tmp_path, trials):

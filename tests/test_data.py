@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from test_files import as_1_0
 
 from gcnlab import SparseMatrix
 from gcnlab.data import catalog, fetch, graph_sets, load, node_sets, ogb, planetoid, readme_table, verify
@@ -678,6 +679,16 @@ def test_damaged_processed_form_is_announced_and_made_again(toy, truth, count_re
         with pytest.warns(UserWarning, match=r"graph.gcnlab: .*; it is made again from the raw files"):
             check_toy(load("toy"), truth)
         assert path.read_bytes() == content
+
+
+def test_a_processed_form_of_1_0_is_read(toy, truth, count_reads, data_root):
+    load("toy")
+    path = data_root / "toy" / "processed" / "graph.gcnlab"
+    path.write_bytes(as_1_0(*read_arrays(path)))
+    content = path.read_bytes()
+    check_toy(load("toy"), truth)
+    assert path.read_bytes() == content
+    assert len(count_reads) == 1
 
 
 def damaged_arrays(rng, header, arrays, names):

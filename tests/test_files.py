@@ -8,15 +8,19 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import SafetensorError, deserialize, safe_open
 
 from gcnlab import files
 from gcnlab.errors import CheckpointCorruptError, CorruptFileError, InputError, InputTypeError
 from gcnlab.files import atomic_write, is_writable, lock, read_arrays, remove_stale_temporaries, sha256_of, write_arrays
+
+OF_1_0 = Path(__file__).parent / "files-1.0"  # what gcnlab 1.0.0 wrote
 
 
 def names(folder):
@@ -31,6 +35,30 @@ def run_python(code, *arguments, **options):
     return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], text=True, **options)
 
 
+def read_by_safetensors(path):
+    """Metadata and arrays as the package `safetensors` reads them."""
+    with safe_open(path, framework="pt") as file:
+        metadata, arrays = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    for name in json.loads(metadata.get("complex128", "[]")):
+        arrays[name] = torch.view_as_complex(arrays[name])
+    return metadata, arrays
+
+
+def assert_same_arrays(found, expected):
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert (found[name].dtype, found[name].shape) == (tensor.dtype, tensor.shape), name
+        assert torch.equal(bits(found[name]), bits(tensor)), name  # those of NaN, too
+
+
+def sealed(entries, data=b"", metadata='{"sha256": "%s", "gcnlab": "{}"}', length=None):
+    """A file whose sha256 is right, whatever its entries say: a dict, or the text behind the metadata."""
+    entries = ", " * bool(entries) + json.dumps(entries)[1:-1] if isinstance(entries, dict) else entries
+    text = ('{"__metadata__": ' + metadata.replace("%s", "0" * 64) + entries + "}").encode()
+    content = struct.pack("<Q", len(text) if length is None else length) + text + data
+    return content.replace(b"0" * 64, hashlib.sha256(content).hexdigest().encode(), 1)
+
+
 # -- the container ----------------------------------------------------------------------------------------------------
 
 
@@ -40,13 +68,12 @@ def test_round_trip_of_every_dtype_and_shape(tmp_path, dtype, shape):
     generator = torch.Generator().manual_seed(0)
     raw = torch.randint(0, 256, (*shape, dtype.itemsize), generator=generator, dtype=torch.uint8)
     tensor = (raw % 2).view(torch.bool)[..., 0] if dtype == torch.bool else raw.view(dtype)[..., 0]
-    write_arrays(tmp_path / "a", {}, {"t": tensor, "after": torch.arange(3)})
-    header, arrays = read_arrays(tmp_path / "a")
+    arrays = {"t": tensor, "after": torch.arange(3)}
+    write_arrays(tmp_path / "a", {}, arrays)
+    header, found = read_arrays(tmp_path / "a")
     assert header == {}
-    assert arrays["t"].dtype == dtype
-    assert arrays["t"].shape == tensor.shape
-    assert torch.equal(bits(arrays["t"]), bits(tensor))  # every bit, those of NaN too
-    assert arrays["after"].tolist() == [0, 1, 2]
+    assert_same_arrays(found, arrays)
+    assert_same_arrays(read_by_safetensors(tmp_path / "a")[1], arrays)
 
 
 def test_round_trip_of_views_and_header(tmp_path):
@@ -64,9 +91,12 @@ def test_round_trip_of_views_and_header(tmp_path):
     found_header, found = read_arrays(tmp_path / "a")
     assert found_header == header
     assert list(found) == list(arrays)
-    for name, tensor in arrays.items():
-        assert torch.equal(found[name], tensor.detach()), name
     assert torch.signbit(found["ß/strange name"])
+    dense = {name: tensor.detach().resolve_conj() for name, tensor in arrays.items()}
+    assert_same_arrays(found, dense)
+    metadata, found_by_safetensors = read_by_safetensors(tmp_path / "a")
+    assert json.loads(metadata["gcnlab"]) == header
+    assert_same_arrays(found_by_safetensors, dense)
     found["strided"].add_(1)  # one's own memory, writable
     assert torch.equal(read_arrays(tmp_path / "a")[1]["strided"], arrays["strided"])
 
@@ -74,17 +104,30 @@ def test_round_trip_of_views_and_header(tmp_path):
 @given(st.dictionaries(st.text(), st.lists(st.floats(width=32)), max_size=4))
 def test_round_trip_of_any_names(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("arrays") / "a"
-    write_arrays(path, {}, {name: torch.tensor(values, dtype=torch.float32) for name, values in content.items()})
-    found = read_arrays(path)[1]
-    assert {name: bits(tensor).tolist() for name, tensor in found.items()} == {
-        name: bits(torch.tensor(values, dtype=torch.float32)).tolist() for name, values in content.items()
-    }
+    arrays = {name: torch.tensor(values, dtype=torch.float32) for name, values in content.items()}
+    write_arrays(path, {}, arrays)
+    assert_same_arrays(read_arrays(path)[1], arrays)
+    assert_same_arrays(read_by_safetensors(path)[1], arrays)
 
 
 def test_arrays_are_aligned_to_be_mapped(tmp_path):
-    write_arrays(tmp_path / "a", {}, {"one": torch.zeros(3, dtype=torch.uint8), "two": torch.full((5,), 7.0)})
+    arrays = {"one": torch.ones(3, dtype=torch.uint8), "two": torch.full((5,), 7.0), "three": torch.full((3,), 9)}
+    write_arrays(tmp_path / "a", {}, arrays)
     content = (tmp_path / "a").read_bytes()
-    assert content.index(struct.pack("<5f", *[7.0] * 5)) % 64 == 0
+    assert content.index(struct.pack("<3q", 9, 9, 9)) % 64 == 0  # the widest come first
+    assert content.index(struct.pack("<5f", *[7.0] * 5)) % 4 == 0
+    assert list(read_arrays(tmp_path / "a")[1]) == list(arrays)
+
+
+def test_a_file_states_the_sha256_of_all_its_bytes(tmp_path):
+    write_arrays(tmp_path / "a", {"zeros": "0" * 64}, {"w": torch.arange(5.0), "0" * 64: torch.zeros(100)})
+    content = (tmp_path / "a").read_bytes()
+    stated = read_by_safetensors(tmp_path / "a")[0]["sha256"].encode()
+    assert content.count(stated) == 1
+    assert content[37:101] == stated
+    assert hashlib.sha256(content.replace(stated, b"0" * 64)).hexdigest().encode() == stated
+    write_arrays(tmp_path / "b", {"zeros": "0" * 64}, {"w": torch.arange(5.0), "0" * 64: torch.zeros(100)})
+    assert (tmp_path / "b").read_bytes() == content
 
 
 def test_every_flip_truncation_and_addition_is_found(tmp_path):
@@ -107,6 +150,148 @@ def test_every_flip_truncation_and_addition_is_found(tmp_path):
         read_arrays(path, CheckpointCorruptError)
 
 
+def f32(*shape, at=(0, 4), dtype="F32"):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(at)}
+
+
+LYING = {  # entries, bytes of data, whether the package safetensors refuses them, too
+    "no json": (', "w"', 0, True),
+    "deep": (', "w": ' + "[" * 100_000, 0, True),
+    "deep and whole": (', "w": ' + "[" * 100_000 + "]" * 100_000, 0, True),
+    "a long number": (', "w": ' + "9" * 10_000, 0, True),
+    "a text for an entry": ({"w": "F32"}, 0, True),
+    "no offsets": ({"w": {"dtype": "F32", "shape": [1]}}, 4, True),
+    "one offset": ({"w": f32(1, at=[0])}, 4, True),
+    "outside the file": ({"w": f32(2**40, at=[0, 2**42])}, 4, True),
+    "more numbers than 64 bits count": ({"w": f32(2**62, 2**62, at=[0, 4])}, 4, True),
+    "empty, of a huge shape": ({"w": f32(2**70, 0, at=[0, 0])}, 0, True),
+    "fewer bytes than its shape": ({"w": f32(2)}, 4, True),
+    "more bytes than its shape": ({"w": f32(1, at=[0, 8])}, 8, True),
+    "before the data": ({"w": f32(1, at=[-8, -4])}, 0, True),
+    "backwards": ({"v": f32(1, at=[4, 0]), "w": f32(1, at=[0, 4])}, 4, True),
+    "overlapping": ({"v": f32(1), "w": f32(1)}, 4, True),
+    "overlapping in part": ({"v": f32(2, at=[0, 8]), "w": f32(2, at=[4, 12])}, 12, True),
+    "a gap": ({"v": f32(1), "w": f32(1, at=[8, 12])}, 12, True),
+    "a gap at the start": ({"w": f32(1, at=[4, 8])}, 8, True),
+    "bytes of no array": ({"w": f32(1)}, 8, True),
+    "a negative size": ({"w": f32(-1)}, 4, True),
+    "sizes whose product is right": ({"w": f32(-1, -1)}, 4, True),
+    "true for a size": ({"w": f32(True)}, 4, True),
+    "true for an offset": ({"v": f32(1, at=[0, 1], dtype="U8"), "w": f32(1, at=[True, 2], dtype="U8")}, 2, True),
+    "a fraction for an offset": ({"w": f32(1, at=[0.0, 4])}, 4, True),
+    "an unknown dtype": ({"w": f32(1, dtype="load")}, 4, True),
+    "a list for a dtype": ({"w": f32(1, dtype=["F32"])}, 4, True),
+    "a dtype that gcnlab does not write": ({"w": f32(4, dtype="F8_E5M2")}, 4, False),
+    "a name twice": (f', "w": {json.dumps(f32(1))}, "w": {json.dumps(f32(1, dtype="I32"))}', 4, False),
+}
+
+
+@pytest.mark.parametrize("name", LYING)
+def test_a_whole_file_with_a_lying_index_is_refused(tmp_path, name):
+    entries, num_bytes, is_malformed = LYING[name]
+    content = sealed(entries, bytes(num_bytes))
+    (tmp_path / "a").write_bytes(content)
+    began = time.perf_counter()
+    with pytest.raises(CorruptFileError, match=r"a: its index cannot be read"):
+        read_arrays(tmp_path / "a")
+    assert time.perf_counter() - began < 1
+    if is_malformed:
+        with pytest.raises(SafetensorError):
+            deserialize(content)
+    else:
+        deserialize(content)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        '{"sha256": "%s"}',
+        '{"sha256": "%s", "gcnlab": "[]"}',
+        '{"sha256": "%s", "gcnlab": null}',
+        '{"sha256": "%s", "gcnlab": "' + "[" * 100_000 + '"}',
+        '{"sha256": "%s", "gcnlab": {"epoch": 3}}',
+        '{"sha256": "%s", "gcnlab": "{}", "gcnlab": "{}"}',
+        '{"sha256": "%s", "gcnlab": "{}", "complex128": "[\\"w\\"]"}',
+        '{"sha256": "%s", "gcnlab": "{}", "complex128": "[\\"none\\"]"}',
+        '{"sha256": "%s", "gcnlab": "{}", "complex128": "3"}',
+        '{"sha256": "%s", "gcnlab": "{}", "complex128": null}',
+    ],
+)
+def test_a_whole_file_with_lying_metadata_is_refused(tmp_path, metadata):
+    (tmp_path / "a").write_bytes(sealed({"w": f32(1)}, bytes(4), metadata))
+    with pytest.raises(CorruptFileError, match=r"a: its index cannot be read"):
+        read_arrays(tmp_path / "a")
+
+
+@pytest.mark.parametrize("length", [0, 36, 100, 10**8 + 1, 2**63, 2**64 - 1])
+def test_a_whole_file_with_a_lying_length_is_refused(tmp_path, length):
+    (tmp_path / "a").write_bytes(sealed({"w": f32(1)}, bytes(4), length=length))
+    with pytest.raises(CorruptFileError, match=r"a: its index cannot be read"):
+        read_arrays(tmp_path / "a")
+
+
+def test_what_sealed_makes_is_read(tmp_path):
+    (tmp_path / "a").write_bytes(sealed({"w": f32(1)}, struct.pack("<f", 7)))
+    assert read_arrays(tmp_path / "a") == ({}, {"w": torch.tensor([7.0])})
+
+
+def test_safetensors_of_others_are_named(tmp_path):
+    """They hold no sha256, so that a change would go unseen."""
+    text = json.dumps({"w": f32(1)}).encode()
+    (tmp_path / "a").write_bytes(struct.pack("<Q", len(text)) + text + bytes(4))
+    with pytest.raises(CorruptFileError, match=r"a: is not a file of gcnlab's arrays, .* begin with their sha256"):
+        read_arrays(tmp_path / "a")
+
+
+# -- the container of gcnlab 1.0 --------------------------------------------------------------------------------------
+
+
+def as_1_0(header, arrays):
+    """The bytes that gcnlab 1.0 wrote of a header and tensors."""
+    index, data = [], b""
+    for name, tensor in arrays.items():
+        data += bytes(-len(data) % 64)
+        index.append({"name": name, "dtype": str(tensor.dtype)[6:], "shape": list(tensor.shape), "offset": len(data)})
+        data += bits(tensor).numpy().tobytes()
+    return sealed_as_1_0({"header": header, "arrays": index}, data)
+
+
+def sealed_as_1_0(index, data):
+    text = index if isinstance(index, bytes) else json.dumps(index).encode()
+    text += bytes(-(16 + 65 + 8 + len(text)) % 64)
+    body = struct.pack("<Q", len(text.rstrip(b"\0"))) + text + data
+    return b"gcnlab arrays 1\n" + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def test_files_of_1_0_are_read(tmp_path):
+    header = {"epoch": 3, "note": "ß"}
+    arrays = {
+        "b/w": torch.arange(6.0).reshape(2, 3),
+        "a": torch.tensor(True),
+        "none": torch.empty(0, 2),
+        "z": torch.tensor([1 + 2j], dtype=torch.complex128),
+        "half": torch.tensor([1.5, -0.0], dtype=torch.bfloat16),
+    }
+    found_header, found = read_arrays(OF_1_0 / "arrays.gcnlab")
+    assert found_header == header
+    assert list(found) == list(arrays)
+    assert_same_arrays(found, arrays)
+    assert as_1_0(header, arrays) == (OF_1_0 / "arrays.gcnlab").read_bytes()  # and so may stand for 1.0 elsewhere
+    write_arrays(tmp_path / "a", found_header, found)  # what is written is of today
+    assert_same_arrays(read_by_safetensors(tmp_path / "a")[1], arrays)
+
+
+def test_every_flip_and_truncation_of_a_file_of_1_0_is_found(tmp_path):
+    path, content = tmp_path / "a", (OF_1_0 / "arrays.gcnlab").read_bytes()
+    for at in range(len(content)):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1 << at % 8]) + content[at + 1 :])
+        with pytest.raises(CorruptFileError):
+            read_arrays(path)
+        path.write_bytes(content[:at])
+        with pytest.raises(CorruptFileError):
+            read_arrays(path)
+
+
 @pytest.mark.parametrize(
     "index",
     [
@@ -122,12 +307,10 @@ def test_every_flip_truncation_and_addition_is_found(tmp_path):
         {"header": {}, "arrays": [{"name": "w", "dtype": "load", "shape": [1], "offset": 0}]},
         {"header": {}, "arrays": [{"name": [], "dtype": "float32", "shape": [1], "offset": 0}]},
     ],
-    ids=str,
+    ids=lambda index: str(index)[:60],
 )
-def test_a_whole_file_with_a_lying_index_is_refused(tmp_path, index):
-    index = index if isinstance(index, bytes) else json.dumps(index).encode()
-    body = struct.pack("<Q", len(index)) + index + bytes(128)
-    (tmp_path / "a").write_bytes(files.MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+def test_a_whole_file_of_1_0_with_a_lying_index_is_refused(tmp_path, index):
+    (tmp_path / "a").write_bytes(sealed_as_1_0(index, bytes(128)))
     with pytest.raises(CorruptFileError, match=r"index cannot be read"):
         read_arrays(tmp_path / "a")
 
@@ -137,6 +320,10 @@ def test_what_the_format_does_not_hold_is_refused(tmp_path):
         write_arrays(tmp_path / "a", {}, {"s": torch.eye(2).to_sparse()})
     with pytest.raises(InputTypeError, match=r"of float8_e5m2; expected"):
         write_arrays(tmp_path / "a", {}, {"s": torch.zeros(2, dtype=torch.float8_e5m2)})
+    with pytest.raises(InputError, match=r"an array is called '__metadata__', which safetensors keeps for itself"):
+        write_arrays(tmp_path / "a", {}, {"__metadata__": torch.zeros(2)})
+    with pytest.raises(InputError, match=r"header and names take 100,000,184 bytes, .*; put long lists into tensors"):
+        write_arrays(tmp_path / "a", {"long": "x" * 10**8}, {})
     assert names(tmp_path) == []
     with pytest.raises(FileNotFoundError):
         read_arrays(tmp_path / "a")

@@ -16,7 +16,7 @@ import torch
 from sklearn.decomposition import PCA
 from test_cli import gcnlab, result_file
 from test_protocols import SMALL, tu_folder
-from test_signals import stripes, write_npz_of_1_0
+from test_signals import stripes
 
 from gcnlab import GCN, GRAND, SIGN, Graph, GraphClassifier, History, NodeRows, compare, load, metrics, plot, recipes
 from gcnlab.data import ImageSet
@@ -203,7 +203,7 @@ def test_images(tmp_path, monkeypatch):
     assert sorted(map(int, points(page)["names"])) == list(range(30))
 
     monkeypatch.setattr("gcnlab.recipes.images.PRETRAINED", tmp_path)
-    write_npz_of_1_0(tmp_path / "model.gcnlab", tmp_path / "fashion-mnist-grid.npz")
+    shutil.copy(tmp_path / "model.gcnlab", tmp_path / "fashion-mnist-grid.gcnlab")
     again = recipes.run("fashion-mnist-grid", dataset="digits", pretrained=True, device="cpu", out=tmp_path / "again")
     sections.remove("curves")
     check(tmp_path / "again" / "report.html", sections, again)

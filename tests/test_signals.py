@@ -8,6 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from test_files import as_1_0
 from test_image_data import idx_bytes
 from test_train import one_thread
 from torch import nn
@@ -16,11 +17,12 @@ from torch.nn import functional as F
 import gcnlab
 from gcnlab import Checkpoint, GridGCN, Signals, fit, metrics, predict
 from gcnlab.augment import Augment
-from gcnlab.checkpoint import read_checkpoint
+from gcnlab.checkpoint import sha256_of_tensors
 from gcnlab.cli import main
 from gcnlab.compare import ModelJob, compare, contenders, markdown, run_job, text_row
 from gcnlab.data import ImageSet
-from gcnlab.errors import CheckpointMismatchError, CorruptFileError, InputError, InputTypeError
+from gcnlab.errors import CheckpointCorruptError, CheckpointMismatchError, CorruptFileError, InputError, InputTypeError
+from gcnlab.files import read_arrays
 from gcnlab.image import grid_graph
 from gcnlab.models import load_model
 from gcnlab.recipes import find, run
@@ -537,14 +539,6 @@ def small_set(monkeypatch):
     return images
 
 
-def write_npz_of_1_0(model, path):
-    """The weights of a model.gcnlab as gcnlab 1.0 wrote them, and as those that come with gcnlab are."""
-    header, weights, _ = read_checkpoint(model)
-    about = {"recipe": header["recipe"], "dataset": header["dataset"], "seed": header["seeds"][0], "epochs": 2}
-    about |= {name: header[name] for name in ("val_accuracy", "test_accuracy")}
-    np.savez(path, about=np.array(json.dumps(about)), **{name: value[0].numpy() for name, value in weights.items()})
-
-
 def test_predict_images(small_set, tmp_path, capsys):
     run("fashion-mnist-grid", dataset="digits", epochs=2, out=tmp_path)
     path = str(tmp_path / "model.gcnlab")
@@ -650,17 +644,25 @@ def test_run_on_idx_files_of_ones_own(tmp_path):
 def test_weights_that_were_written_score_as_they_did(small_set, tmp_path, monkeypatch):
     result = run("fashion-mnist-grid", dataset="digits", epochs=2, out=tmp_path)
     monkeypatch.setattr(image_recipes, "PRETRAINED", tmp_path)
-    write_npz_of_1_0(tmp_path / "model.gcnlab", tmp_path / "fashion-mnist-grid.npz")
-    again = run("fashion-mnist-grid", dataset="digits", pretrained=True)
-    assert again["test_accuracy"]["per_seed"] == result["test_accuracy"]["per_seed"]
-    assert again["epochs"] == 0
-    assert again["seeds"] == [0]
+    path = tmp_path / "fashion-mnist-grid.gcnlab"
+    content = (tmp_path / "model.gcnlab").read_bytes()
+    for written in (content, as_1_0(*read_arrays(tmp_path / "model.gcnlab"))):
+        path.write_bytes(written)
+        again = run("fashion-mnist-grid", dataset="digits", pretrained=True)
+        assert again["test_accuracy"]["per_seed"] == result["test_accuracy"]["per_seed"]
+        assert again["val_accuracy"] == result["val_accuracy"]
+        assert again["epochs"] == 0
+        assert again["seeds"] == [0]
+    path.write_bytes(content[:-1])
+    with pytest.raises(CheckpointCorruptError, match=r"fashion-mnist-grid.gcnlab: .* cut short or changed"):
+        run("fashion-mnist-grid", dataset="digits", pretrained=True)
+    path.write_bytes(content)
     small_set.name = "other"
     with pytest.raises(InputError, match="are of digits, not of other"):
         run("fashion-mnist-grid", dataset="digits", pretrained=True)
-    (tmp_path / "fashion-mnist-grid.npz").rename(tmp_path / "fashion-mnist-grid-large.npz")
+    path.rename(tmp_path / "fashion-mnist-grid-large.gcnlab")
     small_set.name = "digits"
-    with pytest.raises(CheckpointMismatchError, match="does not hold"):
+    with pytest.raises(CheckpointMismatchError, match=r"large.gcnlab: does not fit the model: .* the model has"):
         run("fashion-mnist-grid-large", dataset="digits", pretrained=True)
 
 
@@ -881,6 +883,20 @@ def test_a_tutorials_figure_is_that_of_its_data_set():
 def test_compare_names_an_unknown_model():
     with pytest.raises(InputError, match=r"models: 'relatonal' is unknown.*Did you mean 'relational'"):
         compare("digits", ["relatonal"])
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("fashion-mnist-grid", "342b1f9e67c7a2dcaa059a7259338b5b5ed72c3592cbba018c18ae1173ae99ea"),
+        ("fashion-mnist-grid-large", "5e53ef34dbd162ef10eb4abebe3837f07747053429d62c8acfbde70d952eafe4"),
+    ],
+)
+def test_the_weights_that_come_with_gcnlab_are_those_of_1_0(name, digest):
+    model, header = load_model(image_recipes.PRETRAINED / f"{name}.gcnlab")
+    assert sha256_of_tensors(model.state_dict().values()) == digest
+    assert (header["recipe"], header["dataset"], header["mirrored"]) == (name, "fashion-mnist", True)
+    assert header["temperature"] > 0
 
 
 @pytest.mark.data

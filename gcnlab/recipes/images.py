@@ -9,7 +9,6 @@ once, after the last epoch, and nothing is chosen by it.
 from __future__ import annotations
 
 import copy
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,12 +22,12 @@ from torch import Tensor, nn
 from .. import metrics
 from ..augment import Augment
 from ..baselines import BASELINES, Baseline
-from ..checkpoint import describe, digest_of, generators_kept
+from ..checkpoint import check_state, describe, digest_of, generators_kept
 from ..data import ImageSet, image_folder, load
-from ..errors import CheckpointMismatchError, InputError
+from ..errors import InputError
 from ..image import Grid, Signals, grid_graph
 from ..machine import versions
-from ..models import GridGCN, summary
+from ..models import GridGCN, load_model, summary
 from ..reporting import Content
 from ..reporting.findings import MAX_IMAGES, add_images
 from ..train import Callback, Checkpoint, History, fit, predict
@@ -182,8 +181,8 @@ class _Trained:
 def _take_pretrained(recipe: ImageRecipe, images: ImageSet, run: Run) -> _Trained:
     model, about = pretrained(recipe, images)
     score = scores(recipe, model.to(run.device), images, run.device)
-    run.say(f"weights of seed {about['seed']}, trained for {about['epochs']} epochs, come with gcnlab")
-    return _Trained(model, [about["seed"]], [score], [about["val_accuracy"]])
+    run.say(f"weights of seed {about['seeds'][0]}, trained for {about['epoch']} epochs, come with gcnlab")
+    return _Trained(model, about["seeds"], [score], [about["val_accuracy"]])
 
 
 def _train_seeds(recipe: ImageRecipe, images: ImageSet, run: Run) -> _Trained:
@@ -287,26 +286,20 @@ def log_probabilities(model: nn.Module, signals: Signals, mirrored: bool) -> Ten
 
 @generators_kept()
 def pretrained(recipe: ImageRecipe, images: ImageSet) -> tuple[nn.Module, dict[str, Any]]:
-    """The model with the weights that come with gcnlab, and what is known of their training.
+    """The model with the weights that come with gcnlab, and the header of their file, which is a run's model.gcnlab.
 
-    Raises InputError where there are none for the recipe or the images.
+    Raises:
+        InputError: gcnlab has no weights for the recipe, or they are of other images.
+        CheckpointMismatchError: the weights do not fit the recipe's model of these images.
     """
-    import numpy
-
-    path = PRETRAINED / f"{recipe.name}.npz"
+    path = PRETRAINED / f"{recipe.name}.gcnlab"
     if not path.exists():
         raise InputError(f"pretrained: no weights of {recipe.name} come with gcnlab.")
-    with numpy.load(path, allow_pickle=False) as arrays:
-        about = json.loads(str(arrays["about"]))
-        state = {name: torch.from_numpy(arrays[name]) for name in arrays.files if name != "about"}
-    if about["dataset"] != images.name:
-        raise InputError(f"pretrained: the weights of {recipe.name} are of {about['dataset']}, not of {images.name}.")
-    model = recipe.model(images)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as problem:
-        raise CheckpointMismatchError(f"{path}: does not hold a {recipe.model_name}: {problem}") from problem
-    return model.eval(), about
+    model, header = load_model(path)
+    if header["dataset"] != images.name:
+        raise InputError(f"pretrained: the weights of {recipe.name} are of {header['dataset']}, not of {images.name}.")
+    check_state(path, model.state_dict(), recipe.model(images).state_dict())
+    return model, header
 
 
 def grid_recipe(

@@ -464,6 +464,7 @@ class Training:
                 for name, value in target.items():
                     value.copy_(source[name])
             self.optimizer.load_state_dict(training["optimizer"])
+            ckpt.check_optimizer(checkpoint.path, self.optimizer, training["num_steps"])
             self.schedule.load_state_dict(training["scheduler"])
             for callback, state in zip(self.options.callbacks, training["callbacks"], strict=True):
                 callback.load_state_dict(state)
