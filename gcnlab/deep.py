@@ -55,8 +55,8 @@ def drop_edge(adjacency: SparseMatrix, p: float = 0.5, training: bool = True, pa
     keep = coin >= p
     kept = torch.cat([keep.new_zeros(1, dtype=torch.int64), keep.cumsum(0)])
     rowptr = kept[adjacency.rowptr.long()].to(adjacency.rowptr.dtype)
-    left = SparseMatrix(rowptr, adjacency.col[keep], adjacency.value[keep], adjacency.shape)
-    return left._mark_symmetric() if pairs and adjacency.T is adjacency else left
+    is_symmetric = pairs and adjacency.T is adjacency
+    return SparseMatrix(rowptr, adjacency.col[keep], adjacency.value[keep], adjacency.shape, symmetric=is_symmetric)
 
 
 def drop_node(x: Features, p: float = 0.5, training: bool = True) -> Features:

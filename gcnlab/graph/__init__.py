@@ -1,6 +1,7 @@
 """Graphs: one, many as one, their loader, and the graph of points."""
 
-from .collection import GraphBatch, GraphCollection, batch
+from .batches import GraphBatch
+from .collection import GraphCollection, batch
 from .graph import Graph, ReceptiveField
 from .loader import GraphLoader
 from .points import knn_graph

@@ -50,12 +50,6 @@ class Grid(Graph):
     connectivity: int
     _dtype: torch.dtype  # of the adjacency where it is not made yet
 
-    @classmethod
-    def _of(cls, graph: Graph, shape: tuple[int, ...], connectivity: int, **changes: Any) -> Grid:
-        grid = cls.__new__(cls)
-        grid.__dict__.update({**graph.__dict__, "shape": shape, "connectivity": connectivity, **changes})
-        return grid
-
     @property
     def adjacency(self) -> SparseMatrix:
         """A, [num_nodes, num_nodes]: 1 between neighbours."""
@@ -63,11 +57,15 @@ class Grid(Graph):
             self._check_fits("adjacency", 64 * self.num_edges)
             offsets = [offset for offset in self.offsets if any(offset)]
             target, source = torch.cat([_pairs(self.shape, offset) for offset in offsets], 1)
-            with torch.inference_mode(False):  # as Graph._kept
+            with torch.inference_mode(False):  # as Graph.kept
                 ones = torch.ones(len(target), dtype=self._dtype)
                 matrix = SparseMatrix.from_coo(target, source, ones, (self.num_nodes, self.num_nodes))
-            self.__dict__["adjacency"] = matrix._mark_symmetric()
+            self.__dict__["adjacency"] = matrix.mark_symmetric()
         return super().adjacency
+
+    @property
+    def _own(self) -> dict[str, Any]:
+        return {"shape": self.shape, "connectivity": self.connectivity}
 
     def _check_fits(self, what: str, num_bytes: int) -> None:
         remedy = "grid.relations.convolve needs no matrix, or take a smaller grid."
@@ -104,12 +102,12 @@ class Grid(Graph):
     @property
     def relations(self) -> GridRelations:
         """One SparseMatrix an offset: A_r[target, source] = 1 where the source stands there. Their sum is Ã = A + I."""
-        return self._kept("relations", lambda: GridRelations(self.shape, self.offsets, self.dtype, self.device))
+        return self.kept("relations", lambda: GridRelations(self.shape, self.offsets, self.dtype, self.device))
 
     @property
     def operator(self) -> GridOperator:
         """Â as a GridOperator, which takes the place of `a_hat` in every layer."""
-        return self._kept("operator", lambda: GridOperator(self))
+        return self.kept("operator", lambda: GridOperator(self))
 
     @property
     def positions(self) -> Tensor:
@@ -129,21 +127,21 @@ class Grid(Graph):
     def coarser(self) -> Grid:
         """The grid of the 2x2 clusters of this one; on an axis of odd size the last cluster is smaller."""
         shape = [-(-size // 2) for size in self.shape]
-        return self._kept(
+        return self.kept(
             "coarser", lambda: grid_graph(*shape, connectivity=self.connectivity).to(self.device).to(self.dtype)
         )
 
     def replace(self, **changes: Any) -> Graph:
         """As for `Graph`; with another adjacency it is a grid no more."""
         other = super().replace(**changes)
-        return other if "adjacency" in changes else Grid._of(other, self.shape, self.connectivity)
+        return other if "adjacency" in changes else Grid.of_parts(**{**other.parts, **self._own})
 
     def to(self, device: torch.device | torch.dtype | str) -> Grid:
         """The grid on another device, or of another dtype."""
         if isinstance(device, torch.dtype) and self.__dict__["adjacency"] is None and self.x is None:
-            return Grid._of(self, self.shape, self.connectivity, _dtype=device, _derived={})
+            return Grid.of_parts(**{**self.parts, "_dtype": device, "derived": {}})
         other = super().to(device)
-        return self if other is self else Grid._of(other, self.shape, self.connectivity)
+        return self if other is self else Grid.of_parts(**{**other.parts, **self._own})
 
     def to_pyg(self) -> Data:
         """A PyG `Data` with `pos`, the (row, column) of each node."""
@@ -175,7 +173,7 @@ def grid_graph(*shape: int, connectivity: int | None = None) -> Grid:
     connectivity = check_choice("connectivity", connectivity, dict.fromkeys((sides, corners)))
     name = f"grid of {' x '.join(map(str, sizes))}, {connectivity} neighbours"
     made_later: Any = None
-    return Grid._of_checked(
+    return Grid.of_parts(
         made_later, name=name, shape=sizes, connectivity=connectivity, _dtype=torch.get_default_dtype()
     )
 
@@ -321,7 +319,7 @@ class GridRelations(Sequence[SparseMatrix]):
             "shape", f"{len(self)} matrices of {self.shape[0]:,} nodes", num_bytes, self.device, "convolve needs none."
         )
         matrices = []
-        with torch.inference_mode(False):  # as Graph._kept
+        with torch.inference_mode(False):  # as Graph.kept
             for offset in self.offsets:
                 target, source = _pairs(self.grid_shape, offset, self.device)
                 ones = torch.ones(len(target), dtype=self.dtype, device=self.device)

@@ -284,6 +284,10 @@ class Signals:
         assert self.class_names is not None
         return self._with(_y=numbered_as(self.y, self.class_names, class_names), class_names=class_names)
 
+    def mirrored(self) -> Signals:
+        """The images seen in a mirror, left and right exchanged."""
+        return self._with(_x=self.x.unflatten(1, self.shape).flip(2).flatten(1, 2))
+
     def _with(self, **changes: Any) -> Signals:
         other = Signals.__new__(Signals)
         other.__dict__.update(self.__dict__, **changes)

@@ -348,8 +348,8 @@ def _check_fixed(**given: Any) -> None:
     for argument, data in given.items():
         graph = data.whole if isinstance(data, GraphCollection) else data.graph if isinstance(data, NodeRows) else data
         parts = {argument: graph}
-        if isinstance(graph, Graph):  # a Grid may not have made its A
-            parts = {f"{argument}: A": graph.__dict__["adjacency"], f"{argument}: x": graph.x}
+        if isinstance(graph, Graph):
+            parts = {f"{argument}: {name}": value for name, value in graph.values.items()}
         if isinstance(data, Signals):
             parts = {f"{argument}: images": data.x}
         if isinstance(data, NodeRows):

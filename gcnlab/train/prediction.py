@@ -22,7 +22,7 @@ from .operators import check_function, check_operator, kinds_for, num_operators,
 
 def check_data(data: Any) -> None:
     """Raise InputTypeError, with the call that makes it, for what is not data to train on or to predict."""
-    if isinstance(data, (Graph, GraphCollection, Signals, NodeRows)):  # a GraphBatch is a Graph
+    if isinstance(data, (Graph, GraphBatch, GraphCollection, Signals, NodeRows)):
         return
     remedy = ""
     if isinstance(data, ImageSet):
@@ -44,7 +44,7 @@ def check_data(data: Any) -> None:
 
 def predict(
     model: nn.Module,
-    data: Graph | GraphCollection | Signals | NodeRows,
+    data: Graph | GraphBatch | GraphCollection | Signals | NodeRows,
     nodes: Tensor | None = None,
     operator: Any = None,
     batch_size: int | None = None,
@@ -77,7 +77,7 @@ def predict(
     if operator is not None and isinstance(data, (Signals, NodeRows)):
         raise InputError(f"operator: goes with graphs, not with {type(data).__name__}.")
     function = check_function(operator) if is_batch else None
-    kinds = kinds_for(model) if operator is None and isinstance(data, Graph | GraphCollection) else ("",)
+    kinds = kinds_for(model) if operator is None and isinstance(data, Graph | GraphBatch | GraphCollection) else ("",)
     kind = "a_hat" if batch_size is not None and "a_hat" in kinds else kinds[0]
 
     def given(matrix: Any) -> Any:

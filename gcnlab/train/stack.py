@@ -7,9 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..graph import Graph
+from ..graph import Graph, GraphBatch
 from ..sparse import SparseMatrix
-from ..sparse.features import values_of
 
 
 def are_stackable(a: nn.Module, b: nn.Module) -> bool:
@@ -19,9 +18,9 @@ def are_stackable(a: nn.Module, b: nn.Module) -> bool:
     """
 
     def same(v: Any, w: Any) -> bool:
-        if isinstance(v, Graph):
-            parts = v.__dict__["adjacency"], v.__dict__["x"]
-            return not any(values_of(part).requires_grad for part in parts if part is not None)
+        if isinstance(v, Graph | GraphBatch):
+            graph = v.graph if isinstance(v, GraphBatch) else v
+            return not any(value.requires_grad for value in graph.values.values())
         if isinstance(v, Tensor):
             return isinstance(w, Tensor) and v.shape == w.shape and torch.equal(v, w)
         if isinstance(v, SparseMatrix):
