@@ -82,21 +82,21 @@ class ReadoutMatrix(SparseMatrix):
         P_gi = m_i where node i is of graph g, else 0
 
     Attributes:
-        counts: whether the entries are counts m other than one: how many nodes each row of H stands for.
+        counts: whether the entries are such counts m; otherwise they are ones.
     """
 
-    def __init__(self, *parts: Any, counts: bool = False, **options: Any) -> None:
-        super().__init__(*parts, **options)
-        self.counts = counts
+    counts: bool = False
 
     @property
     def multiplicity(self) -> Tensor | None:
         """m, [num_nodes]: how many nodes each row of H stands for; None where that is one everywhere."""
-        return self.value if self.counts else None
+        return self.value if self.counts and bool((self.value != 1).any()) else None
 
     def map(self, f: Callable[[Tensor], Tensor]) -> ReadoutMatrix:
         p = super().map(f)
-        return ReadoutMatrix(p.rowptr, p.col, p.value, p.shape, t_pattern=p.t_pattern, counts=self.counts)
+        other = ReadoutMatrix(p.rowptr, p.col, p.value, p.shape, t_pattern=p.t_pattern)
+        other.counts = self.counts
+        return other
 
 
 register_tree(ReadoutMatrix, "counts")
@@ -123,11 +123,13 @@ def consecutive(
     """
     num_graphs, num_nodes = ptr.shape[0] - 1, int(ptr[-1])
     nodes = torch.arange(num_nodes + 1, dtype=torch.int32, device=ptr.device)
-    counts = multiplicity is not None and bool((multiplicity != 1).any())
     value = torch.ones(num_nodes, dtype=dtype, device=ptr.device) if multiplicity is None else multiplicity
     # P^T has one entry per row, so it needs no sort.
     t_pattern = nodes, (row_index(ptr, num_nodes) if graph is None else graph).int(), nodes[:-1]
-    return ReadoutMatrix(ptr.int(), nodes[:-1], value, (num_graphs, num_nodes), t_pattern=t_pattern, counts=counts)
+    p = ReadoutMatrix(ptr.int(), nodes[:-1], value, (num_graphs, num_nodes), t_pattern=t_pattern)
+    if multiplicity is not None:
+        p.counts = True
+    return p
 
 
 def segment_max(values: Tensor, p: SparseMatrix) -> Tensor:

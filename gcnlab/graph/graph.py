@@ -206,8 +206,9 @@ class Graph:
         Graph(3 nodes, 4 stored edges)
         """
         graph = cls.__new__(cls)
-        kept = {"_derived": {} if derived is None else derived, "_made": made_features, "_only": only}
-        graph.__dict__.update({**_NOTHING, "adjacency": adjacency, **parts, **kept})
+        graph.__dict__.update(_NOTHING, adjacency=adjacency, _derived={} if derived is None else derived, **parts)
+        if made_features is not None or only is not None:
+            graph.__dict__.update(_made=made_features, _only=only)
         return graph
 
     @property

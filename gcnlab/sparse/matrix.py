@@ -78,17 +78,16 @@ class SparseMatrix:
         kind: str | None = None,
         is_brief: bool = False,
     ) -> None:
-        self.rowptr, self.col, self.value = (
-            # Kernels read them as they lie in memory: a column of a table is copied. A pytree may hold other things.
-            part.contiguous() if isinstance(part, Tensor) else part
-            for part in (rowptr, col, value)
-        )
+        self.rowptr, self.col, self.value = _contiguous(rowptr), _contiguous(col), _contiguous(value)
         self.shape = (int(shape[0]), int(shape[1]))
         # `t_pattern`, in a list that all matrices of one pattern share: what one of them finds, the others know.
         self._pattern: list[tuple[Tensor, Tensor, Tensor]] = [] if t_pattern is None else [t_pattern]
         self._transposed: SparseMatrix | None = self if symmetric else None
         self._version = 0  # of the values, when the transpose that is kept was made
-        self.kind, self.is_brief = kind, is_brief
+        if kind is not None:
+            self.kind = kind
+        if is_brief:
+            self.is_brief = True
 
     # -- making one ---------------------------------------------------------------------------------------------------
 
@@ -668,7 +667,7 @@ def register_tree(cls: type[SparseMatrix], *options: str) -> None:
 
     Args:
         cls: SparseMatrix, or a class of it.
-        *options: attributes that its constructor takes beside those of SparseMatrix.
+        *options: plain attributes that it has beside those of SparseMatrix.
     """
 
     def flatten(matrix: SparseMatrix) -> tuple[list[Any], Any]:
@@ -678,9 +677,9 @@ def register_tree(cls: type[SparseMatrix], *options: str) -> None:
     def unflatten(children: Iterable[Any], context: Any) -> SparseMatrix:
         rowptr, col, value, pattern = children
         shape, symmetric, *values = context
-        given: dict[str, Any] = dict(zip(options, values, strict=True))
-        matrix = cls(rowptr, col, value, shape, symmetric=symmetric, **given)
+        matrix = cls(rowptr, col, value, shape, symmetric=symmetric)
         matrix._pattern = pattern
+        matrix.__dict__.update(zip(options, values, strict=True))
         return matrix
 
     def flatten_with_keys(matrix: SparseMatrix) -> tuple[list[Any], Any]:  # torch.export names its inputs by them
@@ -706,6 +705,11 @@ register_tree(SparseMatrix)
 # --------------------------------------------------------------------------------------------------------------------
 # Checks at the door
 # --------------------------------------------------------------------------------------------------------------------
+
+
+def _contiguous(part: Tensor) -> Tensor:
+    """As kernels read it: a column of a table is copied. A pytree may hold other things than tensors."""
+    return part.contiguous() if isinstance(part, Tensor) else part
 
 
 def _version_of(value: Tensor) -> int:
