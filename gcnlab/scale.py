@@ -24,7 +24,8 @@ from torch.nn import functional as F
 from .checks import check_count, check_flag, check_list, check_number, check_seed
 from .errors import InputError
 from .graph import Graph
-from .graph.graph import check_one_graph, warn_if_directed
+from .graph.graph import check_one_graph
+from .graph.parts import warn_if_directed
 from .inputs import as_tensor, check_nodes, check_unwritten, shared
 from .memory import estimate_step, large_empty
 from .sparse import SparseMatrix

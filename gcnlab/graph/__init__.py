@@ -2,7 +2,8 @@
 
 from .batches import GraphBatch
 from .collection import GraphCollection, batch
-from .graph import Graph, ReceptiveField
+from .field import ReceptiveField
+from .graph import Graph
 from .loader import GraphLoader
 from .points import knn_graph
 

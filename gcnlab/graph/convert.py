@@ -14,6 +14,8 @@ from ..errors import InputError, InputTypeError, did_you_mean
 from ..inputs import (
     as_series,
     as_tensor,
+    check_edge_index,
+    check_ids,
     check_names,
     check_weight,
     distinct_names,
@@ -66,6 +68,26 @@ def undirected(
     both = torch.cat([row, col[off]]), torch.cat([col, row[off]])
     adjacency = SparseMatrix.from_coo(*both, torch.cat([upper.value, upper.value[off]]), shape)
     return adjacency, ends.shape[1] - upper.nnz
+
+
+def edge_parts(
+    edge_index: Any,
+    num_nodes: int | None,
+    edge_weight: Any,
+    x: Any,
+    y: Any,
+    node_names: Sequence[Any] | None,
+    duplicates: str,
+) -> tuple[SparseMatrix, int, Sequence[Any] | None]:
+    """(A, edges that were merged, checked names of the nodes) of an edge list."""
+    edge_index = check_edge_index(edge_index)
+    node_names = None if node_names is None else check_names("node_names", node_names)
+    num_nodes, because = _count_nodes(num_nodes, node_names, x, y, edge_index)
+    shape = (num_nodes, num_nodes)
+    check_ids(edge_index, shape, because)
+    weight = None if edge_weight is None else check_weight(edge_weight, edge_index.shape[1]).to(edge_index.device)
+    adjacency = SparseMatrix.from_coo(edge_index[1], edge_index[0], weight, shape, duplicates)
+    return adjacency, edge_index.shape[1] - adjacency.nnz, node_names
 
 
 def networkx_parts(
@@ -227,7 +249,7 @@ def _num_rows(value: Any) -> int:
     return len(value) if isinstance(value, (list, tuple)) else 0
 
 
-def count_nodes(num_nodes: int | None, node_names: Any, x: Any, y: Any, edge_index: Tensor) -> tuple[int, str]:
+def _count_nodes(num_nodes: int | None, node_names: Any, x: Any, y: Any, edge_index: Tensor) -> tuple[int, str]:
     """N, and what says it, such as "x has 3 rows"; empty where it is num_nodes or the largest id."""
     if num_nodes is not None:
         return check_count("num_nodes", num_nodes), ""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +12,9 @@ from torch import Tensor, nn
 from ..checks import check_choice, check_count, check_flag, check_number
 from ..errors import InputError, InputTypeError
 from ..inputs import (
-    check_edge_index,
-    check_ids,
     check_names,
     check_nodes,
     check_unwritten,
-    check_weight,
     is_table,
     own,
     read_labels,
@@ -30,11 +26,11 @@ from ..inputs import (
 from ..machine import check_devices, is_same_device
 from ..memory import estimate_step
 from ..sparse import Features, SparseMatrix
-from ..sparse.features import DEGREE_FEATURES, check_features, check_max_degree, degree_features, select_rows, values_of
+from ..sparse.features import check_features, row_normalized, select_rows, structural_features, values_of
 from ..sparse.kinds import KIND_OF, NORMALIZED, check_kind
 from .convert import (
-    count_nodes,
     edge_index_of,
+    edge_parts,
     mesh_parts,
     networkx_graph,
     networkx_parts,
@@ -42,8 +38,10 @@ from .convert import (
     pyg_data,
     pyg_parts,
 )
+from .field import ReceptiveField, receptive_field
 from .joining import joined_parts, listed_graphs
-from .parts import MASKS, check_disjoint, check_mask, check_moves, ordinary
+from .parts import MASKS, check_degree, check_disjoint, check_mask, check_moves, ordinary, warn_if_directed
+from .spectrum import largest_eigenvalue
 from .storage import read_parts, write_parts
 from .summary import graph_summary, num_loops
 
@@ -56,20 +54,6 @@ if TYPE_CHECKING:
 
 _KNOWN = ("learnt", "shared adjacency", "shared x")
 _NOTHING = {**dict.fromkeys(("x", "y", *MASKS, "node_names", "class_names", "name")), "num_duplicates": 0}
-
-
-class ReceptiveField(NamedTuple):
-    """What the outputs of a few nodes depend on: `model(x, a_hat)` gives exactly the rows of `nodes`.
-
-    Attributes:
-        x: the rows of X that are needed, [n_0, num_features].
-        a_hat: one matrix a layer, [n_l, n_{l-1}]; the last has a row for each of `nodes`.
-        nodes: the nodes asked for, [n_L].
-    """
-
-    x: Features
-    a_hat: list[SparseMatrix]
-    nodes: Tensor
 
 
 class Graph:
@@ -269,17 +253,11 @@ class Graph:
                 [0.4082, 0.3333, 0.4082],
                 [0.0000, 0.4082, 0.5000]])
         """
-        edge_index = check_edge_index(edge_index)
-        if options.get("node_names") is not None:
-            options["node_names"] = check_names("node_names", options["node_names"])
-        num_nodes, because = count_nodes(num_nodes, options.get("node_names"), x, y, edge_index)
-        shape = (num_nodes, num_nodes)
-        check_ids(edge_index, shape, because)
-        weight = None if edge_weight is None else check_weight(edge_weight, edge_index.shape[1]).to(edge_index.device)
-        adjacency = SparseMatrix.from_coo(edge_index[1], edge_index[0], weight, shape, duplicates)
+        names = options.get("node_names")
+        adjacency, num_duplicates, names = edge_parts(edge_index, num_nodes, edge_weight, x, y, names, duplicates)
         return cls(
             adjacency, x, y, train_mask, val_mask, test_mask,
-            num_duplicates=edge_index.shape[1] - adjacency.nnz, **options,
+            **{**options, "node_names": names}, num_duplicates=num_duplicates,
         )  # fmt: skip
 
     @classmethod
@@ -439,23 +417,7 @@ class Graph:
                 [0., 1., 0., 0.],
                 [0., 1., 0., 0.]])
         """
-        kinds = ("identity", "adjacency", "constant", "degree", *DEGREE_FEATURES)
-        check_choice("kind", kind, kinds)
-        check_max_degree(kind, max_degree)
-        n, count = self.num_nodes, self.adjacency.rowptr.diff().long()
-        if kind == "identity":
-            x: Features = SparseMatrix.eye(n, device=self.device)
-        elif kind == "constant":
-            x = torch.ones(n, 1, device=self.device)
-        elif kind == "adjacency":
-            x = self.adjacency.with_self_loops("add")
-        elif kind == "degree":
-            x = self.degree.unsqueeze(1)
-        else:
-            if max_degree is None and kind in ("degree_one_hot", "degree_bins"):
-                max_degree = int(count.max()) if n else 0
-            x = degree_features(count, kind, max_degree)
-        graph = self.replace(x=x)
+        graph = self.replace(x=structural_features(self.adjacency, kind, max_degree))
         if kind not in ("identity", "constant"):
             graph.__dict__["_made"] = {"kind": kind, "max_degree": max_degree}
         return graph
@@ -470,11 +432,7 @@ class Graph:
         x = self.x
         if x is None:
             raise InputError('graph: has no x; make one with graph.with_features("identity").')
-        if isinstance(x, SparseMatrix):
-            total = x.with_value(x.value.abs()).row_sums()
-            return self.replace(x=x.scale(rows=torch.where(total == 0, 1.0, 1 / total)).to(x.dtype))
-        total = x.abs().sum(1, keepdim=True)
-        return self.replace(x=x / torch.where(total == 0, 1, total))
+        return self.replace(x=row_normalized(x))
 
     # -- what it is ---------------------------------------------------------------------------------------------------
 
@@ -677,19 +635,7 @@ class Graph:
 
     def check_degree(self, matrix: SparseMatrix, degree: Tensor) -> None:
         """Raise InputError where a degree of Ã = `matrix` is no number that can be divided by."""
-        bad = ~torch.isfinite(degree)
-        if bool((matrix.value < 0).any()):
-            bad |= (degree <= 0) & (matrix.rowptr.diff() > 0)
-        if bool(bad.any()):
-            node = int(bad.nonzero()[0])
-            called = f" ({self.node_names[node]!r})" if self.node_names is not None else ""
-            found = float(degree[node].detach())
-            raise InputError(
-                f"edge_weight: negative weights make the degree of node {node}{called} {found:g}; "
-                "normalising needs positive degrees. Use absolute weights, or norm=None."
-                if found <= 0
-                else f"edge_weight: the degree of node {node}{called} is {found:g}; scale the weights down."
-            )
+        check_degree(matrix, degree, self.node_names)
 
     @property
     def combinatorial_laplacian(self) -> SparseMatrix:
@@ -743,14 +689,7 @@ class Graph:
             raise InputError(
                 "lambda_max: None computes it for a symmetric L, but the graph is directed; give a number, such as 2.0."
             )
-        if self.num_nodes <= 32:  # the iteration below wants more rows than it finds eigenvalues
-            return max(torch.linalg.eigvalsh(self.laplacian.to_dense().detach().double()).tolist(), default=2.0)
-        import numpy
-        from scipy.sparse.linalg import eigsh
-
-        start = numpy.random.default_rng(0).standard_normal(self.num_nodes)  # eigsh itself draws another each time
-        laplacian = self.laplacian.to_scipy().astype("float64")
-        return float(eigsh(laplacian, k=1, which="LA", tol=1e-6, v0=start)[0][0])
+        return largest_eigenvalue(self.laplacian)
 
     def receptive_field(self, nodes: Tensor, num_layers: int, operator: SparseMatrix | None = None) -> ReceptiveField:
         """The part of the graph that `num_layers` GCN layers read to compute the outputs at `nodes`.
@@ -769,18 +708,8 @@ class Graph:
         """
         if self.x is None:
             raise InputError('receptive_field: the graph has no x; make one with graph.with_features("identity").')
-        check_count("num_layers", num_layers)
-        rows = wanted = check_nodes(nodes, self.num_nodes).to(self.device)
-        matrix = self.a_hat if operator is None else operator
-        operators: list[SparseMatrix] = []
-        for _ in range(num_layers):
-            block = matrix.select_rows(rows)
-            is_needed = torch.zeros(self.num_nodes, dtype=torch.bool, device=self.device)
-            is_needed[block.col.long()] = True
-            rows = is_needed.nonzero().squeeze(1)
-            operators.insert(0, block.select_cols(rows))
-        x = self.x if len(rows) == self.num_nodes and num_layers else select_rows(self.x, rows)
-        return ReceptiveField(x, operators, wanted)
+        rows = check_nodes(nodes, self.num_nodes).to(self.device)
+        return receptive_field(self.x, self.a_hat if operator is None else operator, rows, num_layers)
 
     def rows_of(self, nodes: Tensor) -> dict[str, Any]:
         """What the graph knows of some of its nodes beside their edges: x, y, masks and names, for `Graph`."""
@@ -941,20 +870,6 @@ def check_graphs(graphs: Iterable[Graph]) -> list[Graph]:
         check_one_graph(f"graphs: graph {i}", graph).check_edges_are_all("graphs")
     check_devices(**{f"graph {i}": graph for i, graph in enumerate(graphs)})
     return graphs
-
-
-def warn_if_directed(graph: Graph) -> None:
-    """Warn where the formula of Â, made for undirected graphs, is used on a directed one.
-
-    Learnt weights may come to differ by direction; of them the edges alone count.
-    """
-    a = graph.adjacency
-    if not a.with_value(torch.ones_like(a.value)).is_symmetric() if graph.is_learnt else graph.is_directed:
-        warnings.warn(
-            "the symmetric normalisation of a directed graph divides by in-degrees, A_ij / sqrt(d_i d_j); "
-            'pass norm="rw" for the mean over in-neighbours, or make the graph undirected (graph.to_undirected()).',
-            stacklevel=5,
-        )
 
 
 def check_one_graph(argument: str, graph: Any) -> Graph:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from ..errors import InputError
 from ..inputs import own, read_mask
 from ..machine import is_same_device
 from ..sparse import SparseMatrix
+
+if TYPE_CHECKING:
+    from .graph import Graph
 
 MASKS = ("train_mask", "val_mask", "test_mask")
 
@@ -52,3 +56,34 @@ def check_disjoint(masks: Mapping[str, Tensor]) -> None:
             both = masks[first] & masks[second]
             if bool(both.any()):
                 raise InputError(f"{first} and {second} overlap: node {int(both.nonzero()[0])} is in both.")
+
+
+def check_degree(matrix: SparseMatrix, degree: Tensor, node_names: Sequence[Any] | None) -> None:
+    """Raise InputError where a degree of Ã = `matrix` is no number that can be divided by."""
+    bad = ~torch.isfinite(degree)
+    if bool((matrix.value < 0).any()):
+        bad |= (degree <= 0) & (matrix.rowptr.diff() > 0)
+    if bool(bad.any()):
+        node = int(bad.nonzero()[0])
+        called = f" ({node_names[node]!r})" if node_names is not None else ""
+        found = float(degree[node].detach())
+        raise InputError(
+            f"edge_weight: negative weights make the degree of node {node}{called} {found:g}; "
+            "normalising needs positive degrees. Use absolute weights, or norm=None."
+            if found <= 0
+            else f"edge_weight: the degree of node {node}{called} is {found:g}; scale the weights down."
+        )
+
+
+def warn_if_directed(graph: Graph) -> None:
+    """Warn where the formula of Â, made for undirected graphs, is used on a directed one.
+
+    Learnt weights may come to differ by direction; of them the edges alone count.
+    """
+    a = graph.adjacency
+    if not a.with_value(torch.ones_like(a.value)).is_symmetric() if graph.is_learnt else graph.is_directed:
+        warnings.warn(
+            "the symmetric normalisation of a directed graph divides by in-degrees, A_ij / sqrt(d_i d_j); "
+            'pass norm="rw" for the mean over in-neighbours, or make the graph undirected (graph.to_undirected()).',
+            stacklevel=5,
+        )
