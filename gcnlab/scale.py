@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .checks import check_count, check_flag, check_list, check_number, check_seed
+from .contracts import goes_by_layer
 from .errors import InputError
 from .graph import Graph
 from .graph.graph import check_one_graph
@@ -361,7 +362,7 @@ def predict_in_batches(
         ids, places = check_nodes(nodes, graph.num_nodes).to(graph.device).unique(return_inverse=True)
     check_count("batch_size", batch_size, 1)
     bare = type(graph).of_parts(**{**graph.parts, "x": None, "node_names": None})
-    by_layer = hasattr(model, "layer")
+    by_layer = goes_by_layer(model)
     sampler = NeighborSampler(bare, [None] if by_layer else [None] * model.num_layers, batch_size, operator=operator)
     wanted = [ids]  # the nodes of each layer's outputs
     for _ in range(model.num_layers - 1 if by_layer else 0):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import check_count, check_flag
+from ..contracts import convolves
 from ..errors import InputError, InputTypeError
 from ..sparse import Features, SparseMatrix
 from ..sparse.kinds import NORMALIZED
@@ -172,7 +173,7 @@ class RelationalGCNConv(nn.Module):
             )
         weights = self.relation_weights()
         grid: Any = relations
-        if hasattr(grid, "convolve") and isinstance(x, Tensor):  # which reads no matrix, so that none is made
+        if convolves(grid) and isinstance(x, Tensor):  # which reads no matrix, so that none is made
             check_operands(x, x.new_empty(()).expand(grid.shape), self.in_channels, self.weight, "relations[0]")
             return grid.convolve(x, weights, self.bias)
         for r, a_r in enumerate(relations):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import check_dense, check_like
+from ..contracts import is_operator, operators_of
 from ..errors import InputError, InputTypeError
 from ..sparse import SparseMatrix
 from ..sparse.kinds import check_kind, how_to_make
@@ -29,8 +30,8 @@ def check_operands(x: Any, a_hat: Any, in_channels: int, weight: Tensor, name: s
     `name` is what errors call the matrix.
     """
     check_x(x)
-    is_matrix = hasattr(a_hat, "shape") and hasattr(a_hat, "__matmul__")  # a Grid has the shape of its images
-    if not is_matrix or not isinstance(getattr(a_hat, "dtype", x.dtype), torch.dtype):
+    # A Grid has the shape of its images, and no product.
+    if not is_operator(a_hat) or not isinstance(getattr(a_hat, "dtype", x.dtype), torch.dtype):
         raise InputTypeError(
             f"{name}: got {type(a_hat).__name__}, expected a matrix: graph.a_hat, a SparseMatrix, a dense or sparse "
             "tensor; SparseMatrix.from_scipy and from_dense make one."
@@ -105,7 +106,7 @@ def warn_if_of_another_kind(layer: Any, operator: Any, stacklevel: int = 5) -> N
     kind, accepted = operator.kind, getattr(layer, "accepts", ())
     if kind is None or kind == layer.operator or kind in accepted or operator.value.is_meta:
         return
-    named = _names(layer)
+    named = operators_of(layer)
     if not _is_among(kind, (*named, *accepted)):
         warnings.warn(
             f"{type(layer).__name__}: got {how_to_make(kind)}, but its formula takes {how_to_make(named[0])}. Pass that "
@@ -116,18 +117,11 @@ def warn_if_of_another_kind(layer: Any, operator: Any, stacklevel: int = 5) -> N
 
 def with_operator(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module, tuple[str, ...]]]:
     """(name, module, kinds) of each module that names kinds, those within one that does left out."""
-    if kinds := _names(module):
+    if kinds := operators_of(module):
         yield name or "model", module, kinds
         return
     for part, child in module.named_children():
         yield from with_operator(child, f"{name}.{part}" if name else part)
-
-
-def _names(layer: nn.Module) -> tuple[str, ...]:
-    """What its `operator` names; () where it is no name, but anything else of its author's."""
-    named: Any = getattr(layer, "operator", ())
-    named = (named,) if isinstance(named, str) else named
-    return named if isinstance(named, tuple) and all(isinstance(kind, str) for kind in named) else ()
 
 
 def _is_among(kind: str, named: Sequence[str]) -> bool:
