@@ -25,12 +25,6 @@ if TYPE_CHECKING:
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
-_MAX_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
-
-
-_AVG_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
-
-
 # --------------------------------------------------------------------------------------------------------------------
 # The graph
 # --------------------------------------------------------------------------------------------------------------------
@@ -178,6 +172,12 @@ def grid_graph(*shape: int, connectivity: int | None = None) -> Grid:
     )
 
 
+def check_grid(grid: Any) -> None:
+    """Raise InputTypeError unless it is a Grid."""
+    if not isinstance(grid, Grid):
+        raise InputTypeError(f"grid: got a {type(grid).__name__}, expected what image.grid_graph gives.")
+
+
 def _check_size(size: Any) -> int:
     try:
         return check_count("shape", size, 1)
@@ -198,6 +198,17 @@ def _pairs(shape: Sequence[int], offset: Sequence[int], device: torch.device | s
     targets = tuple(slice(max(-o, 0), size - max(o, 0)) for o, size in zip(offset, shape, strict=True))
     sources = tuple(slice(max(o, 0), size - max(-o, 0)) for o, size in zip(offset, shape, strict=True))
     return torch.stack([nodes[targets].flatten(), nodes[sources].flatten()])
+
+
+def cluster_assignment(grid: Grid) -> SparseMatrix:
+    """S [num_nodes, num_clusters], S_ik = 1 where node i is of the 2x2 cluster k, for `gcnlab.ClusterPool`."""
+    grid._check_fits("the clusters", 100 * grid.num_nodes)
+    cluster = torch.zeros(grid.num_nodes, dtype=torch.int64, device=grid.device)
+    for place, size in zip((grid.positions // 2).T, grid.coarser.shape, strict=True):
+        cluster = cluster * size + place
+    nodes = torch.arange(grid.num_nodes, device=grid.device)
+    shape = (grid.num_nodes, grid.coarser.num_nodes)
+    return SparseMatrix.from_coo(nodes, cluster, shape=shape).to(grid.adjacency.dtype)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -351,7 +362,7 @@ class GridRelations(Sequence[SparseMatrix]):
             zeros = weight.new_zeros(3**num_axes, *weight.shape[1:])
             weight = zeros.index_copy(0, torch.tensor(place, device=weight.device), weight)
         kernel = weight.permute(2, 1, 0).unflatten(2, (3,) * num_axes)
-        return _to_nodes(_CONV[num_axes](channels_first(x, self.grid_shape), kernel, bias, padding=1))
+        return to_nodes(_CONV[num_axes](channels_first(x, self.grid_shape), kernel, bias, padding=1))
 
     def to(self, target: torch.device | torch.dtype | str) -> GridRelations:
         """On another device, or of another dtype."""
@@ -364,7 +375,7 @@ def channels_first(x: Tensor, shape: Sequence[int]) -> Tensor:
     return x.unflatten(1, tuple(shape)).movedim(-1, 1)
 
 
-def _to_nodes(images: Tensor) -> Tensor:
+def to_nodes(images: Tensor) -> Tensor:
     """[batch, C, *shape] as [batch, num_nodes, C]; a view where the images' memory has the channels last or first."""
     return images.movedim(1, -1).flatten(1, -2)
 
@@ -403,69 +414,3 @@ def _line_sum(images: Tensor, axis: int) -> Tensor:
     total.narrow(axis, 1, size).add_(images.narrow(axis, 0, size))
     total.narrow(axis, 0, size).add_(images.narrow(axis, 1, size))
     return total
-
-
-def check_grid(grid: Any) -> None:
-    if not isinstance(grid, Grid):
-        raise InputTypeError(f"grid: got a {type(grid).__name__}, expected what image.grid_graph gives.")
-
-
-def check_floats(signals: Tensor) -> None:
-    if not signals.is_floating_point():
-        raise InputTypeError(f"signals: got {signals.dtype}, expected floats; to_signals(images) makes them of uint8.")
-
-
-def check_signals(signals: Tensor, shape: Sequence[int]) -> None:
-    if signals.dim() != 3 or signals.shape[1] != math.prod(shape):
-        raise InputError(
-            f"signals: got shape {tuple(signals.shape)}, expected [batch, {math.prod(shape)}, channels] "
-            f"for a grid of {' x '.join(map(str, shape))}."
-        )
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Coarsening
-# --------------------------------------------------------------------------------------------------------------------
-
-
-def coarsen(signals: Tensor, grid: Grid, kind: str = "max") -> tuple[Tensor, Grid]:
-    """Signals on the grid of 2x2 clusters, and that grid: what a pooling layer of a CNN does.
-
-        max: h'_k = max over the nodes of cluster k        mean: their mean, S^T H / S^T 1
-
-    with S = `cluster_assignment(grid)`. On an axis of odd size the last cluster is smaller.
-
-    Args:
-        signals: [batch, num_nodes, C].
-        grid: the graph they are on.
-        kind: "max" or "mean".
-
-    >>> grid = grid_graph(2, 3)
-    >>> signals = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).view(1, 6, 1)
-    >>> coarsen(signals, grid, "mean")[0].flatten()
-    tensor([3.0000, 4.5000])
-    """
-    check_choice("kind", kind, ("max", "mean"))
-    check_signals(signals, grid.shape)
-    if kind == "mean":
-        check_floats(signals)
-    if not signals.is_floating_point():  # which torch's poolings do not take in one dimension, nor on a GPU
-        h = channels_first(signals, grid.shape)
-        for dim, size in enumerate(grid.shape, 2):
-            first = torch.arange(0, size, 2, device=h.device)
-            h = torch.maximum(h.index_select(dim, first), h.index_select(dim, (first + 1).clamp(max=size - 1)))
-        return _to_nodes(h), grid.coarser
-    pool = (_MAX_POOL if kind == "max" else _AVG_POOL)[len(grid.shape)]
-    window = [min(2, size) for size in grid.shape]  # torch's poolings refuse one that is wider than the image
-    return _to_nodes(pool(channels_first(signals, grid.shape), window, ceil_mode=True)), grid.coarser
-
-
-def cluster_assignment(grid: Grid) -> SparseMatrix:
-    """S [num_nodes, num_clusters], S_ik = 1 where node i is of the 2x2 cluster k, for `gcnlab.ClusterPool`."""
-    grid._check_fits("the clusters", 100 * grid.num_nodes)
-    cluster = torch.zeros(grid.num_nodes, dtype=torch.int64, device=grid.device)
-    for place, size in zip((grid.positions // 2).T, grid.coarser.shape, strict=True):
-        cluster = cluster * size + place
-    nodes = torch.arange(grid.num_nodes, device=grid.device)
-    shape = (grid.num_nodes, grid.coarser.num_nodes)
-    return SparseMatrix.from_coo(nodes, cluster, shape=shape).to(grid.adjacency.dtype)
