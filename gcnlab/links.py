@@ -1,7 +1,7 @@
 """Link prediction: edges held back, pairs that are no edges, a score for each pair, and how well the scores tell them.
 
-A set of pairs is an int64 tensor [2, num_pairs], sources then targets, as an `edge_index`. Of an undirected graph each
-pair stands once, the smaller id first.
+A set of pairs is an int64 tensor [2, num_pairs], sources then targets, as an `edge_index`. A pair of an undirected
+graph stands once, the smaller id first.
 
     split = split_edges(load("karate").with_features("degree"))
     h = model(split.graph.x, split.graph.a_hat)                      # propagates by the training edges alone
@@ -148,7 +148,7 @@ def split_edges(graph: Graph, val: float = 0.05, test: float = 0.1, seed: int = 
 def sample_non_edges(graph: Graph, num_pairs: int, seed: int | None = None, sides: Any = None) -> Tensor:
     """Distinct pairs of distinct nodes without an edge between them, uniformly drawn, [2, num_pairs].
 
-    Of an undirected graph the smaller id comes first. With no seed torch's global state is used, for another draw in
+    In an undirected graph the smaller id comes first. With no seed torch's global state is used, for another draw in
     each step of a training. `sides` are those of `split_edges`.
 
     Raises InputError where the graph has fewer such pairs.

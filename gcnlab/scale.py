@@ -4,7 +4,7 @@ A batch is a `Subgraph`, a Graph of some of the nodes whose Â is made so that a
 
     NeighborSampler    of each row of Â some entries are drawn and scaled up: right on average (Hamilton et al. 2017)
     RandomNodeSampler  those within a random set of nodes, scaled up: right on average (Zeng et al. 2020)
-    ClusterSampler     the edges within some parts of a partition, normalised anew (Chiang et al. 2019)
+    ClusterSampler     the edges within some parts of a partition, normalised again (Chiang et al. 2019)
 
 None of them makes the Â of the whole graph, nor any other array as long as its edges: A may be mapped from a file.
 """
@@ -46,7 +46,7 @@ class Subgraph(Graph):
 
     Attributes:
         nodes: their ids in the whole graph, [num_nodes].
-        targets: the places, among them, of those that the batch is for: a loss counts at them alone.
+        targets: the places, among them, of the nodes that the batch is for: a loss counts only these.
         operator: the Â of the batch as it was drawn; None where it is that of the subgraph's own edges.
         classes_of_whole: C of the whole graph.
     """
@@ -171,15 +171,15 @@ class Sampler:
 
 
 class NeighborSampler(Sampler):
-    """Batches of target nodes, each with a sample of what they hear of (Hamilton et al. 2017, appendix A).
+    """Batches of target nodes, each with a sample of the nodes it receives from (Hamilton et al. 2017, appendix A).
 
-    Of a node's d neighbours k are drawn, or all where d <= k, then k' of what each of these hears of, and so on, with
-    one fan-out for each product with Â. A node's row of the batch's Â is
+    k of a node's d neighbours are drawn, or all where d <= k, then k' neighbours of each of these, and so on, with one
+    fan-out for each product with Â. A node's row of the batch's Â is
 
         Â_ii as it is,    d / k Â_ij for each drawn j,    0 for the others
 
     so that its mean over the draws is the row of Â. Rows are drawn independently, once a batch; the outermost nodes keep
-    Â_ii alone. Right are the outputs at `targets` of as many products as there are fan-outs.
+    Â_ii alone. Outputs are unbiased only at `targets`, for as many layers as there are fan-outs.
 
     Args:
         graph: the whole graph.
@@ -314,7 +314,7 @@ class ClusterSampler(Sampler):
     Args:
         graph: the whole graph.
         parts: the part of each node, int64 [num_nodes], such as `partition(graph, 100)`.
-        parts_per_batch: drawn together anew in each epoch.
+        parts_per_batch: drawn together; each epoch draws again.
     """
 
     def __init__(self, graph: Graph, parts: Tensor, parts_per_batch: int = 1) -> None:

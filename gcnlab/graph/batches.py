@@ -44,8 +44,8 @@ _OF_NODES = "is of one graph, and here each graph has a label; {}, or one graph,
 class GraphBatch:
     """Several graphs side by side: A = diag(A_1, ..., A_B), X = [X_1; ...; X_B], N = n_1 + ... + n_B.
 
-    A batch has a Graph, `graph`, and is none: its labels are those of graphs, not of nodes. It offers what a model reads,
-    and what a Graph says of A. It is immutable.
+    A batch has a Graph, `graph`, but is not one: its labels belong to graphs instead of nodes. It offers what a model
+    reads, and what a Graph says about A. It is immutable.
 
     Attributes:
         graph: all nodes as one Graph, without y.
@@ -146,7 +146,7 @@ class GraphBatch:
         return self.of_parts(self.graph.to(device), ptr, batch, y, multiplicity)
 
     def summary(self) -> str:
-        """As that of a Graph, and the number of graphs; the labels are theirs, not the nodes'."""
+        """As `Graph.summary`, with the number of graphs and without labels, which belong to graphs instead of nodes."""
         rows = self.graph.summary().partition("\n")[2]
         return f"{self.name or 'GraphBatch'}\n{rows}\n  {'graphs':<18} {self.num_graphs:,}"
 
@@ -159,7 +159,7 @@ class GraphBatch:
         return data
 
     def to_networkx(self) -> networkx.Graph:
-        """As that of a Graph, and the number of its graph as the attribute `graph` of each node."""
+        """As `Graph.to_networkx`, with the number of each node's graph in the node attribute `graph`."""
         graph = self.graph.to_networkx()
         for i, number in enumerate(self.batch.tolist()):
             graph.nodes[i]["graph"] = number

@@ -74,8 +74,8 @@ class GraphCollection(Sequence[Graph]):
         name: what it is called in messages; by default the name of `whole`.
 
     Attributes:
-        whole: the graph of all graphs, those that a sub-collection leaves out too. What it has derived, such as
-            `whole.a_hat`, `batch` cuts out instead of making it anew.
+        whole: the graph of all graphs, including those that a sub-collection leaves out. `batch` cuts out of what it has
+            derived, such as `whole.a_hat`, instead of deriving it again.
 
     Raises:
         InputError: `node_ptr` and `y` do not fit `whole`, or an edge leads from one graph into another.
@@ -390,7 +390,7 @@ class GraphCollection(Sequence[Graph]):
 
     @property
     def y(self) -> Tensor:
-        """Of each graph its label, int64 [num_graphs]; or targets, floats [num_graphs] or [num_graphs, T]."""
+        """The label of each graph, int64 [num_graphs]; or targets, floats [num_graphs] or [num_graphs, T]."""
         return self._y if self._chosen is None else self._y[self._chosen]
 
     @property
@@ -426,7 +426,7 @@ class GraphCollection(Sequence[Graph]):
 
     @property
     def num_classes(self) -> int:
-        """C: of the whole, those that a sub-collection leaves out too. Of targets their number T."""
+        """C, counting classes that only left-out graphs of the whole have; or T, the number of targets."""
         if self._y.is_floating_point():
             return num_targets(self._y)
         names = self.whole.class_names
@@ -469,7 +469,7 @@ class GraphCollection(Sequence[Graph]):
 
 
 def batch(graphs: Iterable[Graph]) -> GraphBatch:
-    """One Graph of several: A = diag(A_1, ..., A_B), and what a readout needs to tell them apart.
+    """Several graphs as one batch: A = diag(A_1, ..., A_B), and what a readout needs to tell them apart.
 
     >>> edge, node = Graph.from_edges([[0, 1], [1, 0]]), Graph.from_edges([[], []], num_nodes=1)
     >>> both = batch([edge, node])

@@ -17,7 +17,7 @@ class ReceptiveField(NamedTuple):
 
     Attributes:
         x: the rows of X that are needed, [n_0, num_features].
-        a_hat: one matrix a layer, [n_l, n_{l-1}]; the last has a row for each of `nodes`.
+        a_hat: one matrix per layer, [n_l, n_{l-1}]; the last has a row for each of `nodes`.
         nodes: the nodes asked for, [n_L].
     """
 

@@ -1,4 +1,4 @@
-"""The data: a graph with its matrices A, X and y, checked at the door, and what the theory derives from A."""
+"""A graph: the matrices A, X and y, validated on construction, and what the theory derives from A."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ class Graph:
     """A graph: adjacency A [N, N], features X [N, F], labels y [N], masks [N]; immutable.
 
     A[i, j] is the weight of the edge j -> i (target, source), so that A X sums over in-neighbours; an undirected
-    graph stores both directions. What is derived from A (`a_tilde`, `a_hat`, ...) is computed once and kept; of learnt
+    graph stores both directions. What is derived from A (`a_tilde`, `a_hat`, ...) is computed once and kept; with learnt
     weights, which require a gradient, it is computed at each use.
 
     Labels and masks are copied, and so are arrays and lists. A tensor x and the values of A are shared, since a copy
     would take as much memory again: a graph whose x or A has been written to since then raises InputError when it is
-    read. Writes that torch does not count are not seen: those through numpy into the memory of `torch.from_numpy`, and
-    those through `tensor.data`. For these give a copy, `x.clone()`.
+    read. Torch does not count writes through numpy into the memory of `torch.from_numpy`, nor writes through
+    `tensor.data`, so they are not seen. If you write that way, pass a copy, `x.clone()`.
 
     Args:
         adjacency: SparseMatrix [N, N].
@@ -76,8 +76,8 @@ class Graph:
         train_mask: bool [N]; the masks must not overlap, nor hold a node without a label.
         val_mask: likewise.
         test_mask: likewise.
-        node_names: one name a node, in the order of the rows of A.
-        class_names: one name a class.
+        node_names: one name per node, in the order of the rows of A.
+        class_names: one name per class.
         name: what the graph is called in messages.
         num_duplicates: edges that were merged when A was made; for `summary()`.
         check_finite: refuse NaN and infinities in X.
@@ -180,10 +180,11 @@ class Graph:
 
         Args:
             adjacency: A [N, N].
-            derived: what is known to follow from A, by the keys of `kept`.
-            made_features: as the attribute.
-            only: of the matrices that `normalize` makes, those in `derived` alone are right; the error for any other.
-            **parts: x, y, masks, names and num_duplicates as the attributes have them; a subclass takes its own, too.
+            derived: what follows from this A and is known already, by the keys of `kept`.
+            made_features: the attribute of this name.
+            only: set where A alone does not say what `normalize` makes, such as for sampled edges: the matrices in
+                `derived` are then the only ones, and this is the error for any other.
+            **parts: the other attributes: x, y, masks, names and num_duplicates. A subclass adds its own.
 
         >>> path = Graph.from_edges([[0, 1, 1, 2], [1, 0, 2, 1]], x=torch.ones(3, 2))
         >>> Graph.of_parts(**{**path.parts, "x": None})
@@ -197,9 +198,9 @@ class Graph:
 
     @property
     def parts(self) -> dict[str, Any]:
-        """What `of_parts` makes an equal graph of, by argument."""
+        """The arguments with which `of_parts` makes an equal graph. With another A leave out `derived`."""
         parts = {key: value for key, value in self.__dict__.items() if key not in ("_derived", "_made", "_only")}
-        return {**parts, "derived": self._derived, "made_features": self._made, "only": self._only}
+        return {**parts, "derived": dict(self._derived), "made_features": self._made, "only": self._only}
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"a Graph is immutable; graph.replace({name}=...) returns a changed one.")
@@ -729,7 +730,7 @@ class Graph:
         return values
 
     def check_edges_are_all(self, method: str) -> None:
-        """Raise InputError if the edges are a sample, of which `method` would make a wrong matrix."""
+        """Raise InputError if the edges are a sample, from which `method` would make a wrong matrix."""
 
     def subgraph(self, nodes: Tensor) -> Graph:
         """The graph of some nodes and the edges between them; its Â is normalised by the degrees that are left.
@@ -873,7 +874,7 @@ def check_graphs(graphs: Iterable[Graph]) -> list[Graph]:
 
 
 def check_one_graph(argument: str, graph: Any) -> Graph:
-    """`graph` if it is a single Graph, and not a batch of several, whose y is of the graphs and not of the nodes."""
+    """`graph` if it is a single Graph. The y of a batch belongs to graphs instead of nodes, so a batch is refused."""
     if getattr(graph, "is_batch", False):
         raise InputError(
             f"{argument}: got a GraphBatch, expected one Graph. Labels of a batch belong to its graphs; `collection[i]` is a "

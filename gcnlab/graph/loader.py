@@ -73,7 +73,7 @@ class GraphLoader:
         return self._cut(chunks)
 
     def _cut(self, chunks: list[Tensor]) -> Iterator[GraphBatch]:
-        """The batches, several at a time: one cut for a shelf of them, of which each is then a slice."""
+        """The batches: a shelf of several is cut out at once, and each batch is a slice of it."""
         graphs, start = self.graphs, 0
         weight = graphs.sizes.cpu() * (1 + graphs.num_edges // max(graphs.num_nodes, 1))
         while start < len(chunks):

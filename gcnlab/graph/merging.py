@@ -3,7 +3,7 @@
 Two nodes of a graph are alike when they have the same features and as many edges, of the same weights, into every class
 of alike nodes: the coarsest equitable partition, which colour refinement finds (the 1-dimensional Weisfeiler-Lehman
 test; Grohe et al. 2014, "Dimension reduction via colour refinement"; for graph networks Bollen et al. 2023). A layer
-that sums over neighbours gives alike nodes the same output, so it may as well compute one row a class:
+that sums over neighbours gives alike nodes the same output, so it may as well compute one row per class:
 
     S [num_nodes, num_classes] says which node is of which class
     Â S = S Q,   Q_cd = sum over the j of class d of Â_ij, for any i of class c
@@ -69,7 +69,7 @@ def alike(adjacency: SparseMatrix, x: Features | None, group: Tensor) -> Tensor:
 
 
 def merge(matrix: SparseMatrix, node: Tensor, alike_class: Tensor) -> SparseMatrix:
-    """Q [num_classes, num_classes] of a propagation matrix: the rows of one node a class, columns added up by class.
+    """Q [num_classes, num_classes] of a propagation matrix: the rows of one node per class, columns added up by class.
 
     Args:
         matrix: [num_nodes, num_nodes].

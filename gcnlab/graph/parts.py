@@ -21,7 +21,7 @@ MASKS = ("train_mask", "val_mask", "test_mask")
 
 
 def ordinary(x: Any) -> Any:
-    """X, A or None as a training takes them: a copy where torch.inference_mode made them."""
+    """X, A or None in the form that training accepts: tensors made in torch.inference_mode are copied."""
     if isinstance(x, SparseMatrix):
         isordinary = not any(part.is_inference() for part in (x.rowptr, x.col, x.value))
         return x if isordinary else x.map(own)

@@ -81,7 +81,7 @@ class Grid(Graph):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the adjacency."""
+        """The dtype of the adjacency."""
         return self._dtype if self.__dict__["adjacency"] is None else self.adjacency.dtype
 
     @property
@@ -126,7 +126,7 @@ class Grid(Graph):
         )
 
     def replace(self, **changes: Any) -> Graph:
-        """As for `Graph`; with another adjacency it is a grid no more."""
+        """As `Graph.replace`; with another adjacency the result is a Graph and no Grid."""
         other = super().replace(**changes)
         return other if "adjacency" in changes else Grid.of_parts(**{**other.parts, **self._own})
 
@@ -228,7 +228,7 @@ class GridOperator:
 
     Args:
         grid: from `grid_graph`.
-        norm: "sym": Â = D̃^-1/2 Ã D̃^-1/2. None: Ã, of which every neighbour counts 1.
+        norm: "sym": Â = D̃^-1/2 Ã D̃^-1/2. None: Ã, in which every neighbour counts 1.
 
     Shapes:
         x: [num_nodes], [num_nodes, C] or [batch, num_nodes, C].

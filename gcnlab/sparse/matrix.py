@@ -50,7 +50,7 @@ class SparseMatrix:
             then use S itself.
         t_pattern: (t_rowptr, t_col, order), where they are known: row pointer and columns of the transpose, whose entry e
             is the entry order[e] of S.
-        kind: which matrix of a Graph it is, as the attribute says.
+        kind: the attribute of this name.
 
     Attributes:
         is_brief: whether it lives for one step, as a batch does: making its transpose would take longer than using it.
@@ -549,7 +549,7 @@ class SparseMatrix:
             )
         if mode is None:
             return self
-        # Inserted where they belong, since sorting all entries anew takes ten times as long.
+        # Inserted where they belong, since sorting all entries again takes ten times as long.
         row, col = self.row, self.col.long()
         loop = row == col
         value = self.value + loop if mode == "add" else torch.where(loop & (self.value == 0), 1.0, self.value)
