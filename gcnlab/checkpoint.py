@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from .contracts import config_of
 from .errors import CheckpointCorruptError, CheckpointMismatchError, GcnlabError, InputTypeError
 from .files import bytes_of, check_fields, read_arrays, write_arrays
 from .sparse import SparseMatrix
@@ -183,7 +184,7 @@ def check_state(path: str | PathLike[str], found: Mapping[str, Tensor], expected
 
 def describe(model: nn.Module) -> dict[str, Any]:
     """The model's class and, where it states one, the `config` that makes another like it."""
-    return {"class": type(model).__name__, "config": getattr(model, "config", None)}
+    return {"class": type(model).__name__, "config": config_of(model)}
 
 
 def sha256_of_tensors(tensors: Iterable[Tensor | None]) -> str:

@@ -53,7 +53,7 @@ def drop_edge(adjacency: SparseMatrix, p: float = 0.5, training: bool = True, pa
             )
         coin = torch.where(adjacency.row <= adjacency.col, coin, coin[t.value])
     left = adjacency.select_entries(coin >= p)
-    return left._mark_symmetric() if pairs and adjacency.T is adjacency else left
+    return left.mark_symmetric() if pairs and adjacency.T is adjacency else left
 
 
 def drop_node(x: Features, p: float = 0.5, training: bool = True) -> Features:

@@ -1,7 +1,7 @@
 """Link prediction: edges held back, pairs that are no edges, a score for each pair, and how well the scores tell them.
 
-A set of pairs is an int64 tensor [2, num_pairs], sources then targets, as an `edge_index`. Of an undirected graph each
-pair stands once, the smaller id first.
+A set of pairs is an int64 tensor [2, num_pairs], sources then targets, as an `edge_index`. A pair of an undirected
+graph stands once, the smaller id first.
 
     split = split_edges(load("karate").with_features("degree"))
     h = model(split.graph.x, split.graph.a_hat)                      # propagates by the training edges alone
@@ -88,7 +88,7 @@ def split_edges(graph: Graph, val: float = 0.05, test: float = 0.1, seed: int = 
     >>> split.graph.num_edges, split.train.shape[1], split.val.shape[1], split.test_negative.shape[1]
     (6, 3, 1, 2)
     """
-    check_one_graph("graph", graph)._check_edges_are_all("split_edges")
+    check_one_graph("graph", graph).check_edges_are_all("split_edges")
     for name, share in (("val", val), ("test", test)):
         if isinstance(share, bool) or not isinstance(share, numbers.Real):
             raise InputTypeError(f"{name}: got {share!r}, expected a number, the share of the edges, such as 0.1.")
@@ -129,12 +129,12 @@ def split_edges(graph: Graph, val: float = 0.05, test: float = 0.1, seed: int = 
     negative = pairs.sample(num_held, generator)
     train = graph.replace(adjacency=adjacency)
     if graph.x is not None and num_held:
-        if graph._made:
-            train = train.with_features(**graph._made).to(graph.x.dtype)
+        if graph.made_features:
+            train = train.with_features(**graph.made_features).to(graph.x.dtype)
         else:
             _check_features(graph, edges, pairs)
     if sides is None:
-        train._derived["sides"] = _check_sides(graph, None)  # for `sample_non_edges`
+        train.kept("sides", lambda: _check_sides(graph, None))  # for `sample_non_edges`
     return LinkSplit(
         train,
         edges[:, kept],
@@ -148,12 +148,12 @@ def split_edges(graph: Graph, val: float = 0.05, test: float = 0.1, seed: int = 
 def sample_non_edges(graph: Graph, num_pairs: int, seed: int | None = None, sides: Any = None) -> Tensor:
     """Distinct pairs of distinct nodes without an edge between them, uniformly drawn, [2, num_pairs].
 
-    Of an undirected graph the smaller id comes first. With no seed torch's global state is used, for another draw in
+    In an undirected graph the smaller id comes first. With no seed torch's global state is used, for another draw in
     each step of a training. `sides` are those of `split_edges`.
 
     Raises InputError where the graph has fewer such pairs.
     """
-    check_one_graph("graph", graph)._check_edges_are_all("sample_non_edges")
+    check_one_graph("graph", graph).check_edges_are_all("sample_non_edges")
     pairs = _NonEdges(graph, _check_sides(graph, sides))
     if check_count("num_pairs", num_pairs) > pairs.num_free:
         raise InputError(
@@ -276,7 +276,7 @@ def _check_sides(graph: Graph, sides: Any) -> Tensor | None:
     if sides is False:
         return None
     if sides is None:
-        return graph._kept("sides", lambda: _find_sides(graph))
+        return graph.kept("sides", lambda: _find_sides(graph))
     sides = as_tensor("sides", sides, "a bool or an integer for each node").to(graph.device)
     if sides.is_floating_point() or sides.is_complex():
         raise InputTypeError(f"sides: got {sides.dtype}, expected bools or integers.")
@@ -349,7 +349,7 @@ def _check_features(graph: Graph, edges: Tensor, non_edges: _NonEdges) -> None:
         ", so it holds the edges held back. Split without it, split = split_edges(graph.replace(x=None)), and make x "
         "from the training edges: split.graph.with_features(...), or split.graph.replace(x=...)."
     )
-    if graph._made is not None:
+    if graph.made_features is not None:
         raise InputError(f"x: with_features made it from the edges of a larger or another graph{remedy}")
     others = non_edges.sample(min(1000, non_edges.num_free), torch.Generator().manual_seed(0))
     # An x without directions, such as A + A^T, does not tell an edge from its reverse.

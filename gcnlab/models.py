@@ -31,6 +31,7 @@ from .layers.norm import BatchNorm
 from .layers.operators import check_propagated, check_weighted, check_x
 from .layers.readout import readout_kinds
 from .memory import estimate_step
+from .segments import multiplicity_of
 from .sparse import Features, SparseMatrix
 from .sparse.kinds import is_kind
 from .trace import run_once
@@ -283,19 +284,6 @@ class SIGN(nn.Module):
         return h
 
 
-def _multiplicity(batch: Any) -> Tensor | None:
-    """How many nodes each row stands for, [num_nodes], or None where that is one everywhere.
-
-    Entries of P that are no counts weigh a readout, and say nothing of how many nodes there are.
-    """
-    p = getattr(batch, "p", batch)
-    if not isinstance(p, SparseMatrix) or not bool((p.value != 1).any()):
-        return None
-    if bool(((p.value < 1) | (p.value != p.value.round())).any()):
-        return None
-    return p.value.new_zeros(p.shape[1]).index_add(0, p.col.long(), p.value)  # P's entries are in the order of graphs
-
-
 class GraphClassifier(nn.Module):
     """Graph convolutions, a readout, and a head: one prediction a graph.
 
@@ -381,7 +369,7 @@ class GraphClassifier(nn.Module):
         """
         h: Any = x
         readouts = []
-        count = _multiplicity(batch)
+        count = multiplicity_of(batch)
         for i, conv in enumerate(self.convs):
             h = conv(h, a_hat)
             h = (h if self.norms is None else self.norms[i](h, count)).relu()

@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from . import __version__
 from .checkpoint import generators_kept, sha256_of_tensors, tensors_of
 from .checks import check_count
+from .contracts import check_matrix
 from .errors import CorruptFileError, InputError, InputTypeError
 from .files import (
     atomic_write,
@@ -44,7 +45,7 @@ from .graph.graph import check_one_graph
 from .inputs import check_unwritten, own, shared
 from .machine import check_devices
 from .memory import check_fits, check_large, estimate_step
-from .sparse import Features, SparseMatrix, check_matrix
+from .sparse import Features, SparseMatrix
 from .sparse.features import check_features_finite
 
 _CHUNK = 1 << 24  # entries of a hop that are made at a time

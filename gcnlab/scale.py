@@ -4,7 +4,7 @@ A batch is a `Subgraph`, a Graph of some of the nodes whose Â is made so that a
 
     NeighborSampler    of each row of Â some entries are drawn and scaled up: right on average (Hamilton et al. 2017)
     RandomNodeSampler  those within a random set of nodes, scaled up: right on average (Zeng et al. 2020)
-    ClusterSampler     the edges within some parts of a partition, normalised anew (Chiang et al. 2019)
+    ClusterSampler     the edges within some parts of a partition, normalised again (Chiang et al. 2019)
 
 None of them makes the Â of the whole graph, nor any other array as long as its edges: A may be mapped from a file.
 """
@@ -22,26 +22,33 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .checks import check_count, check_flag, check_list, check_number, check_seed
+from .contracts import check_matrix, goes_by_layer
 from .errors import InputError
 from .graph import Graph
-from .graph.graph import check_one_graph, warn_if_directed
+from .graph.graph import check_one_graph
+from .graph.parts import warn_if_directed
 from .inputs import as_tensor, check_nodes, check_unwritten, shared
 from .memory import estimate_step, large_empty
-from .sparse import SparseMatrix, check_matrix
+from .sparse import SparseMatrix
 from .sparse.features import select_rows
 from .sparse.kinds import NORMALIZED
 
 _ROWS = 1 << 20  # rows that are looked at together
 _BYTES_TO_NORMALIZE = 60  # for each entry, at the peak of `Graph.normalize`
+_DRAWN = "normalize: a batch has the Â that was drawn; give another matrix to the sampler (operator=)."
 
 
 class Subgraph(Graph):
     """Some of the nodes of a graph, in the order of their ids.
 
+    It is a Graph: y, masks and features are those of its nodes. Where its edges are a sample, the Â that was drawn with
+    them is the only matrix it has, and methods that need all edges refuse.
+
     Attributes:
         nodes: their ids in the whole graph, [num_nodes].
-        targets: the places, among them, of those that the batch is for: a loss counts at them alone.
+        targets: the places, among them, of the nodes that the batch is for: a loss counts only these.
         operator: the Â of the batch as it was drawn; None where it is that of the subgraph's own edges.
+        classes_of_whole: C of the whole graph.
     """
 
     nodes: Tensor
@@ -54,10 +61,19 @@ class Subgraph(Graph):
             "Subgraph: a sampler makes one, such as NeighborSampler(graph); graph.subgraph(nodes) is a Graph."
         )
 
+    @classmethod
+    def of_parts(cls, adjacency: SparseMatrix, **parts: Any) -> Subgraph:
+        """As `Graph.of_parts`, with the attributes above; the drawn `operator` is then the only matrix that it has."""
+        operator: SparseMatrix | None = parts["operator"]
+        if operator is not None:
+            keys = {("fill", "sym"), NORMALIZED.get(operator.kind or "", ("fill", "sym"))}
+            parts |= {"derived": dict.fromkeys(keys, operator), "only": _DRAWN}
+        return super().of_parts(adjacency, **parts)
+
     def __repr__(self) -> str:
         return f"Subgraph({super().__repr__()}, {len(self.targets)} of them targets)"
 
-    def _check_edges_are_all(self, method: str) -> None:
+    def check_edges_are_all(self, method: str) -> None:
         if self.operator is not None:
             raise InputError(
                 f"{method}: this batch has a sample of the edges, and its Â is the one that was drawn with them; use the "
@@ -65,20 +81,20 @@ class Subgraph(Graph):
             )
 
     def subgraph(self, nodes: Tensor) -> Graph:
-        self._check_edges_are_all("subgraph")
+        self.check_edges_are_all("subgraph")
         return super().subgraph(nodes)
 
     def to_undirected(self) -> Graph:
-        self._check_edges_are_all("to_undirected")
+        self.check_edges_are_all("to_undirected")
         return super().to_undirected()
 
     def with_features(self, kind: str, max_degree: int | None = None) -> Graph:
         if kind not in ("identity", "constant"):
-            self._check_edges_are_all("with_features")
+            self.check_edges_are_all("with_features")
         return super().with_features(kind, max_degree)
 
     def save(self, folder: str | PathLike[str]) -> None:
-        self._check_edges_are_all("save")
+        self.check_edges_are_all("save")
         super().save(folder)
 
     @property
@@ -86,26 +102,20 @@ class Subgraph(Graph):
         """C of the whole graph: a batch need not have a node of each class."""
         return self.classes_of_whole
 
-    def _derive(self, key: tuple[str | None, str | None]) -> SparseMatrix:
-        if self.operator is None:
-            return super()._derive(key)
-        if key == ("fill", "sym") or NORMALIZED.get(self.operator.kind or "") == key:
-            return self.operator
-        raise InputError("normalize: a batch has the Â that was drawn; give another matrix to the sampler (operator=).")
-
     def replace(self, **changes: Any) -> Graph:
         graph = super().replace(**changes)
         if "adjacency" in changes:
             return graph
-        own = {key: self.__dict__[key] for key in ("nodes", "targets", "operator", "classes_of_whole")}
-        return Subgraph._of_checked(**{**graph.__dict__, **own})
+        own = {key: getattr(self, key) for key in ("nodes", "targets", "operator", "classes_of_whole")}
+        return Subgraph.of_parts(**{**graph.parts, **own})
 
     def to(self, device: torch.device | torch.dtype | str) -> Subgraph:
-        moved = super().to(device).__dict__
+        own: dict[str, Any] = {"nodes": self.nodes, "targets": self.targets}
+        if not isinstance(device, torch.dtype):
+            own = {key: value.to(device) for key, value in own.items()}
         operator = None if self.operator is None else self.operator.to(device)
-        own = {key: value if isinstance(device, torch.dtype) else value.to(device) for key, value in
-               (("nodes", self.nodes), ("targets", self.targets))}  # fmt: skip
-        return Subgraph._of_checked(**{**moved, **own, "operator": operator, "classes_of_whole": self.num_classes})
+        own |= {"operator": operator, "classes_of_whole": self.num_classes}
+        return Subgraph.of_parts(**{**super().to(device).parts, **own})
 
 
 class Sampler:
@@ -161,15 +171,15 @@ class Sampler:
 
 
 class NeighborSampler(Sampler):
-    """Batches of target nodes, each with a sample of what they hear of (Hamilton et al. 2017, appendix A).
+    """Batches of target nodes, each with a sample of the nodes it receives from (Hamilton et al. 2017, appendix A).
 
-    Of a node's d neighbours k are drawn, or all where d <= k, then k' of what each of these hears of, and so on, with
-    one fan-out for each product with Â. A node's row of the batch's Â is
+    k of a node's d neighbours are drawn, or all where d <= k, then k' neighbours of each of these, and so on, with one
+    fan-out for each product with Â. A node's row of the batch's Â is
 
         Â_ii as it is,    d / k Â_ij for each drawn j,    0 for the others
 
     so that its mean over the draws is the row of Â. Rows are drawn independently, once a batch; the outermost nodes keep
-    Â_ii alone. Right are the outputs at `targets` of as many products as there are fan-outs.
+    Â_ii alone. Outputs are unbiased only at `targets`, for as many layers as there are fan-outs.
 
     Args:
         graph: the whole graph.
@@ -304,7 +314,7 @@ class ClusterSampler(Sampler):
     Args:
         graph: the whole graph.
         parts: the part of each node, int64 [num_nodes], such as `partition(graph, 100)`.
-        parts_per_batch: drawn together anew in each epoch.
+        parts_per_batch: drawn together; each epoch draws again.
     """
 
     def __init__(self, graph: Graph, parts: Tensor, parts_per_batch: int = 1) -> None:
@@ -334,7 +344,7 @@ class ClusterSampler(Sampler):
             targets = is_target[ids].nonzero().squeeze(1)
             if len(targets):
                 own = {"nodes": ids, "targets": targets, "operator": None, "classes_of_whole": self._num_classes}
-                yield Subgraph._of_checked(**{**self.graph.subgraph(ids).__dict__, **own})
+                yield Subgraph.of_parts(**{**self.graph.subgraph(ids).parts, **own})
 
 
 @torch.no_grad()
@@ -351,8 +361,8 @@ def predict_in_batches(
     if nodes is not None:
         ids, places = check_nodes(nodes, graph.num_nodes).to(graph.device).unique(return_inverse=True)
     check_count("batch_size", batch_size, 1)
-    bare = type(graph)._of_checked(**{**graph.__dict__, "x": None, "node_names": None})
-    by_layer = hasattr(model, "layer")
+    bare = type(graph).of_parts(**{**graph.parts, "x": None, "node_names": None})
+    by_layer = goes_by_layer(model)
     sampler = NeighborSampler(bare, [None] if by_layer else [None] * model.num_layers, batch_size, operator=operator)
     wanted = [ids]  # the nodes of each layer's outputs
     for _ in range(model.num_layers - 1 if by_layer else 0):
@@ -392,7 +402,7 @@ def estimate_full_batch(graph: Graph, model: nn.Module) -> int:
     with torch.device("meta"):
         rowptr = torch.empty(graph.num_nodes + 1, dtype=a.rowptr.dtype)
         col, value = torch.empty(nnz, dtype=a.col.dtype), torch.empty(nnz, dtype=a.dtype)
-    a_hat = SparseMatrix(rowptr, col, value, a.shape)._mark_symmetric()
+    a_hat = SparseMatrix(rowptr, col, value, a.shape, symmetric=True)
     own = sum(part.nbytes for part in (a.rowptr, a.col, a.value))
     return own + max(estimate_step(model, graph.x, a_hat), _BYTES_TO_NORMALIZE * nnz)
 
@@ -638,12 +648,12 @@ class _Rows:
         has_diagonal = torch.ones_like(has_loop) if self.scale is not None else has_loop  # Â has all of it
         diagonal = self.diagonal.index_select(0, nodes[has_diagonal])
         operator = matrix(has_diagonal, (weight * picks.factor).to(adjacency.dtype), diagonal)
-        operator._is_brief, operator.kind = True, self.kind
+        operator.is_brief, operator.kind = True, self.kind
         own = {
             "nodes": nodes, "targets": self.new_id[targets].long(), "operator": operator,
             "classes_of_whole": self.num_classes,
         }  # fmt: skip
-        return Subgraph._of_checked(adjacency, **self.graph.rows_of(nodes), **own)
+        return Subgraph.of_parts(adjacency, **self.graph.rows_of(nodes), **own)
 
 
 def _ranges(count: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ A segment is what one row holds: a graph's nodes, or a node's neighbours.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +17,8 @@ from torch import Tensor
 from .checks import check_count
 from .errors import InputError, InputTypeError
 from .sparse import SparseMatrix
+from .sparse.kernels import row_index
+from .sparse.matrix import register_tree
 
 # --------------------------------------------------------------------------------------------------------------------
 # Which node is of which graph
@@ -51,21 +54,60 @@ def matrix_of(batch: Any, h: Tensor) -> SparseMatrix:
     return batch if isinstance(batch, SparseMatrix) else readout_matrix(batch)
 
 
-def consecutive(
-    ptr: Tensor, graph: Tensor | None = None, value: Tensor | None = None, dtype: torch.dtype = torch.float32
-) -> SparseMatrix:
-    """P of graphs that stand one after the other: graph g has the nodes ptr[g] .. ptr[g + 1] - 1; [num_graphs + 1].
+class ReadoutMatrix(SparseMatrix):
+    """P [num_graphs, num_nodes] of graphs that stand one after the other: one entry per node, in the order of the nodes.
 
-    `graph` is the graph of each node, where that is known; `value` the entries of P, by default ones.
+        P_gi = m_i where node i is of graph g, else 0
+
+    Attributes:
+        counts: whether the entries are such counts m; otherwise they are ones.
+    """
+
+    counts: bool = False
+
+    @property
+    def multiplicity(self) -> Tensor | None:
+        """m, [num_nodes]: how many nodes each row of H stands for; None where that is one everywhere."""
+        return self.value if self.counts and bool((self.value != 1).any()) else None
+
+    def map(self, f: Callable[[Tensor], Tensor]) -> ReadoutMatrix:
+        p = super().map(f)
+        other = ReadoutMatrix(p.rowptr, p.col, p.value, p.shape, t_pattern=p.t_pattern)
+        other.counts = self.counts
+        return other
+
+
+register_tree(ReadoutMatrix, "counts")
+
+
+def multiplicity_of(batch: Any) -> Tensor | None:
+    """How many nodes each row of H stands for, [num_nodes], as a GraphBatch or its P says; None where that is one."""
+    return getattr(getattr(batch, "p", batch), "multiplicity", None)
+
+
+def consecutive(
+    ptr: Tensor,
+    graph: Tensor | None = None,
+    multiplicity: Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> ReadoutMatrix:
+    """P of graphs that stand one after the other: graph g has the nodes ptr[g] .. ptr[g + 1] - 1.
+
+    Args:
+        ptr: [num_graphs + 1].
+        graph: the graph of each node, [num_nodes], where it is known.
+        multiplicity: how many nodes each one stands for, [num_nodes]; by default one.
+        dtype: of P without multiplicities.
     """
     num_graphs, num_nodes = ptr.shape[0] - 1, int(ptr[-1])
     nodes = torch.arange(num_nodes + 1, dtype=torch.int32, device=ptr.device)
-    if value is None:
-        value = torch.ones(num_nodes, dtype=dtype, device=ptr.device)
-    matrix = SparseMatrix(ptr.int(), nodes[:-1], value, (num_graphs, num_nodes))
-    # P^T has one entry a row: known without a sort.
-    matrix._pattern.append((nodes, (matrix.row if graph is None else graph).int(), nodes[:-1]))
-    return matrix
+    value = torch.ones(num_nodes, dtype=dtype, device=ptr.device) if multiplicity is None else multiplicity
+    # P^T has one entry per row, so it needs no sort.
+    t_pattern = nodes, (row_index(ptr, num_nodes) if graph is None else graph).int(), nodes[:-1]
+    p = ReadoutMatrix(ptr.int(), nodes[:-1], value, (num_graphs, num_nodes), t_pattern=t_pattern)
+    if multiplicity is not None:
+        p.counts = True
+    return p
 
 
 def consecutive_reference(ptr: Tensor, dtype: torch.dtype = torch.float32) -> SparseMatrix:

@@ -77,7 +77,7 @@ def read_matrix(
         refuse(f"col is {col.dtype}, which cannot number the entries of {n} rows of {num_cols} columns.")
     matrix = SparseMatrix(rowptr, col, value, (n, num_cols))
     if not check:
-        return matrix._mark_symmetric() if is_symmetric else matrix
+        return matrix.mark_symmetric() if is_symmetric else matrix
     for start in range(0, n, _BLOCK):
         falls = rowptr[start : start + _BLOCK + 1].diff() < 0
         if bool(falls.any()):
@@ -95,7 +95,7 @@ def read_matrix(
         if found != is_symmetric:
             refuse(f"col: the matrix is {'' if found else 'not '}symmetric, and the file says the opposite.")
         if found:
-            matrix._mark_symmetric()
+            matrix.mark_symmetric()
     return matrix
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from .checks import check_count
+from .contracts import config_of
 from .errors import InputError, did_you_mean
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -101,7 +102,7 @@ def replace_head(model: Model, num_classes: int) -> Model:
     weight = old.weight
     new = nn.Linear(old.in_features, num_classes, old.bias is not None, device=weight.device, dtype=weight.dtype)
     model.set_submodule(name, new.train(old.training))
-    if isinstance(config := getattr(model, "config", None), dict):  # what a checkpoint says of the model
+    if isinstance(config := config_of(model), dict):  # what a checkpoint says of the model
         changed: Any = {key: num_classes for key in ("num_classes", "out_channels") if key in config}
         model.config = config | changed
     return model

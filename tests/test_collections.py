@@ -1,3 +1,4 @@
+import copy
 import json
 import math
 import os
@@ -1237,7 +1238,7 @@ def test_a_batch_is_a_cut_of_its_collection(truth, tmp_path):
         InputError, match=r"to: alike nodes are merged in this batch; change the dtype of its collection"
     ):
         merged.merged().batch().to(torch.float64)
-    with pytest.raises(InputError, match=r"replace: a batch is cut out of its collection \(alike nodes are merged"):
+    with pytest.raises(InputError, match="replace: a batch is cut out of its collection"):
         merged.merged().batch().replace(x=None)
 
 
@@ -1395,12 +1396,7 @@ def test_labels_of_graphs_are_never_those_of_nodes():
             with pytest.raises(InputError, match="replace: a batch is cut out of its collection"):
                 refused(batch)
         with pytest.raises(InputError, match=r"GraphBatch: gcnlab\.batch"):
-            gcnlab.GraphBatch.from_edges([[0, 1], [1, 0]])
-        part = batch.subgraph(torch.tensor([0, 1]))
-        assert part.y.tolist() == batch.y.tolist()
-        assert part.ptr.tolist() == batch.ptr.clamp(max=2).tolist()
-        assert part.batch.tolist() == batch.batch[:2].tolist()
-        assert part.p.shape == (2, 2)
+            gcnlab.GraphBatch(batch.adjacency, batch.x)
         assert not any("y" in values for _, values in batch.to_networkx().nodes(data=True))
         assert [value for _, value in batch.to_networkx().nodes(data="graph")] == batch.batch.tolist()
     assert "y" not in gcnlab.batch([one_node, one_node]).to_networkx().nodes[0]
@@ -1410,16 +1406,51 @@ def test_a_batch_says_and_does_what_it_is():
     batch = batch_of_two()
     assert repr(batch) == "GraphBatch(2 graphs, 6 nodes, 8 stored edges, 2 features, 2 classes)"
     assert "classes" not in repr(gcnlab.batch([Graph.from_edges([[0], [0]])]))
-    other = batch.with_features("degree")
-    assert (type(other), other.num_graphs, other.x.flatten().tolist()) == (gcnlab.GraphBatch, 2, [1, 2, 1] * 2)
-    assert other.p.shape == (2, 6)
-    directed = gcnlab.batch([Graph.from_edges([[0], [1]], y=i) for i in range(2)]).to_undirected()
-    assert directed.adjacency.to_dense().tolist() == [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]]
-    assert directed.y.tolist() == [0, 1]
-    with pytest.raises(InputError, match=r"adjacency: the edge 5 -> 0 leads from graph 1 to graph 0"):
-        batch.replace(adjacency=SparseMatrix.from_edges([[5], [0]], 6))
     with pytest.raises(InputError, match="estimate_memory: is of a model of one Graph"):
         batch.estimate_memory(gcnlab.GraphClassifier(2, 4, 2))
+
+
+def test_a_batch_has_a_graph_and_is_none():
+    """It offers what is the same for its nodes and those of the graph that it has; all else it refuses, or has not."""
+    batch = batch_of_two()
+    assert not isinstance(batch, Graph)
+    assert isinstance(batch.graph, Graph)
+    assert batch.graph.y is None
+    for name in ("degree", "degree_tilde", "edge_index"):
+        assert torch.equal(getattr(batch, name), getattr(batch.graph, name))
+    for name in ("a_hat", "a_tilde", "laplacian", "adjacency"):
+        assert getattr(batch, name) is getattr(batch.graph, name)
+    for mine, theirs in (
+        (batch.normalize(None, "rw"), batch.matrix("random_walk")), (batch.l_tilde(), batch.matrix("l_tilde")),
+    ):  # fmt: skip
+        assert mine is theirs
+    assert torch.equal(batch.combinatorial_laplacian.to_dense(), batch.graph.combinatorial_laplacian.to_dense())
+    assert (batch.is_directed, batch.has_self_loops, batch.num_self_loops, batch.num_duplicates) == (False, False, 0, 0)
+    assert batch.to_scipy().nnz == batch.num_edges
+    for method in (
+        "replace", "with_features", "with_row_normalized_features", "to_undirected", "subgraph", "receptive_field",
+        "rows_of", "save", "estimate_memory",
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=f"^{method}: "):
+            getattr(batch, method)(None)
+    for name in ("train_mask", "node_names", "from_edges", "kept"):
+        with pytest.raises(AttributeError, match=f"GraphBatch has no {name}, which is of one Graph.*batch.graph"):
+            getattr(batch, name)
+    with pytest.raises(AttributeError, match=r"GraphBatch has no nonsense\.$"):
+        batch.nonsense  # noqa: B018
+    with pytest.raises(AttributeError, match="a GraphBatch is immutable"):
+        batch.y = None
+
+
+def test_copies_of_a_batch():
+    batch = batch_of_two()
+    for other in (copy.copy(batch), copy.deepcopy(batch), pickle.loads(pickle.dumps(batch))):
+        assert type(other) is gcnlab.GraphBatch
+        assert repr(other) == repr(batch)
+        for name in ("ptr", "batch", "y", "x"):
+            assert torch.equal(getattr(other, name), getattr(batch, name))
+        assert torch.equal(other.p.to_dense(), batch.p.to_dense())
+        assert torch.equal(other.a_hat.to_dense(), batch.a_hat.to_dense())
 
 
 def test_graphs_on_another_device(pyg):

@@ -219,7 +219,7 @@ def side_by_side(plain, rng, folder):
 
 def batch(plain, rng, folder):
     graph = from_edges(plain, rng, folder).replace(y=None, train_mask=None, val_mask=None, test_mask=None)
-    return gcnlab.batch([graph])
+    return gcnlab.batch([graph]).graph
 
 
 def csv_folder(plain, rng, folder):

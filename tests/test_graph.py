@@ -534,7 +534,7 @@ def test_copies_hold_nothing_derived(copier):
     graph.laplacian  # noqa: B018
     assert len(pickle.dumps(graph)) <= fresh + 16  # a flag or two, no matrix
     other = copier(graph)
-    assert not any(isinstance(kept, (SparseMatrix, torch.Tensor)) for kept in other._derived.values())
+    assert not any(isinstance(kept, (SparseMatrix, torch.Tensor)) for kept in other.derived.values())
     assert torch.equal(other.a_hat.to_dense(), expected)
     assert other.node_names == tuple("abcdefg")
     assert torch.equal(other.y, graph.y)

@@ -150,7 +150,7 @@ def test_features_of_the_structure_are_made_again_from_the_training_edges(kind, 
     split = split_edges(graph, 0.1, 0.2)
     assert split.graph.x.dtype == graph.x.dtype
     assert split.graph.name == graph.name
-    options = {"max_degree": graph._made["max_degree"]}  # as many columns as before
+    options = {"max_degree": graph.made_features["max_degree"]}  # as many columns as before
     assert torch.equal(dense(split.graph.x), dense(split.graph.with_features(kind, **options).x).to(graph.x.dtype))
     assert not torch.equal(dense(split.graph.x), dense(graph.x))
     if kind == "adjacency":

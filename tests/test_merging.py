@@ -1,17 +1,18 @@
 """Alike nodes merged: the partition against networkx's colour refinement, the numbers against those of all nodes."""
 
 import copy
+import pickle
 
 import networkx as nx
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils._pytree import tree_map
 
 import gcnlab
 from gcnlab import Graph, GraphClassifier, GraphCollection, GraphLoader, NoStructure, SparseMatrix
 from gcnlab.errors import GcnlabError, InputError
 from gcnlab.graph.merging import alike, merge
-from gcnlab.models import _multiplicity
 
 
 def collection(weighted: bool = False, one_hot: bool = False) -> GraphCollection:
@@ -178,11 +179,44 @@ def test_norms_of_merged_nodes_are_summed_in_32_bits(precision):
         assert torch.allclose(getattr(norms[0], name), getattr(norms[1], name), atol=tolerance)
 
 
-def test_counts_stand_in_the_order_of_nodes_and_other_weights_are_none():
-    p = torch.tensor([[2.0, 0, 3], [0, 1, 0]])
-    assert _multiplicity(SparseMatrix.from_dense(p)).tolist() == [2, 1, 3]
-    assert _multiplicity(SparseMatrix.from_dense(p.sign())) is None
-    assert _multiplicity(SparseMatrix.from_dense(p / 5)) is None  # a mean's weights: they say nothing of how many
+def test_the_readout_matrix_says_how_many_nodes_a_row_stands_for():
+    graphs, merged = collection().batch(), collection().merged().batch()
+    assert graphs.p.multiplicity is graphs.multiplicity is None
+    assert torch.equal(merged.p.multiplicity, merged.multiplicity)
+    assert merged.p.to(torch.float32).multiplicity.dtype == torch.float32
+    for p in (tree_map(lambda t: t, merged.p), copy.deepcopy(merged.p), pickle.loads(pickle.dumps(merged)).p):
+        assert torch.equal(p.multiplicity, merged.multiplicity)
+    # A batch without alike nodes has nothing to count, though others of its collection have.
+    alone = [graph for graph in collection().merged() if bool((graph.multiplicity == 1).all())]
+    assert alone
+    assert all(graph.p.multiplicity is None for graph in alone)
+
+
+def test_entries_of_a_p_of_your_own_are_weights_and_no_counts():
+    """Whole numbers weigh a readout as any others do; counts are those that the batch says."""
+    batch = collection().batch()
+    own = SparseMatrix(batch.p.rowptr, batch.p.col, torch.full_like(batch.p.value, 3.0), batch.p.shape)
+    norms = []
+    for p in (batch.p, own):
+        torch.manual_seed(0)
+        model = GraphClassifier(batch.num_features, 5, 3).double()
+        model(batch.x, batch.a_hat, p)
+        norms.append(model.norms[0].running_mean)
+    assert torch.equal(*norms)
+
+
+def test_a_merged_batch_keeps_its_a_hat_wherever_it_goes():
+    merged = collection().merged().batch()
+    for other in (copy.deepcopy(merged), pickle.loads(pickle.dumps(merged)), merged.to("meta")):
+        assert other.a_hat.shape == merged.a_hat.shape
+        assert other.a_hat.nnz == merged.a_hat.nnz
+        with pytest.raises(InputError, match="normalize: alike nodes are merged in this batch"):
+            other.normalize(None, "rw")
+    named = collection().merged()
+    whole = named.whole.replace(name="named")
+    assert whole.a_hat is named.whole.a_hat
+    with pytest.raises(InputError, match="normalize: alike nodes are merged"):
+        whole.a_tilde  # noqa: B018
 
 
 def test_merged_counts_in_32_bits():

@@ -332,6 +332,8 @@ WITHOUT_OPTIONS = {
     "gcnlab.Graph.from_networkx": "the options are names of attributes",
     "gcnlab.Graph.from_pandas": "the options are names of columns, but for directed; test_doors",
     "gcnlab.Graph.matrix": "the option is a kind, which a regular expression describes; test_graph",
+    "gcnlab.Graph.of_parts": "of parts that are known to fit; the doors are Graph and its other class methods",
+    "gcnlab.Graph.check_edges_are_all": "the argument is what its error calls the method",
     "gcnlab.Graph.open": "needs a saved graph; test_storage",
     "gcnlab.TensorBoard": "the option is the name of a folder; test_tensorboard",
     "gcnlab.data.folds": "needs a set of graphs; test_collections",

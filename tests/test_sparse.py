@@ -242,7 +242,7 @@ def test_symmetric_matrix_is_its_own_transpose():
     matrix = SparseMatrix.from_dense(dense + dense.T)
     assert matrix.is_symmetric()
     assert SparseMatrix.eye(5).T.T.is_symmetric()
-    marked = matrix._mark_symmetric()
+    marked = matrix.mark_symmetric()
     assert marked.T is marked
     assert marked.to(torch.float32).T.dtype == torch.float32
     assert not marked.with_value(torch.arange(marked.nnz)).is_symmetric()  # other values need not be
@@ -265,7 +265,7 @@ def test_learned_values_are_never_stale():
     learned = matrix.with_value(value)
     with torch.no_grad():
         learned.T  # noqa: B018
-    learned._mark_symmetric()
+    learned.mark_symmetric()
     for _ in range(3):
         x = randn(5, 3).requires_grad_()
         value.grad = None
@@ -404,7 +404,7 @@ def test_second_derivatives_of_a_rectangular_product():
 
 def test_gradient_of_x_through_a_symmetric_matrix():
     dense = random_dense(5, 5)
-    matrix = SparseMatrix.from_dense(dense + dense.T)._mark_symmetric()
+    matrix = SparseMatrix.from_dense(dense + dense.T).mark_symmetric()
     x = randn(5, 3).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: matrix @ x, x, nondet_tol=0.0)
     assert torch.autograd.gradgradcheck(lambda x: (matrix @ x).square(), x, nondet_tol=0.0)
@@ -448,7 +448,7 @@ def test_gradients_of_values_through(f):
 
 def vmap_cases():
     matrix = SparseMatrix.from_dense(random_dense(5, 7, 0.5))
-    symmetric = SparseMatrix.from_dense(random_dense(7, 7) + random_dense(7, 7).T)._mark_symmetric()
+    symmetric = SparseMatrix.from_dense(random_dense(7, 7) + random_dense(7, 7).T).mark_symmetric()
     values, x = randn(3, matrix.nnz), randn(3, 7, 2, seed=4)
 
     def product(value, x):
@@ -561,7 +561,7 @@ def test_compile(name, dtype):
 
 
 def test_compile_of_a_symmetric_matrix():
-    matrix = SparseMatrix.from_dense(random_dense(7, 7) + random_dense(7, 7).T)._mark_symmetric()
+    matrix = SparseMatrix.from_dense(random_dense(7, 7) + random_dense(7, 7).T).mark_symmetric()
     x = randn(7, 3).requires_grad_()
     with compiling():
         found = torch.compile(lambda x: matrix @ x, fullgraph=True, backend="aot_eager")(x)
@@ -727,7 +727,7 @@ def test_pytree_round_trip(kind):
     if kind == "transposed before":
         matrix.T  # noqa: B018
     if kind == "symmetric":
-        matrix._mark_symmetric()
+        matrix.mark_symmetric()
     leaves, spec = _pytree.tree_flatten({"s": matrix})
     assert all(isinstance(leaf, torch.Tensor) for leaf in leaves)
     back = _pytree.tree_unflatten(leaves, spec)["s"]
@@ -745,7 +745,7 @@ def test_copies(kind, copier):
     dense = random_dense(7, 7)
     matrix = SparseMatrix.from_dense(dense + dense.T if kind == "symmetric" else dense)
     if kind == "symmetric":
-        matrix._mark_symmetric()
+        matrix.mark_symmetric()
     if kind == "learned":
         matrix = matrix.with_value(matrix.value.clone().requires_grad_())
     matrix.T  # noqa: B018
@@ -762,8 +762,8 @@ def test_what_keeps_the_kind_and_what_drops_it(symmetric):
     matrix = SparseMatrix.from_dense(dense + dense.T if symmetric else dense)
     assert matrix.kind is None
     if symmetric:
-        matrix._mark_symmetric()
-    named = matrix._as_kind("a_hat")
+        matrix.mark_symmetric()
+    named = matrix.with_kind("a_hat")
     assert (named.kind, matrix.kind, named.T is named) == ("a_hat", None, symmetric)
     some = torch.tensor([1, 4])
     for same in (

@@ -167,9 +167,8 @@ def to_graph(
         dense = x.to_dense() if isinstance(x, SparseMatrix) else x
         x = arrays["node_attributes"] if dense is None else torch.cat([arrays["node_attributes"], dense], 1)
     col = arrays["adjacency.col"]
-    adjacency = SparseMatrix(arrays["adjacency.rowptr"], col, torch.ones(len(col)), (n, n))
-    if header["symmetric"]:
-        adjacency._mark_symmetric()
+    rowptr, is_symmetric = arrays["adjacency.rowptr"], header["symmetric"]
+    adjacency = SparseMatrix(rowptr, col, torch.ones(len(col)), (n, n), symmetric=is_symmetric)
     whole = Graph(adjacency, x, class_names=header["class_names"], name=name, num_duplicates=header["num_duplicates"])
     # Trusted: `pack` made it, and `check` has looked at what a file gave.
-    return GraphCollection._trusted(whole, arrays["node_ptr"], arrays["y"], None, name)
+    return GraphCollection.of_parts(whole, arrays["node_ptr"], arrays["y"], name=name)

@@ -198,7 +198,7 @@ def to_graph(
     if undirected and not adjacency.is_symmetric():
         row, other = adjacency.row, adjacency.col.long()
         both = torch.cat([row, other]), torch.cat([other, row])
-        adjacency = SparseMatrix.from_coo(*both, shape=(n, n), duplicates="first")._mark_symmetric()
+        adjacency = SparseMatrix.from_coo(*both, shape=(n, n), duplicates="first").mark_symmetric()
     x: Features | None = arrays.get("x")
     if features == "one_hot":
         x = _one_hot(name, arrays.get("x"))

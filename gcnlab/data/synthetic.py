@@ -16,7 +16,7 @@ from ..checks import check_count, check_number, check_probability, check_seed
 from ..errors import InputError
 from ..files import check_disk
 from ..graph import Graph
-from ..graph.storage import GraphWriter, open_graph
+from ..graph.storage import GraphWriter
 from ..memory import check_large
 
 _CHUNK = 1 << 20  # edges, or values of features, that are drawn together
@@ -150,7 +150,7 @@ def write_communities(
         directed=False, num_features=num_features, num_duplicates=num_edges - num_stored,
         name=f"{num_classes} communities", class_names=None, node_names=None,
     )  # fmt: skip
-    return open_graph(folder, check=False)
+    return Graph.open(folder, check=False)
 
 
 def _features(y: Tensor, num_features: int, signal: float, generator: torch.Generator) -> Iterator[Tensor]:

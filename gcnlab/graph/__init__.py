@@ -1,7 +1,9 @@
 """Graphs: one, many as one, their loader, and the graph of points."""
 
-from .collection import GraphBatch, GraphCollection, batch
-from .graph import Graph, ReceptiveField
+from .batches import GraphBatch
+from .collection import GraphCollection, batch
+from .field import ReceptiveField
+from .graph import Graph
 from .loader import GraphLoader
 from .points import knn_graph
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +14,8 @@ from ..errors import InputError, InputTypeError, did_you_mean
 from ..inputs import (
     as_series,
     as_tensor,
+    check_edge_index,
+    check_ids,
     check_names,
     check_weight,
     distinct_names,
@@ -24,7 +26,7 @@ from ..inputs import (
     read_labels,
     some,
 )
-from ..sparse import SparseMatrix
+from ..sparse import Features, SparseMatrix
 from ..sparse.features import check_features_finite
 
 if TYPE_CHECKING:
@@ -66,6 +68,26 @@ def undirected(
     both = torch.cat([row, col[off]]), torch.cat([col, row[off]])
     adjacency = SparseMatrix.from_coo(*both, torch.cat([upper.value, upper.value[off]]), shape)
     return adjacency, ends.shape[1] - upper.nnz
+
+
+def edge_parts(
+    edge_index: Any,
+    num_nodes: int | None,
+    edge_weight: Any,
+    x: Any,
+    y: Any,
+    node_names: Sequence[Any] | None,
+    duplicates: str,
+) -> tuple[SparseMatrix, int, Sequence[Any] | None]:
+    """(A, edges that were merged, checked names of the nodes) of an edge list."""
+    edge_index = check_edge_index(edge_index)
+    node_names = None if node_names is None else check_names("node_names", node_names)
+    num_nodes, because = _count_nodes(num_nodes, node_names, x, y, edge_index)
+    shape = (num_nodes, num_nodes)
+    check_ids(edge_index, shape, because)
+    weight = None if edge_weight is None else check_weight(edge_weight, edge_index.shape[1]).to(edge_index.device)
+    adjacency = SparseMatrix.from_coo(edge_index[1], edge_index[0], weight, shape, duplicates)
+    return adjacency, edge_index.shape[1] - adjacency.nnz, node_names
 
 
 def networkx_parts(
@@ -227,7 +249,7 @@ def _num_rows(value: Any) -> int:
     return len(value) if isinstance(value, (list, tuple)) else 0
 
 
-def count_nodes(num_nodes: int | None, node_names: Any, x: Any, y: Any, edge_index: Tensor) -> tuple[int, str]:
+def _count_nodes(num_nodes: int | None, node_names: Any, x: Any, y: Any, edge_index: Tensor) -> tuple[int, str]:
     """N, and what says it, such as "x has 3 rows"; empty where it is num_nodes or the largest id."""
     if num_nodes is not None:
         return check_count("num_nodes", num_nodes), ""
@@ -307,7 +329,25 @@ def unordered_pairs(first: Tensor, second: Tensor, num_nodes: int) -> tuple[Tens
     return torch.stack([key // max(num_nodes, 1), key % max(num_nodes, 1)]), count
 
 
-def check_mesh(vertices: Any, faces: Any) -> tuple[Tensor, Tensor]:
+def mesh_parts(vertices: Any, faces: Any, features: str, weight: str | None) -> dict[str, Any]:
+    """The arguments of `Graph.from_edges` for a triangle mesh."""
+    vertices, faces = _check_mesh(vertices, faces)
+    kinds = {"coordinates": lambda: vertices, "normals": lambda: _vertex_normals(vertices, faces)}
+    if not isinstance(features, str) or not kinds.keys() >= set(features.split("+")):
+        raise InputError(f'features: got {features!r}, expected "coordinates", "normals" or "coordinates+normals".')
+    if weight not in (None, "length"):
+        raise InputError(f'weight: got {weight!r}, expected None or "length".')
+    pairs, _ = unordered_pairs(faces.flatten(), faces.roll(-1, 1).flatten(), len(vertices))
+    length = (vertices[pairs[0]] - vertices[pairs[1]]).norm(dim=1) if weight == "length" else None
+    return {
+        "edge_index": torch.cat([pairs, pairs.flip(0)], 1),
+        "num_nodes": len(vertices),
+        "edge_weight": None if length is None else length.repeat(2),
+        "x": torch.cat([kinds[kind]() for kind in features.split("+")], 1),
+    }
+
+
+def _check_mesh(vertices: Any, faces: Any) -> tuple[Tensor, Tensor]:
     """vertices [num_vertices, 2 or 3] in floats and faces [num_faces, 3] in int64, or a clear error."""
     vertices = as_tensor("vertices", vertices, "coordinates, [num_vertices, 3]")
     if vertices.dim() != 2 or vertices.shape[1] not in (2, 3):
@@ -336,7 +376,7 @@ def check_mesh(vertices: Any, faces: Any) -> tuple[Tensor, Tensor]:
     return vertices, faces
 
 
-def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
+def _vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     """The sum of (b - a) x (c - a), twice the area times the normal, over a vertex's triangles, divided by its length."""
     if vertices.shape[1] != 3:
         raise InputError(f"vertices: got shape {tuple(vertices.shape)}, but normals need [num_vertices, 3].")
@@ -345,3 +385,40 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     total = torch.zeros_like(vertices, dtype=torch.float64).index_add(0, faces.flatten(), normals)
     length = total.norm(dim=1, keepdim=True)
     return (total / torch.where(length > 0, length, 1)).to(vertices.dtype)
+
+
+def edge_index_of(adjacency: SparseMatrix) -> Tensor:
+    """[2, nnz] int64: sources, then targets, in the order of A's entries."""
+    return torch.stack([adjacency.col.long(), adjacency.row])
+
+
+def networkx_graph(
+    adjacency: SparseMatrix, x: Features | None, y: Tensor | None, names: Sequence[Any], is_directed: bool
+) -> networkx.Graph:
+    """A networkx Graph or DiGraph with `weight` on edges, and `x` and `y` on nodes; y [num_nodes, ...] or None."""
+    import networkx
+
+    graph: networkx.Graph = networkx.DiGraph() if is_directed else networkx.Graph()
+    graph.add_nodes_from(names)
+    for key, values in (("x", x.to_dense() if isinstance(x, SparseMatrix) else x), ("y", y)):
+        if values is not None:
+            networkx.set_node_attributes(graph, dict(zip(names, values.tolist(), strict=True)), key)
+    source, target = edge_index_of(adjacency).tolist()
+    for u, v, weight in zip(source, target, adjacency.value.tolist(), strict=True):
+        graph.add_edge(names[u], names[v], weight=weight)
+    return graph
+
+
+def pyg_data(adjacency: SparseMatrix, x: Features | None, y: Tensor | None, masks: Mapping[str, Tensor | None]) -> Data:
+    """A PyG `Data`: edge_index, edge_weight, dense x, y and the masks."""
+    from torch_geometric.data import Data
+
+    data = Data(edge_index=edge_index_of(adjacency), edge_weight=adjacency.value, num_nodes=adjacency.shape[0])
+    if x is not None:
+        data.x = x.to_dense() if isinstance(x, SparseMatrix) else x
+    if y is not None:
+        data.y = y if y.dim() else y.reshape(1)
+    for key, mask in masks.items():
+        if mask is not None:
+            data[key] = mask
+    return data

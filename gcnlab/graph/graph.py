@@ -1,11 +1,10 @@
-"""The data: a graph with its matrices A, X and y, checked at the door, and what the theory derives from A."""
+"""A graph: the matrices A, X and y, validated on construction, and what the theory derives from A."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,31 +12,38 @@ from torch import Tensor, nn
 from ..checks import check_choice, check_count, check_flag, check_number
 from ..errors import InputError, InputTypeError
 from ..inputs import (
-    check_edge_index,
-    check_ids,
     check_names,
     check_nodes,
     check_unwritten,
-    check_weight,
     is_table,
-    numbered_as,
     own,
     read_labels,
-    read_mask,
     rows_in_order,
     shaped_labels,
     shared,
-    some,
-    sort_classes,
     square_table,
 )
 from ..machine import check_devices, is_same_device
 from ..memory import estimate_step
 from ..sparse import Features, SparseMatrix
-from ..sparse.features import DEGREE_FEATURES, check_features, check_max_degree, degree_features, select_rows, values_of
+from ..sparse.features import check_features, row_normalized, select_rows, structural_features, values_of
 from ..sparse.kinds import KIND_OF, NORMALIZED, check_kind
-from ..sparse.matrix import stacked, starts
-from .convert import check_mesh, count_nodes, networkx_parts, pandas_parts, pyg_parts, unordered_pairs, vertex_normals
+from .convert import (
+    edge_index_of,
+    edge_parts,
+    mesh_parts,
+    networkx_graph,
+    networkx_parts,
+    pandas_parts,
+    pyg_data,
+    pyg_parts,
+)
+from .field import ReceptiveField, receptive_field
+from .joining import joined_parts, listed_graphs
+from .parts import MASKS, check_degree, check_disjoint, check_mask, check_moves, ordinary, warn_if_directed
+from .spectrum import largest_eigenvalue
+from .storage import read_parts, write_parts
+from .summary import graph_summary, num_loops
 
 if TYPE_CHECKING:
     import networkx
@@ -47,36 +53,20 @@ if TYPE_CHECKING:
 
 
 _KNOWN = ("learnt", "shared adjacency", "shared x")
-
-
-MASKS = ("train_mask", "val_mask", "test_mask")
-
-
-class ReceptiveField(NamedTuple):
-    """What the outputs of a few nodes depend on: `model(x, a_hat)` gives exactly the rows of `nodes`.
-
-    Attributes:
-        x: the rows of X that are needed, [n_0, num_features].
-        a_hat: one matrix a layer, [n_l, n_{l-1}]; the last has a row for each of `nodes`.
-        nodes: the nodes asked for, [n_L].
-    """
-
-    x: Features
-    a_hat: list[SparseMatrix]
-    nodes: Tensor
+_NOTHING = {**dict.fromkeys(("x", "y", *MASKS, "node_names", "class_names", "name")), "num_duplicates": 0}
 
 
 class Graph:
     """A graph: adjacency A [N, N], features X [N, F], labels y [N], masks [N]; immutable.
 
     A[i, j] is the weight of the edge j -> i (target, source), so that A X sums over in-neighbours; an undirected
-    graph stores both directions. What is derived from A (`a_tilde`, `a_hat`, ...) is computed once and kept; of learnt
+    graph stores both directions. What is derived from A (`a_tilde`, `a_hat`, ...) is computed once and kept; with learnt
     weights, which require a gradient, it is computed at each use.
 
     Labels and masks are copied, and so are arrays and lists. A tensor x and the values of A are shared, since a copy
     would take as much memory again: a graph whose x or A has been written to since then raises InputError when it is
-    read. Writes that torch does not count are not seen: those through numpy into the memory of `torch.from_numpy`, and
-    those through `tensor.data`. For these give a copy, `x.clone()`.
+    read. Torch does not count writes through numpy into the memory of `torch.from_numpy`, nor writes through
+    `tensor.data`, so they are not seen. If you write that way, pass a copy, `x.clone()`.
 
     Args:
         adjacency: SparseMatrix [N, N].
@@ -86,8 +76,8 @@ class Graph:
         train_mask: bool [N]; the masks must not overlap, nor hold a node without a label.
         val_mask: likewise.
         test_mask: likewise.
-        node_names: one name a node, in the order of the rows of A.
-        class_names: one name a class.
+        node_names: one name per node, in the order of the rows of A.
+        class_names: one name per class.
         name: what the graph is called in messages.
         num_duplicates: edges that were merged when A was made; for `summary()`.
         check_finite: refuse NaN and infinities in X.
@@ -106,7 +96,8 @@ class Graph:
     num_duplicates: int
     _derived: dict[Any, Any]
     is_batch: ClassVar[bool] = False  # whether y is of several graphs side by side
-    _made: dict[str, Any] | None = None  # with_features' arguments if it made x of A; {} if of another A; None if given
+    _made: dict[str, Any] | None = None
+    _only: str | None = None
 
     def __init__(
         self,
@@ -152,11 +143,11 @@ class Graph:
             y, class_names = read_labels(ordered("y", y), class_names)
             y = own(shaped_labels(y, n, None if class_names is None else len(class_names)).to(adjacency.device))
         for key, mask in masks.items():
-            masks[key] = None if mask is None else _check_mask(key, ordered(key, mask), n, y, adjacency.device)
+            masks[key] = None if mask is None else check_mask(key, ordered(key, mask), n, y, adjacency.device)
         if x is not None:
-            _check_moves("x", adjacency, x.dtype)
+            check_moves("x", adjacency, x.dtype)
             adjacency = adjacency.to(x.dtype)
-        adjacency, x = _ordinary(adjacency), _ordinary(x)
+        adjacency, x = ordinary(adjacency), ordinary(x)
         values = {
             "adjacency": adjacency,
             "x": x,
@@ -167,7 +158,7 @@ class Graph:
             "name": name,
             "num_duplicates": num_duplicates,
         }
-        _check_disjoint({key: values[key] for key in masks if values[key] is not None})
+        check_disjoint({key: values[key] for key in masks if values[key] is not None})
         values["_derived"] = {
             "learnt": adjacency.value.requires_grad,
             "shared adjacency": shared(adjacency.value),
@@ -176,19 +167,47 @@ class Graph:
         self.__dict__.update(values)
 
     @classmethod
-    def _of_checked(cls, adjacency: SparseMatrix, **values: Any) -> Any:
-        """A graph of parts that are known to fit, such as those of another graph."""
+    def of_parts(
+        cls,
+        adjacency: SparseMatrix,
+        *,
+        derived: dict[Any, Any] | None = None,
+        made_features: dict[str, Any] | None = None,
+        only: str | None = None,
+        **parts: Any,
+    ) -> Any:
+        """A graph of parts that are known to fit each other, such as those of another graph: nothing is checked or copied.
+
+        Args:
+            adjacency: A [N, N].
+            derived: what follows from this A and is known already, by the keys of `kept`.
+            made_features: the attribute of this name.
+            only: set where A alone does not say what `normalize` makes, such as for sampled edges: the matrices in
+                `derived` are then the only ones, and this is the error for any other.
+            **parts: the other attributes: x, y, masks, names and num_duplicates. A subclass adds its own.
+
+        >>> path = Graph.from_edges([[0, 1, 1, 2], [1, 0, 2, 1]], x=torch.ones(3, 2))
+        >>> Graph.of_parts(**{**path.parts, "x": None})
+        Graph(3 nodes, 4 stored edges)
+        """
         graph = cls.__new__(cls)
-        parts = dict.fromkeys(("x", "y", *MASKS, "node_names", "class_names", "name"))
-        graph.__dict__.update({**parts, "num_duplicates": 0, "_derived": {}, "adjacency": adjacency, **values})
+        graph.__dict__.update(_NOTHING, adjacency=adjacency, _derived={} if derived is None else derived, **parts)
+        if made_features is not None or only is not None:
+            graph.__dict__.update(_made=made_features, _only=only)
         return graph
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The arguments with which `of_parts` makes an equal graph. With another A leave out `derived`."""
+        parts = {key: value for key, value in self.__dict__.items() if key not in ("_derived", "_made", "_only")}
+        return {**parts, "derived": dict(self._derived), "made_features": self._made, "only": self._only}
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"a Graph is immutable; graph.replace({name}=...) returns a changed one.")
 
     def __getstate__(self) -> dict[str, Any]:
         # What is derived is not part of a copy or a pickle; what is known of the weights and x that were given is.
-        known = {key: self._derived[key] for key in _KNOWN if key in self._derived}
+        known = {key: value for key, value in self._derived.items() if key in _KNOWN or self._only is not None}
         return {**self.__dict__, "_derived": known}
 
     def __repr__(self) -> str:
@@ -235,17 +254,11 @@ class Graph:
                 [0.4082, 0.3333, 0.4082],
                 [0.0000, 0.4082, 0.5000]])
         """
-        edge_index = check_edge_index(edge_index)
-        if options.get("node_names") is not None:
-            options["node_names"] = check_names("node_names", options["node_names"])
-        num_nodes, because = count_nodes(num_nodes, options.get("node_names"), x, y, edge_index)
-        shape = (num_nodes, num_nodes)
-        check_ids(edge_index, shape, because)
-        weight = None if edge_weight is None else check_weight(edge_weight, edge_index.shape[1]).to(edge_index.device)
-        adjacency = SparseMatrix.from_coo(edge_index[1], edge_index[0], weight, shape, duplicates)
+        names = options.get("node_names")
+        adjacency, num_duplicates, names = edge_parts(edge_index, num_nodes, edge_weight, x, y, names, duplicates)
         return cls(
             adjacency, x, y, train_mask, val_mask, test_mask,
-            num_duplicates=edge_index.shape[1] - adjacency.nnz, **options,
+            **{**options, "node_names": names}, num_duplicates=num_duplicates,
         )  # fmt: skip
 
     @classmethod
@@ -340,38 +353,7 @@ class Graph:
         >>> Graph.from_graphs([edge, edge]).y
         tensor([0, 1, 0, 1])
         """
-        graphs = listed_graphs(graphs)
-        check_graphs(graphs)
-        ys = [graph.y for graph in graphs if graph.y is not None]
-        y: Tensor | None = None
-        class_names: Sequence[Any] | None = graphs[0].class_names
-        if ys:
-            for i, graph in enumerate(graphs):
-                found = "none" if graph.y is None else f"y of shape {tuple(graph.y.shape)}"
-                if graph.y is None or graph.y.shape[:1] != (graph.num_nodes,):
-                    raise InputError(
-                        f"graphs: graph {i} has {found}, expected a label for each of its {graph.num_nodes} nodes, as others "
-                        "have; GraphCollection.from_graphs takes graphs with one label each."
-                    )
-            ys, class_names = common_classes(graphs, ys, None)
-            y = torch.cat(ys)
-        masks: dict[str, Tensor | None] = {}
-        for key in MASKS:
-            parts = [getattr(graph, key) for graph in graphs]
-            empty = [torch.zeros(graph.num_nodes, dtype=torch.bool, device=graph.device) for graph in graphs]
-            is_there = any(part is not None for part in parts)
-            masks[key] = torch.cat([part if part is not None else e for part, e in zip(parts, empty, strict=True)])
-            masks[key] = masks[key] if is_there else None
-        names: list[Any] | None = None
-        if all(graph.node_names is not None for graph in graphs):
-            names = [name for graph in graphs for name in graph.node_names or ()]
-            if len(set(names)) < len(names):
-                names = [(i, name) for i, graph in enumerate(graphs) for name in graph.node_names or ()]
-        adjacency, x = side_by_side(graphs)
-        return cls(
-            adjacency, x, y, **masks, node_names=names, class_names=class_names, name=name,
-            num_duplicates=sum(graph.num_duplicates for graph in graphs), check_finite=False,
-        )  # fmt: skip
+        return cls(**joined_parts(check_graphs(graphs)), name=name, check_finite=False)
 
     @classmethod
     def from_mesh(
@@ -395,21 +377,7 @@ class Graph:
                 [1.4142, 1.0000, 0.0000, 1.0000],
                 [1.0000, 0.0000, 1.0000, 0.0000]])
         """
-        vertices, faces = check_mesh(vertices, faces)
-        kinds = {"coordinates": lambda: vertices, "normals": lambda: vertex_normals(vertices, faces)}
-        if not isinstance(features, str) or not kinds.keys() >= set(features.split("+")):
-            raise InputError(f'features: got {features!r}, expected "coordinates", "normals" or "coordinates+normals".')
-        if weight not in (None, "length"):
-            raise InputError(f'weight: got {weight!r}, expected None or "length".')
-        pairs, _ = unordered_pairs(faces.flatten(), faces.roll(-1, 1).flatten(), len(vertices))
-        length = (vertices[pairs[0]] - vertices[pairs[1]]).norm(dim=1) if weight == "length" else None
-        return cls.from_edges(
-            torch.cat([pairs, pairs.flip(0)], 1),
-            len(vertices),
-            None if length is None else length.repeat(2),
-            x=torch.cat([kinds[kind]() for kind in features.split("+")], 1),
-            **options,
-        )
+        return cls.from_edges(**mesh_parts(vertices, faces, features, weight), **options)
 
     def replace(self, **changes: Any) -> Graph:
         """A copy with some of the constructor's arguments changed; what is derived from A is shared if A stays."""
@@ -423,7 +391,10 @@ class Graph:
         other.__dict__.update({key: arguments[key] for key in ("y", *MASKS) if key not in changes})  # no copies of ours
         if "x" not in changes and self._made is not None:
             other.__dict__["_made"] = self._made if arguments["adjacency"] is self.adjacency else {}
-        if other.adjacency is self.adjacency:  # not where another dtype of x converted it
+        if self._only is not None:  # what was given with A stays with it, unless another A is given
+            given = {} if "adjacency" in changes else self._given_matrices(other.adjacency.dtype)
+            other.__dict__.update(_derived=given.get("derived", {}) | other._derived, _only=given.get("only"))
+        elif other.adjacency is self.adjacency:  # not where another dtype of x converted it
             of_a = {key: value for key, value in self._derived.items() if key != "merged"}  # which is of X and of a ptr
             other.__dict__["_derived"] = of_a | other._derived
         return other
@@ -447,23 +418,7 @@ class Graph:
                 [0., 1., 0., 0.],
                 [0., 1., 0., 0.]])
         """
-        kinds = ("identity", "adjacency", "constant", "degree", *DEGREE_FEATURES)
-        check_choice("kind", kind, kinds)
-        check_max_degree(kind, max_degree)
-        n, count = self.num_nodes, self.adjacency.rowptr.diff().long()
-        if kind == "identity":
-            x: Features = SparseMatrix.eye(n, device=self.device)
-        elif kind == "constant":
-            x = torch.ones(n, 1, device=self.device)
-        elif kind == "adjacency":
-            x = self.adjacency.with_self_loops("add")
-        elif kind == "degree":
-            x = self.degree.unsqueeze(1)
-        else:
-            if max_degree is None and kind in ("degree_one_hot", "degree_bins"):
-                max_degree = int(count.max()) if n else 0
-            x = degree_features(count, kind, max_degree)
-        graph = self.replace(x=x)
+        graph = self.replace(x=structural_features(self.adjacency, kind, max_degree))
         if kind not in ("identity", "constant"):
             graph.__dict__["_made"] = {"kind": kind, "max_degree": max_degree}
         return graph
@@ -478,11 +433,7 @@ class Graph:
         x = self.x
         if x is None:
             raise InputError('graph: has no x; make one with graph.with_features("identity").')
-        if isinstance(x, SparseMatrix):
-            total = x.with_value(x.value.abs()).row_sums()
-            return self.replace(x=x.scale(rows=torch.where(total == 0, 1.0, 1 / total)).to(x.dtype))
-        total = x.abs().sum(1, keepdim=True)
-        return self.replace(x=x / torch.where(total == 0, 1, total))
+        return self.replace(x=row_normalized(x))
 
     # -- what it is ---------------------------------------------------------------------------------------------------
 
@@ -520,11 +471,11 @@ class Graph:
 
         def compare() -> bool:
             is_symmetric = self.adjacency.is_symmetric()
-            if is_symmetric and not self._is_learnt:
-                self.adjacency._mark_symmetric()
+            if is_symmetric and not self.is_learnt:
+                self.adjacency.mark_symmetric()
             return not is_symmetric
 
-        return self._kept("directed", compare)
+        return self.kept("directed", compare)
 
     @property
     def has_self_loops(self) -> bool:
@@ -532,17 +483,17 @@ class Graph:
 
     @property
     def num_self_loops(self) -> int:
-        return int((self.adjacency.diagonal() != 0).sum())
+        return num_loops(self.adjacency)
 
     # -- what is derived from A ---------------------------------------------------------------------------------------
 
-    def _kept(self, key: Any, make: Callable[[], Any]) -> Any:
-        """What `make` derives from A, made once. All that a graph derives and keeps passes through here.
+    def kept(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What `make` derives from A, made once and kept under `key`. All that a graph derives passes through here.
 
         Learnt weights are derived again at each use, whether gradients are on or not: the weights change, and each
         backward pass needs a graph of its own. It is made outside of inference_mode, whose tensors no training takes.
         """
-        if self._is_learnt:
+        if self.is_learnt:
             return make()
         if key not in self._derived:
             with torch.inference_mode(False):
@@ -550,7 +501,28 @@ class Graph:
         return self._derived[key]
 
     @property
-    def _is_learnt(self) -> bool:
+    def derived(self) -> Mapping[Any, Any]:
+        """What has been derived and kept so far, by the keys of `kept`."""
+        return self._derived
+
+    @property
+    def made_features(self) -> dict[str, Any] | None:
+        """`with_features`' arguments if it made X of this A; {} if it made X of another A; None if X was given."""
+        return self._made
+
+    @property
+    def masks(self) -> dict[str, Tensor | None]:
+        """The three masks by name."""
+        return {key: getattr(self, key) for key in MASKS}
+
+    @property
+    def values(self) -> dict[str, Tensor]:
+        """The numbers of A and X by name, as far as they are made: what may require a gradient."""
+        parts = {"A": self.__dict__["adjacency"], "x": self.x}
+        return {name: values_of(part) for name, part in parts.items() if part is not None}
+
+    @property
+    def is_learnt(self) -> bool:
         """Whether the weights of A change: they require a gradient, or did when the graph was made."""
         matrix = self.__dict__["adjacency"]
         if matrix is None:  # of a Grid, until it is read
@@ -575,7 +547,7 @@ class Graph:
         matrix = self.__dict__["adjacency"]
         self._check_unwritten("adjacency", matrix.value)
         if matrix.kind != "adjacency":  # as it was given: with no kind, or as the Â of another graph, which it stays
-            matrix = self.__dict__["adjacency"] = matrix._as_kind("adjacency")
+            matrix = self.__dict__["adjacency"] = matrix.with_kind("adjacency")
         return matrix
 
     def matrix(self, kind: str) -> SparseMatrix:
@@ -641,9 +613,12 @@ class Graph:
         return self._derive((self_loops, norm))
 
     def _derive(self, key: tuple[str | None, str | None]) -> SparseMatrix:
-        if key[1] == "sym" and key not in self._derived:
-            warn_if_directed(self)
-        return self._kept(key, lambda: self._normalized(*key))
+        if key not in self._derived:
+            if self._only is not None:
+                raise InputError(self._only)
+            if key[1] == "sym":
+                warn_if_directed(self)
+        return self.kept(key, lambda: self._normalized(*key))
 
     def _normalized(self, self_loops: str | None, norm: str | None) -> SparseMatrix:
         dtype = self.adjacency.dtype
@@ -655,25 +630,13 @@ class Graph:
             matrix = matrix.scale(rows=inverse, cols=inverse if norm == "sym" else None)  # in float32 at least, too
         matrix = matrix.to(dtype)
         matrix.kind = KIND_OF[self_loops, norm]  # of (None, None), which is A itself, it is that already
-        if norm != "rw" and not self._is_learnt and not self.is_directed:
-            matrix._mark_symmetric()
+        if norm != "rw" and not self.is_learnt and not self.is_directed:
+            matrix.mark_symmetric()
         return matrix
 
     def check_degree(self, matrix: SparseMatrix, degree: Tensor) -> None:
         """Raise InputError where a degree of Ã = `matrix` is no number that can be divided by."""
-        bad = ~torch.isfinite(degree)
-        if bool((matrix.value < 0).any()):
-            bad |= (degree <= 0) & (matrix.rowptr.diff() > 0)
-        if bool(bad.any()):
-            node = int(bad.nonzero()[0])
-            called = f" ({self.node_names[node]!r})" if self.node_names is not None else ""
-            found = float(degree[node].detach())
-            raise InputError(
-                f"edge_weight: negative weights make the degree of node {node}{called} {found:g}; "
-                "normalising needs positive degrees. Use absolute weights, or norm=None."
-                if found <= 0
-                else f"edge_weight: the degree of node {node}{called} is {found:g}; scale the weights down."
-            )
+        check_degree(matrix, degree, self.node_names)
 
     @property
     def combinatorial_laplacian(self) -> SparseMatrix:
@@ -686,7 +649,7 @@ class Graph:
         """
         a = self.adjacency
         laplacian = SparseMatrix.eye(self.num_nodes, a.dtype, self.device).with_value(self.degree.to(a.dtype)) - a
-        return laplacian if self.is_directed else laplacian._mark_symmetric()
+        return laplacian if self.is_directed else laplacian.mark_symmetric()
 
     @property
     def laplacian(self) -> SparseMatrix:
@@ -696,11 +659,11 @@ class Graph:
             identity = SparseMatrix.eye(self.num_nodes, self.adjacency.dtype, self.device)
             return self._as_derived(identity - self.normalize(None), "laplacian")
 
-        return self._kept("laplacian", make)
+        return self.kept("laplacian", make)
 
     def _as_derived(self, matrix: SparseMatrix, kind: str) -> SparseMatrix:
         matrix.kind = kind
-        return matrix if self._is_learnt or self.is_directed else matrix._mark_symmetric()
+        return matrix if self.is_learnt or self.is_directed else matrix.mark_symmetric()
 
     def l_tilde(self, lambda_max: float | None = 2.0) -> SparseMatrix:
         """L̃ = 2 L / λ_max - I, the Laplacian with its spectrum scaled into [-1, 1], for Chebyshev polynomials.
@@ -710,7 +673,7 @@ class Graph:
                 None computes it, of an undirected graph.
         """
         if lambda_max is None:
-            return self.l_tilde(self._kept("lambda_max", self._lambda_max))._as_kind("l_tilde(None)")
+            return self.l_tilde(self.kept("lambda_max", self._lambda_max)).with_kind("l_tilde(None)")
         given: Any = lambda_max  # a tensor of one number, too
         lambda_max = check_number("lambda_max", given.item() if isinstance(given, Tensor) else given, above=0)
         kind = f"l_tilde({lambda_max})"
@@ -719,7 +682,7 @@ class Graph:
             identity = SparseMatrix.eye(self.num_nodes, self.adjacency.dtype, self.device)
             return self._as_derived(self.laplacian * (2.0 / lambda_max) - identity, kind)
 
-        return self._kept(kind, make)
+        return self.kept(kind, make)
 
     def _lambda_max(self) -> float:
         """The largest eigenvalue of L."""
@@ -727,14 +690,7 @@ class Graph:
             raise InputError(
                 "lambda_max: None computes it for a symmetric L, but the graph is directed; give a number, such as 2.0."
             )
-        if self.num_nodes <= 32:  # the iteration below wants more rows than it finds eigenvalues
-            return max(torch.linalg.eigvalsh(self.laplacian.to_dense().detach().double()).tolist(), default=2.0)
-        import numpy
-        from scipy.sparse.linalg import eigsh
-
-        start = numpy.random.default_rng(0).standard_normal(self.num_nodes)  # eigsh itself draws another each time
-        laplacian = self.laplacian.to_scipy().astype("float64")
-        return float(eigsh(laplacian, k=1, which="LA", tol=1e-6, v0=start)[0][0])
+        return largest_eigenvalue(self.laplacian)
 
     def receptive_field(self, nodes: Tensor, num_layers: int, operator: SparseMatrix | None = None) -> ReceptiveField:
         """The part of the graph that `num_layers` GCN layers read to compute the outputs at `nodes`.
@@ -753,18 +709,8 @@ class Graph:
         """
         if self.x is None:
             raise InputError('receptive_field: the graph has no x; make one with graph.with_features("identity").')
-        check_count("num_layers", num_layers)
-        rows = wanted = check_nodes(nodes, self.num_nodes).to(self.device)
-        matrix = self.a_hat if operator is None else operator
-        operators: list[SparseMatrix] = []
-        for _ in range(num_layers):
-            block = matrix.select_rows(rows)
-            is_needed = torch.zeros(self.num_nodes, dtype=torch.bool, device=self.device)
-            is_needed[block.col.long()] = True
-            rows = is_needed.nonzero().squeeze(1)
-            operators.insert(0, block.select_cols(rows))
-        x = self.x if len(rows) == self.num_nodes and num_layers else select_rows(self.x, rows)
-        return ReceptiveField(x, operators, wanted)
+        rows = check_nodes(nodes, self.num_nodes).to(self.device)
+        return receptive_field(self.x, self.a_hat if operator is None else operator, rows, num_layers)
 
     def rows_of(self, nodes: Tensor) -> dict[str, Any]:
         """What the graph knows of some of its nodes beside their edges: x, y, masks and names, for `Graph`."""
@@ -772,7 +718,7 @@ class Graph:
         if self.x is not None:
             values["x"] = select_rows(self.x, nodes)
         if self._made is not None:
-            values["_made"] = {}
+            values["made_features"] = {}
         if self.y is not None:
             values["y"] = self.y[nodes] if self.y.shape[:1] == (self.num_nodes,) else self.y
         for key in MASKS:
@@ -783,8 +729,8 @@ class Graph:
             values["node_names"] = tuple(self.node_names[i] for i in nodes.tolist())
         return values
 
-    def _check_edges_are_all(self, method: str) -> None:
-        """Raise InputError if the edges are a sample, of which `method` would make a wrong matrix."""
+    def check_edges_are_all(self, method: str) -> None:
+        """Raise InputError if the edges are a sample, from which `method` would make a wrong matrix."""
 
     def subgraph(self, nodes: Tensor) -> Graph:
         """The graph of some nodes and the edges between them; its Â is normalised by the degrees that are left.
@@ -800,11 +746,10 @@ class Graph:
         twice = nodes[1:] == nodes[:-1]
         if bool(twice.any()):
             raise InputError(f"nodes: id {int(nodes[1:][twice][0])} is given twice.")
-        kind = type(self) if self.is_batch else Graph
-        part = kind._of_checked(self.adjacency.select_rows(nodes).select_cols(nodes), **self.rows_of(nodes))
+        part = Graph.of_parts(self.adjacency.select_rows(nodes).select_cols(nodes), **self.rows_of(nodes))
         if "directed" in self._derived and not self.is_directed:
             part._derived["directed"] = False
-            part.adjacency._mark_symmetric()
+            part.adjacency.mark_symmetric()
         return part
 
     def estimate_memory(self, model: nn.Module) -> int:
@@ -835,9 +780,10 @@ class Graph:
         Raises:
             InputError: there is something in the folder, or names that JSON does not have.
         """
-        from .storage import save_graph
-
-        save_graph(self, folder)
+        write_parts(
+            folder, self.adjacency, self.x, {"y": self.y, **self.masks}, self.node_names,
+            directed=self.is_directed, num_duplicates=self.num_duplicates, name=self.name, class_names=self.class_names,
+        )  # fmt: skip
 
     @staticmethod
     def open(folder: str | PathLike[str], check: bool = True) -> Graph:
@@ -857,9 +803,7 @@ class Graph:
             InputError: the folder holds no graph that was saved to its end.
             CorruptFileError: a file is missing, cut short or changed, or is no part of a Graph, whoever wrote it.
         """
-        from .storage import open_graph
-
-        return open_graph(folder, check)
+        return Graph.of_parts(**read_parts(folder, check))
 
     def to_undirected(self) -> Graph:
         """The graph with every edge in both directions; where both are there with two weights, each gets their mean."""
@@ -869,8 +813,8 @@ class Graph:
 
     def to(self, device: torch.device | torch.dtype | str) -> Graph:
         """The graph on another device, or with A and X of another dtype; what was derived is derived again there."""
-        if self._is_learnt:
-            _check_moves("to", self.adjacency, device)
+        if self.is_learnt:
+            check_moves("to", self.adjacency, device)
         if isinstance(device, torch.dtype):
             cast = self.replace(adjacency=self.adjacency.to(device), x=None if self.x is None else self.x.to(device))
             cast.__dict__["_made"] = self._made
@@ -881,13 +825,22 @@ class Graph:
             key: None if (value := getattr(self, key)) is None else value.to(device)
             for key in ("adjacency", "x", "y", *MASKS)
         }
-        names = {key: getattr(self, key) for key in ("node_names", "class_names", "name", "num_duplicates", "_made")}
-        return Graph._of_checked(**moved, **names)
+        names = {
+            key: getattr(self, key) for key in ("node_names", "class_names", "name", "num_duplicates", "made_features")
+        }
+        return Graph.of_parts(**moved, **names, **self._given_matrices(device))
+
+    def _given_matrices(self, target: torch.device | torch.dtype | str) -> dict[str, Any]:
+        """`derived` and `only` for a copy of a graph whose matrices were given, since the copy can't derive them again."""
+        if self._only is None:
+            return {}
+        given = {key: m.to(target) for key, m in self._derived.items() if isinstance(m, SparseMatrix)}
+        return {"derived": given, "only": self._only}
 
     @property
     def edge_index(self) -> Tensor:
         """[2, num_edges] int64: sources, then targets, in the order of A's entries."""
-        return torch.stack([self.adjacency.col.long(), self.adjacency.row])
+        return edge_index_of(self.adjacency)
 
     def to_scipy(self) -> scipy.sparse.csr_matrix:
         """A as a scipy CSR matrix."""
@@ -895,193 +848,42 @@ class Graph:
 
     def to_networkx(self) -> networkx.Graph:
         """A networkx Graph (DiGraph where A is not symmetric) with `weight` on edges, and `x` and `y` on nodes."""
-        import networkx
-
-        graph: networkx.Graph = networkx.DiGraph() if self.is_directed else networkx.Graph()
-        names = list(self.node_names) if self.node_names is not None else list(range(self.num_nodes))
-        graph.add_nodes_from(names)
-        x = self.x.to_dense() if isinstance(self.x, SparseMatrix) else self.x
-        if x is not None:
-            networkx.set_node_attributes(graph, dict(zip(names, x.tolist(), strict=True)), "x")
-        if self.y is not None and self.y.shape[:1] == (self.num_nodes,):
-            networkx.set_node_attributes(graph, dict(zip(names, self.y.tolist(), strict=True)), "y")
-        source, target = self.edge_index.tolist()
-        for u, v, weight in zip(source, target, self.adjacency.value.tolist(), strict=True):
-            graph.add_edge(names[u], names[v], weight=weight)
-        return graph
+        names = self.node_names if self.node_names is not None else range(self.num_nodes)
+        y = self.y if self.y is not None and self.y.shape[:1] == (self.num_nodes,) else None
+        return networkx_graph(self.adjacency, self.x, y, names, self.is_directed)
 
     def to_pyg(self) -> Data:
         """A PyG `Data`: edge_index, edge_weight, dense x, y and the masks."""
-        from torch_geometric.data import Data
-
-        data = Data(edge_index=self.edge_index, edge_weight=self.adjacency.value, num_nodes=self.num_nodes)
-        if self.x is not None:
-            data.x = self.x.to_dense() if isinstance(self.x, SparseMatrix) else self.x
-        if self.y is not None:
-            data.y = self.y if self.y.dim() else self.y.reshape(1)
-        for key in MASKS:
-            if getattr(self, key) is not None:
-                data[key] = getattr(self, key)
-        return data
+        return pyg_data(self.adjacency, self.x, self.y, self.masks)
 
     def summary(self) -> str:
         """Nodes, edges, loops, duplicates, isolated nodes, direction, homophily, features and splits as text."""
-        rows: list[tuple[str, str]] = [("nodes", f"{self.num_nodes:,}")]
-        loops = self.num_self_loops
-        undirected = "" if self.is_directed else f" ({(self.num_edges - loops) // 2 + loops:,} undirected)"
-        rows.append(
-            ("edges", f"{self.num_edges:,} stored{undirected}, {'directed' if self.is_directed else 'symmetric'}")
-        )
-        is_weighted = bool((self.adjacency.value != 1).any())
-        rows.append(
-            (
-                "weights",
-                f"{float(self.adjacency.value.min()):g} to {float(self.adjacency.value.max()):g}"
-                if is_weighted
-                else "all 1",
-            )
-        )
-        rows.append(("self-loops", f"{loops:,}"))
-        rows.append(("duplicates merged", f"{self.num_duplicates:,}"))
-        touched = torch.zeros(self.num_nodes, dtype=torch.bool, device=self.device)
-        off_diagonal = self.adjacency.row != self.adjacency.col
-        touched[self.adjacency.row[off_diagonal]] = True
-        touched[self.adjacency.col[off_diagonal].long()] = True
-        rows.append(("isolated nodes", f"{int((~touched).sum()):,}"))
-        if self.x is not None:
-            nonzero = self.x.density if isinstance(self.x, SparseMatrix) else float((self.x != 0).float().mean())
-            kind = "sparse" if isinstance(self.x, SparseMatrix) else "dense"
-            rows.append(("features", f"{self.num_features:,}, {100 * nonzero:.2f} % non-zero, kept {kind}"))
-        if self.y is not None and self.y.dim() == 1 and not self.y.is_floating_point():
-            rows.append(("classes", f"{self.num_classes}, {int((self.y < 0).sum()):,} nodes unlabelled"))
-            source, target = self.edge_index[:, off_diagonal]
-            both = (self.y[source] >= 0) & (self.y[target] >= 0)
-            if bool(both.any()):
-                same = float((self.y[source] == self.y[target])[both].float().mean())
-                rows.append(("edge homophily", f"{same:.3f} (share of edges between nodes of one class)"))
-        for key in MASKS:
-            if getattr(self, key) is not None:
-                rows.append((key.replace("_mask", " nodes"), f"{int(getattr(self, key).sum()):,}"))
-        return "\n".join([self.name or "Graph", *(f"  {key:<18} {value}" for key, value in rows)])
+        return graph_summary(
+            self.name or "Graph", self.adjacency, self.x, self.y, self.masks,
+            num_classes=self.num_classes, num_duplicates=self.num_duplicates, is_directed=self.is_directed,
+        )  # fmt: skip
 
 
-def listed_graphs(graphs: Iterable[Any]) -> list[Any]:
-    """What is given as graphs, one or more, as a list."""
-    if isinstance(graphs, Graph) or not isinstance(graphs, Iterable):
-        raise InputTypeError(f"graphs: got one {type(graphs).__name__}, expected a list of graphs.")
-    if not (graphs := list(graphs)):
-        raise InputError("graphs: got none, expected at least one.")
+def check_graphs(graphs: Iterable[Graph]) -> list[Graph]:
+    """The graphs as a list, if there are any and each can be a block of a larger one."""
+    graphs = listed_graphs(graphs)
+    for i, graph in enumerate(graphs):
+        check_one_graph(f"graphs: graph {i}", graph).check_edges_are_all("graphs")
+    check_devices(**{f"graph {i}": graph for i, graph in enumerate(graphs)})
     return graphs
 
 
-def check_graphs(graphs: Sequence[Graph]) -> None:
-    """Raise unless each is a Graph that can be a block of a larger one."""
-    for i, graph in enumerate(graphs):
-        check_one_graph(f"graphs: graph {i}", graph)._check_edges_are_all("graphs")
-    check_devices(**{f"graph {i}": graph for i, graph in enumerate(graphs)})
-
-
-def side_by_side(graphs: Sequence[Graph]) -> tuple[SparseMatrix, Features | None]:
-    """diag(A_1, ..., A_B) and [X_1; ...; X_B] of graphs that all have features of one width, or none."""
-    for i, graph in enumerate(graphs):
-        if (graph.x is None) != (graphs[0].x is None) or graph.num_features != graphs[0].num_features:
-            raise InputError(
-                f"graphs: graph {i} has {graph.num_features} features, graph 0 has {graphs[0].num_features}."
-            )
-    ptr = starts(torch.tensor([graph.num_nodes for graph in graphs]))
-    n = int(ptr[-1])
-    adjacency = stacked([graph.adjacency for graph in graphs], ptr, (n, n))
-    xs = [graph.x for graph in graphs if graph.x is not None]
-    if not xs:
-        return adjacency, None
-    rows = [x if isinstance(x, SparseMatrix) else SparseMatrix.from_dense(x, check_finite=False) for x in xs]
-    return adjacency, stacked(rows, torch.zeros_like(ptr), (n, rows[0].shape[1]))
-
-
-def common_classes(
-    graphs: Sequence[Graph], ys: list[Tensor], class_names: Sequence[Any] | None
-) -> tuple[list[Tensor], Sequence[Any] | None]:
-    """(ys, class_names): the labels of each graph numbered alike, by the names that it has for them."""
-    named = [graph.class_names for graph in graphs]
-    if ys[0].is_floating_point() or all(names == named[0] for names in named):
-        return ys, named[0] if class_names is None else class_names
-    if None in named:
-        i, j = named.index(None), next(j for j, names in enumerate(named) if names is not None)
-        raise InputError(
-            f"graphs: graph {j} has class_names and graph {i} has none, so their labels can't be compared."
-        )
-    names = sort_classes({name for names in named for name in names or ()}) if class_names is None else class_names
-    numbered = []
-    for i, (y, theirs) in enumerate(zip(ys, named, strict=True)):
-        if odd := [name for name in theirs or () if name not in names]:
-            raise InputError(
-                f"graphs: graph {i} has the class {odd[0]!r}, which is not among class_names {some(names)}."
-            )
-        numbered.append(numbered_as(y, theirs or (), names))
-    return numbered, names
-
-
-def warn_if_directed(graph: Graph) -> None:
-    """Warn where the formula of Â, made for undirected graphs, is used on a directed one.
-
-    Learnt weights may come to differ by direction; of them the edges alone count.
-    """
-    a = graph.adjacency
-    if not a.with_value(torch.ones_like(a.value)).is_symmetric() if graph._is_learnt else graph.is_directed:
-        warnings.warn(
-            "the symmetric normalisation of a directed graph divides by in-degrees, A_ij / sqrt(d_i d_j); "
-            'pass norm="rw" for the mean over in-neighbours, or make the graph undirected (graph.to_undirected()).',
-            stacklevel=5,
-        )
-
-
-def _ordinary(x: Any) -> Any:
-    """X, A or None as a training takes them: a copy where torch.inference_mode made them."""
-    if isinstance(x, SparseMatrix):
-        is_ordinary = not any(part.is_inference() for part in (x.rowptr, x.col, x.value))
-        return x if is_ordinary else x._apply(own)
-    return own(x) if x is not None and x.is_inference() else x
-
-
-def _check_moves(argument: str, adjacency: SparseMatrix, target: torch.device | torch.dtype | str) -> None:
-    """Raise InputError where learnt weights would be converted: the copy would keep its numbers while they learn."""
-    stays = target == adjacency.dtype if isinstance(target, torch.dtype) else is_same_device(target, adjacency.device)
-    if not stays and adjacency.value.requires_grad and adjacency.value.is_leaf:
-        raise InputError(
-            f"{argument}: the edge weights are learnt (adjacency.value requires a gradient), and a copy of them of {target} "
-            "would not follow; convert the weights first, and make the graph of them."
-        )
-
-
-def _check_mask(name: str, mask: Any, num_nodes: int, y: Tensor | None, device: torch.device) -> Tensor:
-    mask = read_mask(name, mask, num_nodes).to(device)
-    if y is not None and y.dim() == 1 and not y.is_floating_point():
-        unlabelled = mask & (y == -1)
-        if bool(unlabelled.any()):
-            raise InputError(f"{name}: node {int(unlabelled.nonzero()[0])} is in it but has no label (y = -1).")
-    return own(mask)
-
-
-def _check_disjoint(masks: dict[str, Tensor]) -> None:
-    names = list(masks)
-    for i, first in enumerate(names):
-        for second in names[i + 1 :]:
-            both = masks[first] & masks[second]
-            if bool(both.any()):
-                raise InputError(f"{first} and {second} overlap: node {int(both.nonzero()[0])} is in both.")
-
-
 def check_one_graph(argument: str, graph: Any) -> Graph:
-    """`graph` if it is a single Graph, and not a batch of several, whose y is of the graphs and not of the nodes."""
+    """`graph` if it is a single Graph. The y of a batch belongs to graphs instead of nodes, so a batch is refused."""
+    if getattr(graph, "is_batch", False):
+        raise InputError(
+            f"{argument}: got a GraphBatch, expected one Graph. Labels of a batch belong to its graphs; `collection[i]` is a "
+            "single graph, and Graph.from_graphs joins graphs whose nodes have labels."
+        )
     if not isinstance(graph, Graph):
         package = type(graph).__module__.partition(".")[0]
         found = f"{package}.{type(graph).__name__}".removeprefix("builtins.")
         raise InputTypeError(
             f"{argument}: got {found}, expected a gcnlab.Graph; Graph.from_networkx and Graph.from_edges make one."
-        )
-    if graph.is_batch:
-        raise InputError(
-            f"{argument}: got a GraphBatch, expected one Graph. Labels of a batch belong to its graphs; `collection[i]` is a "
-            "single graph, and Graph.from_graphs joins graphs whose nodes have labels."
         )
     return graph

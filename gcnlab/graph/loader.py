@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..checks import check_count, check_flag
-from ..sparse import SparseMatrix
-from ..sparse.matrix import starts
-from .collection import GraphBatch, GraphCollection, batch_of
+from .batches import GraphBatch, slices
+from .collection import GraphCollection
 
 if TYPE_CHECKING:
     from torch.utils.data import BatchSampler
@@ -75,7 +73,7 @@ class GraphLoader:
         return self._cut(chunks)
 
     def _cut(self, chunks: list[Tensor]) -> Iterator[GraphBatch]:
-        """The batches, several at a time: one cut for a shelf of them, of which each is then a slice."""
+        """The batches: a shelf of several is cut out at once, and each batch is a slice of it."""
         graphs, start = self.graphs, 0
         weight = graphs.sizes.cpu() * (1 + graphs.num_edges // max(graphs.num_nodes, 1))
         while start < len(chunks):
@@ -83,45 +81,5 @@ class GraphLoader:
             while end < len(chunks) and (room := room - int(weight[chunks[end]].sum())) >= 0:
                 end += 1
             shelf = graphs.batch(torch.cat(chunks[start:end]))
-            yield from _slices(shelf, [len(chunk) for chunk in chunks[start:end]])
+            yield from slices(shelf, [len(chunk) for chunk in chunks[start:end]])
             start = end
-
-
-def _slices(shelf: GraphBatch, sizes: list[int]) -> Iterator[GraphBatch]:
-    """Batches of so many graphs each, one after the other; what need not be moved is a view."""
-    at = starts(torch.tensor(sizes)).to(shelf.device)
-    nodes_at = shelf.ptr.index_select(0, at)
-    bounds = list(pairwise(zip(at.tolist(), nodes_at.tolist(), strict=True)))
-
-    def parts(matrix: SparseMatrix, square: bool = True) -> list[SparseMatrix]:
-        entries_at = matrix.rowptr.index_select(0, nodes_at).tolist()
-        out = []
-        for ((_, n0), (_, n1)), (e0, e1) in zip(bounds, pairwise(entries_at), strict=True):
-            rowptr, col, shape = matrix.rowptr[n0 : n1 + 1] - e0, matrix.col[e0:e1], (n1 - n0, matrix.shape[1])
-            if square:
-                col, shape = col - n0, (n1 - n0, n1 - n0)
-            part = SparseMatrix(rowptr, col, matrix.value[e0:e1], shape)
-            part._is_brief, part.kind = True, matrix.kind
-            if matrix._transposed is matrix:
-                part._mark_symmetric()
-            elif square and matrix._pattern:
-                t_rowptr, t_col, order = matrix._pattern[0]
-                part._pattern.append((t_rowptr[n0 : n1 + 1] - e0, t_col[e0:e1] - n0, order[e0:e1] - e0))
-            out.append(part)
-        return out
-
-    adjacency = parts(shelf.adjacency)
-    derived = {key: parts(m) if isinstance(m, SparseMatrix) else [m] * len(sizes) for key, m in shelf._derived.items()}
-    x, y, multiplicity = shelf.x, shelf.y, shelf.multiplicity
-    xs = parts(x, square=False) if isinstance(x, SparseMatrix) else None
-    for i, ((g0, n0), (g1, n1)) in enumerate(bounds):
-        values = {
-            **shelf.__dict__,
-            "adjacency": adjacency[i],
-            "x": xs[i] if xs is not None else None if x is None else x[n0:n1],
-            "y": None if y is None else y[g0:g1],
-            "ptr": shelf.ptr[g0 : g1 + 1] - n0,
-            "batch": shelf.batch[n0:n1] - g0,
-            "multiplicity": None if multiplicity is None else multiplicity[n0:n1],
-        }
-        yield batch_of(values, {key: matrices[i] for key, matrices in derived.items()})

@@ -10,7 +10,7 @@ graph.json is written last: a folder without it was not finished.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from ..files import (
 from ..inputs import check_names
 from ..sparse import Features, SparseMatrix
 from ..structure import check_rows, read_matrix
-from .graph import Graph
+from .parts import MASKS
 
 FORMAT = "gcnlab graph 1"
 
@@ -50,28 +50,37 @@ _FIELDS = {
 _MATRIX = ("rowptr", "col", "value")
 
 
-_MASKS = ("train_mask", "val_mask", "test_mask")
+def write_parts(
+    folder: str | PathLike[str],
+    adjacency: SparseMatrix,
+    x: Features | None,
+    of_nodes: Mapping[str, Tensor | None],
+    node_names: Sequence[Any] | None,
+    **header: Any,
+) -> None:
+    """Write the parts of a graph: `Graph.save`.
 
-
-def save_graph(graph: Graph, folder: str | PathLike[str]) -> None:
-    """`Graph.save`."""
-    odd = next((name for name in graph.node_names or () if not isinstance(name, (str, int))), None)
+    Args:
+        folder: new or empty.
+        adjacency: A.
+        x: X.
+        of_nodes: y and the masks, by name.
+        node_names: as a Graph has them.
+        **header: directed, num_duplicates, name and class_names.
+    """
+    odd = next((name for name in node_names or () if not isinstance(name, (str, int))), None)
     if odd is not None:
         raise InputError(
             f"node_names: {odd!r} is a {type(odd).__name__}, expected strings or integers, as JSON has them."
         )
-    arrays = {**_csr("", graph.adjacency), "y": graph.y, **{key: getattr(graph, key) for key in _MASKS}}
-    arrays.update(_csr("x_", graph.x) if isinstance(graph.x, SparseMatrix) else {"x": graph.x})
+    arrays = {**_csr("", adjacency), **of_nodes, **(_csr("x_", x) if isinstance(x, SparseMatrix) else {"x": x})}
     writer = GraphWriter(folder)
     for name, tensor in arrays.items():
         if tensor is not None:
             tensor = tensor.detach().cpu()
             flat = tensor.reshape(-1)
             writer.write(name, tensor.dtype, tensor.shape, (flat[i : i + _CHUNK] for i in range(0, len(flat), _CHUNK)))
-    writer.finish(
-        directed=graph.is_directed, num_features=graph.num_features, num_duplicates=graph.num_duplicates,
-        name=graph.name, class_names=graph.class_names, node_names=graph.node_names,
-    )  # fmt: skip
+    writer.finish(num_features=0 if x is None else x.shape[1], node_names=node_names, **header)
 
 
 def _csr(prefix: str, matrix: SparseMatrix) -> dict[str, Tensor | None]:
@@ -107,8 +116,8 @@ class GraphWriter:
         (self.folder / _UNFINISHED).unlink()
 
 
-def open_graph(folder: str | PathLike[str], check: bool = True) -> Graph:
-    """`Graph.open`."""
+def read_parts(folder: str | PathLike[str], check: bool = True) -> dict[str, Any]:
+    """What `write_parts` wrote, as the arguments of `Graph.of_parts`: `Graph.open`."""
     folder = Path(folder)
     header = _read_header(folder)
     arrays = {name: _map(folder / f"{name}.npy", about, check) for name, about in header["arrays"].items()}
@@ -137,11 +146,12 @@ def open_graph(folder: str | PathLike[str], check: bool = True) -> Graph:
         raise CorruptFileError(folder / _HEADER, str(problem)) from None
     if names["node_names"] is not None and len(names["node_names"]) != num_nodes:
         raise CorruptFileError(folder / _HEADER, f"has {len(names['node_names'])} node_names for {num_nodes} nodes.")
-    check_rows(folder, y, {key: arrays[key] for key in _MASKS if key in arrays}, num_nodes, names["class_names"])
-    return Graph._of_checked(
-        adjacency, x=x, y=y, **{key: arrays.get(key) for key in _MASKS}, **names, name=header["name"],
-        num_duplicates=header["num_duplicates"], _derived={"directed": header["directed"]},
-    )  # fmt: skip
+    check_rows(folder, y, {key: arrays[key] for key in MASKS if key in arrays}, num_nodes, names["class_names"])
+    return {
+        "adjacency": adjacency, "x": x, "y": y, **{key: arrays.get(key) for key in MASKS}, **names,
+        "name": header["name"], "num_duplicates": header["num_duplicates"],
+        "derived": {"directed": header["directed"]},
+    }  # fmt: skip
 
 
 def _read_header(folder: Path) -> dict[str, Any]:
@@ -153,7 +163,7 @@ def _read_header(folder: Path) -> dict[str, Any]:
     if header["format"] != FORMAT:
         raise CorruptFileError(path, f"{problem}: format is {header['format']!r}, expected {FORMAT!r}.")
     arrays = check_fields(path, header["arrays"], dict.fromkeys(_MATRIX, dict), problem)
-    known = {*_MATRIX, *(f"x_{part}" for part in _MATRIX), "x", "y", *_MASKS}
+    known = {*_MATRIX, *(f"x_{part}" for part in _MATRIX), "x", "y", *MASKS}
     for name, about in arrays.items():
         if name not in known or ("x" in arrays and name.startswith("x_")):
             raise CorruptFileError(

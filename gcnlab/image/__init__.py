@@ -12,9 +12,9 @@ a relation A_r of its own, give the convolution of a CNN; their sum is Ã, and w
 """
 
 from ..graph import knn_graph
-from .grid import Grid, GridOperator, GridRelations, cluster_assignment, coarsen, grid_graph
+from .grid import Grid, GridOperator, GridRelations, cluster_assignment, grid_graph
 from .signals import Signals as Signals
-from .signals import to_images, to_signals, with_coordinates
+from .signals import coarsen, to_images, to_signals, with_coordinates
 from .superpixels import Superpixels, superpixel_collection, superpixel_graph
 
 __all__ = [

@@ -25,12 +25,6 @@ if TYPE_CHECKING:
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
-_MAX_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
-
-
-_AVG_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
-
-
 # --------------------------------------------------------------------------------------------------------------------
 # The graph
 # --------------------------------------------------------------------------------------------------------------------
@@ -50,12 +44,6 @@ class Grid(Graph):
     connectivity: int
     _dtype: torch.dtype  # of the adjacency where it is not made yet
 
-    @classmethod
-    def _of(cls, graph: Graph, shape: tuple[int, ...], connectivity: int, **changes: Any) -> Grid:
-        grid = cls.__new__(cls)
-        grid.__dict__.update({**graph.__dict__, "shape": shape, "connectivity": connectivity, **changes})
-        return grid
-
     @property
     def adjacency(self) -> SparseMatrix:
         """A, [num_nodes, num_nodes]: 1 between neighbours."""
@@ -63,11 +51,15 @@ class Grid(Graph):
             self._check_fits("adjacency", 64 * self.num_edges)
             offsets = [offset for offset in self.offsets if any(offset)]
             target, source = torch.cat([_pairs(self.shape, offset) for offset in offsets], 1)
-            with torch.inference_mode(False):  # as Graph._kept
+            with torch.inference_mode(False):  # as Graph.kept
                 ones = torch.ones(len(target), dtype=self._dtype)
                 matrix = SparseMatrix.from_coo(target, source, ones, (self.num_nodes, self.num_nodes))
-            self.__dict__["adjacency"] = matrix._mark_symmetric()
+            self.__dict__["adjacency"] = matrix.mark_symmetric()
         return super().adjacency
+
+    @property
+    def _own(self) -> dict[str, Any]:
+        return {"shape": self.shape, "connectivity": self.connectivity}
 
     def _check_fits(self, what: str, num_bytes: int) -> None:
         remedy = "grid.relations.convolve needs no matrix, or take a smaller grid."
@@ -89,7 +81,7 @@ class Grid(Graph):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the adjacency."""
+        """The dtype of the adjacency."""
         return self._dtype if self.__dict__["adjacency"] is None else self.adjacency.dtype
 
     @property
@@ -104,12 +96,12 @@ class Grid(Graph):
     @property
     def relations(self) -> GridRelations:
         """One SparseMatrix an offset: A_r[target, source] = 1 where the source stands there. Their sum is Ã = A + I."""
-        return self._kept("relations", lambda: GridRelations(self.shape, self.offsets, self.dtype, self.device))
+        return self.kept("relations", lambda: GridRelations(self.shape, self.offsets, self.dtype, self.device))
 
     @property
     def operator(self) -> GridOperator:
         """Â as a GridOperator, which takes the place of `a_hat` in every layer."""
-        return self._kept("operator", lambda: GridOperator(self))
+        return self.kept("operator", lambda: GridOperator(self))
 
     @property
     def positions(self) -> Tensor:
@@ -129,21 +121,21 @@ class Grid(Graph):
     def coarser(self) -> Grid:
         """The grid of the 2x2 clusters of this one; on an axis of odd size the last cluster is smaller."""
         shape = [-(-size // 2) for size in self.shape]
-        return self._kept(
+        return self.kept(
             "coarser", lambda: grid_graph(*shape, connectivity=self.connectivity).to(self.device).to(self.dtype)
         )
 
     def replace(self, **changes: Any) -> Graph:
-        """As for `Graph`; with another adjacency it is a grid no more."""
+        """As `Graph.replace`; with another adjacency the result is a Graph and no Grid."""
         other = super().replace(**changes)
-        return other if "adjacency" in changes else Grid._of(other, self.shape, self.connectivity)
+        return other if "adjacency" in changes else Grid.of_parts(**{**other.parts, **self._own})
 
     def to(self, device: torch.device | torch.dtype | str) -> Grid:
         """The grid on another device, or of another dtype."""
         if isinstance(device, torch.dtype) and self.__dict__["adjacency"] is None and self.x is None:
-            return Grid._of(self, self.shape, self.connectivity, _dtype=device, _derived={})
+            return Grid.of_parts(**{**self.parts, "_dtype": device, "derived": {}})
         other = super().to(device)
-        return self if other is self else Grid._of(other, self.shape, self.connectivity)
+        return self if other is self else Grid.of_parts(**{**other.parts, **self._own})
 
     def to_pyg(self) -> Data:
         """A PyG `Data` with `pos`, the (row, column) of each node."""
@@ -175,9 +167,15 @@ def grid_graph(*shape: int, connectivity: int | None = None) -> Grid:
     connectivity = check_choice("connectivity", connectivity, dict.fromkeys((sides, corners)))
     name = f"grid of {' x '.join(map(str, sizes))}, {connectivity} neighbours"
     made_later: Any = None
-    return Grid._of_checked(
+    return Grid.of_parts(
         made_later, name=name, shape=sizes, connectivity=connectivity, _dtype=torch.get_default_dtype()
     )
+
+
+def check_grid(grid: Any) -> None:
+    """Raise InputTypeError unless it is a Grid."""
+    if not isinstance(grid, Grid):
+        raise InputTypeError(f"grid: got a {type(grid).__name__}, expected what image.grid_graph gives.")
 
 
 def _check_size(size: Any) -> int:
@@ -202,6 +200,17 @@ def _pairs(shape: Sequence[int], offset: Sequence[int], device: torch.device | s
     return torch.stack([nodes[targets].flatten(), nodes[sources].flatten()])
 
 
+def cluster_assignment(grid: Grid) -> SparseMatrix:
+    """S [num_nodes, num_clusters], S_ik = 1 where node i is of the 2x2 cluster k, for `gcnlab.ClusterPool`."""
+    grid._check_fits("the clusters", 100 * grid.num_nodes)
+    cluster = torch.zeros(grid.num_nodes, dtype=torch.int64, device=grid.device)
+    for place, size in zip((grid.positions // 2).T, grid.coarser.shape, strict=True):
+        cluster = cluster * size + place
+    nodes = torch.arange(grid.num_nodes, device=grid.device)
+    shape = (grid.num_nodes, grid.coarser.num_nodes)
+    return SparseMatrix.from_coo(nodes, cluster, shape=shape).to(grid.adjacency.dtype)
+
+
 # --------------------------------------------------------------------------------------------------------------------
 # Its operators
 # --------------------------------------------------------------------------------------------------------------------
@@ -219,7 +228,7 @@ class GridOperator:
 
     Args:
         grid: from `grid_graph`.
-        norm: "sym": Â = D̃^-1/2 Ã D̃^-1/2. None: Ã, of which every neighbour counts 1.
+        norm: "sym": Â = D̃^-1/2 Ã D̃^-1/2. None: Ã, in which every neighbour counts 1.
 
     Shapes:
         x: [num_nodes], [num_nodes, C] or [batch, num_nodes, C].
@@ -321,7 +330,7 @@ class GridRelations(Sequence[SparseMatrix]):
             "shape", f"{len(self)} matrices of {self.shape[0]:,} nodes", num_bytes, self.device, "convolve needs none."
         )
         matrices = []
-        with torch.inference_mode(False):  # as Graph._kept
+        with torch.inference_mode(False):  # as Graph.kept
             for offset in self.offsets:
                 target, source = _pairs(self.grid_shape, offset, self.device)
                 ones = torch.ones(len(target), dtype=self.dtype, device=self.device)
@@ -353,7 +362,7 @@ class GridRelations(Sequence[SparseMatrix]):
             zeros = weight.new_zeros(3**num_axes, *weight.shape[1:])
             weight = zeros.index_copy(0, torch.tensor(place, device=weight.device), weight)
         kernel = weight.permute(2, 1, 0).unflatten(2, (3,) * num_axes)
-        return _to_nodes(_CONV[num_axes](channels_first(x, self.grid_shape), kernel, bias, padding=1))
+        return to_nodes(_CONV[num_axes](channels_first(x, self.grid_shape), kernel, bias, padding=1))
 
     def to(self, target: torch.device | torch.dtype | str) -> GridRelations:
         """On another device, or of another dtype."""
@@ -366,7 +375,7 @@ def channels_first(x: Tensor, shape: Sequence[int]) -> Tensor:
     return x.unflatten(1, tuple(shape)).movedim(-1, 1)
 
 
-def _to_nodes(images: Tensor) -> Tensor:
+def to_nodes(images: Tensor) -> Tensor:
     """[batch, C, *shape] as [batch, num_nodes, C]; a view where the images' memory has the channels last or first."""
     return images.movedim(1, -1).flatten(1, -2)
 
@@ -405,69 +414,3 @@ def _line_sum(images: Tensor, axis: int) -> Tensor:
     total.narrow(axis, 1, size).add_(images.narrow(axis, 0, size))
     total.narrow(axis, 0, size).add_(images.narrow(axis, 1, size))
     return total
-
-
-def check_grid(grid: Any) -> None:
-    if not isinstance(grid, Grid):
-        raise InputTypeError(f"grid: got a {type(grid).__name__}, expected what image.grid_graph gives.")
-
-
-def check_floats(signals: Tensor) -> None:
-    if not signals.is_floating_point():
-        raise InputTypeError(f"signals: got {signals.dtype}, expected floats; to_signals(images) makes them of uint8.")
-
-
-def check_signals(signals: Tensor, shape: Sequence[int]) -> None:
-    if signals.dim() != 3 or signals.shape[1] != math.prod(shape):
-        raise InputError(
-            f"signals: got shape {tuple(signals.shape)}, expected [batch, {math.prod(shape)}, channels] "
-            f"for a grid of {' x '.join(map(str, shape))}."
-        )
-
-
-# --------------------------------------------------------------------------------------------------------------------
-# Coarsening
-# --------------------------------------------------------------------------------------------------------------------
-
-
-def coarsen(signals: Tensor, grid: Grid, kind: str = "max") -> tuple[Tensor, Grid]:
-    """Signals on the grid of 2x2 clusters, and that grid: what a pooling layer of a CNN does.
-
-        max: h'_k = max over the nodes of cluster k        mean: their mean, S^T H / S^T 1
-
-    with S = `cluster_assignment(grid)`. On an axis of odd size the last cluster is smaller.
-
-    Args:
-        signals: [batch, num_nodes, C].
-        grid: the graph they are on.
-        kind: "max" or "mean".
-
-    >>> grid = grid_graph(2, 3)
-    >>> signals = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).view(1, 6, 1)
-    >>> coarsen(signals, grid, "mean")[0].flatten()
-    tensor([3.0000, 4.5000])
-    """
-    check_choice("kind", kind, ("max", "mean"))
-    check_signals(signals, grid.shape)
-    if kind == "mean":
-        check_floats(signals)
-    if not signals.is_floating_point():  # which torch's poolings do not take in one dimension, nor on a GPU
-        h = channels_first(signals, grid.shape)
-        for dim, size in enumerate(grid.shape, 2):
-            first = torch.arange(0, size, 2, device=h.device)
-            h = torch.maximum(h.index_select(dim, first), h.index_select(dim, (first + 1).clamp(max=size - 1)))
-        return _to_nodes(h), grid.coarser
-    pool = (_MAX_POOL if kind == "max" else _AVG_POOL)[len(grid.shape)]
-    window = [min(2, size) for size in grid.shape]  # torch's poolings refuse one that is wider than the image
-    return _to_nodes(pool(channels_first(signals, grid.shape), window, ceil_mode=True)), grid.coarser
-
-
-def cluster_assignment(grid: Grid) -> SparseMatrix:
-    """S [num_nodes, num_clusters], S_ik = 1 where node i is of the 2x2 cluster k, for `gcnlab.ClusterPool`."""
-    grid._check_fits("the clusters", 100 * grid.num_nodes)
-    cluster = torch.zeros(grid.num_nodes, dtype=torch.int64, device=grid.device)
-    for place, size in zip((grid.positions // 2).T, grid.coarser.shape, strict=True):
-        cluster = cluster * size + place
-    nodes = torch.arange(grid.num_nodes, device=grid.device)
-    shape = (grid.num_nodes, grid.coarser.num_nodes)
-    return SparseMatrix.from_coo(nodes, cluster, shape=shape).to(grid.adjacency.dtype)

@@ -9,14 +9,21 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..augment import Augment
 from ..checks import check_choice, check_count, check_flag, check_list
 from ..errors import InputError, InputIndexError, InputTypeError
 from ..inputs import as_tensor, check_unwritten, labels_of_all, numbered_as, own, shared
 from ..machine import check_devices
-from .grid import Grid, channels_first, check_floats, check_grid, check_signals
+from .grid import Grid, channels_first, check_grid, to_nodes
 from .pixels import MAX_GUESSED_CHANNELS, channels_seem_first, check_is_no_single_picture, to_unit, warn_of_range
+
+_MAX_POOL = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+
+
+_AVG_POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+
 
 # --------------------------------------------------------------------------------------------------------------------
 # The signals
@@ -69,7 +76,7 @@ def to_images(signals: Tensor, shape: Sequence[int], channels: str = "last") -> 
         channels: "last"; "first" for [batch, C, *shape]; "none" for [batch, *shape] where C is 1.
     """
     shape = tuple(check_count("shape", size, 1) for size in check_list("shape", shape, "sizes", 1))
-    check_signals(signals, shape)
+    _check_signals(signals, shape)
     check_choice("channels", channels, ("last", "first", "none"))
     if channels == "first":
         return channels_first(signals, shape)
@@ -84,10 +91,56 @@ def with_coordinates(signals: Tensor, grid: Grid) -> Tensor:
 
     A GCN treats all nodes alike; with them it can tell where in the image one stands.
     """
-    check_signals(signals, grid.shape)
-    check_floats(signals)  # whole numbers have no place for a coordinate between -1 and 1
+    _check_signals(signals, grid.shape)
+    _check_floats(signals)  # whole numbers have no place for a coordinate between -1 and 1
     coordinates = grid.coordinates.to(signals)
     return torch.cat([signals, coordinates.expand(signals.shape[0], *coordinates.shape)], 2)
+
+
+def coarsen(signals: Tensor, grid: Grid, kind: str = "max") -> tuple[Tensor, Grid]:
+    """Signals on the grid of 2x2 clusters, and that grid: what a pooling layer of a CNN does.
+
+        max: h'_k = max over the nodes of cluster k        mean: their mean, S^T H / S^T 1
+
+    with S = `cluster_assignment(grid)`. On an axis of odd size the last cluster is smaller.
+
+    Args:
+        signals: [batch, num_nodes, C].
+        grid: the graph they are on.
+        kind: "max" or "mean".
+
+    >>> from gcnlab.image import grid_graph
+    >>> grid = grid_graph(2, 3)
+    >>> signals = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).view(1, 6, 1)
+    >>> coarsen(signals, grid, "mean")[0].flatten()
+    tensor([3.0000, 4.5000])
+    """
+    check_choice("kind", kind, ("max", "mean"))
+    _check_signals(signals, grid.shape)
+    if kind == "mean":
+        _check_floats(signals)
+    if not signals.is_floating_point():  # which torch's poolings do not take in one dimension, nor on a GPU
+        h = channels_first(signals, grid.shape)
+        for dim, size in enumerate(grid.shape, 2):
+            first = torch.arange(0, size, 2, device=h.device)
+            h = torch.maximum(h.index_select(dim, first), h.index_select(dim, (first + 1).clamp(max=size - 1)))
+        return to_nodes(h), grid.coarser
+    pool = (_MAX_POOL if kind == "max" else _AVG_POOL)[len(grid.shape)]
+    window = [min(2, size) for size in grid.shape]  # torch's poolings refuse one that is wider than the image
+    return to_nodes(pool(channels_first(signals, grid.shape), window, ceil_mode=True)), grid.coarser
+
+
+def _check_floats(signals: Tensor) -> None:
+    if not signals.is_floating_point():
+        raise InputTypeError(f"signals: got {signals.dtype}, expected floats; to_signals(images) makes them of uint8.")
+
+
+def _check_signals(signals: Tensor, shape: Sequence[int]) -> None:
+    if signals.dim() != 3 or signals.shape[1] != math.prod(shape):
+        raise InputError(
+            f"signals: got shape {tuple(signals.shape)}, expected [batch, {math.prod(shape)}, channels] "
+            f"for a grid of {' x '.join(map(str, shape))}."
+        )
 
 
 def _as_images(images: Any) -> Tensor:
@@ -283,6 +336,10 @@ class Signals:
             return self
         assert self.class_names is not None
         return self._with(_y=numbered_as(self.y, self.class_names, class_names), class_names=class_names)
+
+    def mirrored(self) -> Signals:
+        """The images seen in a mirror, left and right exchanged."""
+        return self._with(_x=self.x.unflatten(1, self.shape).flip(2).flatten(1, 2))
 
     def _with(self, **changes: Any) -> Signals:
         other = Signals.__new__(Signals)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import check_count, check_flag
+from ..contracts import convolves
 from ..errors import InputError, InputTypeError
 from ..sparse import Features
 from ..sparse.kinds import NORMALIZED
@@ -217,7 +218,7 @@ class RelationalGCNConv(nn.Module):
 
 def related(relations: Any, x: Features, weights: Tensor, bias: Tensor | None = None) -> Tensor:
     """sum_r A_r X W_r + b; the relations of a grid compute it by one convolution, without any matrix."""
-    if isinstance(x, Tensor) and hasattr(relations, "convolve"):
+    if isinstance(x, Tensor) and convolves(relations):
         return relations.convolve(x, weights, bias)
     return related_reference(relations, x, weights, bias)
 
@@ -235,7 +236,7 @@ def check_relations(x: Any, relations: Any, num_relations: int, weight: Tensor) 
         raise InputError(f"relations: got {len(relations)} matrices, but the layer has num_relations={num_relations}.")
     check_weighted(x, weight)
     matrices: Any = relations
-    if hasattr(relations, "convolve") and isinstance(x, Tensor):  # it reads no matrix, so none is made for the check
+    if convolves(relations) and isinstance(x, Tensor):  # it reads no matrix, so none is made for the check
         matrices = [x.new_empty(()).expand(matrices.shape)]
     for r, a_r in enumerate(matrices):
         check_propagated(a_r, x, f"relations[{r}]", square=False)

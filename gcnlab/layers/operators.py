@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import check_dense, check_like
+from ..contracts import check_matrix, operators_of
 from ..errors import InputError, InputTypeError
 from ..machine import warn_caller
-from ..sparse import Features, SparseMatrix, check_matrix
+from ..sparse import Features, SparseMatrix
 from ..sparse.kinds import check_kind, how_to_make
 
 
@@ -107,7 +108,7 @@ def warn_if_of_another_kind(layer: Any, operator: Any) -> None:
     kind, accepted = operator.kind, getattr(layer, "accepts", ())
     if kind is None or kind == layer.operator or kind in accepted or operator.value.is_meta:
         return
-    named = _names(layer)
+    named = operators_of(layer)
     if not _is_among(kind, (*named, *accepted)):
         warn_caller(
             f"{type(layer).__name__}: got {how_to_make(kind)}, but its formula takes {how_to_make(named[0])}. Pass that "
@@ -117,18 +118,11 @@ def warn_if_of_another_kind(layer: Any, operator: Any) -> None:
 
 def with_operator(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module, tuple[str, ...]]]:
     """(name, module, kinds) of each module that names kinds, those within one that does left out."""
-    if kinds := _names(module):
+    if kinds := operators_of(module):
         yield name or "model", module, kinds
         return
     for part, child in module.named_children():
         yield from with_operator(child, f"{name}.{part}" if name else part)
-
-
-def _names(layer: nn.Module) -> tuple[str, ...]:
-    """What its `operator` names; () where it is no name, but anything else of its author's."""
-    named: Any = getattr(layer, "operator", ())
-    named = (named,) if isinstance(named, str) else named
-    return named if isinstance(named, tuple) and all(isinstance(kind, str) for kind in named) else ()
 
 
 def _is_among(kind: str, named: Sequence[str]) -> bool:

@@ -279,7 +279,7 @@ def log_probabilities(model: nn.Module, signals: Signals, mirrored: bool) -> Ten
     """Log-probabilities per image, [num_images, num_classes] on the CPU; `mirrored` averages each image with its mirror image."""
     views = [signals]
     if mirrored:
-        views.append(signals._with(_x=signals.x.unflatten(1, signals.shape).flip(2).flatten(1, 2)))
+        views.append(signals.mirrored())
     log_p = [predict(model, view).log_softmax(1).cpu() for view in views]
     return torch.stack(log_p).logsumexp(0) - math.log(len(views))  # a probability may be too small for a float32
 

@@ -2,6 +2,6 @@
 
 from .features import Features
 from .kernels import spmm_reference
-from .matrix import SparseMatrix, check_matrix
+from .matrix import SparseMatrix
 
-__all__ = ["Features", "SparseMatrix", "check_matrix", "spmm_reference"]
+__all__ = ["Features", "SparseMatrix", "spmm_reference"]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checks import check_count
+from ..checks import check_choice, check_count
 from ..errors import InputError
 from ..inputs import as_tensor, is_table, table_numbers
 from ..memory import check_large
@@ -57,6 +57,33 @@ def degree_features(degree: Tensor, kind: str, max_degree: int | None = None) ->
     )
     bins = (2 * (torch.arange(highest + 1, device=degree.device) + 1).double().log2()).long()  # of each degree
     return one_hot(bins[code], int(bins[-1]) + 1)
+
+
+def structural_features(adjacency: SparseMatrix, kind: str, max_degree: int | None = None) -> Features:
+    """X made of A, of one of the kinds of `Graph.with_features`."""
+    check_choice("kind", kind, ("identity", "adjacency", "constant", "degree", *DEGREE_FEATURES))
+    check_max_degree(kind, max_degree)
+    n, count = adjacency.shape[0], adjacency.rowptr.diff().long()
+    if kind == "identity":
+        return SparseMatrix.eye(n, device=adjacency.device)
+    if kind == "constant":
+        return torch.ones(n, 1, device=adjacency.device)
+    if kind == "adjacency":
+        return adjacency.with_self_loops("add")
+    if kind == "degree":
+        return adjacency.row_sums().unsqueeze(1)
+    if max_degree is None and kind in ("degree_one_hot", "degree_bins"):
+        max_degree = int(count.max()) if n else 0
+    return degree_features(count, kind, max_degree)
+
+
+def row_normalized(x: Features) -> Features:
+    """Each row of X divided by the sum of its absolute values; zero rows stay zero."""
+    if isinstance(x, SparseMatrix):
+        total = x.with_value(x.value.abs()).row_sums()
+        return x.scale(rows=torch.where(total == 0, 1.0, 1 / total)).to(x.dtype)
+    total = x.abs().sum(1, keepdim=True)
+    return x / torch.where(total == 0, 1, total)
 
 
 def one_hot(code: Tensor, width: int) -> SparseMatrix:

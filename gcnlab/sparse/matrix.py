@@ -46,8 +46,14 @@ class SparseMatrix:
         col: [nnz], column of each entry.
         value: [nnz], value of each entry.
         shape: (num_rows, num_cols).
+        symmetric: that S equals its transpose up to rounding, as `is_symmetric` finds out. Products with the transpose
+            then use S itself.
+        t_pattern: (t_rowptr, t_col, order), where they are known: row pointer and columns of the transpose, whose entry e
+            is the entry order[e] of S.
+        kind: the attribute of this name.
 
     Attributes:
+        is_brief: whether it lives for one step, as a batch does: making its transpose would take longer than using it.
         kind: which matrix of a Graph this is, or is cut out of, in the words of `Graph.matrix`: "a_hat", for one. None
             for any other matrix, also for one made of it by other values or another pattern.
 
@@ -58,19 +64,30 @@ class SparseMatrix:
     """
 
     kind: str | None = None
+    is_brief: bool = False
 
-    def __init__(self, rowptr: Tensor, col: Tensor, value: Tensor, shape: Sequence[int]) -> None:
-        self.rowptr, self.col, self.value = (
-            # Kernels read them as they lie in memory: a column of a table is copied. A pytree may hold other things.
-            part.contiguous() if isinstance(part, Tensor) else part
-            for part in (rowptr, col, value)
-        )
+    def __init__(
+        self,
+        rowptr: Tensor,
+        col: Tensor,
+        value: Tensor,
+        shape: Sequence[int],
+        *,
+        symmetric: bool = False,
+        t_pattern: tuple[Tensor, Tensor, Tensor] | None = None,
+        kind: str | None = None,
+        is_brief: bool = False,
+    ) -> None:
+        self.rowptr, self.col, self.value = _contiguous(rowptr), _contiguous(col), _contiguous(value)
         self.shape = (int(shape[0]), int(shape[1]))
-        # The transpose's rowptr, col, and where in `value` its values stand; one place for all values of a pattern.
-        self._pattern: list[tuple[Tensor, Tensor, Tensor]] = []
-        self._transposed: SparseMatrix | None = None
+        # `t_pattern`, in a list that all matrices of one pattern share: what one of them finds, the others know.
+        self._pattern: list[tuple[Tensor, Tensor, Tensor]] = [] if t_pattern is None else [t_pattern]
+        self._transposed: SparseMatrix | None = self if symmetric else None
         self._version = 0  # of the values, when the transpose that is kept was made
-        self._is_brief = False  # of a batch that lives for one step: making its transpose takes longer than using it
+        if kind is not None:
+            self.kind = kind
+        if is_brief:
+            self.is_brief = True
 
     # -- making one ---------------------------------------------------------------------------------------------------
 
@@ -241,8 +258,7 @@ class SparseMatrix:
             "size", f"an identity of {size:,} rows", 16 * size, torch.device(device), "number only the nodes there are."
         )
         index = torch.arange(size + 1, device=device, dtype=torch.int32 if size <= INT32_MAX else torch.int64)
-        identity = cls(index, index[:-1], torch.ones(size, dtype=dtype, device=device), (size, size))
-        return identity._mark_symmetric()
+        return cls(index, index[:-1], torch.ones(size, dtype=dtype, device=device), (size, size), symmetric=True)
 
     def with_value(self, value: Tensor) -> SparseMatrix:
         """The same pattern with other values, [nnz]; what is known of the pattern's transpose is shared."""
@@ -250,19 +266,19 @@ class SparseMatrix:
         other._pattern = self._pattern
         return other
 
-    def _mark_symmetric(self) -> SparseMatrix:
-        # Products with the transpose then use S itself, and differ by no more than `is_symmetric` calls rounding.
+    def mark_symmetric(self) -> SparseMatrix:
+        """Itself, which from now on knows that it is symmetric: `symmetric=True` for a matrix that is there already."""
         self._transposed = self
         return self
 
-    def _as_kind(self, kind: str) -> SparseMatrix:
-        """The same entries under a kind of their own; this matrix keeps its kind."""
+    def with_kind(self, kind: str) -> SparseMatrix:
+        """The same entries under another kind; this matrix keeps its own."""
         other = SparseMatrix(self.rowptr, self.col, self.value, self.shape)
         other.__dict__.update({**self.__dict__, "kind": kind})
-        return other._mark_symmetric() if self._transposed is self else other
+        return other.mark_symmetric() if self.symmetric else other
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = self if self._transposed is self else None
+        kept = self if self.symmetric else None
         return {**self.__dict__, "_pattern": [], "_transposed": kept}  # a copy or a pickle makes its own transpose
 
     def __getitem__(self, index: Any) -> Any:
@@ -295,6 +311,16 @@ class SparseMatrix:
     def row(self) -> Tensor:
         """Row of each entry, [nnz] int64."""
         return row_index(self.rowptr, self.nnz)
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether S is known to be its own transpose; `is_symmetric` finds it out."""
+        return self._transposed is self
+
+    @property
+    def t_pattern(self) -> tuple[Tensor, Tensor, Tensor] | None:
+        """(t_rowptr, t_col, order) of the transpose, where it is known: its entry e is the entry order[e] of S."""
+        return self._pattern[0] if self._pattern else None
 
     def __repr__(self) -> str:
         return (
@@ -466,13 +492,13 @@ class SparseMatrix:
             value = value.to(x.dtype)  # low precision in, low precision out; the kernels sum in float32
         # Under vmap x.requires_grad is False, whatever the batch says.
         needs_t = torch.is_grad_enabled() and (x.requires_grad or torch._C._functorch.is_batchedtensor(x))
-        if needs_t and (self._pattern or self._transposed or not self._is_brief or x.device.type != "cpu"):
+        if needs_t and (self._pattern or self._transposed or not self.is_brief or x.device.type != "cpu"):
             t = self.T
             if t is not self:
                 return apply_function(
                     SpMM, self.rowptr, self.col, value, t.rowptr, t.col, t.value.to(x.dtype), x, False
                 )
-        return apply_function(SpMM, self.rowptr, self.col, value, None, None, None, x, self._transposed is self)
+        return apply_function(SpMM, self.rowptr, self.col, value, None, None, None, x, self.symmetric)
 
     def _matmul_sparse(self, other: SparseMatrix) -> SparseMatrix:
         if self.shape[1] != other.shape[0]:
@@ -555,9 +581,8 @@ class SparseMatrix:
             start - rowptr[:-1], length, output_size=nnz
         )
         col, value = self.col.index_select(0, entry), self.value.index_select(0, entry)
-        part = SparseMatrix(rowptr.to(self.rowptr.dtype), col, value, (rows.shape[0], self.shape[1]))
-        part._is_brief, part.kind = self._is_brief, self.kind
-        return part
+        rowptr, shape = rowptr.to(self.rowptr.dtype), (rows.shape[0], self.shape[1])
+        return SparseMatrix(rowptr, col, value, shape, kind=self.kind, is_brief=self.is_brief)
 
     def select_cols(self, cols: Tensor) -> SparseMatrix:
         """The given columns in the given order, which must be increasing, [num_rows, len(cols)]."""
@@ -565,9 +590,8 @@ class SparseMatrix:
         new_id = torch.full((self.shape[1],), -1, dtype=self.col.dtype, device=self.device)
         new_id[cols.long()] = torch.arange(cols.shape[0], dtype=self.col.dtype, device=self.device)
         col = new_id.index_select(0, self.col)  # -1 for a column that is not selected
-        renumbered = SparseMatrix(self.rowptr, col, self.value, (self.shape[0], cols.shape[0]))
-        part = renumbered.select_entries(col >= 0)
-        part._is_brief, part.kind = self._is_brief, self.kind
+        part = SparseMatrix(self.rowptr, col, self.value, (self.shape[0], cols.shape[0])).select_entries(col >= 0)
+        part.kind, part.is_brief = self.kind, self.is_brief
         return part
 
     def select_entries(self, keep: Tensor) -> SparseMatrix:
@@ -580,16 +604,16 @@ class SparseMatrix:
     def to(self, target: torch.device | torch.dtype | str) -> SparseMatrix:
         """On another device, or with values of another dtype; itself where nothing changes."""
         if isinstance(target, torch.dtype):
-            return self if target == self.dtype else self._apply(lambda t: t.to(target) if t.is_floating_point() else t)
-        return self if is_same_device(target, self.device) else self._apply(lambda t: t.to(target))
+            return self if target == self.dtype else self.map(lambda t: t.to(target) if t.is_floating_point() else t)
+        return self if is_same_device(target, self.device) else self.map(lambda t: t.to(target))
 
-    def _apply(self, f: Callable[[Tensor], Tensor]) -> SparseMatrix:
-        other = SparseMatrix(f(self.rowptr), f(self.col), f(self.value), self.shape)
-        other.kind = self.kind
-        if self._transposed is self:
-            return other._mark_symmetric()
-        other._pattern = [(f(rowptr), f(col), f(order)) for rowptr, col, order in self._pattern]
-        return other
+    def map(self, f: Callable[[Tensor], Tensor]) -> SparseMatrix:
+        """The matrix of f(t) for each tensor t that it is made of, where f keeps entries in their places, as `to` does."""
+        pattern = None if self.symmetric or self.t_pattern is None else self.t_pattern
+        return SparseMatrix(
+            f(self.rowptr), f(self.col), f(self.value), self.shape, symmetric=self.symmetric, kind=self.kind,
+            t_pattern=None if pattern is None else (f(pattern[0]), f(pattern[1]), f(pattern[2])),
+        )  # fmt: skip
 
     def to_dense(self) -> Tensor:
         """The dense tensor [num_rows, num_cols].
@@ -648,35 +672,46 @@ def stacked(matrices: list[SparseMatrix], shift: Tensor, shape: tuple[int, int])
     )
 
 
-# The kind is not part of the tree: a tree_map may change the values, and an exported program takes matrices of any kind.
-def _flatten(matrix: SparseMatrix) -> tuple[list[Any], Any]:
-    own_transpose = matrix._transposed is matrix
-    return [matrix.rowptr, matrix.col, matrix.value, matrix._pattern], (matrix.shape, own_transpose)
+def register_tree(cls: type[SparseMatrix], *options: str) -> None:
+    """Make the matrices of a class nodes of torch's trees, so that torch.func, torch.compile and torch.export take them.
+
+    The kind is not part of the tree: a tree_map may change the values, and an exported program takes matrices of any kind.
+
+    Args:
+        cls: SparseMatrix, or a class of it.
+        *options: plain attributes that it has beside those of SparseMatrix.
+    """
+
+    def flatten(matrix: SparseMatrix) -> tuple[list[Any], Any]:
+        context = (matrix.shape, matrix.symmetric, *(getattr(matrix, option) for option in options))
+        return [matrix.rowptr, matrix.col, matrix.value, matrix._pattern], context
+
+    def unflatten(children: Iterable[Any], context: Any) -> SparseMatrix:
+        rowptr, col, value, pattern = children
+        shape, symmetric, *values = context
+        matrix = cls(rowptr, col, value, shape, symmetric=symmetric)
+        matrix._pattern = pattern
+        matrix.__dict__.update(zip(options, values, strict=True))
+        return matrix
+
+    def flatten_with_keys(matrix: SparseMatrix) -> tuple[list[Any], Any]:  # torch.export names its inputs by them
+        children, context = flatten(matrix)
+        names = ("rowptr", "col", "value", "_pattern")
+        keyed = [(torch.utils._pytree.GetAttrKey(name), child) for name, child in zip(names, children, strict=True)]
+        return keyed, context
+
+    torch.utils._pytree.register_pytree_node(
+        cls,
+        flatten,
+        unflatten,
+        serialized_type_name=f"gcnlab.{cls.__name__}",
+        flatten_with_keys_fn=flatten_with_keys,
+        to_dumpable_context=list,
+        from_dumpable_context=lambda context: (tuple(context[0]), *context[1:]),  # JSON makes lists of tuples
+    )
 
 
-def _unflatten(children: Iterable[Any], context: Any) -> SparseMatrix:
-    rowptr, col, value, pattern = children
-    shape, own_transpose = context
-    matrix = SparseMatrix(rowptr, col, value, shape)
-    matrix._pattern = pattern
-    return matrix._mark_symmetric() if own_transpose else matrix
-
-
-def _flatten_with_keys(matrix: SparseMatrix) -> tuple[list[Any], Any]:  # torch.export names its inputs by them
-    children, context = _flatten(matrix)
-    names = ("rowptr", "col", "value", "_pattern")
-    return [(torch.utils._pytree.GetAttrKey(name), child) for name, child in zip(names, children, strict=True)], context
-
-
-torch.utils._pytree.register_pytree_node(
-    SparseMatrix,
-    _flatten,
-    _unflatten,
-    serialized_type_name="gcnlab.SparseMatrix",
-    flatten_with_keys_fn=_flatten_with_keys,
-    to_dumpable_context=list,
-    from_dumpable_context=lambda context: (tuple(context[0]), context[1]),  # JSON makes lists of tuples
-)
+register_tree(SparseMatrix)
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -684,43 +719,9 @@ torch.utils._pytree.register_pytree_node(
 # --------------------------------------------------------------------------------------------------------------------
 
 
-def check_matrix(
-    name: str, matrix: Any, num_nodes: int, *, square: bool = True, sparse: bool = False, x_shape: Sequence[int] = ()
-) -> None:
-    """Raise unless `matrix` is one of floats that multiplies features of so many nodes, [num_nodes, num_nodes].
-
-    Args:
-        name: what errors call it.
-        matrix: a SparseMatrix, a dense or torch sparse tensor, or any other object with `shape` and `@`.
-        num_nodes: its columns.
-        square: whether it must have as many rows, too.
-        sparse: whether only a SparseMatrix will do.
-        x_shape: of the features, if an error should name it.
-
-    Raises:
-        InputTypeError: no matrix, or not of floats.
-        InputError: another shape; with `sparse`, anything else than a SparseMatrix.
-    """
-    if sparse and not isinstance(matrix, SparseMatrix):
-        found = type(matrix).__name__
-        raise InputError(f"{name}: got {found}, expected a SparseMatrix [{num_nodes}, {num_nodes}].")
-    is_matrix = hasattr(matrix, "shape") and hasattr(matrix, "__matmul__")  # a Grid has the shape of its images
-    if not is_matrix or not isinstance(getattr(matrix, "dtype", torch.float32), torch.dtype):
-        raise InputTypeError(
-            f"{name}: got {type(matrix).__name__}, expected a matrix: graph.a_hat, a SparseMatrix, a dense or sparse "
-            "tensor; SparseMatrix.from_scipy and from_dense make one."
-        )
-    if isinstance(matrix, Tensor) and not matrix.is_floating_point():
-        raise InputTypeError(
-            f"{name}: got a tensor of {matrix.dtype}, expected a matrix of floats; "
-            "an edge_index becomes one through Graph.from_edges(edge_index, num_nodes).a_hat."
-        )
-    shape = matrix.shape
-    fits = len(shape) == 2 and shape[1] == num_nodes
-    if not fits or (square and shape[0] != num_nodes):
-        what = "a square matrix, " if fits else ""
-        of_x = f" for x of shape {tuple(x_shape)}" if x_shape else ""
-        raise InputError(f"{name}: got shape {tuple(shape)}, expected {what}[{num_nodes}, {num_nodes}]{of_x}.")
+def _contiguous(part: Tensor) -> Tensor:
+    """As kernels read it: a column of a table is copied. A pytree may hold other things than tensors."""
+    return part.contiguous() if isinstance(part, Tensor) else part
 
 
 def _version_of(value: Tensor) -> int:

@@ -174,8 +174,8 @@ def check_fixed(parts: Mapping[str, Any]) -> None:
 
 
 def fixed_parts(graph: Graph) -> dict[str, Any]:
-    """A and X of a graph; a Grid may not have made its A."""
-    return {": A": graph.__dict__["adjacency"], ": x": graph.x}
+    """The values of A and X of a graph."""
+    return {f": {name}": value for name, value in graph.values.items()}
 
 
 def check_known(graph: Graph, y: Tensor) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .. import checkpoint as ckpt
 from .. import distributed
+from ..contracts import merges_nodes
 from ..errors import InputError, InputTypeError
 from ..graph import GraphBatch, GraphCollection, GraphLoader
 from ..graph.graph import check_one_graph
@@ -59,7 +60,7 @@ class GraphFeed(Feed):
         warn_of_layers(model, matrix)
 
     def batches(self, split: str, model: nn.Module) -> Iterable[Batch]:
-        merges = self.operator is None and self.kind == "a_hat" and getattr(model, "merges_nodes", False)
+        merges = self.operator is None and self.kind == "a_hat" and merges_nodes(model)
         if split == "train":
             train = self.train.merged() if merges else self.train
             shares, counts = zip(*distributed.shares(len(train), self.batch_size), strict=True)
@@ -109,7 +110,7 @@ class GraphFeed(Feed):
         cls, model: nn.Module, data: GraphCollection, nodes: Any, operator: Any, batch_size: int | None
     ) -> Tensor:
         kind, operator_of = _asked(model, operator)
-        merges = kind == "a_hat" and getattr(model, "merges_nodes", False)
+        merges = kind == "a_hat" and merges_nodes(model)
         loader = GraphLoader(data.merged() if merges else data, kind=kind or "a_hat")
         return torch.cat([model(batch.x, operator_of(batch), batch.p) for batch in loader])
 

@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_iter
 
 from .. import checkpoint as ckpt
 from .. import distributed
+from ..contracts import goes_by_layer, num_operators
 from ..errors import InputError
 from ..graph import Graph
 from ..graph.graph import check_one_graph
@@ -24,7 +25,7 @@ from ..sparse.features import check_features_finite
 from ..sparse.kinds import how_to_make
 from .feed import Feed, check_known, fixed_parts
 from .objective import Batch, Objective, targets_for
-from .operators import OWN, check_operator, kind_of, kinds_for, num_operators, warn_of_layers, warn_of_training
+from .operators import OWN, check_operator, kind_of, kinds_for, warn_of_layers, warn_of_training
 from .options import FitOptions
 
 LARGE_GRAPH = 100_000  # nodes, from which on fit is careful with memory
@@ -371,7 +372,7 @@ def _choose_batching(
     compared += ", and what is free is unknown" if free is None else f" of {free / 2**20:,.0f} MiB free"
     sampler, why = None, f"full batch: {compared}"
     if free is not None and needed > 0.5 * free:
-        num_layers: Any = one.num_layers if hasattr(one, "layer") else num_operators(one)
+        num_layers: Any = one.num_layers if goes_by_layer(one) else num_operators(one)
         if num_layers is None:
             raise InputError(
                 f"batching: {compared}, more than half, and how many products with Â {type(one).__name__} has is not "

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..contracts import trained_operator
 from ..errors import InputError, InputTypeError
 from ..graph import Graph, GraphBatch
 from ..layers import wanted_operators
@@ -38,7 +39,7 @@ def check_function(operator: Any) -> Callable[[GraphBatch], Any] | None:
 
 def kinds_for(model: nn.Module) -> tuple[str, ...]:
     """The kinds of matrices that the model may be called with where none is given, the preferred one first."""
-    trained: Any = getattr(model, "trained_operator", None)
+    trained = trained_operator(model)
     if trained not in (None, OWN):
         return (trained,)
     kinds = wanted_operators(model) or ("a_hat",)
@@ -79,15 +80,10 @@ def warn_of_layers(model: nn.Module, operator: Any) -> None:
 
 def warn_of_training(model: nn.Module, operator: Any) -> None:
     """Compare the matrix with the one that the model was trained with."""
-    trained: Any = getattr(model, "trained_operator", None)
+    trained = trained_operator(model)
     kind = operator.kind if isinstance(operator, SparseMatrix) else None
     if trained not in (None, OWN) and kind not in (None, trained):
         warn_caller(
             f"operator: got {how_to_make(kind)}, but the model was trained with {how_to_make(trained)}, which it is called "
             "with where operator is not given."
         )
-
-
-def num_operators(model: Any) -> int | None:
-    """How many operators the model's forward takes, or None where it takes one for all its layers."""
-    return int(model.num_layers) if getattr(model, "layerwise", False) else None

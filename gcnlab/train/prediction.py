@@ -6,18 +6,18 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..contracts import goes_by_layer, is_layerwise
 from ..errors import InputError
-from ..graph import Graph, GraphCollection
+from ..graph import Graph, GraphBatch, GraphCollection
 from ..image import Signals
 from ..precompute import NodeRows
 from ..trace import evaluation
 from .feed import Feed
-from .operators import num_operators
 
 
 def predict(
     model: nn.Module,
-    data: Graph | GraphCollection | Signals | NodeRows,
+    data: Graph | GraphBatch | GraphCollection | Signals | NodeRows,
     nodes: Tensor | None = None,
     operator: Any = None,
     batch_size: int | None = None,
@@ -39,8 +39,8 @@ def predict(
     is not given.
     """
     feed = Feed.class_for(data)
-    is_layerwise = num_operators(model) is not None or hasattr(model, "layer")
-    if batch_size is not None and not ("batch_size" in feed.takes and is_layerwise):
+    in_parts = "batch_size" in feed.takes and (is_layerwise(model) or goes_by_layer(model))
+    if batch_size is not None and not in_parts:
         raise InputError(
             f"batch_size: got {batch_size} with {type(data).__name__} and {type(model).__name__}; it goes with one Graph and "
             "a layerwise model, such as GCN. Other data are read in batches anyway."

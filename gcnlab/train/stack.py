@@ -17,9 +17,8 @@ from torch import Tensor, nn
 
 from ..distributed import Replica
 from ..errors import InputError
-from ..graph import Graph
+from ..graph import Graph, GraphBatch
 from ..sparse import SparseMatrix
-from ..sparse.features import values_of
 
 Check = Callable[[Tensor], Tensor]
 
@@ -159,9 +158,9 @@ def _is_same(v: Any, w: Any) -> bool:
 
     Nothing is like a matrix of learnt values: a stack has weights of its own, which the matrix would not follow.
     """
-    if isinstance(v, Graph):
-        parts = v.__dict__["adjacency"], v.__dict__["x"]
-        return not any(values_of(part).requires_grad for part in parts if part is not None)
+    if isinstance(v, Graph | GraphBatch):
+        graph = v.graph if isinstance(v, GraphBatch) else v
+        return not any(value.requires_grad for value in graph.values.values())
     if isinstance(v, Tensor):
         return isinstance(w, Tensor) and v.shape == w.shape and torch.equal(v, w)
     if isinstance(v, SparseMatrix):
