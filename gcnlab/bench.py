@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .checkpoint import generators_kept
 from .checks import check_counts, check_package, check_workers
 from .errors import InputError, did_you_mean
+from .generators import generators_kept
 from .graph import Graph
 from .machine import usable_cores
 from .models import GCN

@@ -13,9 +13,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-import os
-import random
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +21,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from .contracts import config_of
 from .errors import CheckpointCorruptError, CheckpointMismatchError, GcnlabError, InputTypeError
@@ -34,8 +30,6 @@ from .sparse import SparseMatrix
 KIND = "gcnlab checkpoint"
 _PART = 1 << 14  # values of a sum of `Digest`
 _ROUNDING = 2.0**-17
-_GENERATORS = threading.RLock()  # those of torch, numpy and Python are the process's: its threads take turns
-_is_hooked = False
 
 
 def write_checkpoint(
@@ -290,100 +284,6 @@ def _weights() -> Tensor:
     """W [16,384, 2], the same with every version of torch and on every machine."""
     raw = bytearray(hashlib.shake_128(b"gcnlab").digest(8 * _PART))
     return torch.frombuffer(raw, dtype=torch.int32).view(_PART, 2).double() * (math.sqrt(3) / 2.0**31)
-
-
-@contextmanager
-def generators_kept(seed: int | None = None) -> Iterator[None]:
-    """Leave every random number generator in the state it was found in, also after an error; a decorator, too.
-
-    A function that seeds or draws for its own purposes does so within this block, since the caller's draws are not its
-    business: else a loop over it would give the caller the same "random" numbers each time.
-
-    One thread at a time is within such a block, since all draw from the same generators; the others wait at its start.
-
-    Args:
-        seed: what the generators start from within the block; None lets them go on.
-    """
-    with _GENERATORS:
-        before = rng_state()
-        try:
-            if seed is not None:
-                set_seed(seed)
-            yield
-        finally:
-            set_rng_state(before)
-
-
-def _renew_lock() -> None:
-    global _GENERATORS
-    _GENERATORS = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)  # the thread that holds it does not live on in a fork
-
-
-@contextmanager
-def generators_alone() -> Iterator[None]:
-    """Let no other thread be within this block or `generators_kept`, nor make a module, whose first values are drawn."""
-    global _is_hooked
-    with _GENERATORS:
-        if not _is_hooked:  # for good: a thread that waits in a hook does not outlive its removal
-            register_module_parameter_registration_hook(_take_turn)
-            _is_hooked = True
-        yield
-
-
-def _take_turn(*_: Any) -> None:
-    with _GENERATORS:
-        pass
-
-
-def set_seed(seed: int) -> None:
-    """Start every random number generator in use (torch, CUDA, MPS, Python, numpy) from `seed`, below 2**63."""
-    import numpy
-
-    # torch.manual_seed would also seed a CUDA that is not in use yet, and that could not be undone.
-    torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():
-        torch.cuda.manual_seed_all(seed)
-    if torch.backends.mps.is_available():
-        torch.mps.manual_seed(seed)
-    random.seed(seed)
-    numpy.random.seed(seed % 2**32)  # noqa: NPY002 (the global generator, which takes no more bits)
-
-
-def rng_state() -> dict[str, Any]:
-    """The state of every random number generator in use (torch, CUDA, MPS, Python, numpy), as values and tensors."""
-    import numpy
-
-    state: Any = numpy.random.get_state()  # noqa: NPY002 (the global generator, which callers may use)
-    kind, keys, position, has_gauss, cached = state
-    version, words, gauss = random.getstate()
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
-        "mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
-        "python": [version, list(words), gauss],
-        "numpy": [kind, torch.from_numpy(keys.astype("int64")), int(position), int(has_gauss), float(cached)],
-    }
-
-
-def set_rng_state(state: Mapping[str, Any]) -> None:
-    """Put every generator back to a state of `rng_state`."""
-    import numpy
-
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_initialized():
-        torch.cuda.set_rng_state_all(state["cuda"][: torch.cuda.device_count()])
-    if state.get("mps") is not None and torch.backends.mps.is_available():
-        torch.mps.set_rng_state(state["mps"])
-    version, words, gauss = state["python"]
-    random.setstate((version, tuple(words), gauss))
-    kind, keys, position, *rest = state["numpy"]
-    if not 0 <= position <= 624:  # numpy would read from there, and the process may end
-        raise ValueError(f"the state of numpy is at word {position} of 624")
-    numpy.random.set_state((kind, keys.numpy().astype("uint32"), position, *rest))  # noqa: NPY002
 
 
 def _pack(value: Any, arrays: dict[str, Tensor], key: str) -> Any:

@@ -24,11 +24,11 @@ from typing import Any
 import torch
 
 from . import __version__
-from .checkpoint import generators_kept
 from .data import catalog
 from .data.fetch import by_hand, file_states, named_roots, why_unreachable
 from .errors import DatasetNotFoundError, GcnlabError
 from .files import is_writable, stale_temporaries
+from .generators import generators_kept
 from .graph import Graph
 from .machine import available_memory, usable_cores
 from .sparse import SparseMatrix

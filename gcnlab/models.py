@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import check_state, generators_kept, read_checkpoint
+from .checkpoint import check_state, read_checkpoint
 from .checks import (
     check_choice,
     check_count,
@@ -24,6 +24,7 @@ from .checks import (
 from .deep import drop_node
 from .errors import CheckpointCorruptError, CheckpointMismatchError, InputError, InputTypeError
 from .files import check_fields
+from .generators import generators_kept
 from .image import Grid, coarsen, with_coordinates
 from .image.grid import check_grid
 from .layers import GCNConv, Readout, RelationalGCNConv, dropout, glorot_uniform, linear, relu_dropout

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import __version__
-from .checkpoint import generators_kept, sha256_of_tensors, tensors_of
+from .checkpoint import sha256_of_tensors, tensors_of
 from .checks import check_count
 from .contracts import check_matrix
 from .errors import CorruptFileError, InputError, InputTypeError
@@ -40,6 +40,7 @@ from .files import (
     write_array,
     write_json,
 )
+from .generators import generators_kept
 from .graph import Graph
 from .graph.graph import check_one_graph
 from .inputs import check_unwritten, own, shared

@@ -27,10 +27,11 @@ import torch
 from torch import Tensor, nn
 
 from . import distributed, metrics
-from .checkpoint import describe, digest_of, generators_kept, read_checkpoint, write_checkpoint
+from .checkpoint import describe, digest_of, read_checkpoint, write_checkpoint
 from .checks import check_number, check_package
 from .data import folds, load
 from .errors import DatasetNotFoundError, InputError
+from .generators import generators_kept
 from .graph import GraphCollection
 from .jobs import Finished, Job, run_all
 from .models import GraphClassifier, NoStructure

@@ -622,6 +622,7 @@ PROMISES = {
         "several trainings at once in threads of one process",
         "they take turns, and each gives the numbers that it gives alone; a module made meanwhile waits, too",
         "train: trainings_in_threads_are_those_alone a_training_within_a_training "
+        "a_training_waits_for_a_module_that_another_thread_makes "
         "a_process_forked_while_another_thread_trains_can_train",
     ),
     "K7": Promise(

@@ -24,9 +24,9 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import gcnlab
 from gcnlab import GCN, ChebConv, GINConv, Graph, GraphClassifier, GraphCollection, GraphLoader, Signals
-from gcnlab.checkpoint import generators_alone
 from gcnlab.data.synthetic import power_law_edges
 from gcnlab.errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
+from gcnlab.generators import generators_alone
 from gcnlab.layers import GCNConv
 from gcnlab.models import SIGN
 from gcnlab.precompute import NodeRows
@@ -1732,6 +1732,42 @@ def same(a, b):
     return all(torch.equal(a.metrics[name], b.metrics[name]) for name in METRICS) and all(
         torch.equal(a.states[name], b.states[name]) for name in a.states
     )
+
+
+class Slow(nn.Module):
+    """A module that draws its first values long after its parameter is there."""
+
+    has_parameter = threading.Event()
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(3))
+        self.has_parameter.set()
+        time.sleep(0.1)
+        nn.init.normal_(self.weight)
+
+
+def test_a_training_waits_for_a_module_that_another_thread_makes(graph):
+    options = {"seed": 3, "epochs": 1000, "select": "last", "progress": False}
+    alone = fit(seeded(make(0.5), 1), graph, **options).metrics["train_loss"]
+    model = seeded(make(0.5), 1)
+    Slow.has_parameter.clear()
+    maker = threading.Thread(target=Slow)
+    maker.start()
+    assert Slow.has_parameter.wait(10)
+    meanwhile = fit(model, graph, callbacks=[Wait(maker)], **options).metrics["train_loss"]
+    assert torch.equal(meanwhile, alone[: len(meanwhile)])
+
+
+class Wait(Callback):
+    """Ends the training some epochs after the maker of the module is done."""
+
+    def __init__(self, maker):
+        self.maker, self.left = maker, 3
+
+    def after_epoch(self, epoch, metrics):
+        self.left -= not self.maker.is_alive()
+        return self.left <= 0
 
 
 @pytest.mark.parametrize("name", TRAININGS)

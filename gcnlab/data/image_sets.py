@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ..augment import Augment
-from ..checkpoint import generators_kept
 from ..checks import check_choice, check_count, check_list, check_package, check_seed
 from ..errors import DatasetNotFoundError, InputError, InputTypeError
+from ..generators import generators_kept
 from ..image import Grid, grid_graph
 from ..image.pixels import channels_seem_first
 from ..inputs import labels_of_all, sort_classes

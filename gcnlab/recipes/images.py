@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from .. import metrics
 from ..augment import Augment
 from ..baselines import BASELINES, Baseline
-from ..checkpoint import check_state, describe, digest_of, generators_kept
+from ..checkpoint import check_state, describe, digest_of
 from ..data import ImageSet, image_folder, load
 from ..errors import InputError
+from ..generators import generators_kept
 from ..image import Grid, Signals, grid_graph
 from ..machine import versions
 from ..models import GridGCN, load_model, summary

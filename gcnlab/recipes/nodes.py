@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from .. import distributed, metrics
-from ..checkpoint import describe, digest_of, generators_kept
+from ..checkpoint import describe, digest_of
 from ..data import catalog, load, ogb_evaluator
 from ..errors import InputError
+from ..generators import generators_kept
 from ..graph import Graph
 from ..models import GCN, GRAND, SIGN, summary
 from ..precompute import NodeRows, Plan, hops, plan

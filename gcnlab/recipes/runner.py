@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from .. import distributed
-from ..checkpoint import generators_kept
 from ..checks import check_can_draw, check_choice, check_counts, check_package, check_workers
 from ..data import catalog
 from ..data.fetch import expand_user
 from ..errors import InputError, did_you_mean
 from ..files import check_target, write_json
+from ..generators import generators_kept
 from ..machine import has_terminal
 from ..reporting import page as report
 from ..train import TensorBoard

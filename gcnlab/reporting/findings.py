@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .. import plot
-from ..checkpoint import generators_kept
+from ..generators import generators_kept
 from ..graph import Graph, GraphCollection
 from ..image import Signals
 from ..layers import Readout

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import checkpoint as ckpt
-from .. import distributed
+from .. import distributed, generators
 from ..errors import InputError, InputTypeError
 from ..files import check_target, remove_stale_temporaries
 from ..graph import Graph, GraphCollection
@@ -37,7 +37,7 @@ from .stack import RunningAverage, Stack, can_be_stacked
 def _undisturbed() -> Iterator[None]:
     """Within it no other thread trains, other ranks are watched, and gradients and autocast are not the caller's."""
     with (
-        ckpt.generators_alone(), distributed.watch(), torch.inference_mode(False), torch.enable_grad(),
+        generators.generators_alone(), distributed.watch(), torch.inference_mode(False), torch.enable_grad(),
         torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False),
     ):  # fmt: skip
         yield
@@ -234,7 +234,7 @@ def _train_seeds(make: nn.Module | Callable[[], nn.Module], feed: Feed, options:
 
 
 def _made(make: Callable[[], nn.Module], seed: int) -> nn.Module:
-    ckpt.set_seed(seed)
+    generators.set_seed(seed)
     return make()
 
 
@@ -243,7 +243,7 @@ def _surroundings(feed: Feed, options: FitOptions, seed: int | None = None) -> I
     """What `fit` changes while it trains, and puts back: generators, allocation, modes, callbacks, norms."""
     keep = nullcontext if feed.is_large else keep_freed_memory  # a sixth of the time is not worth half of the memory
     with (
-        ckpt.generators_kept(seed), keep(), _determinism(options.deterministic), ended_at_last(options.callbacks),
+        generators.generators_kept(seed), keep(), _determinism(options.deterministic), ended_at_last(options.callbacks),
         single_rows_allowed(options.batch_size) as allow,
     ):  # fmt: skip
         yield allow
@@ -314,11 +314,11 @@ class Training:
         drawn_by_first = self.ranks.of_first(self.seeds if self.is_drawn else None)
         if self.is_drawn and drawn_by_first is not None:
             self.seeds = record.settings["seeds"] = drawn_by_first
-            ckpt.set_seed(self.seeds[0])
+            generators.set_seed(self.seeds[0])
         self.ranks.check_same(record.facts())
         self.stack.replica = distributed.Replica(model)
         if self.ranks.rank:  # masks and augmentation of its own; rank 0 draws as one process does
-            ckpt.set_seed((torch.initial_seed() + self.ranks.rank * 0x9E3779B97F4A7C15) % 2**63)
+            generators.set_seed((torch.initial_seed() + self.ranks.rank * 0x9E3779B97F4A7C15) % 2**63)
 
     def run(self) -> History:
         first = self.resume()
@@ -468,7 +468,7 @@ class Training:
             self.schedule.load_state_dict(training["scheduler"])
             for callback, state in zip(self.options.callbacks, training["callbacks"], strict=True):
                 callback.load_state_dict(state)
-            ckpt.set_rng_state([training["rng"], *training.get("rng of other ranks", [])][self.ranks.rank])
+            generators.set_rng_state([training["rng"], *training.get("rng of other ranks", [])][self.ranks.rank])
             for name, value in self.average.values.items():  # in place: they stay on the device
                 value.copy_(training["averaged"][name])
             self.num_steps, self.epoch_seconds = training["num_steps"], training["epoch_seconds"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import checkpoint as ckpt
-from .. import distributed
+from .. import distributed, generators
 from ..contracts import merges_nodes
 from ..errors import InputError, InputTypeError
 from ..graph import GraphBatch, GraphCollection, GraphLoader
@@ -54,7 +54,7 @@ class GraphFeed(Feed):
         if self.operator is None:
             self.kind = kinds_for(model)[0]
             return
-        with ckpt.generators_kept():  # the function may draw, and the training shall not notice
+        with generators.generators_kept():  # the function may draw, and the training shall not notice
             matrix = self.operator(self.train.batch([0]))
         self.kind = (matrix.kind if isinstance(matrix, SparseMatrix) else None) or OWN
         warn_of_layers(model, matrix)

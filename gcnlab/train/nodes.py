@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_iter
 
 from .. import checkpoint as ckpt
-from .. import distributed
+from .. import distributed, generators
 from ..contracts import goes_by_layer, num_operators
 from ..errors import InputError
 from ..graph import Graph
@@ -354,7 +354,7 @@ def _check_step_fits(model: nn.Module, batch: Batch) -> None:
     )  # fmt: skip
 
 
-@ckpt.generators_kept()
+@generators.generators_kept()
 def _choose_batching(
     graph: Graph, options: FitOptions, model: nn.Module | Callable[[], nn.Module]
 ) -> tuple[Sampler | None, str]:

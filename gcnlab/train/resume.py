@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import __version__
+from .. import __version__, generators
 from .. import checkpoint as ckpt
 from ..distributed import Ranks
 from ..errors import CheckpointMismatchError
@@ -60,7 +60,7 @@ class Record:
         self, checkpoint: Checkpoint, ranks: Ranks, epoch: int, kept: dict[str, Tensor], training: dict[str, Any]
     ) -> None:
         """Save a training after an epoch; of several ranks the first one writes, and all wait for it."""
-        rng, *others = ranks.gather_objects(ckpt.rng_state())
+        rng, *others = ranks.gather_objects(generators.rng_state())
         header = {
             **checkpoint.header, "model": self.settings["model"], "seeds": self.settings["seeds"], "epoch": epoch,
             "settings": self.settings, "processes": ranks.size, "operator": self._kind, "versions": versions_here(),
