@@ -6,6 +6,7 @@ A segment is what one row holds: a graph's nodes, or a node's neighbours.
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -83,8 +84,10 @@ def segment_max(values: Tensor, p: SparseMatrix) -> Tensor:
 
     `values` is [P.nnz, C], in the order of P's entries.
     """
-    out = values.new_zeros(p.shape[0], values.shape[1])
-    return out.scatter_reduce(0, p.row.unsqueeze(1).expand_as(values), values, "amax", include_self=False)
+    # Start from 0 in empty rows alone: torch counts the start among the ties of a maximum, even with include_self=False.
+    start = values.new_zeros(p.shape[0], values.shape[1])
+    start.masked_fill_((p.rowptr.diff() > 0).unsqueeze(1), -math.inf)
+    return start.scatter_reduce(0, p.row.unsqueeze(1).expand_as(values), values, "amax", include_self=False)
 
 
 def segment_max_reference(values: Tensor, p: SparseMatrix) -> Tensor:

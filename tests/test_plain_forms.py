@@ -412,7 +412,7 @@ PAIRS = {
     ),
     "maximum of segments": Pair(
         lambda *case: segments(segment_max, segment_max_reference, *case),
-        sized(F64, F32, BF16) | {"ties": ("tall", F64, 0.5)},
+        sized(F64, F32, BF16) | {"ties": ("tall", F64, 0.5), "ties at 0": ("tall", F64, 0.0)},
         plain=("segments.segment_max_reference",),
     ),
     "softmax of segments": Pair(
