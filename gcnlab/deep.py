@@ -1,6 +1,6 @@
-"""What keeps the nodes of a deep graph network apart: edges or nodes dropped, their distances kept, all depths read.
+"""Remedies for deep graph networks, whose nodes grow alike: DropEdge, DropNode, PairNorm, jumping knowledge.
 
-The rest is one line each where a model is written: a residual `h = h + conv(norm(h).relu(), a_hat)`, with
+The others are one line each in a model: a residual `h = h + conv(norm(h).relu(), a_hat)`, with
 `torch.nn.LayerNorm(C)` or `torch.nn.BatchNorm1d(C)` as norm.
 """
 
@@ -20,17 +20,17 @@ from .sparse import Features, SparseMatrix
 
 
 def drop_edge(adjacency: SparseMatrix, p: float = 0.5, training: bool = True, pairs: bool = True) -> SparseMatrix:
-    """A without a random share of its edges, drawn anew at each call (DropEdge, Rong et al. 2020, equation 1).
+    """A without a random share of its edges, drawn again at each call (DropEdge, Rong et al. 2020, equation 1).
 
-    The paper normalises what is left: `Graph(drop_edge(graph.adjacency, p)).a_hat` is the matrix of one training step.
-    What is normalised already keeps its values: `drop_edge(graph.a_hat, p)` is not normalised.
+    The paper normalises the edges that are left: `Graph(drop_edge(graph.adjacency, p)).a_hat` is the matrix of one
+    training step. Values are kept, so `drop_edge(graph.a_hat, p)` is not normalised.
 
     Args:
         adjacency: [num_nodes, num_nodes].
         p: probability of dropping an edge.
         training: otherwise A is returned as it is.
-        pairs: whether (i, j) and (j, i) stay or go together, so that an undirected graph stays one; False draws
-            for each entry.
+        pairs: whether (i, j) and (j, i) stay or go together, so that an undirected graph stays undirected; with False
+            each entry is drawn by itself.
 
     Raises:
         InputError: p is no probability, or pairs=True and some (i, j) has no (j, i).
@@ -45,7 +45,7 @@ def drop_edge(adjacency: SparseMatrix, p: float = 0.5, training: bool = True, pa
         return adjacency
     coin = torch.rand(adjacency.nnz, device=adjacency.device)
     if pairs:
-        # The transpose of a symmetric pattern is the pattern itself, so what stands at e in it came from e's partner.
+        # A symmetric pattern is its own transpose, so entry e of the transpose is the number of e's partner.
         t = adjacency.with_value(torch.arange(adjacency.nnz, device=adjacency.device)).T
         if not (torch.equal(t.rowptr, adjacency.rowptr) and torch.equal(t.col, adjacency.col)):
             raise InputError(
@@ -77,7 +77,7 @@ def pair_norm(h: Tensor, scale: float = 1.0, eps: float = 1e-5) -> Tensor:
 
         h' = scale (h_i - m) / sqrt(mean_j |h_j - m|² + eps),   m = mean_j h_j
 
-    h is [num_nodes, C], or [batch, num_nodes, C], each of the batch by itself.
+    h is [num_nodes, C], or [batch, num_nodes, C] with each graph of the batch by itself.
 
     >>> pair_norm(torch.tensor([[1.0], [3.0]]), eps=0.0)
     tensor([[-1.],
@@ -89,7 +89,7 @@ def pair_norm(h: Tensor, scale: float = 1.0, eps: float = 1e-5) -> Tensor:
 
 
 class JumpingKnowledge(nn.Module):
-    """One representation of a node from those of all layers (Xu et al. 2018, section 4).
+    """One representation per node from those of all layers (Xu et al. 2018, section 4).
 
         cat: [h_1, ..., h_L]      max: max_l h_l, channel by channel
         lstm: sum_l softmax_l(w . LSTM(h_1, ..., h_L)_l + b) h_l, a bidirectional LSTM over the layers of each node
@@ -100,7 +100,7 @@ class JumpingKnowledge(nn.Module):
         num_layers: L, which "lstm" needs; each direction of it has L C / 2 hidden channels.
 
     Shapes:
-        hs: L tensors [..., num_nodes, C]; "lstm" takes [num_nodes, C] alone.
+        hs: L tensors [..., num_nodes, C]; "lstm" takes only [num_nodes, C].
         output: [..., num_nodes, L C] for "cat", else [..., num_nodes, C].
 
     >>> JumpingKnowledge("max")([torch.tensor([[1.0, 5.0]]), torch.tensor([[2.0, 3.0]])])

@@ -126,10 +126,10 @@ def segment_max(values: Tensor, p: SparseMatrix) -> Tensor:
 
     `values` is [P.nnz, C], in the order of P's entries.
     """
-    # Not from zeros: torch counts the start as one more tie of a maximum that equals it, even with include_self=False.
-    start = values.new_full((p.shape[0], values.shape[1]), -math.inf)
-    out = start.scatter_reduce(0, p.row.unsqueeze(1).expand_as(values), values, "amax", include_self=False)
-    return torch.where((p.rowptr.diff() > 0).unsqueeze(1), out, 0)
+    # Start from 0 in empty rows alone: torch counts the start among the ties of a maximum, even with include_self=False.
+    start = values.new_zeros(p.shape[0], values.shape[1])
+    start.masked_fill_((p.rowptr.diff() > 0).unsqueeze(1), -math.inf)
+    return start.scatter_reduce(0, p.row.unsqueeze(1).expand_as(values), values, "amax", include_self=False)
 
 
 def segment_max_reference(values: Tensor, p: SparseMatrix) -> Tensor:

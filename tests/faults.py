@@ -351,6 +351,7 @@ FAULTS = [
     Fault("relu and dropout: the derivative", "layers/drop.py", "g, out, 0.0).mul_(ctx.scale)", "g, out, 0.0)", "plain_forms"),
     Fault("softmax over segments: the weights", "segments.py", ".exp() * p.value.unsqueeze(1)", ".exp()", "plain_forms"),
     Fault("maximum over segments: a tie with nothing", "segments.py", "p.shape[0], values.shape[1]), -math.inf)", "p.shape[0], values.shape[1]), 0.0)", "plain_forms"),
+    Fault("maximum over segments: a tie with nothing", "segments.py", "start.masked_fill_((p.rowptr.diff() > 0).unsqueeze(1), -math.inf)", "pass", "plain_forms"),
     Fault("maximum over neighbours: an empty row", "segments.py", "(pattern.rowptr.diff() > 0).unsqueeze(1), largest, 0)", "(pattern.rowptr.diff() >= 0).unsqueeze(1), largest, 0)", "plain_forms"),
     Fault("weighted norm: the derivative of the mean", "layers/norm.py", "grad_gamma * inverse).mul_(weight.unsqueeze(1))", "grad_gamma * inverse)", "plain_forms"),
     Fault("readout of signals: the mean", "layers/readout.py", '"mean": lambda h: h.mean(1)', '"mean": lambda h: h.sum(1)', "plain_forms"),

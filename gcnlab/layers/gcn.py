@@ -1,4 +1,4 @@
-"""The graph convolution of Kipf and Welling, and the one with a weight for each relation."""
+"""The graph convolution of Kipf and Welling, and the one with a weight per relation."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class GCNConv(nn.Module):
     Shapes:
         x: [num_nodes, in_channels], dense or SparseMatrix, or [batch, num_nodes, in_channels] on one shared graph.
         a_hat: anything with `@` of shape [num_nodes, num_nodes]: a SparseMatrix (`graph.a_hat`), a dense or a torch
-            sparse tensor, the `operator` of an image's grid. [num_targets, num_nodes] gives the rows of the targets.
+            sparse tensor, the `operator` of an image's grid. With [num_targets, num_nodes] only the targets are computed.
         output: [num_nodes, out_channels] or [batch, num_nodes, out_channels].
 
     >>> layer = GCNConv(2, 3)
@@ -71,9 +71,9 @@ class GCNConv(nn.Module):
 
     @classmethod
     def from_pyg(cls, conv: PyGGCNConv) -> GCNConv:
-        """A layer with the weights of PyG's GCNConv; it gives PyG's numbers when a_hat is the graph's.
+        """A layer with the weights of PyG's GCNConv; with `graph.a_hat` it gives PyG's numbers.
 
-        Raises InputError for a conv whose propagation matrix is another one than `graph.a_hat`.
+        Raises InputError if conv propagates by another matrix than `graph.a_hat`.
         """
         for option, usual in (
             ("normalize", True), ("add_self_loops", True), ("improved", False), ("flow", "source_to_target"), ("aggr", "add")
@@ -105,24 +105,24 @@ class GCNConv(nn.Module):
 
 
 class RelationalGCNConv(nn.Module):
-    """A graph convolution with one weight a relation. (Schlichtkrull et al. 2018, equations 2 and 3.)
+    """A graph convolution with one weight per relation (Schlichtkrull et al. 2018, equations 2 and 3).
 
         H' = sum_r A_r H W_r + b,   with bases W_r = sum_b a_rb V_b
 
-    On the grid of an image with one relation for each of the nine places in a 3x3 window, the centre included, it is
-    `torch.nn.Conv2d`. (The paper's own weight W_0 for a node itself is one relation more, A_r = I.)
+    On the grid of an image, with one relation for each of the nine places in a 3x3 window, it is `torch.nn.Conv2d`. The
+    paper's weight W_0 for the node itself is one more relation, A_r = I.
 
     Args:
         in_channels: columns of H.
         out_channels: columns of H'.
         num_relations: number of matrices A_r.
-        num_bases: number of V_b that the W_r are made of; None gives each relation a weight of its own.
+        num_bases: number of bases V_b; None gives each relation its own weight.
         bias: whether to add b.
 
     Shapes:
         x: [num_nodes, in_channels], dense or SparseMatrix, or [batch, num_nodes, in_channels].
-        relations: `num_relations` matrices [num_nodes, num_nodes] as GCNConv takes them, with the normalisation that
-            is wanted; or `grid.relations` (gcnlab.image), for which one convolution computes the sum.
+        relations: `num_relations` matrices [num_nodes, num_nodes] as GCNConv takes them, normalised as you want; or
+            `grid.relations` (gcnlab.image), whose sum is computed by one convolution.
         output: [num_nodes, out_channels] or [batch, num_nodes, out_channels].
 
     >>> layer = RelationalGCNConv(2, 3, num_relations=2)
@@ -146,10 +146,10 @@ class RelationalGCNConv(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """W Glorot-uniform with fans of all relations together, as for a convolution's kernel; zero bias."""
+        """Glorot-uniform W, with the fans of all relations together as for a convolution's kernel; zero bias."""
         bound = math.sqrt(6 / (self.num_relations * max(self.in_channels + self.out_channels, 1)))
         nn.init.uniform_(self.weight, -bound, bound)
-        if self.coefficient is not None:  # of variance 1 / num_bases, so that W has the variance of V
+        if self.coefficient is not None:  # variance 1 / num_bases gives W the variance of V
             nn.init.uniform_(self.coefficient, -math.sqrt(3 / len(self.weight)), math.sqrt(3 / len(self.weight)))
         if self.bias is not None:
             nn.init.zeros_(self.bias)
@@ -171,8 +171,8 @@ class RelationalGCNConv(nn.Module):
     def from_conv2d(cls, conv: nn.Conv2d) -> RelationalGCNConv:
         """The layer with the weights of a 3x3 convolution, W_r = kernel[:, :, place of r]^T.
 
-        On `grid_graph(height, width).relations` it gives the convolution's numbers. Raises InputError for a
-        convolution that does not map the nodes of a grid to the same nodes.
+        On `grid_graph(height, width).relations` it gives the convolution's numbers. Raises InputError if the
+        convolution does not map the nodes of a grid to the same nodes.
         """
         if not isinstance(conv, nn.Conv2d):
             raise InputTypeError(f"conv: got {type(conv).__name__}, expected a torch.nn.Conv2d.")
@@ -193,7 +193,7 @@ class RelationalGCNConv(nn.Module):
         """The 3x3 convolution with these weights."""
         if self.num_relations != 9:
             raise InputError(
-                f"to_conv2d: the layer has {self.num_relations} relations, expected 9, one a place of 3x3."
+                f"to_conv2d: the layer has {self.num_relations} relations, expected 9, one per place of 3x3."
             )
         conv = nn.Conv2d(self.in_channels, self.out_channels, 3, padding=1, bias=self.bias is not None).to(self.weight)
         with torch.no_grad():
@@ -205,8 +205,8 @@ class RelationalGCNConv(nn.Module):
     def tie_relations(self) -> GCNConv:
         """The isotropic layer: one weight for all relations, the mean of the W_r.
 
-        A GCNConv, since sum_r A_r H W = (sum_r A_r) H W. On an image's grid: with `a_tilde` it is the convolution
-        whose kernel holds the same weight nine times, with `a_hat` the layer of Kipf & Welling.
+        It is a GCNConv, since sum_r A_r H W = (sum_r A_r) H W. On an image's grid it is, with `a_tilde`, the convolution
+        whose kernel holds the same weight nine times and, with `a_hat`, the layer of Kipf & Welling.
         """
         layer = GCNConv(self.in_channels, self.out_channels, bias=self.bias is not None).to(self.weight)
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Convolutions by sums over neighbours: their mean or maximum, their sum, their sum weighted by attention."""
+"""Convolutions that aggregate neighbours: their mean or maximum, their sum, their sum weighted by attention."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class SAGEConv(nn.Module):
 
         H' = H W_root + N W + b,   mean: N = D^-1 A H      max: n_i = max_{j: A_ij stored} h_j, 0 where there is none
 
-    The paper's one weight on the concatenation [h_i, n_i] is W_root above W. Its max-pooling aggregator (equation 3) maps
-    the h_j by a layer before their maximum; "max" does not.
+    The paper has one weight for the concatenation [h_i, n_i]: W_root on top of W. Its max-pooling aggregator (equation 3)
+    maps the h_j by a layer before taking their maximum; "max" does not.
 
     Args:
         in_channels: columns of H.
@@ -35,12 +35,12 @@ class SAGEConv(nn.Module):
         bias: whether to add b.
 
     Shapes:
-        x: [num_nodes, in_channels], dense, or SparseMatrix where it is the mean; or [batch, num_nodes, in_channels].
+        x: [num_nodes, in_channels], dense, or for the mean also a SparseMatrix; or [batch, num_nodes, in_channels].
         operator: [num_nodes, num_nodes]. mean: `graph.normalize(None, "rw")`, which is D^-1 A. max: a SparseMatrix
             whose values are not read, `graph.adjacency`.
         output: [num_nodes, out_channels] or [batch, num_nodes, out_channels].
 
-    Of equal largest neighbours the first has the gradient of their maximum.
+    If several neighbours share the maximum, the first one gets its gradient.
 
     >>> SAGEConv(2, 3, "max")(torch.ones(5, 2), SparseMatrix.eye(5)).shape
     torch.Size([5, 3])
@@ -59,12 +59,12 @@ class SAGEConv(nn.Module):
 
     @property
     def operator(self) -> str | tuple[str, ...]:
-        """The maximum does not read the values: any matrix with the entries of A will do."""
+        """The maximum does not read the values, so any matrix with the entries of A will do."""
         return "random_walk" if self.aggregate == "mean" else ("adjacency", "random_walk", "normalize(None, 'sym')")
 
     @property
     def accepts(self) -> frozenset[str]:
-        """Means that count the node itself."""
+        """Means that include the node itself."""
         return _MEANS if self.aggregate == "mean" else frozenset()
 
     def reset_parameters(self) -> None:
@@ -100,7 +100,7 @@ class GINConv(nn.Module):
         in_channels: columns of H.
         out_channels: columns of H'.
         hidden_channels: width of the MLP; by default out_channels.
-        eps: ε, what it starts at; the paper's GIN-0 keeps it at 0.
+        eps: initial ε; the paper's GIN-0 keeps it at 0.
         train_eps: whether ε is learned.
         norm: "batch", as in the paper's experiments, or None.
 
@@ -113,7 +113,7 @@ class GINConv(nn.Module):
     torch.Size([5, 3])
     """
 
-    operator, accepts = "adjacency", frozenset({"a_tilde", "normalize('add', None)"})  # sums, of another ε
+    operator, accepts = "adjacency", frozenset({"a_tilde", "normalize('add', None)"})  # sums with another ε
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class GINConv(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Glorot-uniform weights, zero biases; ε stays."""
+        """Glorot-uniform weights, zero biases; ε stays as it is."""
         for weight, bias in ((self.weight, self.bias), (self.out.weight, self.out.bias)):
             glorot_uniform(weight)
             nn.init.zeros_(bias)
@@ -168,15 +168,15 @@ class GATConv(nn.Module):
         in_channels: columns of H.
         out_channels: columns of one head.
         num_heads: independent attentions.
-        concat: whether the heads stand side by side (equation 5) or are averaged (equation 6, for a last layer).
+        concat: whether the heads are concatenated (equation 5) or averaged (equation 6, for a last layer).
         dropout: probability of zeroing an α_ij, in training.
-        negative_slope: of the leaky relu.
+        negative_slope: slope of the leaky relu below 0.
         bias: whether to add b.
 
     Shapes:
         x: [num_nodes, in_channels], dense or SparseMatrix, or [batch, num_nodes, in_channels].
-        a_tilde: SparseMatrix [num_nodes, num_nodes], `graph.a_tilde`: its pattern says who is a neighbour, with a loop
-            at each node; its values are not read. A node without any entry has the output b.
+        a_tilde: SparseMatrix [num_nodes, num_nodes], `graph.a_tilde`. Its pattern says who is a neighbour, with a loop
+            at each node; its values are not read. A node without any entry gets the output b.
         output: [num_nodes, width] or [batch, num_nodes, width]; width = num_heads * out_channels, or out_channels.
 
     >>> GATConv(2, 3, num_heads=4)(torch.ones(5, 2), SparseMatrix.eye(5)).shape
@@ -246,8 +246,8 @@ def attended(
     if h.dim() == 3:  # each signal has attention of its own, so there is nothing to share but the pattern
         signals = [attended(signal, source, target, pattern, negative_slope, p) for signal in h]
         return torch.stack(signals or [h.new_zeros(h.shape[1:])])[: h.shape[0]]
-    # One head at a time: its [nnz] scores are gathered and scattered as vectors, several times faster than as
-    # rows of a [nnz, num_heads] matrix, and only one head's are in the making.
+    # One head at a time: gathering and scattering [nnz] scores as vectors is several times faster than as rows of a
+    # [nnz, num_heads] matrix, and only one head's scores are in memory.
     wide = torch.promote_types(h.dtype, torch.float32)
     heads = h.split(source.shape[1], -1)
     sources = [(head @ a).to(wide) for head, a in zip(heads, source, strict=True)]
@@ -263,7 +263,7 @@ def attended(
         # index_select's derivative is several times as fast as that of [row]
         score = F.leaky_relu(t.index_select(0, row) + s.index_select(0, col), negative_slope)
         weight = (score - shift[row]).exp()
-        # divided by their sum after the product: a pass over the nodes instead of the entries
+        # divide by their sum after the product: a pass over the nodes instead of the entries
         total = torch.zeros_like(t).index_add(0, row, weight) + (pattern.rowptr.diff() == 0)
         kept: Any = dropout(weight, p)
         out.append((pattern.with_value(kept) @ head / total.unsqueeze(1)).to(h.dtype))

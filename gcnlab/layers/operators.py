@@ -73,11 +73,10 @@ def check_propagated(operator: Any, x: Features, name: str = "a_hat", square: bo
 
 
 def wanted_operators(model: nn.Module) -> tuple[str, ...]:
-    """The kinds of matrices with which every layer of the model computes its formula, the preferred one first.
+    """The kinds of matrices that every layer of the model has a use for, the preferred one first; () if none names any.
 
     A layer names them in its attribute `operator`: a kind of `Graph.matrix`, or a tuple of kinds that do equally well. A
-    module that names some speaks for all of its parts. () where no module names any; "l_tilde" is the paper's,
-    "l_tilde(2.0)".
+    module that names some speaks for all of its parts. "l_tilde" stands for the paper's, "l_tilde(2.0)".
 
     Raises:
         InputError: no kind fits all layers, or a name is no kind.
@@ -117,7 +116,7 @@ def warn_if_of_another_kind(layer: Any, operator: Any) -> None:
 
 
 def with_operator(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module, tuple[str, ...]]]:
-    """(name, module, kinds) of each module that names kinds, those within one that does left out."""
+    """(name, module, kinds) of each outermost module that names kinds."""
     if kinds := operators_of(module):
         yield name or "model", module, kinds
         return
@@ -126,7 +125,7 @@ def with_operator(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.M
 
 
 def _is_among(kind: str, named: Sequence[str]) -> bool:
-    """Whether it is named, by itself or, with whatever λ_max, as l_tilde."""
+    """Whether the kind is named; "l_tilde" names it with any λ_max."""
     return kind in named or kind.partition("(")[0] in named
 
 

@@ -27,7 +27,7 @@ class ChebConv(nn.Module):
     Args:
         in_channels: columns of H.
         out_channels: columns of H'.
-        num_terms: K, at least 1; a node then sees those up to K - 1 edges away.
+        num_terms: K, at least 1; a node receives from nodes up to K - 1 edges away.
         bias: whether to add b.
 
     Shapes:
@@ -39,7 +39,7 @@ class ChebConv(nn.Module):
     torch.Size([5, 3])
     """
 
-    operator, accepts = "l_tilde", frozenset({"normalize(None, 'sym')"})  # which is -L̃ of λ_max = 2
+    operator, accepts = "l_tilde", frozenset({"normalize(None, 'sym')"})  # it equals -L̃ for λ_max = 2
 
     def __init__(self, in_channels: int, out_channels: int, num_terms: int = 3, bias: bool = True) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class ChebConv(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Glorot-uniform weights, one by one; zero bias."""
+        """Glorot-uniform weights, each with its own fans; zero bias."""
         for weight in self.weight:
             glorot_uniform(weight.data)
         if self.bias is not None:
@@ -97,8 +97,8 @@ class SGConv(nn.Module):
 
         H' = Â^K H W + b
 
-    Where X is constant, Â^K X can be computed once: `propagate(graph.x, graph.a_hat, K)` is then the x of a layer with
-    num_hops=0, which has the same weights and does not read its matrix.
+    If X is constant, Â^K X can be computed once: pass `propagate(graph.x, graph.a_hat, K)` to a layer with num_hops=0,
+    which has the same weights and does not read its matrix.
 
     Args:
         in_channels: columns of H.
@@ -146,7 +146,7 @@ class SGConv(nn.Module):
 
 
 class APPNP(nn.Module):
-    """Personalised PageRank of predictions, by power iteration (Gasteiger et al. 2019, equation 4). It has no weights.
+    """Personalised PageRank of predictions by power iteration, without weights (Gasteiger et al. 2019, equation 4).
 
         Z_0 = H,   Z_{k+1} = (1 - α) Â Z_k + α H,   H' = Z_K
 
@@ -157,7 +157,7 @@ class APPNP(nn.Module):
 
     Shapes:
         h: [num_nodes, C] or [batch, num_nodes, C], dense: the output of an MLP.
-        a_hat: [num_nodes, num_nodes], `graph.a_hat`; a SparseMatrix where there is dropout.
+        a_hat: [num_nodes, num_nodes], `graph.a_hat`; with dropout a SparseMatrix.
         output: as h.
 
     >>> APPNP(num_iterations=1, alpha=0.5)(torch.tensor([[1.0], [3.0]]), torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
@@ -199,20 +199,20 @@ class APPNP(nn.Module):
 
 
 class GCN2Conv(nn.Module):
-    """A layer of GCNII (Chen et al. 2020, equation 5, without its activation): it keeps the input near at any depth.
+    """A layer of GCNII (Chen et al. 2020, equation 5, without its activation): at any depth the input stays near.
 
         H' = ((1 - α) Â H + α H_0) ((1 - β) I + β W),   β = log(θ / l + 1)
 
     Args:
         channels: columns of H, H_0 and H'.
-        layer: l, the number of the layer, from 1.
+        layer: l, the layer's number, from 1.
         alpha: α, the share of the first representation, from 0 to 1.
         theta: θ (the paper's λ).
 
     Shapes:
         x: [num_nodes, channels] or [batch, num_nodes, channels], dense.
         a_hat: [num_nodes, num_nodes], `graph.a_hat`.
-        x_0: as x: what the first of these layers took.
+        x_0: as x; the input of the first of these layers.
         output: as x.
 
     >>> GCN2Conv(3, layer=1)(torch.ones(5, 3), torch.eye(5), torch.zeros(5, 3)).shape

@@ -1,4 +1,4 @@
-"""Features X of nodes: dense, or sparse where few of their entries are not 0; their rows, and those of degrees."""
+"""Features X of nodes, dense or, if few entries are not 0, sparse: checks, rows, and features made of degrees."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..inputs import as_tensor, is_table, table_numbers
 from ..memory import check_large
 from .matrix import SparseMatrix
 
-_CHUNK = 1 << 22  # values that are looked at together: what they are kept in may be larger than memory
+_CHUNK = 1 << 22  # values checked at a time: a mapped X may be larger than memory
 
 
 SPARSE_BELOW = 0.15  # X is kept sparse while fewer of its entries than this are non-zero
@@ -26,7 +26,7 @@ DEGREE_FEATURES = ("degree_one_hot", "degree_bins", "log_degree")
 
 
 def check_max_degree(kind: str | None, max_degree: int | None) -> None:
-    """Raise InputError unless max_degree is None, or a degree beside features that have a column for it."""
+    """Raise InputError unless max_degree is None, or a degree with a kind of features that has a column for it."""
     if max_degree is not None and kind not in ("degree", "degree_one_hot", "degree_bins"):
         raise InputError(f"max_degree: got {max_degree} for {kind!r} features; it goes with one-hot degrees or bins.")
     if max_degree is not None:
@@ -95,7 +95,8 @@ def one_hot(code: Tensor, width: int) -> SparseMatrix:
 
 def select_rows(x: Features, rows: Tensor) -> Features:
     """The given rows of X, int64 ids."""
-    size = sum(t.nbytes for t in ((x.col, x.value) if isinstance(x, SparseMatrix) else (x,)))  # of X; as a view, of it
+    parts = (x.col, x.value) if isinstance(x, SparseMatrix) else (x,)
+    size = sum(t.nbytes for t in parts)  # a view counts at its own size
     part = size * len(rows) // max(x.shape[0], 1)
     check_large("nodes", f"the features of {len(rows):,} nodes", part, rows.device, "take fewer at a time, or sample.")
     return x.select_rows(rows) if isinstance(x, SparseMatrix) else x.index_select(0, rows)

@@ -31,7 +31,7 @@ _HAS_FBGEMM = "fbgemm" in torch.backends.quantized.supported_engines
 # Operators. `value` is [nnz] and `x` [num_cols, C], or both with a leading batch: [B, nnz] and [B, num_cols, C].
 # --------------------------------------------------------------------------------------------------------------------
 
-with warnings.catch_warnings():  # torch says once a process that CSR tensors are in beta; say it here, unheard
+with warnings.catch_warnings():  # trigger torch's one-time beta warning about CSR tensors here, silenced
     warnings.simplefilter("ignore")
     torch.sparse_csr_tensor(
         torch.zeros(1, dtype=torch.int64), torch.empty(0, dtype=torch.int64), torch.empty(0), (0, 0)
@@ -78,9 +78,9 @@ def _spmm(rowptr: Tensor, col: Tensor, value: Tensor, x: Tensor) -> Tensor:
     if not col.shape[0] or not x.shape[1]:
         return x.new_zeros(rowptr.shape[0] - 1, x.shape[1])
     if x.device.type == "cpu" and _HAS_FBGEMM and x.dtype != torch.float64:
-        # A CSR product is a weighted bag of embeddings. FBGEMM's kernel for those is 0.5 to 1.7 times as fast as MKL's
-        # CSR product up to 16 columns, 2 to 4 times from 64 on, and 1.6 to 4 times as fast as ATen's
-        # (benchmarks/kernels.py). It checks `col` and sums in float32.
+        # A CSR product is a weighted bag of embeddings. FBGEMM's kernel for those checks `col` and sums in float32. It is
+        # 0.5 to 1.7 times as fast as MKL's CSR product up to 16 columns, 2 to 4 times as fast from 64 columns on, and
+        # 1.6 to 4 times as fast as ATen's (benchmarks/kernels.py).
         return torch.embedding_bag(x, col, rowptr, False, 0, False, value, True)[0]
     if x.device.type == "cuda" and _USES_TRITON:
         from .triton_spmm import spmm
@@ -106,7 +106,7 @@ def _sddmm(rowptr: Tensor, col: Tensor, g: Tensor, x: Tensor) -> Tensor:
 def _transpose(rowptr: Tensor, col: Tensor, num_cols: int) -> tuple[Tensor, Tensor, Tensor]:
     """(row pointer, columns, order): entry e of the transpose is entry order[e], int64, of the matrix.
 
-    A stable sort by column, which of short integers is several times as fast as torch's own CSR to CSC.
+    It is a stable sort by column. For short integers that is several times as fast as torch's own CSR to CSC.
     """
     key = col.short() if num_cols <= 1 << 15 else col
     order = key.sort(stable=True).indices  # int64: torch 2.6's vmap of index_select takes no other
@@ -141,9 +141,9 @@ OPERATORS = torch.ops.gcnlab
 
 
 def apply_function(function: type[torch.autograd.Function], *arguments: Any) -> Any:
-    """`function.apply`, which outside of torch.func and torch.compile binds the arguments to a signature in vain.
+    """`function.apply` without binding the arguments to a signature, which only torch.func and torch.compile need.
 
-    That takes longer than the product of a small graph: a third of a training step on 32 graphs of imdb-multi.
+    The binding takes longer than the product of a small graph: a third of a training step on 32 graphs of imdb-multi.
     """
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return function.apply(*arguments)
@@ -151,9 +151,9 @@ def apply_function(function: type[torch.autograd.Function], *arguments: Any) -> 
 
 
 class SpMM(torch.autograd.Function):
-    """S x. The transpose (t_rowptr, t_col, t_value) may be None; the backward pass then makes it.
+    """S x. If the transpose (t_rowptr, t_col, t_value) is None, the backward pass makes it.
 
-    It is None too where S is its own: torch.compile refuses the same tensor twice.
+    It is also None if S is its own transpose, since torch.compile refuses the same tensor twice.
     """
 
     @staticmethod
@@ -172,7 +172,7 @@ class SpMM(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         *matrix, x, ctx.is_symmetric = inputs
-        # Only the derivative for the values reads x, which may be larger than all else together.
+        # Only the derivative for the values reads x, which may be larger than everything else together.
         ctx.save_for_backward(*matrix, x if ctx.needs_input_grad[2] else None)
         ctx.num_cols = x.shape[-2]
 
