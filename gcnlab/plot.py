@@ -657,6 +657,7 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: _PathLike | None = None,
                 [rows[i][key] for i in of], [accuracies[i][0] for i in of], [accuracies[i][1] for i in of],
                 fmt=_MARKERS[style], color=COLOURS[style], markersize=7, capsize=3, elinewidth=1, label=family,
             )  # fmt: skip
+        axes.relim()  # matplotlib 3.8.0 takes the logarithms of error bars for values
         axes.margins(0.15)
         axes.grid(alpha=0.3)
     table[0].set_ylabel("test accuracy (errors on a log scale)")

@@ -718,7 +718,8 @@ def test_accuracies():
     assert (mean, published) == pytest.approx((0.6875, 0.8))
     (band,) = first.patches
     std = np.std(values["GCN"])
-    assert (band.get_x(), band.get_width()) == pytest.approx((0.6875 - std, 2 * std))
+    box = band.get_extents().transformed(first.transData.inverted())
+    assert (box.x0, box.width) == pytest.approx((0.6875 - std, 2 * std))
     assert first.get_xlim() == second.get_xlim()
     assert "dashed: published" in figure.get_suptitle()
     (only,) = plot.accuracies({"": [0.5, 0.5]}).axes
