@@ -1,4 +1,4 @@
-"""Checkpoints: plain arrays with a JSON header and their own sha256 (`files`), never pickle.
+"""Checkpoints: safetensors with a JSON header and their own sha256 (`files`), never pickle.
 
 A checkpoint holds the weights under `model/`, with a leading dimension of one entry a seed, and, while training goes
 on, everything that an exact continuation needs under `training/`.

@@ -51,7 +51,7 @@ FAULTS = [
     Fault(
         "F13",
         "files.py",
-        'raise error(path, "is not a file of gcnlab\'s arrays, which are safetensors that begin with their sha256")',
+        'raise error(path, "is not a file of gcnlab\'s arrays, which are safetensors with a sha256 in front")',
         "import pickle\n        return {}, pickle.loads(content)",
     ),
     Fault("F20", "structure.py", "int(rise.amin()) <= 0", "int(rise.amin()) < 0"),
