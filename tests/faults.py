@@ -350,7 +350,6 @@ FAULTS = [
     Fault("large dropout without its scale", "layers/drop.py", "_COINS.to(x.dtype) * _scale(p)", "_COINS.to(x.dtype)", "plain_forms"),
     Fault("relu and dropout: the derivative", "layers/drop.py", "g, out, 0.0).mul_(ctx.scale)", "g, out, 0.0)", "plain_forms"),
     Fault("softmax over segments: the weights", "segments.py", ".exp() * p.value.unsqueeze(1)", ".exp()", "plain_forms"),
-    Fault("maximum over segments: a tie with nothing", "segments.py", "p.shape[0], values.shape[1]), -math.inf)", "p.shape[0], values.shape[1]), 0.0)", "plain_forms"),
     Fault("maximum over segments: a tie with nothing", "segments.py", "start.masked_fill_((p.rowptr.diff() > 0).unsqueeze(1), -math.inf)", "pass", "plain_forms"),
     Fault("maximum over neighbours: an empty row", "segments.py", "(pattern.rowptr.diff() > 0).unsqueeze(1), largest, 0)", "(pattern.rowptr.diff() >= 0).unsqueeze(1), largest, 0)", "plain_forms"),
     Fault("weighted norm: the derivative of the mean", "layers/norm.py", "grad_gamma * inverse).mul_(weight.unsqueeze(1))", "grad_gamma * inverse)", "plain_forms"),

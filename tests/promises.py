@@ -107,7 +107,7 @@ PROMISES = {
     "F24": Promise(
         "a training to resume, or hops in a folder, with a right sha256 and fields that are missing, of another type or of another size",
         "`CheckpointCorruptError` or `CheckpointMismatchError`, and `CorruptFileError` of hops; nothing is trained",
-        "checkpoint: trainings_that_gcnlab_did_not_write_are_not_resumed; precompute: hops_of_another_shape_are_refused",
+        "checkpoint: trainings_that_gcnlab_did_not_write_are_not_resumed a_state_that_no_training_reaches_is_refused; precompute: hops_of_another_shape_are_refused",
     ),
     "F22": Promise(
         "a checkpoint or a result with a right sha256 and a header that no model has: fields missing or of other types, widths and "
@@ -317,7 +317,10 @@ PROMISES = {
         "a checkpoint with changed or missing bytes",
         "`CheckpointCorruptError(file)` by its own sha256; nothing older is taken in its place",
         "checkpoint: flips_and_truncations_are_found other_files_of_arrays_are_no_checkpoints; "
-        "files: every_flip_truncation_and_addition_is_found a_whole_file_with_a_lying_index_is_refused",
+        "files: every_flip_truncation_and_addition_is_found a_whole_file_with_a_lying_index_is_refused "
+        "a_file_states_the_sha256_of_all_its_bytes a_whole_file_with_lying_metadata_is_refused "
+        "a_whole_file_with_a_lying_length_is_refused every_flip_and_truncation_of_a_file_of_1_0_is_found "
+        "a_whole_file_of_1_0_with_a_lying_index_is_refused",
     ),
     "T4": Promise(
         "a training resumed",
@@ -578,7 +581,8 @@ PROMISES = {
     "S8": Promise(
         "what a run of an image recipe wrote, given to `load_model` and `gcnlab predict`",
         "one file for every kind of model, with a temperature fitted on the held-out images; images of another size are refused; weights of 1.0 still score with `--pretrained`",
-        "signals: run_a_recipe_of_images predict_images weights_that_were_written_score_as_they_did",
+        "signals: run_a_recipe_of_images predict_images weights_that_were_written_score_as_they_did "
+        "the_weights_that_come_with_gcnlab_are_those_of_1_0",
     ),
     # -- what is kept and shared
     "K1": Promise(
@@ -716,7 +720,7 @@ PROMISES = {
     "H5": Promise(
         "a checkpoint that another version wrote, or 1.0, which kept no digest of values",
         "resumed with the check that it has, and a warning that says so",
-        "checkpoint: a_file_of_another_version_is_resumed_and_said",
+        "checkpoint: a_file_of_another_version_is_resumed_and_said a_training_of_1_0_is_resumed a_model_of_1_0_is_loaded",
     ),
     "H6": Promise(
         "a last line of stored results that was cut short",

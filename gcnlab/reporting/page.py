@@ -10,8 +10,6 @@ The functions here choose what is shown, in plain values; page.html gives it its
 from __future__ import annotations
 
 import base64
-import os
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -23,6 +21,7 @@ import torch
 from .. import plot
 from ..checks import check_can_draw, check_package
 from ..files import atomic_write
+from ..machine import describe
 from ..train import History
 from . import charts
 from .charts import Picture
@@ -160,7 +159,7 @@ def of_comparison(
         Section("protocol", "Protocol", facts=_rows(facts)),
         Section("curves", "Training", pictures=curves),
         Section("confusion", "Confusion matrices", folded=matrices),
-        Section("environment", "Hardware and versions", facts={**_machine(), **versions}),
+        Section("environment", "Hardware and versions", facts={**describe(), **versions}),
     ]
     return _page(f"Models on {dataset}", "grid networks and CNNs on the same images", sections)
 
@@ -397,20 +396,5 @@ def _maps(png: bytes) -> Section:
 
 def _environment(result: Mapping[str, Any]) -> Section:
     versions = {name: _value(result, f"versions.{name}") for name in result["versions"]}
-    facts = {"device": _value(result, "device"), **_machine(), **versions}
+    facts = {"device": _value(result, "device"), **describe(), **versions}
     return Section("environment", "Hardware and versions", facts=facts)
-
-
-def _machine() -> dict[str, str]:
-    """Facts about the machine that writes the report."""
-    found = {"processor": f"{_processor()}, {os.cpu_count()} cores", "system": platform.platform()}
-    if torch.cuda.is_available():
-        found["GPU"] = torch.cuda.get_device_name()
-    return found
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
