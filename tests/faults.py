@@ -326,6 +326,8 @@ FAULTS = [
     Fault("the derivative of x by S", "sparse/kernels.py", "grad_x = apply_function(SpMM, t_rowptr, t_col, t_value, rowptr, col, value, g, False)", "grad_x = apply_function(SpMM, rowptr, col, value, t_rowptr, t_col, t_value, g, False)", "sparse"),
     Fault("the derivative of the values", "sparse/kernels.py", "grad_value = apply_function(_SDDMM, rowptr, col, g, x)", "grad_value = apply_function(_SDDMM, rowptr, col, x, g)", "sparse"),
     Fault("a batch on the wrong axis", "sparse/matrix.py", ".unflatten(1, columns.shape[1:]).movedim(0, 1)", ".unflatten(1, columns.shape[1:]).flip(1).movedim(0, 1)", "sparse layers"),
+    Fault("P without its counts", "segments.py", "        p.counts = True", "        pass", "merging"),
+    Fault("a given Â lost by a pickle", "graph/graph.py", "if key in _KNOWN or self._only is not None}", "if key in _KNOWN}", "merging"),
     Fault("rows not normalised", "sparse/matrix.py", "torch.where(total == 0, torch.ones_like(total), 1 / total)", "torch.ones_like(total)", "sparse"),
     Fault("dropout without its scale", "layers/drop.py", ".mul_(levels / (levels - dropped))", "", "layers"),
     Fault("dropout of 1 - p", "layers/drop.py", "keep = coins[: x.numel()] >= dropped - levels // 2", "keep = coins[: x.numel()] < dropped - levels // 2", "layers"),

@@ -68,12 +68,12 @@ def job(folder, protocol, fold=0, grid=(SMALL,), **changes):
 # -- batches and loaders ------------------------------------------------------------------------------------------------
 
 
-def test_batch_is_a_graph_that_readouts_take():
+def test_readouts_take_a_batch():
     edge = Graph.from_edges([[0, 1], [1, 0]], x=torch.tensor([[1.0], [3.0]]))
     empty = Graph.from_edges([[], []], num_nodes=0, x=torch.zeros(0, 1))
     node = Graph.from_edges([[], []], num_nodes=1, x=torch.tensor([[5.0]]))
     together = gcnlab.batch([edge, empty, node, empty])
-    assert isinstance(together, Graph)
+    assert isinstance(together.graph, Graph)
     assert together.y is None
     assert (together.num_graphs, together.num_nodes) == (4, 3)
     expected = torch.tensor([[2.0], [0.0], [5.0], [0.0]])

@@ -498,7 +498,7 @@ class SparseMatrix:
                 return apply_function(
                     SpMM, self.rowptr, self.col, value, t.rowptr, t.col, t.value.to(x.dtype), x, False
                 )
-        return apply_function(SpMM, self.rowptr, self.col, value, None, None, None, x, self.symmetric)
+        return apply_function(SpMM, self.rowptr, self.col, value, None, None, None, x, self._transposed is self)
 
     def _matmul_sparse(self, other: SparseMatrix) -> SparseMatrix:
         if self.shape[1] != other.shape[0]:
