@@ -214,18 +214,13 @@ class _Callable(nn.Module):
         return sum(p.sum() for p in self.model.parameters() if p.requires_grad)
 
 
-def ranks() -> Ranks | None:
-    """This process's place in the process group; None where there is none, or in `alone`."""
+def ranks() -> Ranks:
+    """This process among those of the process group; `LONE` where there is none, or in `alone`."""
     if _process.is_alone or not dist.is_available() or not dist.is_initialized():
-        return None
+        return LONE
     backends = dist.get_backend_config()
     device = "cpu" if "gloo" in backends else "cuda"
     return Ranks(dist.get_rank(), dist.get_world_size(), torch.device(device))
-
-
-def here() -> Ranks:
-    """This process among those of the process group; `LONE` where there is none, or in `alone`."""
-    return ranks() or LONE
 
 
 def was_started() -> bool:
@@ -235,14 +230,13 @@ def was_started() -> bool:
 
 def is_first() -> bool:
     """Whether this process writes files and speaks: rank 0, or the only one."""
-    here = ranks()
-    return here is None or here.rank == 0
+    return ranks().rank == 0
 
 
 def mine(items: Sequence[Item]) -> Sequence[Item]:
     """This rank's of some items: number r, r + W, ...; all of them where there is one process."""
     here = ranks()
-    return items if here is None else items[here.rank :: here.size]
+    return items[here.rank :: here.size]
 
 
 def shares(num_items: int, batch_size: int) -> list[tuple[Tensor, bool]]:
@@ -252,7 +246,7 @@ def shares(num_items: int, batch_size: int) -> list[tuple[Tensor, bool]]:
     without; they take its first item, which does not count, since every rank must take part in every step.
     """
     here, order = ranks(), torch.randperm(num_items)
-    if here is None:
+    if here.is_lone:
         return [(batch, True) for batch in order.split(batch_size)]
     order = order.to(here.device)
     dist.broadcast(order, 0)
@@ -426,7 +420,6 @@ def processes(device: str | None = None, timeout: float | None = None) -> Iterat
         who = f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}"
         raise DistributedError(f"{who} did not find the others within {timeout:g} s: {problem}") from problem
     here = ranks()
-    assert here is not None
     can_hang = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     if here.rank == 0 and can_hang and os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0":
         tell("torchrun may hang when it restarts; set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before it starts.")
@@ -519,7 +512,7 @@ def watch(timeout: float | None = None) -> Iterator[None]:
 
     And a failure of this one is made known to the others. Does nothing for one process, or within another `watch`.
     """
-    if _process.heart is not None or ranks() is None:
+    if _process.heart is not None or ranks().is_lone:
         yield
         return
     heart = _process.heart = _Heart(_timeout_of_environment() if timeout is None else timeout)
@@ -548,7 +541,6 @@ class _Heart(threading.Thread):
     def __init__(self, timeout: float) -> None:
         super().__init__(name="gcnlab heart", daemon=True)
         here = ranks()
-        assert here is not None
         self.rank, self.size, self.timeout = here.rank, here.size, timeout
         self.interval = 0.25 + here.size / 100  # seconds
         self.patience = max(2.0, 4 * self.interval)  # without a beat; then a heart stands still

@@ -152,7 +152,7 @@ def run_all(
             process, which may start none. 1 runs the jobs here, with torch's threads.
     """
     ranks = distributed.ranks()
-    if ranks is not None:
+    if not ranks.is_lone:
         yield from _over_ranks(ranks, function, jobs)
         return
     if workers is None:

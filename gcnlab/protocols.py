@@ -136,7 +136,7 @@ class FoldJob(Job):
 
     def checkpoint(self) -> Checkpoint | None:
         """Where a training that several processes share goes on when torchrun starts them again."""
-        if self.model_file is None or distributed.ranks() is None:
+        if self.model_file is None or distributed.ranks().is_lone:
             return None
         return Checkpoint(f"{self.model_file}.training", resume=True)
 
@@ -310,9 +310,8 @@ def run_jobs(
     finished = Finished(path, "a fold", _FOLD)
     missing = [job for job in jobs if job not in finished or not _has_model(job)]
     finished.warn_of_others(jobs)
-    if ranks is not None:  # rank 0 alone reads and writes
-        ranks.meet()
-        finished.results, jobs, missing = ranks.of_first((finished.results, jobs, missing))
+    ranks.meet()
+    finished.results, jobs, missing = ranks.of_first((finished.results, jobs, missing))  # it alone reads and writes
     for number, (job, result) in enumerate(run_all(run_job, missing, workers), 1 + len(jobs) - len(missing)):
         figure = f"test accuracy {100 * result['test_accuracy']:.2f} %" if "test_accuracy" in result else "trained"
         which = f"seed {job.seed}" + ("" if job.protocol == "holdout" else f", fold {job.fold + 1}")

@@ -22,11 +22,7 @@ from gcnlab.checkpoint import (
     Digest,
     describe,
     digest_of,
-    generators_kept,
     read_checkpoint,
-    rng_state,
-    set_rng_state,
-    set_seed,
     sha256_of_tensors,
     write_checkpoint,
 )
@@ -36,6 +32,7 @@ from gcnlab.errors import (
     InputTypeError,
 )
 from gcnlab.files import write_arrays
+from gcnlab.generators import generators_kept, rng_state, set_rng_state, set_seed
 from gcnlab.image import Signals, grid_graph
 from gcnlab.models import MODELS, SIGN, GraphClassifier, GridGCN, load_model
 from gcnlab.precompute import NodeRows

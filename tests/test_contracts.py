@@ -55,6 +55,8 @@ ALLOWED = {
     "_indices": "torch's indices of a COO tensor that is not coalesced",
     "_values": "torch's values of a COO tensor that is not coalesced",
     "_cdata": "the address of a storage of torch's",
+    "_getframe": "the frame of a caller, which sys has under no other name",
+    "_current_frames": "the frames of all threads, likewise",
     "_actions": "argparse has no public list of a parser's options",
 }
 # Files that make copies of objects of their own classes past the constructor.

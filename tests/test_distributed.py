@@ -1015,7 +1015,7 @@ def test_examples_of_other_launchers(package, example):
 
 
 def test_one_process_is_ranks_of_size_1():
-    here, values = distributed.here(), torch.tensor([1.0, 2.0])
+    here, values = distributed.ranks(), torch.tensor([1.0, 2.0])
     assert here.is_lone
     assert (here.rank, here.size) == (0, 1)
     assert here.of_first(values) is values

@@ -53,7 +53,7 @@ class Run:
 
     def checkpoint(self, seed: int) -> Checkpoint | None:
         """Where a training that several processes share goes on when torchrun starts them again."""
-        if self.folder is None or distributed.ranks() is None:
+        if self.folder is None or distributed.ranks().is_lone:
             return None
         return Checkpoint(f"{self.folder}/seed-{seed}.training", 1, resume=True)
 

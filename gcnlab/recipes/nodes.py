@@ -219,7 +219,9 @@ class Recipe:
     def _train_all(self, run: Run, data: _Data) -> tuple[History, list[dict[str, Any]]]:
         """The training of all seeds, and the scores of each."""
         accuracy = _accuracy(run.dataset)  # before the training: OGB's package may be broken
-        ranks = distributed.ranks() if self.fan_outs is None else None  # all ranks train a seed together on samples
+        ranks = (
+            distributed.ranks() if self.fan_outs is None else distributed.LONE
+        )  # on samples all train a seed together
         parts: list[History] = []
         scores: list[dict[str, Any]] = []
         for seeds in self._groups(run, ranks):
@@ -228,17 +230,17 @@ class Recipe:
                 checkpoint = self._checkpoint(run, seeds[0])
                 parts.append(self.train(data.graph, data.inputs, seeds, run.epochs, checkpoint, run.callbacks()))
                 scores += self._scores(data, parts[-1], accuracy)
-        if ranks is not None:
+        if not ranks.is_lone:
             ranks.meet()
             gathered = ranks.gather_objects(([part.cpu() for part in parts], scores))
             parts, scores = ([item for items in lists for item in items] for lists in zip(*gathered, strict=True))
         return History.join(parts), scores
 
-    def _groups(self, run: Run, ranks: distributed.Ranks | None) -> list[list[int]]:
+    def _groups(self, run: Run, ranks: distributed.Ranks) -> list[list[int]]:
         """The seeds of this process, in lists that train together; one empty list if it has none."""
-        seeds = list(range(run.num_seeds))
-        if ranks is not None:  # consecutive ones, so that gathered results are in the order of the seeds
-            seeds = seeds[ranks.rank * len(seeds) // ranks.size : (ranks.rank + 1) * len(seeds) // ranks.size]
+        # Consecutive ones, so that gathered results are in the order of the seeds.
+        start, end = (rank * run.num_seeds // ranks.size for rank in (ranks.rank, ranks.rank + 1))
+        seeds = list(range(start, end))
         is_apart = run.protocol.startswith("random") or self.fan_outs is not None
         return [[seed] for seed in seeds] if seeds and is_apart else [seeds]
 

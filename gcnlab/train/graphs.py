@@ -38,7 +38,7 @@ class GraphFeed(Feed):
         self.operator = check_function(options.operator)
         self.train, self.val, self.batch_size = train, val, options.batch_size
         self.num_batches = -(-len(train) // self.batch_size)
-        self.has_val, self.ranks = val is not None, distributed.here()
+        self.has_val, self.ranks = val is not None, distributed.ranks()
         num_classes = max(graphs.num_classes for graphs in (train, val) if graphs is not None)
         val_y = None if val is None else val.y
         self.objective = Objective.of(options, "graph", train.y, val_y, num_classes, train.class_names)
@@ -119,7 +119,8 @@ class BatchFeed(Feed):
     """One batch of graphs, which is predicted and not trained on."""
 
     data_type = GraphBatch
-    takes = frozenset({"operator"})
+    # What only a training takes goes by, so that the refusal is of the batch itself.
+    takes = frozenset({"operator", "val", "consistency", "batching", "cuda_graph"})
 
     def __init__(self, data: GraphBatch, val: None, options: FitOptions) -> None:
         check_one_graph("data", data)

@@ -38,7 +38,7 @@ class ImageFeed(Feed):
                 )
         self.train, self.val, self.batch_size = train, val, options.batch_size
         self.num_batches = -(-len(train) // self.batch_size)
-        self.has_val, self.ranks = val is not None, distributed.here()
+        self.has_val, self.ranks = val is not None, distributed.ranks()
         num_classes = max(signals.num_classes for signals in (train, val) if signals is not None)
         self.objective = Objective.of(options, "image", train.y, None if val is None else val.y, num_classes)
 

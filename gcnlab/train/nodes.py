@@ -185,7 +185,7 @@ class SampledFeed(NodeFeed):
         if self.consistency is not None:
             raise InputError('consistency: goes with batching="full", not with a sampler.')
         if isinstance(sampler, NeighborSampler):
-            self.ranks = distributed.here()
+            self.ranks = distributed.ranks()
         self._batching = repr(sampler)
 
     def _count_batches(self, num_targets: int) -> None:
