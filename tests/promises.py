@@ -545,7 +545,7 @@ PROMISES = {
     # -- what the parts of gcnlab say of themselves, of the machine and of devices
     "S1": Promise(
         "a batch of several graphs, or a sample of the edges, where one whole Graph is expected",
-        "labels of graphs never become labels of nodes, and a drawn Â is never made again: refused by name, or still a batch",
+        "labels of graphs never become labels of nodes, and a drawn Â is never made again: refused by name",
         "collections: labels_of_graphs_are_never_those_of_nodes a_batch_says_and_does_what_it_is; scale: a_sample_of_the_edges_is_not_taken_for_all_of_them",
     ),
     "S2": Promise(
