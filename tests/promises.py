@@ -704,7 +704,7 @@ PROMISES = {
         "signals: a_comparison_is_of_the_images_that_are_there a_row_of_a_comparison_names_its_version "
         "a_result_of_1_0_does_not_stand_for_images_that_it_does_not_name "
         "images_that_change_while_models_train_are_told; "
-        "finished: a_key_holds_settings_data_and_version results_of_other_data_or_another_version_are_told",
+        "jobs: a_key_holds_settings_data_and_version results_of_other_data_or_another_version_are_told",
     ),
     "H3": Promise(
         "stored folds, or two results to compare, of other graphs, labels, fold lists or of another version",
@@ -725,7 +725,7 @@ PROMISES = {
     "H6": Promise(
         "a last line of stored results that was cut short",
         "dropped, and its work done again; any other line that is no result is named",
-        "finished: a_last_line_that_was_cut_short_is_dropped_and_written_again a_line_that_is_no_result_is_named; "
+        "jobs: a_last_line_that_was_cut_short_is_dropped_and_written_again a_line_that_is_no_result_is_named; "
         "signals: a_torn_last_line_of_a_comparison_is_made_again; protocols: a_torn_last_line_of_folds_is_trained_again",
     ),
     "H7": Promise(
@@ -733,7 +733,7 @@ PROMISES = {
         "a warning: result.json, `--json` and the printed figures come first",
         "recipes: what_fails_after_the_result_is_a_warning; cli: a_picture_that_cannot_be_drawn_takes_no_figure "
         "a_full_disk_takes_no_figure_from_the_screen; signals: a_picture_that_fails_takes_no_row_of_a_comparison; "
-        "protocols: a_full_disk_takes_no_fold; finished: a_full_disk_takes_no_result",
+        "protocols: a_full_disk_takes_no_fold; jobs: a_full_disk_takes_no_result",
     ),
     # -- processes that are killed, and poor surroundings
     "R1": Promise(

@@ -63,7 +63,7 @@ def run(
         threads: CPU threads; folds train side by side, one thread each. By default torch's, and one fold a core.
         pretrained: of a recipe of images, score the weights that come with gcnlab instead of training; the seed is
             that of their training, and there are no epochs.
-        out: a folder for result.json, report.html (`report`), curves.png and model.gcnlab (the seed with the best
+        out: a folder for result.json, report.html (`reporting`), curves.png and model.gcnlab (the seed with the best
             validation accuracy, whose predictions the report shows; its header holds the temperature of their
             probabilities, `metrics.fit_temperature` of the validation nodes, graphs or images). The
             ten folds of gin and nested make ten models, none of which is the one that was measured: they have no
