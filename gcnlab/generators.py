@@ -152,5 +152,7 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
         torch.mps.set_rng_state(state["mps"])
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
-    kind, keys, *rest = state["numpy"]
-    numpy.random.set_state((kind, keys.numpy().astype("uint32"), *rest))  # noqa: NPY002
+    kind, keys, position, *rest = state["numpy"]
+    if not 0 <= position <= 624:  # numpy would read from there, and the process may end
+        raise ValueError(f"the state of numpy is at word {position} of 624")
+    numpy.random.set_state((kind, keys.numpy().astype("uint32"), position, *rest))  # noqa: NPY002
