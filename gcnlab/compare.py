@@ -72,7 +72,7 @@ class ModelJob(Job):
     not_in_key: ClassVar[tuple[str, ...]] = ("root", "threads")
 
 
-# Of a model's row, what is read again. Rows of 1.0 name no versions, and older ones have no history or confusion matrix.
+# The fields of a model's row that are read again. Rows of 1.0 name no versions; older ones lack history and confusion matrix.
 _METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
 _ROW = {
     "model": str, "recipe": str, "family": str, "num_parameters": int, "test_accuracy": float, "published": (float, None),
@@ -152,7 +152,7 @@ def compare(
     Args:
         dataset: "fashion-mnist", or for grid networks "mnist" and "digits".
         models: names of `contenders()`; by default all that train for at most ten epochs and take images of this size.
-        epochs: for every model; by default each one's own.
+        epochs: for every model; by default each model trains for its own number.
         quick: at most 10,000 training images, and 2 epochs: a look, not a figure.
         root: data root.
         out: a folder for results.jsonl (read first, and added to); comparison.md, comparison.json, comparison.png and

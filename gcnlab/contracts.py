@@ -19,7 +19,7 @@ from .sparse import Features, SparseMatrix
 
 @runtime_checkable
 class Operator(Protocol):
-    """What may stand in the place of Â: it multiplies features, and says its shape.
+    """A matrix that a layer takes in place of Â: it multiplies features and has a shape.
 
     A SparseMatrix, a dense or torch sparse tensor and `grid.operator` are operators.
     """

@@ -170,7 +170,7 @@ class _Machine:
         raise ValueError("opcode INST, which no array needs")
 
     def refuse_extension(self, number: int) -> None:
-        """Of copyreg's registry, which names a global by a number."""
+        """An entry of copyreg's registry, which names a global by a number."""
         raise UnsafeFileError(self.path, f"copyreg extension {number}")
 
     def construct(self, _: Any) -> None:

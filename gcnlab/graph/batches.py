@@ -15,6 +15,7 @@ from ..segments import ReadoutMatrix, consecutive
 from ..sparse import Features, SparseMatrix
 from ..sparse.matrix import starts
 from .graph import Graph
+from .parts import count_classes
 
 if TYPE_CHECKING:
     import networkx
@@ -116,11 +117,7 @@ class GraphBatch:
     @property
     def num_classes(self) -> int:
         """C: the number of class names if there are any, else the largest label + 1; 0 where there are no labels, or floats."""
-        if self.class_names is not None:
-            return len(self.class_names)
-        if self.y is None or not self.y.numel() or self.y.is_floating_point():
-            return 0
-        return int(self.y.max()) + 1
+        return count_classes(self.y, self.class_names)
 
     @property
     def class_names(self) -> tuple[str, ...] | None:

@@ -40,7 +40,16 @@ from .convert import (
 )
 from .field import ReceptiveField, receptive_field
 from .joining import joined_parts, listed_graphs
-from .parts import MASKS, check_degree, check_disjoint, check_mask, check_moves, ordinary, warn_if_directed
+from .parts import (
+    MASKS,
+    check_degree,
+    check_disjoint,
+    check_mask,
+    check_moves,
+    count_classes,
+    ordinary,
+    warn_if_directed,
+)
 from .spectrum import largest_eigenvalue
 from .storage import read_parts, write_parts
 from .summary import graph_summary, num_loops
@@ -455,11 +464,7 @@ class Graph:
     @property
     def num_classes(self) -> int:
         """C: the number of class names if given, else the largest label + 1; 0 where there are no labels, or floats."""
-        if self.class_names is not None:
-            return len(self.class_names)
-        if self.y is None or not self.y.numel() or self.y.is_floating_point():
-            return 0
-        return int(self.y.max()) + 1
+        return count_classes(self.y, self.class_names)
 
     @property
     def device(self) -> torch.device:

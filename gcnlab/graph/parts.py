@@ -20,11 +20,18 @@ if TYPE_CHECKING:
 MASKS = ("train_mask", "val_mask", "test_mask")
 
 
+def count_classes(y: Tensor | None, class_names: Sequence[str] | None) -> int:
+    """C: the number of class names if given, else the largest label + 1; 0 where there are no labels, or floats."""
+    if class_names is not None:
+        return len(class_names)
+    return 0 if y is None or not y.numel() or y.is_floating_point() else int(y.max()) + 1
+
+
 def ordinary(x: Any) -> Any:
     """X, A or None in the form that training accepts: tensors made in torch.inference_mode are copied."""
     if isinstance(x, SparseMatrix):
-        isordinary = not any(part.is_inference() for part in (x.rowptr, x.col, x.value))
-        return x if isordinary else x.map(own)
+        is_ordinary = not any(part.is_inference() for part in (x.rowptr, x.col, x.value))
+        return x if is_ordinary else x.map(own)
     return own(x) if x is not None and x.is_inference() else x
 
 

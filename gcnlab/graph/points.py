@@ -30,7 +30,7 @@ def knn_graph(
         binary: A_ij = 1        gaussian: A_ij = exp(-|p_i - p_j|² / sigma²)   (Defferrard et al. 2016, section 3.1)
 
     Found in a k-d tree (scipy's), which suits up to some twenty dimensions; above, its time nears that of comparing all
-    pairs. Of neighbours at the same distance any may be taken.
+    pairs. Any of several neighbours at the same distance may be taken.
 
     Args:
         points: [num_points, dimensions]; the names in the index of a DataFrame become `node_names`.

@@ -153,7 +153,7 @@ class APPNP(nn.Module):
     Args:
         num_iterations: K.
         alpha: α, the teleport probability, from 0 to 1.
-        dropout: probability of zeroing an entry of Â, in training, drawn anew for each iteration.
+        dropout: probability of zeroing an entry of Â in training; each iteration draws its own mask.
 
     Shapes:
         h: [num_nodes, C] or [batch, num_nodes, C], dense: the output of an MLP.

@@ -36,6 +36,7 @@ class NodeFeed(Feed):
 
     data_type = Graph
     takes = frozenset({"operator", "consistency", "batching", "cuda_graph", "nodes", "batch_size"})
+    sampler: Sampler | None = None
 
     def __init__(self, graph: Graph, val: None, options: FitOptions) -> None:
         y = _checked_graph(graph, options)
@@ -120,7 +121,7 @@ class NodeFeed(Feed):
         return batch
 
     def fingerprint(self) -> dict[str, Any]:
-        graph, matrix, operator = self.graph, self.graph.adjacency, self._given
+        graph, matrix, operator = self.graph, self.graph.adjacency, self._given_or_drawn
         # Not the values of X and A: sums on another device or number of threads may differ in their last bits.
         tensors = [
             matrix.rowptr, matrix.col, self.y, graph.train_mask, graph.val_mask, self.objective.class_weight,
@@ -131,24 +132,22 @@ class NodeFeed(Feed):
             **self.objective.fingerprint(),
             "operator": None if self.kind in ("a_hat", OWN) else self.kind,
             "consistency": repr(self.consistency),
-            "batching": self._batching,
+            "batching": repr(self.sampler),
             "shape of x": None if graph.x is None else graph.x.shape,
             "sha256 of graph, labels, masks and class weights": ckpt.sha256_of_tensors(tensors),
         }
 
-    _batching = "None"
-
     @property
-    def _given(self) -> Any:
+    def _given_or_drawn(self) -> Any:
         """The matrix that the model is called with, or whose rows are drawn."""
-        return self.operator
+        return self.operator if self.sampler is None else self.sampler.operator
 
     def tensors(self) -> dict[str, list[Tensor]]:
         return {
             "values of x": ckpt.tensors_of(self.graph.x),
             "edge weights": [self.graph.adjacency.value],
-            "values of the operator": ckpt.tensors_of(None if self.kind == "a_hat" else self._given),
-            "parts of the sampler": [],
+            "values of the operator": ckpt.tensors_of(None if self.kind == "a_hat" else self._given_or_drawn),
+            "parts of the sampler": ckpt.tensors_of(getattr(self.sampler, "parts", None)),
         }
 
     @classmethod
@@ -175,6 +174,8 @@ class NodeFeed(Feed):
 class SampledFeed(NodeFeed):
     """One graph: each step is on a batch of a sampler, and so is validation, on batches that are drawn alike."""
 
+    sampler: Sampler
+
     def __init__(self, graph: Graph, options: FitOptions, sampler: Sampler) -> None:
         self.sampler = sampler
         super().__init__(graph, None, options)
@@ -186,7 +187,6 @@ class SampledFeed(NodeFeed):
             raise InputError('consistency: goes with batching="full", not with a sampler.')
         if isinstance(sampler, NeighborSampler):
             self.ranks = distributed.ranks()
-        self._batching = repr(sampler)
 
     def _count_batches(self, num_targets: int) -> None:
         self.num_batches = self.sampler.num_batches(num_targets)
@@ -243,13 +243,6 @@ class SampledFeed(NodeFeed):
             return Batch((part.x, operator), part.targets, y, counts=counts)
         field = part.receptive_field(part.targets, num_layers, operator)
         return Batch((field.x, field.a_hat), None, y, counts=counts)
-
-    @property
-    def _given(self) -> Any:
-        return self.sampler.operator
-
-    def tensors(self) -> dict[str, list[Tensor]]:
-        return {**super().tensors(), "parts of the sampler": ckpt.tensors_of(getattr(self.sampler, "parts", None))}
 
 
 class RowFeed(Feed):
