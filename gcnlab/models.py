@@ -415,7 +415,7 @@ class NoStructure(nn.Module):
         if len(x.shape) not in (2, 3) or x.shape[-1] != len(self.weight):
             raise InputError(f"x: got shape {tuple(x.shape)}, expected [num_nodes, {len(self.weight)}].")
         check_like("x", x, self.weight)
-        r = self.readout((x @ self.weight + self.bias).relu(), batch)
+        r = self.readout(linear(x, self.weight, self.bias).relu(), batch)
         return self.out(dropout(self.hidden(r).relu(), self.dropout, self.training))
 
 

@@ -9,7 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..sparse import Features, SparseMatrix
+from ..sparse.kernels import apply_function
 from .drop import is_large
+
+# torch's own door to oneDNN's product of float32 matrices; builds for x86 have it.
+_ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkl.is_available() else None
+_LEAST_FOR_ONEDNN = 1 << 21  # multiplications; a smaller product is over before a call of Python's is
 
 
 def propagated(a_hat: Any, x: Features, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -35,11 +40,17 @@ def propagated_reference(a_hat: Any, x: Features, weight: Tensor, bias: Tensor |
 def linear(x: Features, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """X W + b.
 
-    Signals [batch, num_nodes, C] in float32 on a CPU take oneDNN's 1x1 convolution, which computes the same sum. MKL's
-    product of so tall and thin a matrix, with its derivatives, costs a GCN on 28x28 images up to twice the time
-    (benchmarks/image_layers.py). Signals that are stored node by node, as a product with Â leaves them, stay so.
+    In float32 on a CPU oneDNN computes large products, which are the same sums. Of features [num_nodes, C] they take half
+    the time of MKL's on processors that MKL gives no AVX-512 kernels, such as AMD's. Signals [batch, num_nodes, C] are a
+    1x1 convolution: MKL's product of so tall and thin a matrix, with its derivatives, costs a GCN on 28x28 images up to
+    twice the time (benchmarks/image_layers.py). Signals that are stored node by node, as a product with Â leaves them,
+    stay so.
     """
-    if isinstance(x, SparseMatrix) or x.dim() == 2:
+    if isinstance(x, SparseMatrix):
+        return plus(x @ weight, bias, in_place=True)
+    if x.dim() == 2:
+        if _is_for_onednn(x, weight):
+            return apply_function(_Product, x, weight, bias)
         return plus(x @ weight, bias, in_place=True)
     by_node = not x.is_contiguous()
     rows = x.movedim(1, 0) if by_node else x
@@ -55,6 +66,38 @@ def linear(x: Features, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def linear_reference(x: Features, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """X W + b as written."""
     return plus(x @ weight, bias)
+
+
+def _is_for_onednn(x: Tensor, weight: Tensor) -> bool:
+    return (
+        _ONEDNN is not None
+        and x.dtype == weight.dtype == torch.float32
+        and x.numel() * weight.shape[1] >= _LEAST_FOR_ONEDNN
+        and x.device.type == "cpu"
+        and torch.backends.mkldnn.enabled
+        and not torch.is_autocast_enabled("cpu")
+        and not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())
+    )
+
+
+class _Product(torch.autograd.Function):
+    """X W + b of X [num_nodes, C] by oneDNN."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return _ONEDNN(x, weight.t(), bias, "none", [], "")  # type: ignore[misc]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, weight, _ = inputs
+        ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        grad_x = linear(g, weight.t()) if ctx.needs_input_grad[0] else None
+        grad_weight = None if x is None else x.t() @ g
+        return grad_x, grad_weight, g.sum(0) if ctx.needs_input_grad[2] else None
 
 
 def plus(h: Tensor, bias: Tensor | None, in_place: bool = False) -> Tensor:

@@ -13,7 +13,7 @@ from ..errors import InputTypeError
 from ..segments import neighbour_max, segment_softmax_reference
 from ..sparse import Features, SparseMatrix
 from ..sparse.kinds import NORMALIZED
-from .affine import glorot_uniform, plus
+from .affine import glorot_uniform, linear, plus
 from .drop import dropout
 from .operators import check_operands, check_pattern
 
@@ -76,16 +76,16 @@ class SAGEConv(nn.Module):
 
     def forward(self, x: Features, operator: Any) -> Tensor:
         check_operands(self, x, operator, "operator")
-        h = x @ self.root_weight + self._neighbours(x, operator)  # H W_root + N W
+        h = linear(x, self.root_weight) + self._neighbours(x, operator)  # H W_root + N W
         return plus(h, self.bias)
 
     def _neighbours(self, x: Features, operator: Any) -> Tensor:
         """N W."""
         if self.aggregate == "mean":
-            return operator @ (x @ self.weight)
+            return operator @ linear(x, self.weight)
         if isinstance(x, SparseMatrix):
             raise InputTypeError('x: got a SparseMatrix, expected a tensor for aggregate="max"; use x.to_dense().')
-        return neighbour_max(x, check_pattern("operator", operator)) @ self.weight
+        return linear(neighbour_max(x, check_pattern("operator", operator)), self.weight)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, aggregate={self.aggregate!r}"
@@ -148,7 +148,7 @@ class GINConv(nn.Module):
 
     def forward(self, x: Features, adjacency: Any) -> Tensor:
         check_operands(self, x, adjacency, "adjacency")
-        xw = x @ self.weight  # before the sum, so that A meets hidden_channels columns and X may be sparse
+        xw = linear(x, self.weight)  # before the sum, so that A meets hidden_channels columns and X may be sparse
         h = (1 + self.eps) * xw + adjacency @ xw + self.bias
         if self.norm is not None:
             h = self.norm(h.flatten(0, -2)).view(h.shape)  # over the nodes of a whole batch
@@ -220,7 +220,7 @@ class GATConv(nn.Module):
         check_operands(self, x, a_tilde, "a_tilde")
         check_pattern("a_tilde", a_tilde)
         p = self.dropout if self.training else 0.0
-        h = attended(x @ self.weight, self.source, self.target, a_tilde, self.negative_slope, p)  # sum_j α_ij W h_j
+        h = attended(linear(x, self.weight), self.source, self.target, a_tilde, self.negative_slope, p)  # sum_j α_ij W h_j
         if not self.concat:
             h = h.unflatten(-1, (self.num_heads, self.out_channels)).mean(-2)
         return plus(h, self.bias)

@@ -14,7 +14,7 @@ from ..errors import InputError, InputTypeError
 from ..propagate import propagate
 from ..sparse import Features, SparseMatrix
 from ..sparse.kinds import NORMALIZED
-from .affine import glorot_uniform, plus
+from .affine import glorot_uniform, linear, plus
 from .drop import dropout
 from .operators import check_operands, check_propagated, warn_if_of_another_kind
 
@@ -60,7 +60,7 @@ class ChebConv(nn.Module):
 
     def forward(self, x: Features, l_tilde: Any) -> Tensor:
         check_operands(self, x, l_tilde, "l_tilde")
-        h = chebyshev(l_tilde, [x @ weight for weight in self.weight])  # sum_k T_k(L̃) X W_k
+        h = chebyshev(l_tilde, [linear(x, weight) for weight in self.weight])  # sum_k T_k(L̃) X W_k
         return plus(h, self.bias)
 
     def extra_repr(self) -> str:
@@ -138,7 +138,7 @@ class SGConv(nn.Module):
 
     def forward(self, x: Features, a_hat: Any) -> Tensor:
         check_operands(self, x, a_hat)
-        h: Any = propagate(x @ self.weight, a_hat, self.num_hops)  # Â^K X W
+        h: Any = propagate(linear(x, self.weight), a_hat, self.num_hops)  # Â^K X W
         return plus(h, self.bias)
 
     def extra_repr(self) -> str:
@@ -237,7 +237,7 @@ class GCN2Conv(nn.Module):
         if x_0.shape != x.shape:
             raise InputError(f"x_0: got shape {tuple(x_0.shape)}, expected {tuple(x.shape)}, the shape of x.")
         h = _lerp(a_hat @ x, x_0, self.alpha)  # (1 - α) Â H + α H_0
-        return _lerp(h, h @ self.weight, self.beta)  # (1 - β) H + β H W
+        return _lerp(h, linear(h, self.weight), self.beta)  # (1 - β) H + β H W
 
     def extra_repr(self) -> str:
         return f"{self.channels}, alpha={self.alpha}, beta={self.beta:.4g}"
