@@ -106,10 +106,13 @@ def _sddmm(rowptr: Tensor, col: Tensor, g: Tensor, x: Tensor) -> Tensor:
 def _transpose(rowptr: Tensor, col: Tensor, num_cols: int) -> tuple[Tensor, Tensor, Tensor]:
     """(row pointer, columns, order): entry e of the transpose is entry order[e], int64, of the matrix.
 
-    It is a stable sort by column. For short integers that is several times as fast as torch's own CSR to CSC.
+    It is a stable sort by column, several times as fast as torch's own CSR to CSC. numpy sorts short integers by their
+    bytes, which takes a tenth of the time of torch's sort of 5,000 of them.
     """
-    key = col.short() if num_cols <= 1 << 15 else col
-    order = key.sort(stable=True).indices  # int64: torch 2.6's vmap of index_select takes no other
+    if num_cols <= 1 << 15 and col.device.type == "cpu":
+        order = torch.from_numpy(col.short().numpy().argsort(kind="stable"))
+    else:
+        order = col.sort(stable=True).indices  # int64: torch 2.6's vmap of index_select takes no other
     t_rowptr = torch.nn.functional.pad(torch.bincount(col, minlength=num_cols).cumsum(0), (1, 0))
     row = torch.repeat_interleave(rowptr.diff(), output_size=col.shape[0])
     return t_rowptr.to(rowptr.dtype), row.index_select(0, order).to(col.dtype), order
