@@ -28,6 +28,7 @@ from .generators import generators_kept
 from .image import Grid, coarsen, with_coordinates
 from .image.grid import check_grid
 from .layers import GCNConv, Readout, RelationalGCNConv, dropout, glorot_uniform, linear, relu_dropout
+from .layers.blocks import are_blocks, blocks
 from .layers.norm import BatchNorm
 from .layers.operators import check_propagated, check_weighted, check_x
 from .layers.readout import readout_kinds
@@ -360,24 +361,43 @@ class GraphClassifier(nn.Module):
         """Whether alike nodes may be merged: the layers sum over neighbours, the readout knows no single nodes."""
         return all(type(conv) is GCNConv for conv in self.convs) and "sort" not in self.readout.kinds
 
+    merges_by_layer = merges_nodes
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.convs)
+
     def forward(self, x: Features, a_hat: Any, batch: Any = None) -> Tensor:
         """Logits [num_graphs, out_channels].
 
         Args:
             x: features of all nodes, [num_nodes, in_channels].
-            a_hat: block-diagonal propagation matrix.
-            batch: which node is of which graph, as `Readout` takes it; None for a single graph.
+            a_hat: block-diagonal propagation matrix; or a list of one [n_l, n_{l-1}] per layer.
+            batch: which node is of which graph, as `Readout` takes it; None for a single graph. With a list of matrices,
+                the list of P [num_graphs, n_l] (`GraphLoader(num_layers=...)`).
         """
-        h: Any = x
-        readouts = []
-        count = multiplicity_of(batch)
-        for i, conv in enumerate(self.convs):
-            h = conv(h, a_hat)
-            h = (h if self.norms is None else self.norms[i](h, count)).relu()
-            if self.jumping_knowledge == "cat":
-                readouts.append(self.readout(h, batch))
-        r = torch.cat(readouts, 1) if readouts else self.readout(h, batch)
+        num = len(self.convs)
+        if isinstance(a_hat, (list, tuple)):
+            operators, graphs, counts = a_hat, batch, [multiplicity_of(p) for p in batch]
+        else:
+            operators, graphs, counts = [a_hat] * num, [batch] * num, [multiplicity_of(batch)] * num
+        fused = are_blocks(self.convs, self.norms, x, operators, counts)
+        hidden = blocks(self.convs, self.norms, x, operators, counts) if fused else self._layers(x, operators, counts)
+        if self.jumping_knowledge == "cat":
+            r = torch.cat([self.readout(h, p) for h, p in zip(hidden, graphs, strict=True)], 1)
+        else:
+            r = self.readout(hidden[-1], graphs[-1])
         return self.head(dropout(r, self.dropout, self.training))
+
+    def _layers(self, x: Features, operators: Sequence[Any], counts: Sequence[Tensor | None]) -> Sequence[Tensor]:
+        """H_1 .. H_L, one module after the other."""
+        h: Any = x
+        hidden = []
+        for i, (conv, operator) in enumerate(zip(self.convs, operators, strict=True)):
+            h = conv(h, operator)
+            h = (h if self.norms is None else self.norms[i](h, counts[i])).relu()
+            hidden.append(h)
+        return hidden
 
 
 class NoStructure(nn.Module):

@@ -1,4 +1,5 @@
 import copy
+import gc
 import inspect
 import math
 
@@ -11,7 +12,7 @@ from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
 import gcnlab
-from gcnlab import GCN, GCNConv, Graph, SparseMatrix, models
+from gcnlab import GCN, GCNConv, Graph, GraphClassifier, SparseMatrix, models
 from gcnlab.checkpoint import write_checkpoint
 from gcnlab.deep import JumpingKnowledge
 from gcnlab.errors import CheckpointMismatchError, GcnlabError, InputError, InputTypeError
@@ -437,3 +438,73 @@ def test_words_of_another_kind_are_refused_by_name(make, given):
             for number in (np.int64(4), torch.tensor(4)):
                 make(**{**given, name: number})
     assert num_tried > 5
+
+
+# -- blocks of layers -------------------------------------------------------------------------------------------------
+
+
+def small_batch():
+    edges = torch.tensor([[0, 1, 2, 3, 5], [1, 2, 3, 4, 6]])
+    graph = Graph.from_edges(torch.cat([edges, edges.flip(0)], 1), 7, x=torch.randn(7, 3, generator=generator(0)))
+    return graph.x, graph.a_hat, torch.tensor([0, 0, 0, 0, 0, 1, 1])
+
+
+def generator(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_a_watched_layer_runs_by_itself():
+    model = GraphClassifier(3, 4, 2, num_layers=2)
+    seen = []
+    model.convs[1].register_forward_hook(lambda *_: seen.append("conv"))
+    model.norms[0].register_full_backward_hook(lambda *_: seen.append("norm"))
+    model(*small_batch()).sum().backward()
+    assert seen == ["conv", "norm"]
+
+
+def test_blocks_keep_the_running_averages_of_the_modules(monkeypatch):
+    torch.manual_seed(0)
+    both = []
+    for fused in (True, False):
+        if not fused:
+            monkeypatch.setattr("gcnlab.models.are_blocks", lambda *_: False)
+        torch.manual_seed(0)
+        model = GraphClassifier(3, 4, 2, num_layers=2, dropout=0.0)
+        for conv in model.convs:
+            torch.nn.init.normal_(conv.bias)
+        for _ in range(3):
+            model(*small_batch())
+        both.append(dict(model.named_buffers()))
+    assert int(both[0]["norms.0.num_batches_tracked"]) == 3
+    for name, value in both[0].items():
+        torch.testing.assert_close(value, both[1][name], msg=name)
+
+
+def test_a_step_of_blocks_leaves_no_cycle_behind():
+    """A cycle would keep the arrays of a step until Python's collector runs, and the next step would take new ones."""
+    model = GraphClassifier(3, 4, 2, num_layers=3, jumping_knowledge="cat")
+    x, a_hat, graphs = small_batch()
+    gc.collect()
+    gc.disable()
+    try:
+        model(x, a_hat, graphs).sum().backward()
+        tensors = [thing for thing in gc.get_objects() if type(thing) is torch.Tensor]
+        assert not [tensor for tensor in tensors if "Blocks" in type(tensor.grad_fn).__name__]
+    finally:
+        gc.enable()
+
+
+def test_derivatives_of_derivatives_of_blocks():
+    model = GraphClassifier(3, 4, 2, num_layers=2, dropout=0.0).double()
+    x, a_hat, graphs = small_batch()
+    weights = [model.convs[0].weight, model.norms[1].weight]
+
+    def gradient(*given):
+        out = torch.func.functional_call(
+            model,
+            {"convs.0.weight": given[0], "norms.1.weight": given[1]},
+            (x.double(), a_hat.to(torch.float64), graphs),
+        )
+        return torch.autograd.grad(out.square().sum(), given, create_graph=True)
+
+    assert torch.autograd.gradcheck(gradient, weights, eps=1e-6, atol=1e-4)

@@ -24,12 +24,17 @@ def propagated(a_hat: Any, x: Features, weight: Tensor, bias: Tensor | None = No
     array less for the derivatives, but (Â X) W needs no product with the transpose if X has no gradient. A sparse X is
     multiplied by W first.
     """
-    num_in, num_out = weight.shape
-    if isinstance(x, Tensor) and num_in < num_out + (not x.requires_grad):
+    if meets_features_first(x, weight, isinstance(x, Tensor) and x.requires_grad):
         return linear(a_hat @ x, weight, bias)
     h = a_hat @ linear(x, weight)
     # a foreign operator may return a tensor that it still owns
     return plus(h, bias, in_place=isinstance(a_hat, (SparseMatrix, Tensor)))
+
+
+def meets_features_first(x: Features, weight: Tensor, has_gradient: bool) -> bool:
+    """Whether Â X W is (Â X) W, the cheaper order of the two; `has_gradient`: whether X has one."""
+    num_in, num_out = weight.shape
+    return isinstance(x, Tensor) and num_in < num_out + (not has_gradient)
 
 
 def propagated_reference(a_hat: Any, x: Features, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -69,7 +74,7 @@ def linear_reference(x: Features, weight: Tensor, bias: Tensor | None = None) ->
 
 
 def _is_for_onednn(x: Tensor, weight: Tensor) -> bool:
-    return (
+    return bool(
         _ONEDNN is not None
         and x.dtype == weight.dtype == torch.float32
         and x.numel() * weight.shape[1] >= _LEAST_FOR_ONEDNN

@@ -220,7 +220,9 @@ class GATConv(nn.Module):
         check_operands(self, x, a_tilde, "a_tilde")
         check_pattern("a_tilde", a_tilde)
         p = self.dropout if self.training else 0.0
-        h = attended(linear(x, self.weight), self.source, self.target, a_tilde, self.negative_slope, p)  # sum_j α_ij W h_j
+        h = attended(
+            linear(x, self.weight), self.source, self.target, a_tilde, self.negative_slope, p
+        )  # sum_j α_ij W h_j
         if not self.concat:
             h = h.unflatten(-1, (self.num_heads, self.out_channels)).mean(-2)
         return plus(h, self.bias)

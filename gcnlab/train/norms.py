@@ -49,6 +49,8 @@ def single_rows_allowed(batch_size: int) -> Iterator[Callable[[nn.Module], None]
         if norm in evaluated:
             evaluated.remove(norm.train())
 
+    before.reads_sizes = after.reads_sizes = True  # type: ignore[attr-defined]  # `layers.blocks` keeps to them
+
     def allow(model: nn.Module) -> None:
         for module in model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -88,6 +90,7 @@ def averages_made_again(norms: Sequence[Any]) -> Iterator[None]:
             sizes[norm] += size
             norm.momentum = size / sizes[norm]
 
+    weigh.reads_sizes = True  # type: ignore[attr-defined]
     before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
     handles = [norm.register_forward_pre_hook(weigh, with_kwargs=True) for norm in norms]
     try:
