@@ -93,6 +93,20 @@ class MergesNodes(Protocol):
     merges_nodes: bool
 
 
+class MergesByLayer(Protocol):
+    """A model that merges nodes, and whose forward also takes a list of one matrix and one P per layer.
+
+    Row i of the output of layer l stands for p[l].multiplicity[i] nodes. `fit` then computes one row per class of nodes
+    that so many layers cannot tell apart (`graph.unfolding`), where these are few.
+    """
+
+    merges_by_layer: bool
+    num_layers: int
+
+    def __call__(self, x: Features, operators: list[Any], p: list[Any]) -> Tensor:
+        """Outputs of the graphs, [num_graphs, ...]; the l-th matrix is [n_l, n_{l-1}], the l-th P [num_graphs, n_l]."""
+
+
 class Configured(Protocol):
     """A model that says the arguments of its constructor, as plain values that JSON has; a checkpoint keeps them."""
 
@@ -128,6 +142,11 @@ def goes_by_layer(model: Any) -> bool:
 def merges_nodes(model: Any) -> bool:
     """Whether it takes batches with alike nodes merged (`MergesNodes`)."""
     return bool(getattr(model, "merges_nodes", False))
+
+
+def merged_layers(model: Any) -> int:
+    """After how many layers it takes nodes merged by layer (`MergesByLayer`); 0 where it does not."""
+    return int(model.num_layers) if getattr(model, "merges_by_layer", False) else 0
 
 
 def config_of(model: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import random
 
 import networkx as nx
 import pytest
@@ -120,7 +121,7 @@ def test_only_a_hat_is_known_of_a_merged_batch():
 def test_merge_refuses_classes_of_nodes_that_differ():
     path = Graph.from_edges([[0, 1, 1, 2], [1, 0, 2, 1]])
     with pytest.raises(GcnlabError, match="differs"):
-        merge(path.a_hat, torch.tensor([0]), torch.zeros(3, dtype=torch.int64))
+        merge(path.a_hat, torch.zeros(3, dtype=torch.int64))
 
 
 def test_fit_merges_for_models_that_allow_it():
@@ -233,3 +234,94 @@ def test_layers_of_ones_own_are_not_merged_for():
 
     assert GraphClassifier(2, 5, 3).merges_nodes
     assert not GraphClassifier(2, 5, 3, conv=Loudest).merges_nodes
+
+
+# -- layer by layer ---------------------------------------------------------------------------------------------------
+
+
+def molecules(num_graphs: int = 40) -> GraphCollection:
+    """Small trees and rings of three kinds of atoms, in float64."""
+    rng = random.Random(0)
+    graphs = []
+    for i in range(num_graphs):
+        n = rng.randint(1, 9)
+        edges = [(v, rng.randrange(v)) for v in range(1, n)] + [(0, n - 1)] * (n > 3)
+        both = torch.tensor([*edges, *((v, u) for u, v in edges)]).reshape(-1, 2).T.long()
+        x = F.one_hot(torch.tensor([rng.randrange(3) for _ in range(n)]), 3).double()
+        graphs.append(Graph.from_edges(both, n, torch.ones(both.shape[1]).double(), x=x, y=i % 2, duplicates="first"))
+    return GraphCollection.from_graphs(graphs)
+
+
+@pytest.mark.parametrize("readout", ["mean+max+sum", "attention"])
+@pytest.mark.parametrize("graphs", [molecules(), collection(), collection(weighted=True, one_hot=True)])
+@pytest.mark.parametrize("batch_size", [3, 40])  # rows that are cut out; all rows
+def test_batches_by_layer_give_the_numbers_of_all_nodes(graphs, readout, batch_size):
+    torch.manual_seed(0)
+    model = GraphClassifier(graphs.num_features, 5, 3, readout=readout, jumping_knowledge="cat", dropout=0.0).double()
+    chunks = torch.randperm(len(graphs)).split(batch_size)
+    by_layer = list(GraphLoader(graphs, batch_sampler=chunks, num_layers=3))
+    rows = [r.shape[0] for r in by_layer[0].a_hat]
+    for chunk, batch in zip(chunks, by_layer, strict=True):
+        every = graphs.batch(chunk)
+        assert torch.equal(batch.y, every.y)
+        assert [float(p.multiplicity.sum()) for p in batch.p] == [every.num_nodes] * 3
+        assert sum(rows) < 3 * max(every.num_nodes, 30)
+        found, wanted = copy.deepcopy(model), copy.deepcopy(model)
+        loss = [
+            F.cross_entropy(found(batch.x, batch.a_hat, batch.p), batch.y),
+            F.cross_entropy(wanted(every.x, every.a_hat, every), every.y),
+        ]
+        for part in loss:
+            part.backward()
+        torch.testing.assert_close(*loss)
+        for (name, p), q in zip(found.named_parameters(), wanted.parameters(), strict=True):
+            torch.testing.assert_close(p.grad, q.grad, msg=name, rtol=1e-7, atol=1e-9)
+        for p, q in zip(found.buffers(), wanted.buffers(), strict=True):
+            torch.testing.assert_close(p, q)
+
+
+def test_a_batch_by_layer_has_its_own_rows_alone():
+    graphs = molecules()
+    (few,) = GraphLoader(graphs, batch_sampler=[[0, 1]], num_layers=2)
+    every = graphs.unfolded(2)
+    assert [r.shape[0] for r in few.a_hat] < [r.shape[0] for r in every.operators]
+    assert all(bool((p.multiplicity > 0).all()) for p in few.p)
+
+
+def test_only_fixed_features_are_taken_by_layer():
+    graphs = molecules()
+    learnt = GraphCollection(graphs.whole.replace(x=graphs.whole.x.requires_grad_()), [0, graphs.num_nodes], [0])
+    with pytest.raises(InputError, match="num_layers"):
+        GraphLoader(learnt, num_layers=2)
+    assert not learnt.is_worth_unfolding(2, 128)
+
+
+def test_few_classes_are_worth_batches_by_layer():
+    after = [(torch.arange(n) + 1) % n for n in range(3, 20)]
+    ends = [torch.stack([torch.arange(len(a)), a]) for a in after]
+    rings = [Graph.from_edges(torch.cat([e, e.flip(0)], 1), x=torch.ones(e.shape[1], 2), y=0) for e in ends]
+    assert GraphCollection.from_graphs(rings).is_worth_unfolding(3, 8)
+    assert not molecules().is_worth_unfolding(3, 8)
+
+
+def test_fit_by_layer_trains_the_model_of_all_nodes(monkeypatch):
+    graphs = molecules()
+    seen = []
+
+    class Watched(GraphClassifier):
+        def forward(self, x, a_hat, batch=None):
+            seen.append(len(x))
+            return super().forward(x, a_hat, batch)
+
+    def trained(unfolds):
+        monkeypatch.setattr(GraphCollection, "is_worth_unfolding", lambda *_: unfolds)
+        torch.manual_seed(0)
+        model = Watched(graphs.num_features, 4, 2, num_layers=3, jumping_knowledge="cat", dropout=0.0).double()
+        return gcnlab.fit(model, graphs[:30], graphs[30:], seed=0, epochs=5, batch_size=8, progress=False)
+
+    a, b = trained(True), trained(False)
+    assert min(seen) == 3 < max(seen)  # the kinds of atoms, the atoms
+    for name, value in a.states.items():
+        torch.testing.assert_close(value, b.states[name], msg=name, rtol=1e-8, atol=1e-10)
+    for name, value in a.metrics.items():
+        torch.testing.assert_close(value, b.metrics[name])

@@ -9,6 +9,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import pytest
@@ -17,10 +18,17 @@ import torch
 from torch import nn
 
 import gcnlab
-from gcnlab import GCN, Graph, Readout, SparseMatrix, dropout
-from gcnlab.graph.merging import alike, alike_reference, merge, merge_reference
+from gcnlab import GCN, GCNConv, Graph, Readout, SparseMatrix, dropout
+from gcnlab.graph.merging import (
+    alike,
+    alike_reference,
+    depth_classes,
+    depth_classes_reference,
+    merge,
+    merge_reference,
+)
 from gcnlab.image import grid_graph
-from gcnlab.layers import affine, drop, gcn, neighbours, norm, polynomial
+from gcnlab.layers import affine, blocks, drop, gcn, neighbours, norm, polynomial
 from gcnlab.propagate import diffusion, diffusion_reference
 from gcnlab.scale import NeighborSampler, rows_reference
 from gcnlab.segments import (
@@ -190,6 +198,32 @@ def weighted_norm(n, channels, dtype):
     )
 
 
+def graph_blocks(sizes, widths, has_norm, counted, has_bias, dtype):
+    """Layers l of operators [sizes[l + 1], sizes[l]]; the sum of all outputs and the last are both asked for."""
+    x = torch.randn(sizes[0], widths[0], dtype=dtype)
+    operators = [sparse(b, a, dtype, share=0.8) for a, b in pairwise(sizes)]
+    counts = [torch.randint(1, 4, (n,)).to(dtype) if counted else None for n in sizes[1:]]
+    parameters, kept = [], []
+    for a, b in pairwise(widths):
+        parameters += [torch.randn(a, b, dtype=dtype), torch.randn(b, dtype=dtype) if has_bias else None]
+        parameters += [torch.rand(b, dtype=dtype) + 0.5, torch.randn(b, dtype=dtype)] if has_norm else [None, None]
+        kept.append((GCNConv(a, b, bias=has_bias).to(dtype), norm.BatchNorm(b).to(dtype) if has_norm else None))
+
+    def fast(*given):
+        for i, (conv, layer_norm) in enumerate(kept):
+            for module, name, value in zip(
+                (conv, conv, layer_norm, layer_norm), ("weight", "bias") * 2, given[4 * i :], strict=False
+            ):
+                if value is not None:
+                    delattr(module, name)
+                    setattr(module, name, value)
+        convs, norms = [conv for conv, _ in kept], [layer_norm for _, layer_norm in kept] if has_norm else None
+        assert blocks.are_blocks(convs, norms, x, operators, counts)
+        return blocks.blocks(convs, norms, x, operators, counts)
+
+    return fast, lambda *given: blocks.blocks_reference(x, operators, counts, given, 1e-5), tuple(parameters)
+
+
 def readout(kind, batch, n, dtype):
     """The readouts of signals need no P; their plain form is that of graphs in a batch."""
     layer = Readout(kind)
@@ -317,16 +351,35 @@ def classes(weighted):
 
 
 def merged_matrix(weighted):
-    graph, first, found = classes(weighted)
+    graph, _, found = classes(weighted)
     a_hat = graph.a_hat
-    return (lambda: merge(a_hat, first, found).to_dense()), (lambda: merge_reference(a_hat, first, found)), ()
+    by_depth = depth_classes(a_hat, graph.x, 2)
+    tall = by_depth[2], by_depth[1]
+    return (
+        lambda: (merge(a_hat, found).to_dense(), merge(a_hat, *tall).to_dense()),
+        lambda: (merge_reference(a_hat, found), merge_reference(a_hat, *tall)),
+        (),
+    )
+
+
+def classes_by_depth(weighted, features):
+    graph, _ = graph_with_alike_nodes(weighted)
+    x = {"dense": graph.x, "sparse": SparseMatrix.from_dense(graph.x), "constant": torch.ones(19, 2)}[features]
+
+    def same_class(form):
+        def call(matrix):
+            return torch.stack([found.unsqueeze(0) == found.unsqueeze(1) for found in form(matrix, x, 3)])
+
+        return call
+
+    return same_class(depth_classes), same_class(depth_classes_reference), (graph.a_hat,)
 
 
 def merged_model(weighted):
     """A model on the merged nodes, S GCN(x, Q), is the model on all, GCN(S x, Â)."""
     graph, first, found = classes(weighted)
     model = GCN(1, 7, 3).double().eval()
-    q = merge(graph.a_hat, first, found)
+    q = merge(graph.a_hat, found)
     x = graph.x.to_dense() if isinstance(graph.x, SparseMatrix) else graph.x
     return (lambda x: model(x, q)[found]), (lambda x: model(x[found], graph.a_hat)), (x[first],)
 
@@ -373,7 +426,8 @@ PAIRS = {
             for stored in ("plain", "by node", "sparse")
             for dtype in (F64, F32, BF16)
             if not (stored == "by node" and len(shape) == 2) and not (stored == "sparse" and (len(shape) == 3 or dtype == BF16))
-        },
+        }
+        | {"large": ((600, 64), 64, "plain", F32)},
         ROUNDING,
         plain=("layers.affine.linear_reference",),
     ),
@@ -406,6 +460,14 @@ PAIRS = {
     "weighted batch norm": Pair(
         weighted_norm, {f"{n} nodes, {dtype}": (n, 5, dtype) for n in (1, 2, 13) for dtype in (F64, F32)}, {F64: 1e-10, F32: 1e-4},
         plain=("layers.norm.weighted_norm_reference",),
+    ),
+    "blocks of layers": Pair(
+        graph_blocks,
+        {f"{name}, {norm}, {counted}, {bias}, {dtype}": (*shape, norm, counted, bias, dtype)
+         for name, shape in {"square": ((9, 9, 9), (3, 5, 4)), "tall": ((4, 7, 11, 13), (2, 6, 6, 6)), "flat": ((13, 11, 7), (8, 5, 6))}.items()
+         for norm, counted in ((True, True), (True, False), (False, False)) for bias in (True, False) for dtype in (F64, F32)},
+        {F64: 1e-9, F32: 1e-3},
+        plain=("layers.blocks.blocks_reference",),
     ),
     "readout of signals": Pair(
         readout, {f"{kind}, {batch}": (kind, batch, n, F64) for kind in ("mean", "sum", "max", "sum+max") for batch, n in ((3, 7), (1, 1))}, ROUNDING
@@ -448,6 +510,10 @@ PAIRS = {
         plain=("graph.merging.alike_reference",),
     ),
     "merged matrix": Pair(merged_matrix, {"weighted": (True,), "unweighted": (False,)}, ROUNDING, plain=("graph.merging.merge_reference",)),
+    "classes by depth": Pair(
+        classes_by_depth, {f"{w}, {x}": (w, x) for w in (True, False) for x in ("dense", "sparse", "constant")},
+        plain=("graph.merging.depth_classes_reference",),
+    ),
     "model of merged nodes": Pair(merged_model, {"weighted": (True,), "unweighted": (False,)}, ROUNDING),
     "rows of a sampler": Pair(
         sampled_rows, {f"{o}, {d}": (o == "D^-1 A", d == "directed") for o in ("Â", "D^-1 A") for d in ("undirected", "directed")},

@@ -20,8 +20,9 @@ from .batches import BlockRows, GraphBatch, num_targets
 from .convert import pyg_edges, pyg_num_nodes
 from .graph import Graph, check_graphs, check_one_graph
 from .joining import common_classes, listed_graphs, side_by_side
-from .merging import alike, merge
+from .merging import alike, depth_classes, first_nodes, merge
 from .summary import as_text, num_isolated, num_loops
+from .unfolding import Unfolding
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -351,17 +352,42 @@ class GraphCollection(Sequence[Graph]):
         count = alike_class.bincount()
         if count.shape[0] > 0.75 * n:
             return None
-        node = torch.full_like(count, n).scatter_reduce(0, alike_class, torch.arange(n, device=group.device), "amin")
+        node = first_nodes(alike_class)
         changes = {
-            "adjacency": merge(whole.adjacency, node, alike_class),
+            "adjacency": merge(whole.adjacency, alike_class),
             "x": None if x is None else x.select_rows(node) if isinstance(x, SparseMatrix) else x[node],
-            "derived": {("fill", "sym"): merge(whole.a_hat, node, alike_class).with_kind("a_hat")},
+            "derived": {("fill", "sym"): merge(whole.a_hat, alike_class).with_kind("a_hat")},
             "only": "normalize: alike nodes are merged in this batch, of which a_hat alone is known.",
         }
         graph = Graph.of_parts(**{**whole.parts, **changes})
         ptr = starts(group[node].bincount(minlength=len(self._y)))
         multiplicity = count.to(torch.promote_types(whole.adjacency.dtype, torch.float32))
         return GraphBatch.of_parts(graph, ptr, group[node], None, multiplicity)
+
+    def unfolded(self, num_layers: int) -> Unfolding:
+        """What so many layers that sum over neighbours, by Â, compute of all graphs of the whole (`graph.unfolding`).
+
+        Nodes that look alike up to l steps away are one row after l layers, also those of different graphs.
+        """
+        everything = self.merged()._with(chosen=None)
+        if not self._is_fixed:
+            raise InputError("num_layers: goes with features and edge weights that are held fixed.")
+        return everything.whole.kept(("unfolded", num_layers), lambda: Unfolding(everything.batch(), num_layers))
+
+    def is_worth_unfolding(self, num_layers: int, batch_size: int) -> bool:
+        """Whether layers on batches of so many graphs have less than half of the rows then; a sample of one tells."""
+        if not self._is_fixed or not len(self):
+            return False
+        ids = torch.linspace(0, len(self) - 1, min(batch_size, len(self))).long()
+        sample = self.merged().batch(ids.to(self.device))
+        assert sample.x is not None
+        classes = depth_classes(sample.a_hat, sample.x, num_layers)
+        return sum(int(c.max()) + 1 for c in classes[1:] if len(c)) < 0.5 * num_layers * sample.num_nodes
+
+    @property
+    def _is_fixed(self) -> bool:
+        x = self.whole.x
+        return x is not None and not self.whole.is_learnt and not getattr(x, "requires_grad", False)
 
     def to(self, device: torch.device | torch.dtype | str) -> GraphCollection:
         """The collection on another device: batches are then cut out there; or with A and X of another dtype."""

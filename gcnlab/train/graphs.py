@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from .. import checkpoint as ckpt
 from .. import distributed, generators
-from ..contracts import merges_nodes
+from ..contracts import merged_layers, merges_nodes
 from ..errors import InputError, InputTypeError
 from ..graph import GraphBatch, GraphCollection, GraphLoader
 from ..graph.graph import check_one_graph
+from ..graph.unfolding import LayeredBatch
 from ..sparse import SparseMatrix
 from ..sparse.features import check_features_finite
 from .feed import Feed, check_known_items, fixed_parts, shared_classes
@@ -43,6 +44,7 @@ class GraphFeed(Feed):
         val_y = None if val is None else val.y
         self.objective = Objective.of(options, "graph", train.y, val_y, num_classes, train.class_names)
         self._val: list[Batch] = []
+        self._unfolds: bool | None = None  # known with the first model
 
     @classmethod
     def fixed(cls, data: GraphCollection) -> dict[str, Any]:
@@ -60,23 +62,29 @@ class GraphFeed(Feed):
         warn_of_layers(model, matrix)
 
     def batches(self, split: str, model: nn.Module) -> Iterable[Batch]:
-        merges = self.operator is None and self.kind == "a_hat" and merges_nodes(model)
         if split == "train":
-            train = self.train.merged() if merges else self.train
-            shares, counts = zip(*distributed.shares(len(train), self.batch_size), strict=True)
-            return map(self._arguments, GraphLoader(train, batch_sampler=shares, kind=self._cut_out), counts)
+            shares, counts = zip(*distributed.shares(len(self.train), self.batch_size), strict=True)
+            return map(self._arguments, self._loader(self.train, shares, model), counts)
         if not self._val and self.val is not None:
-            val = self.val.merged() if merges else self.val
-            batches = distributed.mine(torch.arange(len(val)).split(self.batch_size))
-            loader = GraphLoader(val, batch_sampler=batches, kind=self._cut_out)
-            self._val = [self._arguments(graphs) for graphs in loader]
+            batches = distributed.mine(torch.arange(len(self.val)).split(self.batch_size))
+            self._val = [self._arguments(graphs) for graphs in self._loader(self.val, batches, model)]
         return self._val
 
-    @property
-    def _cut_out(self) -> str:
-        return "a_hat" if self.kind == OWN else self.kind
+    def _loader(self, graphs: GraphCollection, batches: Sequence[Tensor], model: nn.Module) -> GraphLoader:
+        """The batches, of alike nodes computed once where the model allows it."""
+        merges = self.operator is None and self.kind == "a_hat" and merges_nodes(model)
+        num_layers = merged_layers(model)
+        if merges and num_layers:
+            if self._unfolds is None:
+                self._unfolds = self.train.is_worth_unfolding(num_layers, self.batch_size)
+            if self._unfolds:
+                return GraphLoader(graphs, batch_sampler=batches, num_layers=num_layers)
+        kind = "a_hat" if self.kind == OWN else self.kind
+        return GraphLoader(graphs.merged() if merges else graphs, batch_sampler=batches, kind=kind)
 
-    def _arguments(self, graphs: GraphBatch, counts: bool = True) -> Batch:
+    def _arguments(self, graphs: GraphBatch | LayeredBatch, counts: bool = True) -> Batch:
+        if isinstance(graphs, LayeredBatch):
+            return Batch((graphs.x, graphs.a_hat, graphs.p), None, graphs.y, counts=counts)
         assert graphs.y is not None
         matrix = graphs.matrix(self.kind) if self.operator is None else self.operator(graphs)
         return Batch((graphs.x, matrix, graphs.p), None, graphs.y, counts=counts)
