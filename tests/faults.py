@@ -368,7 +368,7 @@ FAULTS = [
     Fault("batches by layer: the kept transpose", "graph/unfolding.py", "t_col[e0:e1] - r0, order[e0:e1] - e0", "t_col[e0:e1] - r0, order[e0:e1].flip(0) - e0", "merging"),
     Fault("blocks: the derivative of relu", "layers/blocks.py", "g = torch.ops.aten.threshold_backward(g, out[i], 0.0)", "pass", "plain_forms"),
     Fault("blocks: the other outputs' derivative", "layers/blocks.py", "g = own if through is None else through if own is None else through.add_(own)", "g = own if through is None else through", "plain_forms"),
-    Fault("blocks: the transpose", "layers/blocks.py", "g = g if first else ctx.operators[i].T @ g", "g = g if first or len(g) == ctx.operators[i].shape[1] else ctx.operators[i].T @ g", "plain_forms"),
+    Fault("blocks: the transpose", "layers/blocks.py", "g = g if first else _times(ctx.operators[i].T, g)", "g = g if first or len(g) == ctx.operators[i].shape[1] else _times(ctx.operators[i].T, g)", "plain_forms"),
     Fault("blocks: the bias in the running mean", "layers/norm.py", "        norm.running_mean.add_(bias, alpha=norm.momentum)", "        pass", "models"),
     Fault("blocks: outputs kept by the context", "layers/blocks.py", "steps.append((taken if first or not i else None, first, kept))", "steps.append((taken, first, kept))", "models"),
     Fault("a product of oneDNN without its bias", "layers/affine.py", "x, weight.t(), bias, \"none\"", "x, weight.t(), None, \"none\"", "plain_forms"),

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ..sparse import Features, SparseMatrix
-from ..sparse.kernels import apply_function
+from ..sparse.kernels import OPERATORS, apply_function
 from .affine import linear, meets_features_first, plus, propagated_reference
+from .drop import is_large
 from .gcn import GCNConv
 from .norm import BatchNorm, normalize, normalize_backward, shares_of, weighted_norm_reference
 from .operators import check_operands
@@ -100,6 +101,11 @@ def blocks_reference(
     return tuple(out)
 
 
+def _times(matrix: SparseMatrix, h: Tensor) -> Tensor:
+    """The product; its checks of shape and memory take as long as a small one."""
+    return matrix @ h if is_large(h) else OPERATORS.spmm(matrix.rowptr, matrix.col, matrix.value, h)
+
+
 class _Blocks(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, convs: Any, norms: Any, x: Any, operators: Any, counts: Any, *parameters: Any) -> Any:
@@ -109,9 +115,9 @@ class _Blocks(torch.autograd.Function):
         for i, (conv, operator, count) in enumerate(zip(convs, operators, counts, strict=True)):
             check_operands(conv, h, operator, square=False)
             first = meets_features_first(h, conv.weight, i > 0)  # Â X before W
-            taken = operator @ h if first else h
+            taken = _times(operator, h) if first else h
             z = linear(taken, conv.weight)
-            z = z if first else operator @ z
+            z = z if first else _times(operator, z)
             if norms is None:
                 h, kept = plus(z, conv.bias, in_place=True).relu_(), None
             else:
@@ -150,11 +156,11 @@ class _Blocks(torch.autograd.Function):
                 g, found[4 * i + 2], found[4 * i + 3] = normalize_backward(ctx.norms[i], kept, gamma, g)
             if bias is not None:  # a norm takes it away again
                 found[4 * i + 1] = g.sum(0) if kept is None else torch.zeros_like(bias)
-            g = g if first else ctx.operators[i].T @ g
+            g = g if first else _times(ctx.operators[i].T, g)
             found[4 * i] = taken.T @ g if isinstance(taken, SparseMatrix) else taken.t() @ g
             if i:
                 g = linear(g, weight.t())
-                through = ctx.operators[i].T @ g if first else g
+                through = _times(ctx.operators[i].T, g) if first else g
         return None, None, None, None, None, *found
 
 
