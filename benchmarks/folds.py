@@ -43,13 +43,17 @@ for name in args.datasets:
         for side, checkout in sides.items():
             environment = {**os.environ, "PYTHONPATH": str(checkout)}
             command = [sys.executable, "-c", RUN, name, str(args.epochs)]
-            printed = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd="/").stdout
+            printed = subprocess.run(
+                command, check=True, capture_output=True, text=True, env=environment, cwd="/"
+            ).stdout
             took, accuracy[side] = map(float, printed.split()[-2:])
             seconds[side].append(took)
     median = {side: statistics.median(values) for side, values in seconds.items()}
     ratio = median["old"] / median["new"]
     results.append({"dataset": name, "seconds_median": median, "ratio": ratio, "accuracy": accuracy})
-    print(f"{name:<14} old {median['old']:7.1f} s   new {median['new']:7.1f} s   {ratio:5.2f} x   {accuracy}", flush=True)
+    print(
+        f"{name:<14} old {median['old']:7.1f} s   new {median['new']:7.1f} s   {ratio:5.2f} x   {accuracy}", flush=True
+    )
 if args.json:
     result = {
         "epochs": args.epochs,

@@ -383,10 +383,13 @@ class GraphClassifier(nn.Module):
             operators, graphs, counts = [a_hat] * num, [batch] * num, [multiplicity_of(batch)] * num
         fused = are_blocks(self.convs, self.norms, x, operators, counts)
         hidden = blocks(self.convs, self.norms, x, operators, counts) if fused else self._layers(x, operators, counts)
-        if self.jumping_knowledge == "cat":
-            r = torch.cat([self.readout(h, p) for h, p in zip(hidden, graphs, strict=True)], 1)
-        else:
+        if self.jumping_knowledge != "cat":
             r = self.readout(hidden[-1], graphs[-1])
+        elif isinstance(a_hat, (list, tuple)) or not self.readout.is_by_channel:
+            r = torch.cat([self.readout(h, p) for h, p in zip(hidden, graphs, strict=True)], 1)
+        else:  # one product with P for all layers; its columns are then put layer by layer
+            r = self.readout(torch.cat(list(hidden), 1), batch)
+            r = r.view(len(r), len(self.readout.kinds), num, -1).transpose(1, 2).flatten(1)
         return self.head(dropout(r, self.dropout, self.training))
 
     def _layers(self, x: Features, operators: Sequence[Any], counts: Sequence[Tensor | None]) -> Sequence[Tensor]:

@@ -297,11 +297,13 @@ def test_only_fixed_features_are_taken_by_layer():
 
 
 def test_few_classes_are_worth_batches_by_layer():
-    after = [(torch.arange(n) + 1) % n for n in range(3, 20)]
+    after = [(torch.arange(n) + 1) % n for n in range(100, 120)]
     ends = [torch.stack([torch.arange(len(a)), a]) for a in after]
     rings = [Graph.from_edges(torch.cat([e, e.flip(0)], 1), x=torch.ones(e.shape[1], 2), y=0) for e in ends]
-    assert GraphCollection.from_graphs(rings).is_worth_unfolding(3, 8)
-    assert not molecules().is_worth_unfolding(3, 8)
+    graphs = GraphCollection.from_graphs(rings)
+    assert graphs.is_worth_unfolding(3, 16)
+    assert not graphs.is_worth_unfolding(3, 2)
+    assert not molecules(2000).is_worth_unfolding(3, 1000)
 
 
 def test_fit_by_layer_trains_the_model_of_all_nodes(monkeypatch):

@@ -92,6 +92,11 @@ class Readout(nn.Module):
         if "set2set" in self.kinds:
             self.lstm = nn.LSTMCell(2 * (in_channels or 0), in_channels or 0)
 
+    @property
+    def is_by_channel(self) -> bool:
+        """Whether each channel of the output is read from that channel of h alone."""
+        return set(self.kinds) <= {"mean", "sum", "max"}
+
     def width(self, channels: int) -> int:
         """Columns of the output for `channels` of h."""
         check_count("channels", channels, 1)
