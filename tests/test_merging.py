@@ -297,13 +297,15 @@ def test_only_fixed_features_are_taken_by_layer():
 
 
 def test_few_classes_are_worth_batches_by_layer():
-    after = [(torch.arange(n) + 1) % n for n in range(100, 120)]
-    ends = [torch.stack([torch.arange(len(a)), a]) for a in after]
-    rings = [Graph.from_edges(torch.cat([e, e.flip(0)], 1), x=torch.ones(e.shape[1], 2), y=0) for e in ends]
-    graphs = GraphCollection.from_graphs(rings)
+    path = torch.stack([torch.arange(199), torch.arange(1, 200)])
+    path = torch.cat([path, path.flip(0)], 1)
+    paths = [Graph.from_edges(path, x=torch.ones(200, 2), y=0) for _ in range(20)]
+    graphs = GraphCollection.from_graphs(paths)
     assert graphs.is_worth_unfolding(3, 16)
     assert not graphs.is_worth_unfolding(3, 2)
-    assert not molecules(2000).is_worth_unfolding(3, 1000)
+    unlike = graphs.whole.replace(x=torch.rand(graphs.num_nodes, 2))
+    unlike = GraphCollection(unlike, torch.tensor([0, *graphs.sizes.cumsum(0)]), graphs.y)
+    assert not unlike.is_worth_unfolding(3, 16)
 
 
 def test_fit_by_layer_trains_the_model_of_all_nodes(monkeypatch):
