@@ -298,6 +298,8 @@ CALLS = {
     "gcnlab.Graph.l_tilde": (TRIANGLE.l_tilde, {}),
     "gcnlab.Graph.receptive_field": (TRIANGLE.receptive_field, {"nodes": MASK, "num_layers": 2}),
     "gcnlab.GraphLoader": (gcnlab.GraphLoader, {"graphs": GRAPHS}),
+    "gcnlab.GraphCollection.unfolded": (GRAPHS.unfolded, {"num_layers": 2}),
+    "gcnlab.GraphCollection.is_worth_unfolding": (GRAPHS.is_worth_unfolding, {"num_layers": 2, "batch_size": 2}),
     "gcnlab.links.split_edges": (links.split_edges, {"graph": TRIANGLE, "val": 0.0, "test": 0.0}),
     "gcnlab.links.sample_non_edges": (links.sample_non_edges, {"graph": Graph.from_edges(IDS, 5), "num_pairs": 1}),
     "gcnlab.links.LinkHead": (links.LinkHead, {}),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 from torch import Tensor
 
+from ..checks import check_count, check_counts
 from ..errors import InputError, InputIndexError, InputTypeError
 from ..inputs import as_tensor, labels_of_all, largest_id, numbered_as, own
 from ..machine import check_devices
@@ -369,7 +370,7 @@ class GraphCollection(Sequence[Graph]):
 
         Nodes that look alike up to l steps away are one row after l layers, also those of different graphs.
         """
-        everything = self.merged()._with(chosen=None)
+        num_layers, everything = check_count("num_layers", num_layers, 1), self.merged()._with(chosen=None)
         if not self._is_fixed:
             raise InputError("num_layers: goes with features and edge weights that are held fixed.")
         return everything.whole.kept(("unfolded", num_layers), lambda: Unfolding(everything.batch(), num_layers))
@@ -379,6 +380,7 @@ class GraphCollection(Sequence[Graph]):
 
         That is less than half of them, and some thousands less: a few rows take less time than it takes to find them alike.
         """
+        check_counts(num_layers=num_layers, batch_size=batch_size)
         if not self._is_fixed or not len(self):
             return False
         ids = torch.linspace(0, len(self) - 1, min(batch_size, len(self))).long()

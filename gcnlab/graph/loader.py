@@ -57,7 +57,7 @@ class GraphLoader:
         self.graphs, self.batch_size = graphs, check_count("batch_size", batch_size, 1)
         self.shuffle, self.bucket = check_flag("shuffle", shuffle), check_flag("bucket", bucket)
         self.batch_sampler = batch_sampler
-        self.unfolding = None if num_layers is None else graphs.unfolded(check_count("num_layers", num_layers, 1))
+        self.unfolding = None if num_layers is None else graphs.unfolded(num_layers)
         if self.unfolding is None and kind != "l_tilde(None)":  # of a batch, the λ_max of its own graphs
             graphs.whole.matrix(kind).T  # noqa: B018 (both made once here, and cut out with each batch)
 

@@ -90,8 +90,8 @@ def fit(
     not seed or draw by themselves meanwhile, nor may a callback wait for another thread's training. Trainings at the same
     time need a process each.)
 
-    After each epoch the running averages of batch norms are made again: those of its last batches (256 rows or more) under
-    the weights that are validated and kept, without dropout. The averages that training leaves lag behind the weights.
+    After each epoch the running averages of batch norms are made again: those of its last batches (256 rows or more), or of
+    256 training graphs, evenly spaced, under the weights that are validated and kept, without dropout. The averages that training leaves lag behind the weights.
     Frozen norms (`transfer.freeze`), and those with a momentum of 0, keep theirs.
 
     In a process group (`distributed`) all its processes call `fit` with the same data, and train together on batches
@@ -396,7 +396,7 @@ class Training:
         """Score the weights that may be kept on the validation data; batch norms get the averages that they make."""
         model, ranks, objective = self.stack.model.eval(), self.ranks, self.feed.objective
         with averages_made_again(self.norms):
-            for batch in self.last_batches:
+            for batch in self.feed.sample(model) or self.last_batches if self.norms else ():
                 self.stack.forward(batch.arguments)
         ranks.share_tensors([average for norm in self.norms for average in (norm.running_mean, norm.running_var)])
         if self.feed.has_val:

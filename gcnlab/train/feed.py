@@ -125,6 +125,10 @@ class Feed:
         """One pass through "train" or "val"."""
         raise NotImplementedError
 
+    def sample(self, model: nn.Module) -> list[Batch]:
+        """What batch norms take their running averages from after each epoch; [] for the epoch's last batches."""
+        return []
+
     def fingerprint(self) -> dict[str, Any]:
         """Facts that are the same where a training goes on as where it was saved, and on all ranks."""
         raise NotImplementedError

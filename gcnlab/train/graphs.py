@@ -18,6 +18,7 @@ from ..graph.unfolding import LayeredBatch
 from ..sparse import SparseMatrix
 from ..sparse.features import check_features_finite
 from .feed import Feed, check_known_items, fixed_parts, shared_classes
+from .norms import AVERAGED_ROWS
 from .objective import Batch, Objective, targets_for
 from .operators import OWN, check_function, kinds_for, warn_of_layers, warn_of_training
 from .options import FitOptions
@@ -44,6 +45,7 @@ class GraphFeed(Feed):
         val_y = None if val is None else val.y
         self.objective = Objective.of(options, "graph", train.y, val_y, num_classes, train.class_names)
         self._val: list[Batch] = []
+        self._sample: list[Batch] = []
         self._unfolds: bool | None = None  # known with the first model
 
     @classmethod
@@ -69,6 +71,12 @@ class GraphFeed(Feed):
             batches = distributed.mine(torch.arange(len(self.val)).split(self.batch_size))
             self._val = [self._arguments(graphs) for graphs in self._loader(self.val, batches, model)]
         return self._val
+
+    def sample(self, model: nn.Module) -> list[Batch]:
+        if not self._sample and self.ranks.is_lone and self.operator is None:  # which may draw
+            ids = torch.linspace(0, len(self.train) - 1, min(AVERAGED_ROWS, len(self.train))).long()
+            self._sample = [self._arguments(graphs) for graphs in self._loader(self.train, [ids], model)]
+        return self._sample
 
     def _loader(self, graphs: GraphCollection, batches: Sequence[Tensor], model: nn.Module) -> GraphLoader:
         """The batches, of alike nodes computed once where the model allows it."""
