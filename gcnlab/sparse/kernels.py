@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 INT32_MAX, INT64_MAX = 2**31 - 1, 2**63 - 1
 
@@ -156,7 +155,7 @@ def apply_function(function: type[torch.autograd.Function], *arguments: Any) -> 
     """
     if not is_eager():
         return function.apply(*arguments)
-    if not torch.is_grad_enabled() and forward_ad._current_level < 0:
+    if not torch.is_grad_enabled() and torch.autograd.forward_ad._current_level < 0:
         return function.forward(*arguments)
     return super(torch.autograd.Function, function).apply(*arguments)  # type: ignore[misc]
 

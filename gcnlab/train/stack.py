@@ -47,6 +47,8 @@ class Stack:
         self.model, self.num_seeds, self.params = model, num_seeds, params
         self._device = next(iter(params.values())).device.type if params else "cpu"
         self._in_16_bits, self._check = precision == "bfloat16", check
+        # `fit` has switched autocast off on a CPU and on CUDA, for as long as it trains.
+        self._casts = self._in_16_bits or self._device not in ("cpu", "cuda")
 
     @staticmethod
     def of(models: Sequence[nn.Module], precision: str, check: Check) -> Stack:
@@ -55,8 +57,9 @@ class Stack:
 
     def forward(self, arguments: tuple[Any, ...]) -> Tensor:
         """The outputs, [num_seeds, num_rows, num_outputs]."""
-        # Without its cache, which lives as long as the outermost autocast: weights of an earlier step would be in it.
-        with torch.autocast(self._device, torch.bfloat16, enabled=self._in_16_bits, cache_enabled=False):
+        if not self._casts:
+            return self._run(arguments)
+        with torch.autocast(self._device, torch.bfloat16, enabled=self._in_16_bits):
             return self._run(arguments)
 
     def _run(self, arguments: tuple[Any, ...]) -> Tensor:
