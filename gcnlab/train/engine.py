@@ -368,12 +368,12 @@ class Training:
         """One step of the optimizer, and the scores of its batch."""
         self.num_steps += 1
         counts, scored = self._gradients(batch)
-        gradients = {f"the gradient of {name}": grad for name, grad in self.stack.gradients().items()}
-        replica = self.stack.replica
-        tensors = {"the training loss": scored["loss"], **gradients}
+        gradients, replica = self.stack.gradients(), self.stack.replica
+        tensors = {"the training loss": scored["loss"]}
+        tensors |= {f"the gradient of {name}": grad for name, grad in gradients.items()}
         check_finite(epoch, self.seeds, self.active, tensors, self.ranks, () if replica is None else replica.own)
         if self.options.clip_norm is not None:
-            clip_gradients(list(gradients.values()), self.options.clip_norm)
+            clip_gradients(list(gradients.values()), self.options.clip_norm, len(self.seeds))
         self.optimizer.step()
         self.schedule.after_batch()
         self.average.update(self.num_steps)

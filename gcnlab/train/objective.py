@@ -225,13 +225,16 @@ def check_finite(
     ranks: Ranks = LONE,
     own: Sequence[Tensor] = (),
 ) -> None:
-    """Raise NonFiniteError with the first of `tensors` [num_seeds, ...] that is not finite for a seed in training.
+    """Raise NonFiniteError with the first of `tensors` that is not finite for a seed in training.
+
+    They are [num_seeds, ...], or of one seed of any shape.
 
     Of several ranks, `tensors` are the same on all, and `own` what each of them had before: says on which it is not
     finite.
     """
     # Norms are the fastest look at all of them; where one overflows, the exact look below finds nothing.
-    floats = [tensor.detach() for tensor in tensors.values() if tensor.is_floating_point()]
+    found = [tensor.detach() if tensor.requires_grad else tensor for tensor in tensors.values()]
+    floats = [tensor for tensor in found if tensor.is_floating_point()]
     if floats and all(tensor.is_cpu for tensor in floats):
         norm = sum(norm.item() for norm in torch._foreach_norm(floats))
     else:  # of another device a single number is waited for
@@ -239,7 +242,7 @@ def check_finite(
     if math.isfinite(norm):
         return
     for name, tensor in tensors.items():
-        bad = ~torch.isfinite(tensor.detach().cpu()[active])
+        bad = ~torch.isfinite(tensor.detach().cpu().reshape(len(seeds), -1)[active])
         if bool(bad.any()):
             seed = torch.tensor(seeds)[active][bad.nonzero()[0, 0]]
             which = (f" of seed {int(seed)}" if len(seeds) > 1 else "") + ranks.not_finite(own)

@@ -214,8 +214,9 @@ class Schedule:
             self.scheduler.load_state_dict(state)
 
 
-def clip_gradients(grads: Sequence[Tensor], most: float) -> None:
-    """Scale the gradients [num_seeds, ...] of each seed, in place, to a common norm of at most `most`."""
+def clip_gradients(grads: Sequence[Tensor], most: float, num_seeds: int) -> None:
+    """Scale the gradients [num_seeds, ...] of each seed, or those of one, in place, to a common norm of at most `most`."""
+    grads = [grad.unsqueeze(0) for grad in grads] if num_seeds == 1 else grads
     norm = torch.stack([grad.flatten(1).square().sum(1) for grad in grads]).sum(0).sqrt()
     factor = (most / norm.clamp(min=most)).to(grads[0].dtype)
     for grad in grads:

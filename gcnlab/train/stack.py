@@ -70,7 +70,7 @@ class Stack:
         raise NotImplementedError
 
     def gradients(self) -> dict[str, Tensor]:
-        """name -> the gradient of each weight that the last step used, [num_seeds, ...]."""
+        """name -> the gradient of each of `params` that the last step used."""
         # A frozen weight may still have the gradient of an earlier training.
         return {name: p.grad for name, p in self.params.items() if p.requires_grad and p.grad is not None}
 
@@ -87,9 +87,6 @@ class OneSeed(Stack):
 
     def current(self) -> dict[str, Tensor]:
         return {name: value.unsqueeze(0) for name, value in self.model.state_dict().items()}
-
-    def gradients(self) -> dict[str, Tensor]:
-        return {name: grad.unsqueeze(0) for name, grad in super().gradients().items()}
 
 
 class SeveralSeeds(Stack):
