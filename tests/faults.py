@@ -336,6 +336,7 @@ FAULTS = [
     Fault("fused Adam of another shape", "train/optim.py", " and t.shape == p.shape", "", "train"),
     Fault("fused Adam of 16 bits", "train/optim.py", "p.dtype in (torch.float32, torch.float64)", "p.is_floating_point()", "train"),
     Fault("fused Adam without weight decay", "train/optim.py", 'beta2=beta2, weight_decay=group["weight_decay"]', "beta2=beta2, weight_decay=0.0", "train"),
+    Fault("a matrix and its transpose hold each other", "sparse/matrix.py", "        if is_compiling:\n            t._transposed = self", "        if True:\n            t._transposed = self", "sparse"),
     Fault("dropout of nothing drops all", "layers/drop.py", "    if not dropped:\n        return x\n", "", "layers"),
     Fault("modes that do not see a product", "sparse/kernels.py", "(kernel if is_plain and not torch._C._len_torch_dispatch_stack() else operator)", "(kernel if is_plain else operator)", "sparse"),
     Fault("forward derivatives lost", "sparse/kernels.py", "    if not torch.is_grad_enabled() and torch.autograd.forward_ad._current_level < 0:", "    if not torch.is_grad_enabled():", "sparse"),

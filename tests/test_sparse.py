@@ -1,5 +1,7 @@
 import copy
+import gc
 import pickle
+import weakref
 
 import numpy as np
 import oracles
@@ -237,6 +239,26 @@ def test_a_pattern_is_transposed_once_for_all_its_values(monkeypatch):
     monkeypatch.setattr("gcnlab.sparse.matrix.OPERATORS", None)  # from here on nothing can be transposed any more
     for factor, other in [(2, early), (3, matrix.with_value(matrix.value * 3))]:
         assert np.array_equal(dense_copy(other.T), factor * dense_copy(matrix).T)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_a_matrix_is_freed_at_once(symmetric):
+    """Not when Python's collector comes: a step's matrices would pile up, and each step take memory anew."""
+    dense = random_dense(7, 7)
+    matrix = SparseMatrix.from_dense(dense)
+    matrix = matrix.mark_symmetric() if symmetric else matrix
+    transposed, gone = matrix.T, weakref.ref(matrix)
+    assert transposed.T is matrix
+    gc.disable()
+    try:
+        if symmetric:
+            del transposed
+        del matrix
+        assert gone() is None
+    finally:
+        gc.enable()
+    if not symmetric:
+        assert np.array_equal(dense_copy(transposed.T), dense.numpy())
 
 
 def test_symmetric_matrix_is_its_own_transpose():
