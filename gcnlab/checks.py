@@ -183,8 +183,8 @@ def check_dense(name: str, x: Any) -> None:
 
 def check_like(name: str, x: Any, weight: torch.Tensor) -> None:
     """Raise InputError unless x is of the weight's dtype, but under autocast, and on its device."""
-    device = weight.device.type  # of "meta" tensors, which torch does not ask for, there is no autocast
-    if x.dtype != weight.dtype and (device == "meta" or not torch.is_autocast_enabled(device)):
+    # Of "meta" tensors, which torch does not ask for, there is no autocast.
+    if x.dtype != weight.dtype and (weight.is_meta or not torch.is_autocast_enabled(weight.device.type)):
         raise InputError(
             f"{name}: got {x.dtype}, but the layer has {weight.dtype}; convert {name} or the layer: "
             f"{name}.to({weight.dtype}), graph.to({weight.dtype}) or model.to({x.dtype})."

@@ -1,5 +1,7 @@
 import copy
+import gc
 import pickle
+import weakref
 
 import numpy as np
 import oracles
@@ -7,8 +9,10 @@ import pytest
 import scipy.sparse
 import torch
 from checks import assert_close, compiling, dense_copy
+from torch.autograd import forward_ad
 from torch.func import grad, vmap
 from torch.utils import _pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gcnlab import SparseMatrix, dropout
 from gcnlab.deep import drop_edge
@@ -235,6 +239,26 @@ def test_a_pattern_is_transposed_once_for_all_its_values(monkeypatch):
     monkeypatch.setattr("gcnlab.sparse.matrix.OPERATORS", None)  # from here on nothing can be transposed any more
     for factor, other in [(2, early), (3, matrix.with_value(matrix.value * 3))]:
         assert np.array_equal(dense_copy(other.T), factor * dense_copy(matrix).T)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_a_matrix_is_freed_at_once(symmetric):
+    """Not when Python's collector comes: a step's matrices would pile up, and each step take memory anew."""
+    dense = random_dense(7, 7)
+    matrix = SparseMatrix.from_dense(dense)
+    matrix = matrix.mark_symmetric() if symmetric else matrix
+    transposed, gone = matrix.T, weakref.ref(matrix)
+    assert transposed.T is matrix
+    gc.disable()
+    try:
+        if symmetric:
+            del transposed
+        del matrix
+        assert gone() is None
+    finally:
+        gc.enable()
+    if not symmetric:
+        assert np.array_equal(dense_copy(transposed.T), dense.numpy())
 
 
 def test_symmetric_matrix_is_its_own_transpose():
@@ -519,6 +543,38 @@ def test_backward_through_vmap_uses_the_kept_transpose(monkeypatch):
     x.grad = None
     out.backward()
     assert_close(x.grad, matrix.to_dense().sum(0)[None, :, None].expand_as(x))
+
+
+class SeenOperators(TorchDispatchMode):
+    """Names of gcnlab's operators that run within it."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names += [func.name()] if func.namespace == "gcnlab" else []
+        return func(*args, **(kwargs or {}))
+
+
+def test_modes_see_the_operators():
+    """Plain tensors go to the kernels at once; what traces or counts operators still sees those of gcnlab."""
+    matrix, x = SparseMatrix.from_dense(random_dense()), randn(COLS, 2).requires_grad_()
+    value = matrix.value.clone().requires_grad_()
+    with SeenOperators() as seen:
+        out = matrix.with_value(value) @ x
+        out.sum().backward()
+    assert sorted(seen.names) == ["gcnlab::sddmm", "gcnlab::spmm", "gcnlab::spmm", "gcnlab::transpose"]
+    expected = torch.autograd.grad((matrix.with_value(value) @ x).sum(), (value, x))
+    assert torch.equal(value.grad, expected[0])
+    assert torch.equal(x.grad, expected[1])
+
+
+@pytest.mark.parametrize("records", [True, False])
+def test_forward_derivatives_are_refused(records):
+    """A product has none; where no gradient is recorded either, its value alone would be wrong without a word."""
+    with forward_ad.dual_level(), torch.set_grad_enabled(records), pytest.raises(NotImplementedError, match="jvp"):
+        SparseMatrix.eye(3) @ forward_ad.make_dual(torch.ones(3, 2), torch.ones(3, 2))
 
 
 def test_matrix_serves_after_a_transform():

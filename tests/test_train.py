@@ -147,6 +147,29 @@ def test_adam_is_that_of_torch(settings, dtype):
     assert sides[0][-1].tolist() == [1, 1]
 
 
+@pytest.mark.parametrize("kind", ["transposed", "transposed gradient", "16 bits", "state of another shape"])
+def test_adam_of_what_is_no_plain_array(kind):
+    """torch's fused Adam reads memory as it comes and checks nothing; such parameters are not for it."""
+    sides = []
+    for adam in (Adam, torch.optim.Adam):
+        generator = torch.Generator().manual_seed(0)
+        p = torch.randn(7, 5, generator=generator).to(torch.bfloat16 if kind == "16 bits" else torch.float32)
+        p = (p.t().detach() if kind == "transposed" else p).requires_grad_()
+        opt = adam([p], lr=0.1, weight_decay=0.1)
+        for _ in range(3):
+            p.grad = torch.randn(p.shape[::-1], generator=generator).t().to(p.dtype)
+            if kind != "transposed gradient":
+                p.grad = torch.empty_like(p).copy_(p.grad)
+            opt.step()
+        sides.append(p)
+    assert_close(*sides, 1e-7)
+    if kind == "state of another shape":
+        opt = Adam([p])
+        opt.state[p] = {"step": 1, "exp_avg": torch.zeros(5, 7), "exp_avg_sq": torch.zeros_like(p)}
+        with pytest.raises(RuntimeError, match="size"):
+            opt.step()
+
+
 def test_adam_goes_on_from_its_state():
     def steps(opt, p, count):
         for _ in range(count):

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ..checks import check_flag, check_probability
 from ..errors import InputTypeError
 from ..sparse import Features, SparseMatrix
+from ..sparse.kernels import is_eager
 from .operators import check_x
 
 
@@ -71,8 +72,7 @@ _COINS = (torch.arange(256).unsqueeze(1) >> torch.arange(8)) & 1  # [256, 8], th
 
 def is_large(x: Tensor) -> bool:
     """Whether x exceeds a CPU's caches, so that passes over it are what takes the time. (Not under vmap and compile.)"""
-    eager = not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())
-    return x.device.type in ("cpu", "meta") and eager and x.numel() >= _LARGE
+    return x.numel() >= _LARGE and x.device.type in ("cpu", "meta") and is_eager()
 
 
 def _dropout(x: Tensor, p: float) -> Tensor:
@@ -84,11 +84,15 @@ def _dropout(x: Tensor, p: float) -> Tensor:
         return F.dropout(x, p)
     lanes, levels = (torch.int8, 256) if (p * 256).is_integer() else (torch.int16, 65536)
     dropped = min(round(p * levels), levels - 1)  # this many of the `levels` values of a lane
+    if not dropped:
+        return x
     per_word = 8 if levels == 256 else 4
     words = torch.randint(-(2**63), 2**63 - 1, (-(-x.numel() // per_word),))
     transformed = torch._C._are_functorch_transforms_active()
     coins = _ViewAs.apply(words, lanes) if transformed else words.view(lanes)
-    keep = coins[: x.numel()] >= dropped - levels // 2
+    least = dropped - levels // 2  # of the values that keep an entry
+    # As integers 0 and 1: torch compares and converts bools one at a time, integers 16 or more.
+    keep = coins[: x.numel()].clamp(least - 1, least).sub_(least - 1)
     return x * keep.view(x.shape).to(x.dtype).mul_(levels / (levels - dropped))
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -81,7 +82,8 @@ def _spmm(rowptr: Tensor, col: Tensor, value: Tensor, x: Tensor) -> Tensor:
         # A CSR product is a weighted bag of embeddings. FBGEMM's kernel for those checks `col` and sums in float32. It is
         # 0.5 to 1.7 times as fast as MKL's CSR product up to 16 columns, 2 to 4 times as fast from 64 columns on, and
         # 1.6 to 4 times as fast as ATen's (benchmarks/kernels.py).
-        return torch.embedding_bag(x, col, rowptr, False, 0, False, value, True)[0]
+        # Detached, since it also prepares a derivative of its own for an x that requires a gradient.
+        return torch.embedding_bag(x.detach(), col, rowptr, False, 0, False, value, True)[0]
     if x.device.type == "cuda" and _USES_TRITON:
         from .triton_spmm import spmm
 
@@ -143,14 +145,32 @@ for _name, _kernel, _meta in (
 OPERATORS = torch.ops.gcnlab
 
 
+def is_eager() -> bool:
+    """Whether torch runs each operator at once: no transform of torch.func and no torch.compile looks at it first."""
+    return not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())
+
+
 def apply_function(function: type[torch.autograd.Function], *arguments: Any) -> Any:
     """`function.apply` without binding the arguments to a signature, which only torch.func and torch.compile need.
 
     The binding takes longer than the product of a small graph: a third of a training step on 32 graphs of imdb-multi.
+    Where no gradient is recorded, as in a backward pass, what is left is the forward pass.
     """
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if not is_eager():
         return function.apply(*arguments)
+    if not torch.is_grad_enabled() and torch.autograd.forward_ad._current_level < 0:
+        return function.forward(*arguments)
     return super(torch.autograd.Function, function).apply(*arguments)  # type: ignore[misc]
+
+
+def _run(operator: Callable[..., Tensor], kernel: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
+    """The operator; for plain tensors its kernel itself, since torch's way to it takes as long as a small product.
+
+    Transforms, modes and other classes of tensors look for the operator.
+    """
+    x = arguments[-1]
+    is_plain = type(x) in (Tensor, torch.nn.Parameter) and not x.is_meta and is_eager()
+    return (kernel if is_plain and not torch._C._len_torch_dispatch_stack() else operator)(*arguments)
 
 
 class SpMM(torch.autograd.Function):
@@ -170,7 +190,7 @@ class SpMM(torch.autograd.Function):
         x: Tensor,
         is_symmetric: bool,
     ) -> Tensor:
-        return OPERATORS.spmm(rowptr, col, value, x)
+        return _run(OPERATORS.spmm, _spmm, rowptr, col, value, x)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -221,7 +241,7 @@ class _SDDMM(torch.autograd.Function):
 
     @staticmethod
     def forward(rowptr: Tensor, col: Tensor, g: Tensor, x: Tensor) -> Tensor:
-        return OPERATORS.sddmm(rowptr, col, g, x)
+        return _run(OPERATORS.sddmm, _sddmm, rowptr, col, g, x)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

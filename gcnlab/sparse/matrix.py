@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,7 @@ class SparseMatrix:
         kind: the attribute of this name.
 
     Attributes:
+        symmetric: whether S is known to be its own transpose; `is_symmetric` finds it out.
         is_brief: whether it lives for one step, as a batch does: making its transpose would take longer than using it.
         kind: which matrix of a Graph this is, or is cut out of, in the words of `Graph.matrix`: "a_hat", for one. None
             for any other matrix, also for one made of it by other values or another pattern.
@@ -82,7 +84,11 @@ class SparseMatrix:
         self.shape = (int(shape[0]), int(shape[1]))
         # `t_pattern`, in a list that all matrices of one pattern share: what one of them finds, the others know.
         self._pattern: list[tuple[Tensor, Tensor, Tensor]] = [] if t_pattern is None else [t_pattern]
-        self._transposed: SparseMatrix | None = self if symmetric else None
+        self.symmetric = symmetric
+        self._transposed: SparseMatrix | None = None  # the transpose that is kept
+        # Whose transpose this is. It refers weakly, since the two in a circle would live until Python's collector comes: a
+        # step's memory would not serve the next step.
+        self._origin: weakref.ref[SparseMatrix] | None = None
         self._version = 0  # of the values, when the transpose that is kept was made
         if kind is not None:
             self.kind = kind
@@ -268,18 +274,18 @@ class SparseMatrix:
 
     def mark_symmetric(self) -> SparseMatrix:
         """Itself, which from now on knows that it is symmetric: `symmetric=True` for a matrix that is there already."""
-        self._transposed = self
+        self.symmetric = True
         return self
 
     def with_kind(self, kind: str) -> SparseMatrix:
         """The same entries under another kind; this matrix keeps its own."""
         other = SparseMatrix(self.rowptr, self.col, self.value, self.shape)
         other.__dict__.update({**self.__dict__, "kind": kind})
-        return other.mark_symmetric() if self.symmetric else other
+        return other
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = self if self.symmetric else None
-        return {**self.__dict__, "_pattern": [], "_transposed": kept}  # a copy or a pickle makes its own transpose
+        # A copy or a pickle makes its own transpose.
+        return {**self.__dict__, "_pattern": [], "_transposed": None, "_origin": None}
 
     def __getitem__(self, index: Any) -> Any:
         raise InputTypeError(
@@ -311,11 +317,6 @@ class SparseMatrix:
     def row(self) -> Tensor:
         """Row of each entry, [nnz] int64."""
         return row_index(self.rowptr, self.nnz)
-
-    @property
-    def symmetric(self) -> bool:
-        """Whether S is known to be its own transpose; `is_symmetric` finds it out."""
-        return self._transposed is self
 
     @property
     def t_pattern(self) -> tuple[Tensor, Tensor, Tensor] | None:
@@ -371,7 +372,7 @@ class SparseMatrix:
         Of learned values only the pattern's transpose is kept: they change, each backward pass needs a graph of its
         own, and entry (i, j) has another derivative than entry (j, i).
         """
-        kept, learned = self._transposed, self.value.requires_grad
+        kept, learned = self._known_transpose, self.value.requires_grad
         is_compiling = torch.compiler.is_compiling()
         if kept is not None and kept is not self and not is_compiling and self._version != _version_of(self.value):
             kept = None  # its values are those of before
@@ -386,10 +387,19 @@ class SparseMatrix:
             self._pattern.append(OPERATORS.transpose(self.rowptr, self.col, self.shape[1]))
         rowptr, col, order = self._pattern[0]
         t = SparseMatrix(rowptr, col, self.value.index_select(0, order), self.shape[::-1])
-        t._transposed = self
+        if is_compiling:
+            t._transposed = self
+        else:
+            t._origin = weakref.ref(self)
         if not learned:
             self._transposed, self._version = t, 0 if is_compiling else _version_of(self.value)
         return t
+
+    @property
+    def _known_transpose(self) -> SparseMatrix | None:
+        if self.symmetric:
+            return self
+        return self._origin() if self._transposed is None and self._origin is not None else self._transposed
 
     def _check_columns(self, argument: str, num_bytes: int) -> None:
         """Raise MemoryLimitError where some bytes for each column would not fit: ids of columns may be any numbers."""
@@ -492,13 +502,13 @@ class SparseMatrix:
             value = value.to(x.dtype)  # low precision in, low precision out; the kernels sum in float32
         # Under vmap x.requires_grad is False, whatever the batch says.
         needs_t = torch.is_grad_enabled() and (x.requires_grad or torch._C._functorch.is_batchedtensor(x))
-        if needs_t and (self._pattern or self._transposed or not self.is_brief or x.device.type != "cpu"):
+        if needs_t and (self._pattern or self._known_transpose or not self.is_brief or x.device.type != "cpu"):
             t = self.T
             if t is not self:
                 return apply_function(
                     SpMM, self.rowptr, self.col, value, t.rowptr, t.col, t.value.to(x.dtype), x, False
                 )
-        return apply_function(SpMM, self.rowptr, self.col, value, None, None, None, x, self._transposed is self)
+        return apply_function(SpMM, self.rowptr, self.col, value, None, None, None, x, self.symmetric)
 
     def _matmul_sparse(self, other: SparseMatrix) -> SparseMatrix:
         if self.shape[1] != other.shape[0]:

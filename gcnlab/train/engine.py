@@ -35,10 +35,14 @@ from .stack import RunningAverage, Stack, can_be_stacked
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Within it no other thread trains, other ranks are watched, and gradients and autocast are not the caller's."""
+    """Within it no other thread trains, other ranks are watched, and gradients and autocast are not the caller's.
+
+    Nor has autocast its cache, which lives as long as the outermost one: weights of an earlier step would be in it.
+    """
     with (
         generators.generators_alone(), distributed.watch(), torch.inference_mode(False), torch.enable_grad(),
-        torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False),
+        torch.autocast("cpu", enabled=False, cache_enabled=False),
+        torch.autocast("cuda", enabled=False, cache_enabled=False),
     ):  # fmt: skip
         yield
 
@@ -355,21 +359,21 @@ class Training:
                 self.last_batches.append(batch)
         self.schedule.after_epoch()
         self.metrics = {f"train_{name}": value for name, value in scores.value().items()}
-        # Each rank has the statistics of its own shares.
-        buffers = dict(model.named_buffers())
-        averaged = [value[0] for name, value in self.average.values.items() if name in buffers]
-        self.ranks.share_tensors([*buffers.values(), *averaged])
+        if not self.ranks.is_lone:  # each rank has the statistics of its own shares
+            buffers = dict(model.named_buffers())
+            averaged = [value[0] for name, value in self.average.values.items() if name in buffers]
+            self.ranks.share_tensors([*buffers.values(), *averaged])
 
     def step(self, epoch: int, batch: Batch) -> Scores:
         """One step of the optimizer, and the scores of its batch."""
         self.num_steps += 1
         counts, scored = self._gradients(batch)
-        gradients = {f"the gradient of {name}": grad for name, grad in self.stack.gradients().items()}
-        replica = self.stack.replica
-        tensors = {"the training loss": scored["loss"], **gradients}
+        gradients, replica = self.stack.gradients(), self.stack.replica
+        tensors = {"the training loss": scored["loss"]}
+        tensors |= {f"the gradient of {name}": grad for name, grad in gradients.items()}
         check_finite(epoch, self.seeds, self.active, tensors, self.ranks, () if replica is None else replica.own)
         if self.options.clip_norm is not None:
-            clip_gradients(list(gradients.values()), self.options.clip_norm)
+            clip_gradients(list(gradients.values()), self.options.clip_norm, len(self.seeds))
         self.optimizer.step()
         self.schedule.after_batch()
         self.average.update(self.num_steps)
@@ -421,7 +425,9 @@ class Training:
 
     def tell(self, epoch: int) -> None:
         """Tell the callbacks, which may stop seeds."""
-        row = {name: torch.where(self.active, value, float("nan")) for name, value in self.metrics.items()}
+        row = self.metrics
+        if not bool(self.active.all()):
+            row = {name: torch.where(self.active, value, float("nan")) for name, value in row.items()}
         self.table.add(row)
         for callback in self.options.callbacks:
             if (stop := callback.after_epoch(epoch, row)) is not None:
@@ -431,8 +437,10 @@ class Training:
     def save(self, epoch: int) -> None:
         """Save the state where it is due."""
         checkpoint = self.options.checkpoint
+        if checkpoint is None or self.record is None:
+            return
         is_last = epoch == self.options.epochs or not bool(self.active.any())
-        if checkpoint is None or self.record is None or not (is_last or epoch % checkpoint.every == 0):
+        if not (is_last or epoch % checkpoint.every == 0):
             return
         current = self.stack.current()
         check_finite(epoch, self.seeds, self.active, {f"the weight {name}": value for name, value in current.items()})

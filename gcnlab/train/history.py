@@ -126,8 +126,9 @@ class Mean:
 
     def add(self, counts: Mapping[str, Any], values: Mapping[str, Tensor]) -> None:
         for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0) + value.detach() * counts[name]
-            self.counts[name] = self.counts.get(name, 0) + counts[name]
+            weighted, is_first = value.detach() * counts[name], name not in self.sums
+            self.sums[name] = weighted if is_first else self.sums[name] + weighted
+            self.counts[name] = counts[name] if is_first else self.counts[name] + counts[name]
 
     def value(self) -> dict[str, Tensor]:
         return {name: total / (self.counts[name] or 1) for name, total in self.sums.items()}
@@ -183,8 +184,10 @@ class Best:
     def update(self, active: Tensor, value: Tensor, epoch: int, current: Callable[[], Mapping[str, Tensor]]) -> None:
         """Keep the current weights of the active seeds whose value is better than before."""
         better = active & (value < self.value)
+        if not bool(better.any()):
+            return
         self.value = torch.where(better, value, self.value)
         self.epoch = torch.where(better, epoch, self.epoch)
-        if bool(better.any()):
-            for name, weight in current().items():
-                self.kept[name][better] = weight[better]
+        seeds = ... if bool(better.all()) else better
+        for name, weight in current().items():
+            self.kept[name][seeds] = weight[seeds]

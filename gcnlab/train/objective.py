@@ -199,7 +199,7 @@ def score_batch(logits: Tensor, batch: Batch, objective: Objective) -> Scores:
 
 
 def _share_of_right(logits: Tensor, y: Tensor) -> Tensor:
-    return (logits.detach().argmax(-1) == y).double().mean(-1)  # [num_seeds]
+    return (logits.detach().argmax(-1) == y).mean(-1, dtype=torch.float64)  # [num_seeds]
 
 
 def _score_targets(out: Tensor, y: Tensor, loss: str) -> Scores:
@@ -225,17 +225,24 @@ def check_finite(
     ranks: Ranks = LONE,
     own: Sequence[Tensor] = (),
 ) -> None:
-    """Raise NonFiniteError with the first of `tensors` [num_seeds, ...] that is not finite for a seed in training.
+    """Raise NonFiniteError with the first of `tensors` that is not finite for a seed in training.
+
+    They are [num_seeds, ...], or of one seed of any shape.
 
     Of several ranks, `tensors` are the same on all, and `own` what each of them had before: says on which it is not
     finite.
     """
-    # One norm of all is the fastest look at them; where it overflows, the exact one below finds nothing.
-    floats = [tensor.detach() for tensor in tensors.values() if tensor.is_floating_point()]
-    if bool(torch.isfinite(torch.nn.utils.get_total_norm(floats))):
+    # Norms are the fastest look at all of them; where one overflows, the exact look below finds nothing.
+    found = [tensor.detach() if tensor.requires_grad else tensor for tensor in tensors.values()]
+    floats = [tensor for tensor in found if tensor.is_floating_point()]
+    if floats and all(tensor.is_cpu for tensor in floats):
+        norm = sum(norm.item() for norm in torch._foreach_norm(floats))
+    else:  # of another device a single number is waited for
+        norm = torch.nn.utils.get_total_norm(floats).item()
+    if math.isfinite(norm):
         return
     for name, tensor in tensors.items():
-        bad = ~torch.isfinite(tensor.detach().cpu()[active])
+        bad = ~torch.isfinite(tensor.detach().cpu().reshape(len(seeds), -1)[active])
         if bool(bad.any()):
             seed = torch.tensor(seeds)[active][bad.nonzero()[0, 0]]
             which = (f" of seed {int(seed)}" if len(seeds) > 1 else "") + ranks.not_finite(own)

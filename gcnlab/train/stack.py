@@ -47,6 +47,8 @@ class Stack:
         self.model, self.num_seeds, self.params = model, num_seeds, params
         self._device = next(iter(params.values())).device.type if params else "cpu"
         self._in_16_bits, self._check = precision == "bfloat16", check
+        # `fit` has switched autocast off on a CPU and on CUDA, for as long as it trains.
+        self._casts = self._in_16_bits or self._device not in ("cpu", "cuda")
 
     @staticmethod
     def of(models: Sequence[nn.Module], precision: str, check: Check) -> Stack:
@@ -55,8 +57,9 @@ class Stack:
 
     def forward(self, arguments: tuple[Any, ...]) -> Tensor:
         """The outputs, [num_seeds, num_rows, num_outputs]."""
-        # Without its cache, which lives as long as the outermost autocast: weights of an earlier step would be in it.
-        with torch.autocast(self._device, torch.bfloat16, enabled=self._in_16_bits, cache_enabled=False):
+        if not self._casts:
+            return self._run(arguments)
+        with torch.autocast(self._device, torch.bfloat16, enabled=self._in_16_bits):
             return self._run(arguments)
 
     def _run(self, arguments: tuple[Any, ...]) -> Tensor:
@@ -67,7 +70,7 @@ class Stack:
         raise NotImplementedError
 
     def gradients(self) -> dict[str, Tensor]:
-        """name -> the gradient of each weight that the last step used, [num_seeds, ...]."""
+        """name -> the gradient of each of `params` that the last step used."""
         # A frozen weight may still have the gradient of an earlier training.
         return {name: p.grad for name, p in self.params.items() if p.requires_grad and p.grad is not None}
 
@@ -84,9 +87,6 @@ class OneSeed(Stack):
 
     def current(self) -> dict[str, Tensor]:
         return {name: value.unsqueeze(0) for name, value in self.model.state_dict().items()}
-
-    def gradients(self) -> dict[str, Tensor]:
-        return {name: grad.unsqueeze(0) for name, grad in super().gradients().items()}
 
 
 class SeveralSeeds(Stack):
