@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 from torch import Tensor
 
-from ..checks import check_count, check_counts
+from ..checks import check_count
 from ..errors import InputError, InputIndexError, InputTypeError
 from ..inputs import as_tensor, labels_of_all, largest_id, numbered_as, own
 from ..machine import check_devices
@@ -380,7 +380,7 @@ class GraphCollection(Sequence[Graph]):
 
         That is less than half of them, and some thousands less: a few rows take less time than it takes to find them alike.
         """
-        check_counts(num_layers=num_layers, batch_size=batch_size)
+        num_layers, batch_size = check_count("num_layers", num_layers, 1), check_count("batch_size", batch_size, 1)
         if not self._is_fixed or not len(self):
             return False
         ids = torch.linspace(0, len(self) - 1, min(batch_size, len(self))).long()
