@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..sparse import Features, SparseMatrix
-from ..sparse.kernels import apply_function
+from ..sparse.kernels import apply_function, is_eager
 from .drop import is_large
 
 # torch's own door to oneDNN's product of float32 matrices; builds for x86 have it.
@@ -81,7 +81,7 @@ def _is_for_onednn(x: Tensor, weight: Tensor) -> bool:
         and x.device.type == "cpu"
         and torch.backends.mkldnn.enabled
         and not torch.is_autocast_enabled("cpu")
-        and not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())
+        and is_eager()
     )
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..sparse import Features, SparseMatrix
-from ..sparse.kernels import OPERATORS, apply_function
+from ..sparse.kernels import OPERATORS, apply_function, is_eager
 from .affine import linear, meets_features_first, plus, propagated_reference
 from .drop import is_large
 from .gcn import GCNConv
@@ -33,7 +33,7 @@ def are_blocks(convs: Any, norms: Any, x: Features, operators: Sequence[Any], co
         return False
     if len(x.shape) != 2 or value.dtype not in (torch.float32, torch.float64):
         return False
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or torch.is_autocast_enabled("cpu"):
+    if not is_eager() or torch.is_autocast_enabled("cpu"):
         return False
     for conv, operator in zip(convs, operators, strict=True):
         if type(conv) is not GCNConv or not isinstance(operator, SparseMatrix) or operator.value.requires_grad:
@@ -76,6 +76,8 @@ def blocks(
             None if norm is None else norm.weight,
             None if norm is None else norm.bias,
         ]
+    if not torch.is_grad_enabled():
+        return _run(convs, norms, x, operators, counts)[0]
     out: Any = apply_function(_Blocks, convs, norms, x, operators, counts, *parameters)
     return out
 
@@ -106,32 +108,40 @@ def _times(matrix: SparseMatrix, h: Tensor) -> Tensor:
     return matrix @ h if is_large(h) else OPERATORS.spmm(matrix.rowptr, matrix.col, matrix.value, h)
 
 
+def _run(
+    convs: Any, norms: Any, x: Any, operators: Sequence[SparseMatrix], counts: Sequence[Tensor | None]
+) -> tuple[list[Tensor], list[tuple[Any, bool, Any]]]:
+    """The outputs, and of each layer what its derivative needs: the factor of W, whether Â X came first, the norm's.
+
+    The factor is None where it is the output before: a context may hold none, since they hold the context.
+    """
+    shares: dict[int, Any] = {}
+    out, steps, h = [], [], x
+    for i, (conv, operator, count) in enumerate(zip(convs, operators, counts, strict=True)):
+        check_operands(conv, h, operator, square=False)
+        first = meets_features_first(h, conv.weight, i > 0)
+        factor = _times(operator, h) if first else h
+        z = linear(factor, conv.weight)
+        z = z if first else _times(operator, z)
+        if norms is None:
+            h, kept = plus(z, conv.bias, in_place=True).relu_(), None
+        else:
+            if count is not None and id(count) not in shares:  # which layers may have in common
+                shares[id(count)] = shares_of(count, z.dtype)
+            for hook in getattr(norms[i], _HOOKS[0]).values():
+                hook(norms[i], (z, count), {})
+            h, kept = normalize(norms[i], z, shares.get(id(count)), conv.bias)
+        steps.append((factor if first or not i else None, first, kept))
+        out.append(h)
+    return out, steps
+
+
 class _Blocks(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, convs: Any, norms: Any, x: Any, operators: Any, counts: Any, *parameters: Any) -> Any:
         ctx.set_materialize_grads(False)
-        steps, out, h = [], [], x
-        shares: dict[int, Any] = {}
-        for i, (conv, operator, count) in enumerate(zip(convs, operators, counts, strict=True)):
-            check_operands(conv, h, operator, square=False)
-            first = meets_features_first(h, conv.weight, i > 0)  # Â X before W
-            taken = _times(operator, h) if first else h
-            z = linear(taken, conv.weight)
-            z = z if first else _times(operator, z)
-            if norms is None:
-                h, kept = plus(z, conv.bias, in_place=True).relu_(), None
-            else:
-                if count is not None and id(count) not in shares:  # which layers may have in common
-                    shares[id(count)] = shares_of(count, z.dtype)
-                for hook in getattr(norms[i], _HOOKS[0]).values():
-                    hook(norms[i], (z, count), {})
-                h, kept = normalize(norms[i], z, shares.get(id(count)), conv.bias)
-            # Of outputs the context may hold none: they hold the context.
-            steps.append((taken if first or not i else None, first, kept))
-            out.append(h)
-        if not ctx.needs_input_grad or not any(ctx.needs_input_grad):
-            return tuple(out)
-        ctx.steps, ctx.operators, ctx.counts, ctx.norms, ctx.x = steps, operators, counts, norms, x
+        out, ctx.steps = _run(convs, norms, x, operators, counts)
+        ctx.operators, ctx.counts, ctx.norms, ctx.x = operators, counts, norms, x
         ctx.save_for_backward(*parameters, *out)
         return tuple(out)
 
@@ -149,15 +159,15 @@ class _Blocks(torch.autograd.Function):
             if g is None:
                 continue
             weight, bias, gamma, _ = parameters[4 * i : 4 * i + 4]
-            taken, first, kept = ctx.steps[i]
-            taken = out[i - 1] if taken is None else taken
+            factor, first, kept = ctx.steps[i]
+            factor = out[i - 1] if factor is None else factor
             g = torch.ops.aten.threshold_backward(g, out[i], 0.0)
             if kept is not None:
                 g, found[4 * i + 2], found[4 * i + 3] = normalize_backward(ctx.norms[i], kept, gamma, g)
             if bias is not None:  # a norm takes it away again
                 found[4 * i + 1] = g.sum(0) if kept is None else torch.zeros_like(bias)
             g = g if first else _times(ctx.operators[i].T, g)
-            found[4 * i] = taken.T @ g if isinstance(taken, SparseMatrix) else taken.t() @ g
+            found[4 * i] = factor.T @ g if isinstance(factor, SparseMatrix) else factor.t() @ g
             if i:
                 g = linear(g, weight.t())
                 through = _times(ctx.operators[i].T, g) if first else g
