@@ -17,6 +17,7 @@ from torch import Tensor
 from .checks import check_count
 from .errors import InputError, InputTypeError
 from .sparse import SparseMatrix
+from .sparse.blocks import Block
 from .sparse.kernels import row_index
 from .sparse.matrix import register_tree
 
@@ -78,6 +79,28 @@ class ReadoutMatrix(SparseMatrix):
 
 
 register_tree(ReadoutMatrix, "counts")
+
+
+class ReadoutBlock(Block):
+    """P [num_graphs, num_nodes] of one of several batches that stand side by side: a `ReadoutMatrix` as a block.
+
+    Args:
+        whole, num_blocks: those of a `Block`.
+        rowptr: where the nodes of each graph start, [num_graphs + 1].
+        graph: the graph of each node, [num_nodes].
+        multiplicity: how many nodes each row of H stands for, [num_nodes]; 0 where it was only added.
+    """
+
+    def __init__(
+        self, whole: SparseMatrix, num_blocks: int, rowptr: Tensor, graph: Tensor, multiplicity: Tensor
+    ) -> None:
+        super().__init__(whole, num_blocks)
+        self.rowptr, self.graph, self.value, self.multiplicity = rowptr, graph, multiplicity, multiplicity
+        self.col = torch.arange(self.shape[1], device=whole.device)
+
+    @property
+    def row(self) -> Tensor:
+        return self.graph
 
 
 def multiplicity_of(batch: Any) -> Tensor | None:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..sparse.blocks import at_once
+
 
 class BatchNorm(nn.BatchNorm1d):
     """Batch normalisation over the nodes (Ioffe & Szegedy 2015), each counted as often as it stands for one.
@@ -25,20 +27,28 @@ class BatchNorm(nn.BatchNorm1d):
         keeps = kept.running_mean is not None
         if multiplicity is None or (keeps and not self.training):
             return super().forward(h)
-        total, dtype = multiplicity.sum(), torch.promote_types(h.dtype, torch.float32)
+        dtype = torch.promote_types(h.dtype, torch.float32)
         gamma, beta = (self.weight, self.bias) if self.affine else (h.new_ones(h.shape[1]), h.new_zeros(h.shape[1]))
+        averages = (kept.running_mean, kept.running_var, kept.num_batches_tracked) if keeps else ()
         with torch.autocast(h.device.type, enabled=False):  # torch's norm, too, sums 16-bit values in float32
-            out, mean, var = _WeightedNorm.apply(
-                h.to(dtype), gamma.to(dtype), beta.to(dtype), (multiplicity / total).to(dtype), self.eps
-            )
-        if keeps:
-            with torch.no_grad():
-                kept.num_batches_tracked.add_(1)
-                momentum = 1 / float(kept.num_batches_tracked) if self.momentum is None else self.momentum
-                kept.running_mean.lerp_(mean.to(kept.running_mean.dtype), momentum)
-                unbiased = var * (total / (total - 1))  # which torch keeps, too
-                kept.running_var.lerp_(unbiased.to(kept.running_var.dtype), momentum)
+            out = at_once(self._weighted, h.to(dtype), gamma.to(dtype), beta.to(dtype), multiplicity.to(dtype), *averages)
         return out.to(h.dtype)
+
+    def _weighted(self, h: Tensor, gamma: Tensor, beta: Tensor, multiplicity: Tensor, *averages: Tensor) -> Tensor:
+        """Of h [..., num_nodes, C] the output; running averages are moved."""
+        total = multiplicity.sum(-1, keepdim=True)
+        out, mean, var = _WeightedNorm.apply(h, gamma, beta, multiplicity / total, self.eps)
+        if averages:
+            mean_of_all, var_of_all, num_batches = averages
+            with torch.no_grad():
+                num_batches.add_(1)
+                momentum: Any = 1 / num_batches.unsqueeze(-1) if self.momentum is None else self.momentum
+                if isinstance(momentum, Tensor):  # of each training that stands beside others
+                    momentum = momentum.to(mean_of_all.dtype)
+                mean_of_all.lerp_(mean.to(mean_of_all.dtype), momentum)
+                unbiased = var * (total / (total - 1))  # which torch keeps, too
+                var_of_all.lerp_(unbiased.to(var_of_all.dtype), momentum)
+        return out
 
 
 def weighted_norm_reference(h: Tensor, gamma: Tensor, beta: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -49,25 +59,28 @@ def weighted_norm_reference(h: Tensor, gamma: Tensor, beta: Tensor, weight: Tens
 
 
 class _WeightedNorm(torch.autograd.Function):
-    """(γ (h - mean) / sqrt(var + ε) + β, mean, var), with weights w [num_nodes] that sum to 1."""
+    """(γ (h - mean) / sqrt(var + ε) + β, mean, var), with weights w [..., num_nodes] that sum to 1; h [..., num_nodes, C]."""
 
     @staticmethod
     def forward(
         ctx: Any, h: Tensor, gamma: Tensor, beta: Tensor, weight: Tensor, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        mean = weight @ h
+        weights = weight.unsqueeze(-2)
+        mean = weights @ h  # [..., 1, C]
         centred = h - mean
-        var = weight @ centred.square()
+        var = weights @ centred.square()
         inverse = (var + eps).rsqrt()
+        mean, var = mean.squeeze(-2), var.squeeze(-2)
         ctx.save_for_backward(centred, gamma, weight, inverse)
         ctx.mark_non_differentiable(mean, var)
-        return torch.addcmul(beta, centred, gamma * inverse), mean, var
+        return torch.addcmul(beta.unsqueeze(-2), centred, gamma.unsqueeze(-2) * inverse), mean, var
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, g: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         centred, gamma, weight, inverse = ctx.saved_tensors
-        grad_beta, grad_gamma = g.sum(0), (g * centred).sum(0) * inverse
+        grad_beta, grad_gamma = g.sum(-2, keepdim=True), (g * centred).sum(-2, keepdim=True) * inverse
         # dL/dh_i = γ inverse (g_i - w_i (dβ + inverse dγ (h_i - mean)))
-        through = torch.addcmul(grad_beta, centred, grad_gamma * inverse).mul_(weight.unsqueeze(1))
-        return torch.sub(g, through, out=through).mul_(gamma * inverse), grad_gamma, grad_beta, None, None
+        through = torch.addcmul(grad_beta, centred, grad_gamma * inverse).mul_(weight.unsqueeze(-1))
+        grad_h = torch.sub(g, through, out=through).mul_(gamma.unsqueeze(-2) * inverse)
+        return grad_h, grad_gamma.squeeze(-2), grad_beta.squeeze(-2), None, None

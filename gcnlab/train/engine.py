@@ -24,6 +24,7 @@ from ..scale import Sampler
 from .callbacks import Callback, ended_at_last, lower_is_better, measured, progress_bar, which_stop
 from .consistency import Consistency
 from .feed import Feed
+from .graphs import GraphFeed
 from .history import Best, History, Mean, Table
 from .norms import AVERAGED_ROWS, averages_made_again, keeps_averages, single_rows_allowed
 from .objective import Batch, Scores, check_finite, score_batch, score_samples
@@ -31,6 +32,7 @@ from .optim import Adam, Recorded, Schedule, clip_gradients, parameter_groups, t
 from .options import Checkpoint, FitOptions, Loss
 from .resume import Record
 from .stack import RunningAverage, Stack, can_be_stacked
+from .trainings import SeveralFeeds, are_several, feeds_of, stacks_of
 
 
 @contextmanager
@@ -183,12 +185,14 @@ def fit(
         checkpoint=checkpoint, seeds_at_once=seeds_at_once, progress=progress, check_finite=check_finite,
         deterministic=deterministic, operator=operator, consistency=consistency, cuda_graph=cuda_graph, batching=batching,
     )  # fmt: skip
-    feed = Feed.of(data, val, options, model)
-    if options.checkpoint is not None and feed.ranks.rank == 0:
+    feeds = feeds_of(data, val, options, model) if are_several(data) else [Feed.of(data, val, options, model)]
+    if options.checkpoint is not None and feeds[0].ranks.rank == 0:
         check_target("checkpoint", options.checkpoint.path)
         remove_stale_temporaries(Path(options.checkpoint.path).parent)
-    history = _train_one(model, feed, options) if options.seeds is None else _train_seeds(model, feed, options)
-    history.batching = feed.why
+    if are_several(data):
+        return _train_several(model, feeds, options)
+    history = _train_one(model, feeds[0], options) if options.seeds is None else _train_seeds(model, feeds[0], options)
+    history.batching = feeds[0].why
     return history
 
 
@@ -231,6 +235,27 @@ def _train_seeds(make: nn.Module | Callable[[], nn.Module], feed: Feed, options:
                 allow(models[0])
                 parts.append(Training(models, group, feed, options, bar).run())
     return History.join(parts)
+
+
+def _train_several(make: Callable[[], nn.Module], feeds: Sequence[GraphFeed], options: FitOptions) -> History:
+    """The trainings of one model, each on the data of its feed and with its seed."""
+    seeds: list[int] = options.seeds
+    with _surroundings(feeds[0], options) as allow:
+        groups = stacks_of(feeds, seeds, make, options.seeds_at_once)
+        if options.checkpoint is not None and len(groups) > 1:
+            raise InputError(
+                f"checkpoint: got {len(seeds)} trainings, but one stack can be saved and resumed, and these are {len(groups)}."
+            )
+        parts = []
+        with progress_bar(options.progress, options.epochs * len(groups)) as bar:
+            for group in groups:
+                models, own = [_made(make, seeds[i]) for i in group], [seeds[i] for i in group]
+                generators.set_seed(own[0])  # from where a training alone starts
+                allow(models[0])
+                feed = feeds[group[0]] if len(group) == 1 else SeveralFeeds([feeds[i] for i in group], own)
+                parts.append(Training(models, own, feed, options, bar).run())
+    places = [i for group in groups for i in group]
+    return History.join(parts).part(sorted(range(len(places)), key=places.__getitem__))
 
 
 def _made(make: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -395,7 +420,8 @@ class Training:
     def validate(self, epoch: int) -> None:
         """Score the weights that may be kept on the validation data; batch norms get the averages that they make."""
         model, ranks, objective = self.stack.model.eval(), self.ranks, self.feed.objective
-        with averages_made_again(self.norms):
+        tracked = [value for name, value in self.stack.current().items() if name.endswith("num_batches_tracked")]
+        with averages_made_again(self.norms, tracked):
             for batch in self.last_batches:
                 self.stack.forward(batch.arguments)
         ranks.share_tensors([average for norm in self.norms for average in (norm.running_mean, norm.running_var)])
@@ -445,6 +471,7 @@ class Training:
             "active": self.active, "best_epoch": self.best.epoch, "best_value": self.best.value,
             "rows": self.table.tensors(),
             "epoch_seconds": self.epoch_seconds,
+            "feed": self.feed.rng_state(),
         }  # fmt: skip
         self.record.write(checkpoint, self.ranks, epoch, self.best.kept, training)
 
@@ -469,6 +496,7 @@ class Training:
             for callback, state in zip(self.options.callbacks, training["callbacks"], strict=True):
                 callback.load_state_dict(state)
             generators.set_rng_state([training["rng"], *training.get("rng of other ranks", [])][self.ranks.rank])
+            self.feed.set_rng_state(training.get("feed", []))
             for name, value in self.average.values.items():  # in place: they stay on the device
                 value.copy_(training["averaged"][name])
             self.num_steps, self.epoch_seconds = training["num_steps"], training["epoch_seconds"]
