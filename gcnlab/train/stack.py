@@ -113,7 +113,7 @@ class SeveralSeeds(Stack):
 
         def one(weights: dict[str, Tensor], *own: Tensor) -> Tensor:
             read = arguments if blocks is None else blocks.arguments(*own)
-            return self._check(torch.func.functional_call(self.model, weights, read))
+            return self._check(torch.func.functional_call(self.model, weights, read, tie_weights=False))
 
         of_each = () if blocks is None else blocks.of_each()
         return torch.func.vmap(one, randomness="different")({**self.params, **self.buffers}, *of_each)
