@@ -216,6 +216,8 @@ def _train_seeds(make: nn.Module | Callable[[], nn.Module], feed: Feed, options:
     if isinstance(make, nn.Module):
         raise InputTypeError("model: got a module, but each seed needs its own; pass a function: lambda: GCN(...).")
     seeds: list[int] = options.seeds
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"seeds: got {seeds}, expected each once.")
     with _surroundings(feed, options) as allow:
         first = make()
         size = options.seeds_at_once if feed.ranks.is_lone else 1
