@@ -207,12 +207,12 @@ def run_job(job: FoldJob) -> dict[str, Any]:
     train, val, test = parts(job, graphs)
     chosen = _choose(job, graphs[train], graphs[val])
     seeds = [job.seed + 1 + run for run in range(3 if job.protocol == "nested" else 1)]
-    parts_of = graphs[train], graphs[val]
+    data, selecting = graphs[train], graphs[val]
     if len(seeds) > 1 and job.tensorboard is None and chosen.gains_from_a_stack(graphs):
-        trained = chosen.train_together(*([part] * len(seeds) for part in parts_of), seeds, stop=True)
+        trained = chosen.train_together([data] * len(seeds), [selecting] * len(seeds), seeds, stop=True)
     else:
         trained = [
-            chosen.train(*parts_of, seed, stop=True, checkpoint=job.checkpoint(), callbacks=job.callbacks(run))
+            chosen.train(data, selecting, seed, stop=True, checkpoint=job.checkpoint(), callbacks=job.callbacks(run))
             for run, seed in enumerate(seeds)
         ]
     tests = []
@@ -240,9 +240,8 @@ def run_stack(stack: FoldStack) -> dict[str, Any]:
         return {"results": [run_job(stack.folds[0])]}
     graphs = [_checked_graphs(job) for job in stack.folds]
     ids = [split(job, of_job) for job, of_job in zip(stack.folds, graphs, strict=True)]
-    trains, tests = (
-        [of_job[chosen[k]] for of_job, chosen in zip(graphs, ids, strict=True)] for k in range(2)
-    )
+    trains = [of_job[train] for of_job, (train, _) in zip(graphs, ids, strict=True)]
+    tests = [of_job[test] for of_job, (_, test) in zip(graphs, ids, strict=True)]
     seeds = [job.seed + job.fold for job in stack.folds]
     trained = stack.folds[0].grid[0].train_together(trains, tests, seeds, stop=False)
     return {"results": [_plain([history]) for _, history in trained]}

@@ -31,7 +31,9 @@ class BatchNorm(nn.BatchNorm1d):
         gamma, beta = (self.weight, self.bias) if self.affine else (h.new_ones(h.shape[1]), h.new_zeros(h.shape[1]))
         averages = (kept.running_mean, kept.running_var, kept.num_batches_tracked) if keeps else ()
         with torch.autocast(h.device.type, enabled=False):  # torch's norm, too, sums 16-bit values in float32
-            out = at_once(self._weighted, h.to(dtype), gamma.to(dtype), beta.to(dtype), multiplicity.to(dtype), *averages)
+            out = at_once(
+                self._weighted, h.to(dtype), gamma.to(dtype), beta.to(dtype), multiplicity.to(dtype), *averages
+            )
         return out.to(h.dtype)
 
     def _weighted(self, h: Tensor, gamma: Tensor, beta: Tensor, multiplicity: Tensor, *averages: Tensor) -> Tensor:

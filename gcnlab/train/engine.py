@@ -48,8 +48,8 @@ def _undisturbed() -> Iterator[None]:
 @_undisturbed()
 def fit(
     model: nn.Module | Callable[[], nn.Module],
-    data: Graph | GraphCollection | Signals | NodeRows,
-    val: GraphCollection | Signals | None = None,
+    data: Graph | GraphCollection | Signals | NodeRows | Sequence[GraphCollection],
+    val: GraphCollection | Signals | Sequence[GraphCollection] | None = None,
     *,
     loss: Loss = "cross-entropy",
     label_smoothing: float = 0.0,
@@ -107,8 +107,10 @@ def fit(
             `model(x, grid)` or `model(images)`, for NodeRows as `model([x_0, x_1, ...])`; trained in place and left with
             the kept weights, in evaluation mode; with `seeds`, a function that makes a new one.
         data: a Graph with x, y, train_mask, and val_mask unless select is "last" or a training metric; or NodeRows of
-            such a graph, or the GraphCollection or Signals to train on, in batches that are shuffled anew each epoch.
-        val: for many graphs, the GraphCollection that selects; for images, the Signals.
+            such a graph, or the GraphCollection or Signals to train on, in batches that are shuffled anew each epoch. A
+            list of GraphCollections, such as the training parts of the folds of a cross-validation: one training on
+            each, with a seed each, all of them together as one stack.
+        val: for many graphs, the GraphCollection that selects; for images, the Signals. For a list, a list of as many.
         loss: what is minimised, its mean over the rows (nodes, graphs, images) or over the targets that are not missing
             (NaN):
 
@@ -125,7 +127,11 @@ def fit(
         seeds: how many (0 .. n-1) or which seeds to train, together, `seeds_at_once` at a time. A seed sets the
             initial weights; the dropout masks of the seeds are independent, but are not those of a run alone.
             Models with buffers (BatchNorm), shared weights, or other values that differ from one to the next (a random
-            projection that is no parameter) are trained one after the other.
+            projection that is no parameter) are trained one after the other. For a list of collections, one seed for
+            each, the same one too: the i-th column of the History is what `fit(make(), data[i], val[i], seed=seeds[i])`
+            gives with `make()` called under that seed, up to rounding and the masks of dropout. Each has its own
+            batches, early stopping and batch norms. They are one stack where the model says `merges_nodes = True`, as a
+            `GraphClassifier` of GCNConv does, and as many batches make an epoch; others are trained one after the other.
         seed: for one model: what dropout, shuffling, augmentation and sampling start from, below 2**63. (Its initial
             weights are its maker's.) None draws one number below 2**53 from torch's generator, so that trainings in a
             loop differ, and `torch.manual_seed(0)` before the loop repeats all of them; a resumed training takes the
@@ -185,7 +191,9 @@ def fit(
         checkpoint=checkpoint, seeds_at_once=seeds_at_once, progress=progress, check_finite=check_finite,
         deterministic=deterministic, operator=operator, consistency=consistency, cuda_graph=cuda_graph, batching=batching,
     )  # fmt: skip
-    feeds = feeds_of(data, val, options, model) if are_several(data) else [Feed.of(data, val, options, model)]
+    feeds: list[Any] = (
+        [Feed.of(data, val, options, model)] if not are_several(data) else feeds_of(data, val, options, model)
+    )
     if options.checkpoint is not None and feeds[0].ranks.rank == 0:
         check_target("checkpoint", options.checkpoint.path)
         remove_stale_temporaries(Path(options.checkpoint.path).parent)
@@ -239,7 +247,7 @@ def _train_seeds(make: nn.Module | Callable[[], nn.Module], feed: Feed, options:
     return History.join(parts)
 
 
-def _train_several(make: Callable[[], nn.Module], feeds: Sequence[GraphFeed], options: FitOptions) -> History:
+def _train_several(make: Any, feeds: Sequence[GraphFeed], options: FitOptions) -> History:
     """The trainings of one model, each on the data of its feed and with its seed."""
     seeds: list[int] = options.seeds
     with _surroundings(feeds[0], options) as allow:
@@ -248,10 +256,12 @@ def _train_several(make: Callable[[], nn.Module], feeds: Sequence[GraphFeed], op
             raise InputError(
                 f"checkpoint: got {len(seeds)} trainings, but one stack can be saved and resumed, and these are {len(groups)}."
             )
-        parts = []
+        made, parts = [_made(make, seed) for seed in seeds], []
+        if len({id(model) for model in made}) < len(made):
+            raise InputError("model: the function gave one module twice; it must make a new one at each call.")
         with progress_bar(options.progress, options.epochs * len(groups)) as bar:
             for group in groups:
-                models, own = [_made(make, seeds[i]) for i in group], [seeds[i] for i in group]
+                models, own = [made[i] for i in group], [seeds[i] for i in group]
                 generators.set_seed(own[0])  # from where a training alone starts
                 allow(models[0])
                 feed = feeds[group[0]] if len(group) == 1 else SeveralFeeds([feeds[i] for i in group], own)

@@ -57,7 +57,11 @@ _FACTS = ("features", "a dtype", "a device", "labels", "classes")
 
 def _facts(graphs: GraphCollection) -> tuple[Any, ...]:
     names = graphs.class_names
-    kind = "of classes" if not graphs.y.is_floating_point() else f"of shape [{', '.join(['G', *map(str, graphs.y.shape[1:])])}]"
+    kind = (
+        "of classes"
+        if not graphs.y.is_floating_point()
+        else f"of shape [{', '.join(['G', *map(str, graphs.y.shape[1:])])}]"
+    )
     return (
         graphs.num_features, graphs.whole.adjacency.dtype, graphs.device, kind, None if names is None else some(names),
     )  # fmt: skip
@@ -124,7 +128,9 @@ class SeveralFeeds(Feed):
         return {f"{name} of training {i}": value for i, found in enumerate(each) for name, value in found.items()}
 
 
-def stacks_of(feeds: Sequence[GraphFeed], seeds: Sequence[int], make: Callable[[], nn.Module], most: int) -> list[list[int]]:
+def stacks_of(
+    feeds: Sequence[GraphFeed], seeds: Sequence[int], make: Callable[[], nn.Module], most: int
+) -> list[list[int]]:
     """The trainings in groups, each of which is one stack: at most so many, of as many batches an epoch.
 
     They are alone where torch.func.vmap cannot run the model, or where its sums would see the nodes that are added to make
