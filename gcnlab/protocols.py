@@ -38,7 +38,7 @@ from .models import GraphClassifier, NoStructure
 from .train import Callback, Checkpoint, EarlyStopping, History, TensorBoard, fit, predict
 from .train.history import curves_of
 
-LARGEST_STACK = 10  # trainings
+FOLDS_OF_A_STACK = 5  # on a CPU
 LARGEST_OF_A_STACK = 24_000  # numbers that a layer makes of a batch: nodes times channels
 
 PROTOCOLS = {
@@ -125,9 +125,12 @@ class Settings:
         What a stack saves is the calls of many small products. Where the arrays of a step are larger, a stack's leave the
         cache of a core, and it is slower (docs/benchmarks.md). On a GPU calls are what takes the time.
         """
-        whole = graphs.merged().whole
-        rows = self.batch_size * whole.num_nodes / max(len(graphs.every()), 1)
-        return graphs.device.type != "cpu" or rows * self.hidden_channels <= LARGEST_OF_A_STACK
+        if graphs.device.type != "cpu":
+            return True
+        numbers = self.batch_size * self.hidden_channels * graphs.whole.num_nodes / max(len(graphs.every()), 1)
+        if numbers > 8 * LARGEST_OF_A_STACK:  # more than merging makes less
+            return False
+        return numbers * graphs.merged().whole.num_nodes <= LARGEST_OF_A_STACK * graphs.whole.num_nodes
 
 
 @dataclass(frozen=True)
@@ -248,18 +251,18 @@ def run_stack(stack: FoldStack) -> dict[str, Any]:
 
 
 def in_stacks(jobs: Sequence[FoldJob], workers: int) -> list[FoldStack]:
-    """The jobs in stacks: folds of gin that are alike in all else, where that is faster, and shared by the workers."""
-    groups: dict[str, list[FoldJob]] = {}
-    stacks = []
+    """The jobs in stacks: always the same folds of gin, where that is faster and no worker is left without one.
+
+    So what a fold gives does not depend on the number of workers, nor on which folds are left to train.
+    """
+    groups: dict[Any, list[FoldJob]] = {}
     for job in jobs:
-        if job.protocol == "gin" and job.tensorboard is None and job.grid[0].gains_from_a_stack(_graphs(job)[0]):
-            groups.setdefault(replace(job, fold=0, seed=0, data=None).key(), []).append(job)
-        else:
-            stacks.append(FoldStack((job,)))
-    for group in groups.values():
-        size = min(LARGEST_STACK, -(-len(group) // workers))
-        stacks += [FoldStack(tuple(group[start : start + size])) for start in range(0, len(group), size)]
-    return stacks
+        gains = job.protocol == "gin" and job.tensorboard is None and job.grid[0].gains_from_a_stack(_graphs(job)[0])
+        size = 1 if not gains else FOLDS_OF_A_STACK if job.device == "cpu" else 10
+        groups.setdefault((replace(job, fold=0, data=None).key(), job.fold // size), []).append(job)
+    if len(groups) < min(workers, len(jobs)):
+        return [FoldStack((job,)) for job in jobs]
+    return [FoldStack(tuple(group)) for group in groups.values()]
 
 
 def _checked_graphs(job: FoldJob) -> GraphCollection:
@@ -386,9 +389,14 @@ def run_jobs(
     finished.warn_of_others(jobs)
     ranks.meet()
     finished.results, jobs, missing = ranks.of_first((finished.results, jobs, missing))  # it alone reads and writes
+    stacks = [
+        FoldStack(left)
+        for stack in in_stacks(jobs, count_workers(workers))
+        if (left := tuple(job for job in stack.folds if job in missing))
+    ]
     results_of = (
         pair
-        for stack, found in run_all(run_stack, in_stacks(missing, count_workers(workers)), workers)
+        for stack, found in run_all(run_stack, stacks, workers)
         for pair in zip(stack.folds, found["results"], strict=True)
     )
     for number, (job, result) in enumerate(results_of, 1 + len(jobs) - len(missing)):

@@ -351,10 +351,10 @@ def test_inputs_that_do_not_fit_each_other():
         data=[data[0], data[0][0], data[2]],
         kind=gcnlab.errors.InputTypeError,
     )
-    refused(r"data\[2\]: has features 3, but data\[0\] 5", data=[*data[:2], random_graphs(20, width=3)])
-    refused(r"val\[0\]: has a dtype torch.float32", val=[random_graphs(20, dtype=torch.float32), *val[1:]])
+    refused(r"data\[2\]: has features: 3, but data\[0\] 5", data=[*data[:2], random_graphs(20, width=3)])
+    refused(r"val\[0\]: has the dtype torch.float32", val=[random_graphs(20, dtype=torch.float32), *val[1:]])
     targets = torch.rand(20, 2, dtype=torch.float64)
-    refused(r"data\[1\]: has labels", data=[data[0], random_graphs(20, targets=targets), data[2]])
+    refused(r"data\[1\]: has labels of shape", data=[data[0], random_graphs(20, targets=targets), data[2]])
     refused("val: got none", val=None)
     module = maker()()
     refused("model: the function gave one module twice", make=lambda: module)

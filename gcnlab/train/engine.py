@@ -191,13 +191,12 @@ def fit(
         checkpoint=checkpoint, seeds_at_once=seeds_at_once, progress=progress, check_finite=check_finite,
         deterministic=deterministic, operator=operator, consistency=consistency, cuda_graph=cuda_graph, batching=batching,
     )  # fmt: skip
-    feeds: list[Any] = (
-        [Feed.of(data, val, options, model)] if not are_several(data) else feeds_of(data, val, options, model)
-    )
+    several = are_several(data)
+    feeds: Any = feeds_of(data, val, options, model) if several else [Feed.of(data, val, options, model)]
     if options.checkpoint is not None and feeds[0].ranks.rank == 0:
         check_target("checkpoint", options.checkpoint.path)
         remove_stale_temporaries(Path(options.checkpoint.path).parent)
-    if are_several(data):
+    if several:
         return _train_several(model, feeds, options)
     history = _train_one(model, feeds[0], options) if options.seeds is None else _train_seeds(model, feeds[0], options)
     history.batching = feeds[0].why

@@ -14,7 +14,6 @@ from ..errors import InputError, InputTypeError
 from ..graph import GraphCollection, GraphLoader
 from ..graph.blocks import BatchBlocks
 from ..graph.collection import on_one_whole
-from ..inputs import some
 from .feed import Feed
 from .graphs import GraphFeed
 from .objective import Batch
@@ -27,7 +26,7 @@ def are_several(data: Any) -> bool:
     return isinstance(data, (list, tuple)) and any(isinstance(part, GraphCollection) for part in data)
 
 
-def feeds_of(data: Sequence[Any], val: Any, options: FitOptions, model: Any) -> list[GraphFeed]:
+def feeds_of(data: Any, val: Any, options: FitOptions, model: Any) -> list[GraphFeed]:
     """The feed of each training, of data that fit each other and the seeds; or InputError."""
     if isinstance(model, nn.Module):
         raise InputTypeError("model: got a module, but each training needs its own; pass a function: lambda: GCN(...).")
@@ -44,27 +43,19 @@ def feeds_of(data: Sequence[Any], val: Any, options: FitOptions, model: Any) -> 
         for i, graphs in enumerate(given):
             if not isinstance(graphs, GraphCollection):
                 raise InputTypeError(f"{name}[{i}]: got {type(graphs).__name__}, expected a GraphCollection.")
-            for what, found, expected in zip(_FACTS, _facts(graphs), _facts(data[0]), strict=True):
-                if found != expected:
-                    raise InputError(
-                        f"{name}[{i}]: has {what} {found}, but data[0] {expected}; one model is trained on all."
-                    )
+            for what, found in _facts(graphs, name == "data").items():
+                if found != (expected := _facts(data[0], name == "data")[what]):
+                    raise InputError(f"{name}[{i}]: has {what} {found}, but data[0] {expected}; one model is for all.")
     return [Feed.of(graphs, of_val, options, model) for graphs, of_val in zip(data, vals, strict=True)]  # type: ignore[misc]
 
 
-_FACTS = ("features", "a dtype", "a device", "labels", "classes")
-
-
-def _facts(graphs: GraphCollection) -> tuple[Any, ...]:
-    names = graphs.class_names
-    kind = (
-        "of classes"
-        if not graphs.y.is_floating_point()
-        else f"of shape [{', '.join(['G', *map(str, graphs.y.shape[1:])])}]"
-    )
-    return (
-        graphs.num_features, graphs.whole.adjacency.dtype, graphs.device, kind, None if names is None else some(names),
-    )  # fmt: skip
+def _facts(graphs: GraphCollection, with_classes: bool) -> dict[str, Any]:
+    """What all collections have in common, as an error names it; validation may have some of the classes."""
+    facts = {
+        "features:": graphs.num_features, "the dtype": graphs.whole.adjacency.dtype, "the device": graphs.device,
+        "labels of shape": [*graphs.y.shape[1:], "floats" if graphs.y.is_floating_point() else "classes"],
+    }  # fmt: skip
+    return facts | ({"the classes": graphs.class_names} if with_classes else {})
 
 
 class SeveralFeeds(Feed):
