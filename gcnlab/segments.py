@@ -65,11 +65,18 @@ class ReadoutMatrix(SparseMatrix):
     """
 
     counts: bool = False
+    _means: SparseMatrix | None = None
 
     @property
     def multiplicity(self) -> Tensor | None:
         """m, [num_nodes]: how many nodes each row of H stands for; None where that is one everywhere."""
         return self.value if self.counts and bool((self.value != 1).any()) else None
+
+    def row_normalized(self) -> SparseMatrix:
+        """P whose rows sum to 1, as the mean over the nodes of each graph has it; made once for all layers."""
+        if self._means is None:
+            self._means = super().row_normalized()
+        return self._means
 
     def map(self, f: Callable[[Tensor], Tensor]) -> ReadoutMatrix:
         p = super().map(f)

@@ -70,19 +70,22 @@ class _WeightedNorm(torch.autograd.Function):
         weights = weight.unsqueeze(-2)
         mean = weights @ h  # [..., 1, C]
         centred = h - mean
-        var = weights @ centred.square()
+        square = centred.square()
+        var = weights @ square
         inverse = (var + eps).rsqrt()
+        out = torch.addcmul(beta.unsqueeze(-2), centred, gamma.unsqueeze(-2) * inverse, out=square)
         mean, var = mean.squeeze(-2), var.squeeze(-2)
         ctx.save_for_backward(centred, gamma, weight, inverse)
         ctx.mark_non_differentiable(mean, var)
-        return torch.addcmul(beta.unsqueeze(-2), centred, gamma.unsqueeze(-2) * inverse), mean, var
+        return out, mean, var
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, g: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         centred, gamma, weight, inverse = ctx.saved_tensors
-        grad_beta, grad_gamma = g.sum(-2, keepdim=True), (g * centred).sum(-2, keepdim=True) * inverse
+        product = g * centred
+        grad_beta, grad_gamma = g.sum(-2, keepdim=True), product.sum(-2, keepdim=True) * inverse
         # dL/dh_i = γ inverse (g_i - w_i (dβ + inverse dγ (h_i - mean)))
-        through = torch.addcmul(grad_beta, centred, grad_gamma * inverse).mul_(weight.unsqueeze(-1))
+        through = torch.addcmul(grad_beta, centred, grad_gamma * inverse, out=product).mul_(weight.unsqueeze(-1))
         grad_h = torch.sub(g, through, out=through).mul_(gamma.unsqueeze(-2) * inverse)
         return grad_h, grad_gamma.squeeze(-2), grad_beta.squeeze(-2), None, None

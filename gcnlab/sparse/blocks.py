@@ -56,7 +56,6 @@ class Block(SparseMatrix):
         self.whole, self.num_blocks = whole, num_blocks
         self.shape = (whole.shape[0] // num_blocks, whole.shape[1] // num_blocks)
         self.kind = whole.kind
-        self._sums: Tensor | None = None
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"{name}: one block of several has products alone.")
@@ -80,9 +79,10 @@ class Block(SparseMatrix):
         return Block(self.whole.map(f), self.num_blocks)
 
     def row_sums(self) -> Tensor:
-        if self._sums is None:  # each layer's readout asks again
-            self._sums = at_once(lambda: self._items(self.whole.row_sums()))
-        return self._sums
+        return at_once(lambda: self._items(self.whole.row_sums()))
+
+    def row_normalized(self) -> Block:
+        return Block(self.whole.row_normalized(), self.num_blocks)
 
     def _product(self, x: Tensor) -> Tensor:
         return at_once(lambda x: self._items(self.whole @ x.flatten(0, 1)), x)
