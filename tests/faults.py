@@ -212,7 +212,7 @@ FAULTS = [
     Fault("T16", "train/norms.py", "add(norm, float(m.sum()) if m.dim() == 1", "add(norm, float(len(m)) if m.dim() == 1"),
     Fault("T16", "train/norms.py", "            count.copy_(of_training)", "            count"),
     Fault("T16", "train/engine.py", "[average for norm in self.norms for average in (norm.running_mean, norm.running_var)]", "[]"),
-    Fault("T17", "layers/norm.py", "= 1 / num_batches.unsqueeze(-1) if self.momentum is None else self.momentum", "= self.momentum or 0.1"),
+    Fault("T17", "layers/norm.py", "= 1 / num_batches.double().unsqueeze(-1) if self.momentum is None else self.momentum", "= self.momentum or 0.1"),
     Fault("T11", "train/operators.py", 'kinds = wanted_operators(model) or ("a_hat",)', 'kinds = ("a_hat",)'),
     Fault("T11", "train/nodes.py", 'if draws and "a_hat" not in kinds:', "if False:"),
     Fault("T11", "layers/operators.py", "if layers and not fitting:", "if False:"),

@@ -44,7 +44,7 @@ class BatchNorm(nn.BatchNorm1d):
             mean_of_all, var_of_all, num_batches = averages
             with torch.no_grad():
                 num_batches.add_(1)
-                momentum: Any = 1 / num_batches.unsqueeze(-1) if self.momentum is None else self.momentum
+                momentum: Any = 1 / num_batches.double().unsqueeze(-1) if self.momentum is None else self.momentum
                 if isinstance(momentum, Tensor):  # of each training that stands beside others
                     momentum = momentum.to(mean_of_all.dtype)
                 mean_of_all.lerp_(mean.to(mean_of_all.dtype), momentum)
