@@ -155,12 +155,21 @@ def run_all(
     if not ranks.is_lone:
         yield from _over_ranks(ranks, function, jobs)
         return
-    if workers is None:
-        workers = 1 if multiprocessing.current_process().daemon else usable_cores()
+    workers = count_workers(workers)
     if workers == 1 or len(jobs) < 2:
         yield from ((job, function(job)) for job in jobs)
     else:
         yield from distributed.in_processes(partial(_on_one_thread, function), jobs, workers)
+
+
+def count_workers(workers: int | None) -> int:
+    """How many jobs run at the same time: in a process group one a rank, else as many as `run_all` starts processes."""
+    ranks = distributed.ranks()
+    if not ranks.is_lone:
+        return ranks.size
+    if workers is not None:
+        return workers
+    return 1 if multiprocessing.current_process().daemon else usable_cores()
 
 
 def _on_one_thread(function: Callable[[AnyJob], dict[str, Any]], job: AnyJob) -> dict[str, Any]:

@@ -33,10 +33,13 @@ from .data import folds, load
 from .errors import DatasetNotFoundError, InputError
 from .generators import generators_kept
 from .graph import GraphCollection
-from .jobs import Finished, Job, run_all
+from .jobs import Finished, Job, count_workers, run_all
 from .models import GraphClassifier, NoStructure
 from .train import Callback, Checkpoint, EarlyStopping, History, TensorBoard, fit, predict
 from .train.history import curves_of
+
+FOLDS_OF_A_STACK = 5  # on a CPU
+LARGEST_OF_A_STACK = 24_000  # numbers that a layer makes of a batch: nodes times channels
 
 PROTOCOLS = {
     "gin": "10 folds, best common epoch on the left-out fold: no held-out test (Xu et al. 2019)",
@@ -89,21 +92,45 @@ class Settings:
     ) -> tuple[nn.Module, History]:
         with generators_kept(seed):
             model = self.build(train).to(train.device)
+        return model, fit(model, train, val, seed=seed, checkpoint=checkpoint, **self._options(stop, callbacks))
+
+    def train_together(
+        self, train: Sequence[GraphCollection], val: Sequence[GraphCollection], seeds: Sequence[int], *, stop: bool
+    ) -> list[tuple[nn.Module, History]]:
+        """`train` of several, as one stack; the seconds of an epoch are shared among them."""
         history = fit(
-            model,
-            train,
-            val,
-            seed=seed,
-            epochs=self.epochs,
-            lr=self.lr,
-            scheduler=lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, self.halve_lr_every, 0.5),
-            select="val_loss" if stop else "last",  # smoother than the accuracy of a hundred graphs
-            callbacks=[EarlyStopping(self.patience), *callbacks] if stop else callbacks,
-            batch_size=self.batch_size,
-            checkpoint=checkpoint,
-            progress=False,
-        )
-        return model, history
+            lambda: self.build(train[0]).to(train[0].device), train, val, seeds=seeds, seeds_at_once=len(seeds),
+            **self._options(stop),
+        )  # fmt: skip
+        trained = []
+        for i in range(len(seeds)):
+            own = history.part([i])
+            own.epoch_seconds = [seconds / len(seeds) for seconds in history.epoch_seconds]
+            model = self.build(train[0]).to(train[0].device).eval()
+            model.load_state_dict(own.state(0))
+            trained.append((model, own))
+        return trained
+
+    def _options(self, stop: bool, callbacks: Sequence[Callback] = ()) -> dict[str, Any]:
+        return {
+            "epochs": self.epochs, "lr": self.lr, "batch_size": self.batch_size, "progress": False,
+            "scheduler": lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, self.halve_lr_every, 0.5),
+            "select": "val_loss" if stop else "last",  # smoother than the accuracy of a hundred graphs
+            "callbacks": [EarlyStopping(self.patience), *callbacks] if stop else callbacks,
+        }  # fmt: skip
+
+    def gains_from_a_stack(self, graphs: GraphCollection) -> bool:
+        """Whether several trainings take less time as one stack than one after the other.
+
+        What a stack saves is the calls of many small products. Where the arrays of a step are larger, a stack's leave the
+        cache of a core, and it is slower (docs/benchmarks.md). On a GPU calls are what takes the time.
+        """
+        if graphs.device.type != "cpu":
+            return True
+        numbers = self.batch_size * self.hidden_channels * graphs.whole.num_nodes / max(len(graphs.every()), 1)
+        if numbers > 8 * LARGEST_OF_A_STACK:  # more than merging makes less
+            return False
+        return numbers * graphs.merged().whole.num_nodes <= LARGEST_OF_A_STACK * graphs.whole.num_nodes
 
 
 @dataclass(frozen=True)
@@ -150,6 +177,17 @@ class FoldJob(Job):
         return [TensorBoard(self.tensorboard, place)]
 
 
+@dataclass(frozen=True)
+class FoldStack(Job):
+    """Folds that are trained together, as one stack."""
+
+    folds: tuple[FoldJob, ...]
+
+    @property
+    def is_shared(self) -> bool:
+        return self.folds[0].is_shared
+
+
 # Of a fold's result, what is read again. Folds of gin have no test part, and those of 1.0 no confusion matrix.
 _FOLD = {
     "curve": [float], "epochs": int, "epoch_seconds": [float], "test_accuracy": (float, None),
@@ -163,11 +201,7 @@ def run_job(job: FoldJob) -> dict[str, Any]:
     "curve" is the validation accuracy by epoch, of nested that of the first final run. For gin it is the result; the
     others have test and validation accuracy too, the choice from the grid, and the confusion matrix, of all final runs.
     """
-    graphs, _ = _graphs(job)
-    if job.data is not None and job.data != _digest(job):
-        raise InputError(
-            f"dataset: the graphs or folds of {job.dataset} have changed since the run began; start it again."
-        )
+    graphs = _checked_graphs(job)
     if job.protocol == "gin":
         train, test = split(job, graphs)
         seed = job.seed + job.fold
@@ -175,19 +209,24 @@ def run_job(job: FoldJob) -> dict[str, Any]:
         return _plain([history])
     train, val, test = parts(job, graphs)
     chosen = _choose(job, graphs[train], graphs[val])
-    tests, histories = [], []
+    seeds = [job.seed + 1 + run for run in range(3 if job.protocol == "nested" else 1)]
+    data, selecting = graphs[train], graphs[val]
+    if len(seeds) > 1 and job.tensorboard is None and chosen.gains_from_a_stack(graphs):
+        trained = chosen.train_together([data] * len(seeds), [selecting] * len(seeds), seeds, stop=True)
+    else:
+        trained = [
+            chosen.train(data, selecting, seed, stop=True, checkpoint=job.checkpoint(), callbacks=job.callbacks(run))
+            for run, seed in enumerate(seeds)
+        ]
+    tests = []
     confusion = torch.zeros(graphs.num_classes, graphs.num_classes, dtype=torch.int64)
-    for run in range(3 if job.protocol == "nested" else 1):
-        model, history = chosen.train(
-            graphs[train], graphs[val], job.seed + 1 + run, stop=True, checkpoint=job.checkpoint(),
-            callbacks=job.callbacks(run),
-        )  # fmt: skip
+    for model, _ in trained:
         logits = predict(model, graphs[test])
         tests.append(metrics.accuracy(logits, graphs[test].y))
         confusion += metrics.confusion_matrix(logits, graphs[test].y, graphs.num_classes).cpu()
-        histories.append(history)
+    histories = [history for _, history in trained]
     if job.model_file is not None and distributed.is_first():
-        _keep_model(job, job.model_file, model, history, confusion)
+        _keep_model(job, job.model_file, *trained[0], confusion)
     vals = [float(history.best("val_accuracy")[0]) for history in histories]
     return {
         **_plain(histories),
@@ -196,6 +235,44 @@ def run_job(job: FoldJob) -> dict[str, Any]:
         "chosen": asdict(chosen),
         "confusion_matrix": confusion.tolist(),
     }
+
+
+def run_stack(stack: FoldStack) -> dict[str, Any]:
+    """`run_job` of each of the folds, as "results"; those of gin are one training."""
+    if len(stack.folds) == 1:
+        return {"results": [run_job(stack.folds[0])]}
+    graphs = [_checked_graphs(job) for job in stack.folds]
+    ids = [split(job, of_job) for job, of_job in zip(stack.folds, graphs, strict=True)]
+    trains = [of_job[train] for of_job, (train, _) in zip(graphs, ids, strict=True)]
+    tests = [of_job[test] for of_job, (_, test) in zip(graphs, ids, strict=True)]
+    seeds = [job.seed + job.fold for job in stack.folds]
+    trained = stack.folds[0].grid[0].train_together(trains, tests, seeds, stop=False)
+    return {"results": [_plain([history]) for _, history in trained]}
+
+
+def in_stacks(jobs: Sequence[FoldJob], workers: int) -> list[FoldStack]:
+    """The jobs in stacks: always the same folds of gin, where that is faster and no worker is left without one.
+
+    So what a fold gives does not depend on the number of workers, nor on which folds are left to train.
+    """
+    groups: dict[Any, list[FoldJob]] = {}
+    for job in jobs:
+        gains = job.protocol == "gin" and job.tensorboard is None and job.grid[0].gains_from_a_stack(_graphs(job)[0])
+        size = 1 if not gains else FOLDS_OF_A_STACK if job.device == "cpu" else 10
+        groups.setdefault((replace(job, fold=0, data=None).key(), job.fold // size), []).append(job)
+    if len(groups) < min(workers, len(jobs)):
+        return [FoldStack((job,)) for job in jobs]
+    return [FoldStack(tuple(group)) for group in groups.values()]
+
+
+def _checked_graphs(job: FoldJob) -> GraphCollection:
+    """The data of a fold, if they and the fold are those that the run began with."""
+    graphs, _ = _graphs(job)
+    if job.data is not None and job.data != _digest(job):
+        raise InputError(
+            f"dataset: the graphs or folds of {job.dataset} have changed since the run began; start it again."
+        )
+    return graphs
 
 
 def _choose(job: FoldJob, train: GraphCollection, val: GraphCollection) -> Settings:
@@ -312,7 +389,17 @@ def run_jobs(
     finished.warn_of_others(jobs)
     ranks.meet()
     finished.results, jobs, missing = ranks.of_first((finished.results, jobs, missing))  # it alone reads and writes
-    for number, (job, result) in enumerate(run_all(run_job, missing, workers), 1 + len(jobs) - len(missing)):
+    stacks = [
+        FoldStack(left)
+        for stack in in_stacks(jobs, count_workers(workers))
+        if (left := tuple(job for job in stack.folds if job in missing))
+    ]
+    results_of = (
+        pair
+        for stack, found in run_all(run_stack, stacks, workers)
+        for pair in zip(stack.folds, found["results"], strict=True)
+    )
+    for number, (job, result) in enumerate(results_of, 1 + len(jobs) - len(missing)):
         figure = f"test accuracy {100 * result['test_accuracy']:.2f} %" if "test_accuracy" in result else "trained"
         which = f"seed {job.seed}" + ("" if job.protocol == "holdout" else f", fold {job.fold + 1}")
         seconds = f"{sum(result['epoch_seconds']):.0f} s of final training"

@@ -17,6 +17,7 @@ from torch import Tensor
 from .checks import check_count
 from .errors import InputError, InputTypeError
 from .sparse import SparseMatrix
+from .sparse.blocks import Block
 from .sparse.kernels import row_index
 from .sparse.matrix import register_tree
 
@@ -64,11 +65,18 @@ class ReadoutMatrix(SparseMatrix):
     """
 
     counts: bool = False
+    _means: SparseMatrix | None = None
 
     @property
     def multiplicity(self) -> Tensor | None:
         """m, [num_nodes]: how many nodes each row of H stands for; None where that is one everywhere."""
         return self.value if self.counts and bool((self.value != 1).any()) else None
+
+    def row_normalized(self) -> SparseMatrix:
+        """P whose rows sum to 1, as the mean over the nodes of each graph has it; made once for all layers."""
+        if self._means is None:
+            self._means = super().row_normalized()
+        return self._means
 
     def map(self, f: Callable[[Tensor], Tensor]) -> ReadoutMatrix:
         p = super().map(f)
@@ -78,6 +86,28 @@ class ReadoutMatrix(SparseMatrix):
 
 
 register_tree(ReadoutMatrix, "counts")
+
+
+class ReadoutBlock(Block):
+    """P [num_graphs, num_nodes] of one of several batches that stand side by side: a `ReadoutMatrix` as a block.
+
+    Args:
+        whole, num_blocks: those of a `Block`.
+        rowptr: where the nodes of each graph start, [num_graphs + 1].
+        graph: the graph of each node, [num_nodes].
+        multiplicity: how many nodes each row of H stands for, [num_nodes]; 0 where it was only added.
+    """
+
+    def __init__(
+        self, whole: SparseMatrix, num_blocks: int, rowptr: Tensor, graph: Tensor, multiplicity: Tensor
+    ) -> None:
+        super().__init__(whole, num_blocks)
+        self.rowptr, self.graph, self.value, self.multiplicity = rowptr, graph, multiplicity, multiplicity
+        self.col = torch.arange(self.shape[1], device=whole.device)
+
+    @property
+    def row(self) -> Tensor:
+        return self.graph
 
 
 def multiplicity_of(batch: Any) -> Tensor | None:

@@ -13,7 +13,17 @@ from gcnlab.checkpoint import describe, write_checkpoint
 from gcnlab.errors import ChecksumError, CorruptFileError, InputError
 from gcnlab.jobs import run_all
 from gcnlab.models import load_model
-from gcnlab.protocols import FoldJob, Settings, best_common_epoch, paired, run_job, run_jobs, split, stratified
+from gcnlab.protocols import (
+    FoldJob,
+    Settings,
+    best_common_epoch,
+    in_stacks,
+    paired,
+    run_job,
+    run_jobs,
+    split,
+    stratified,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -378,9 +388,56 @@ def test_a_full_disk_takes_no_fold(tu_folder, tmp_path):
 
 
 def test_processes_give_what_one_gives(tu_folder):
-    jobs = [job(tu_folder, "gin", fold) for fold in range(2)]
+    """Also where folds are trained as stacks, whose dropout is not that of a fold alone: the stacks are the same."""
+    jobs = [job(tu_folder, "gin", fold) for fold in range(10)]
+    assert len(in_stacks(jobs, 2)) == 2
     alone, together = run_jobs(jobs, workers=1), run_jobs(jobs, workers=2)
     assert [result["curve"] for result in together] == [result["curve"] for result in alone]
+
+
+def test_folds_of_a_stack_are_folds_alone(tu_folder, tmp_path):
+    still = replace(SMALL, dropout=0.0, epochs=6, readout="mean+sum")
+    jobs = [job(tu_folder, "gin", fold, (still,), seed=2) for fold in range(10)]
+    file = tmp_path / "folds.jsonl"
+    said = []
+    results = run_jobs(jobs, file, workers=1, say=said.append)
+    assert len(said) == len(file.read_text().splitlines()) == 10
+    for one, result in zip(jobs, results, strict=True):
+        expected = run_job(one)
+        assert result.keys() == expected.keys()
+        assert result["curve"] == expected["curve"]
+        assert len(result["epoch_seconds"]) == result["epochs"] == expected["epochs"] == 6
+    kept = file.read_text().splitlines()
+    file.write_text("\n".join(kept[:3] + kept[8:]) + "\n")
+    assert [result["curve"] for result in run_jobs(jobs, file, workers=1)] == [result["curve"] for result in results]
+
+
+def test_the_final_runs_of_a_fold_are_one_stack(tu_folder, monkeypatch):
+    still = replace(SMALL, dropout=0.0, epochs=12)
+    one = job(tu_folder, "nested", grid=(still,))
+    together = run_job(one)
+    monkeypatch.setattr("gcnlab.protocols.LARGEST_OF_A_STACK", 0)
+    alone = run_job(one)
+    for name in ("test_accuracy", "val_accuracy", "confusion_matrix", "curve", "epochs"):
+        assert together[name] == alone[name]
+
+
+def test_stacks_are_of_folds_that_are_alike_in_all_else(tu_folder, tmp_path):
+    small, large = SMALL, replace(SMALL, hidden_channels=4000)
+    folds = [job(tu_folder, "gin", fold, seed=seed) for seed in (0, 1) for fold in range(10)]
+
+    def numbers(jobs, workers=1):
+        return [[(one.seed, one.fold) for one in stack.folds] for stack in in_stacks(jobs, workers)]
+
+    fives = [[(seed, fold) for fold in range(start, start + 5)] for seed in (0, 1) for start in (0, 5)]
+    assert numbers(folds) == numbers(folds, 4) == fives
+    alone = [[(one.seed, one.fold)] for one in folds]
+    assert numbers(folds, 5) == alone  # a worker would be left without one
+    assert numbers([replace(one, grid=(large,)) for one in folds]) == alone
+    assert numbers([replace(one, tensorboard=str(tmp_path)) for one in folds]) == alone
+    assert numbers([replace(one, protocol="nested") for one in folds]) == alone
+    assert numbers([folds[0], replace(folds[1], grid=(replace(small, lr=0.1),))]) == [[(0, 0)], [(0, 1)]]
+    assert [len(stack.folds) for stack in in_stacks(folds[3:9], 2)] == [2, 4]
 
 
 def test_a_broken_results_file_is_named(tu_folder, tmp_path):

@@ -413,6 +413,10 @@ class GraphCollection(Sequence[Graph]):
         y = numbered_as(self._y, self.class_names, class_names)
         return self._with(whole=self.whole.replace(class_names=class_names), y=y)
 
+    def every(self) -> GraphCollection:
+        """All graphs of the whole, those that are left out here included."""
+        return self._with(chosen=None)
+
     # -- what it is ---------------------------------------------------------------------------------------------------
 
     @property
@@ -498,6 +502,22 @@ class GraphCollection(Sequence[Graph]):
         counts = self.y.bincount(minlength=self.num_classes).tolist()
         names = self.class_names or range(self.num_classes)
         return "classes", ", ".join(f"{name}: {count:,} graphs" for name, count in zip(names, counts, strict=True))
+
+
+def on_one_whole(collections: Sequence[GraphCollection]) -> list[GraphCollection]:
+    """The collections as parts of one whole: the one that all have, or else all of theirs side by side.
+
+    They have features of one width, or none, and number their classes alike.
+    """
+    parts = list({id(graphs.whole): graphs.every() for graphs in collections}.values())
+    if len(parts) == 1:
+        return list(collections)
+    adjacency, x = side_by_side([part.whole for part in parts])
+    whole = Graph(adjacency, x, class_names=parts[0].class_names, check_finite=False)
+    ptr, y = starts(torch.cat([part.sizes for part in parts])), torch.cat([part.y for part in parts])
+    every, first = GraphCollection(whole, ptr, y), starts(torch.tensor([len(part) for part in parts])).tolist()
+    place = {id(part.whole): first[i] for i, part in enumerate(parts)}
+    return [every[graphs.ids + place[id(graphs.whole)]] for graphs in collections]
 
 
 def batch(graphs: Iterable[Graph]) -> GraphBatch:

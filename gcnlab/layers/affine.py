@@ -33,7 +33,7 @@ def propagated(a_hat: Any, x: Features, weight: Tensor, bias: Tensor | None = No
 
 def meets_features_first(x: Features, weight: Tensor, has_gradient: bool) -> bool:
     """Whether Â X W is (Â X) W, the cheaper order of the two; `has_gradient`: whether X has one."""
-    num_in, num_out = weight.shape
+    num_in, num_out = weight.shape[-2:]
     return isinstance(x, Tensor) and num_in < num_out + (not has_gradient)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from ..sparse.blocks import at_once
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -25,27 +28,47 @@ class BatchNorm(nn.BatchNorm1d):
             return super().forward(h)
         dtype = torch.promote_types(h.dtype, torch.float32)
         gamma, beta = (self.weight, self.bias) if self.affine else (h.new_ones(h.shape[1]), h.new_zeros(h.shape[1]))
-        share, unbiased = shares_of(multiplicity, dtype)
         with torch.autocast(h.device.type, enabled=False):  # torch's norm, too, sums 16-bit values in float32
-            out, mean, var = _WeightedNorm.apply(h.to(dtype), gamma.to(dtype), beta.to(dtype), share, self.eps)
-        if self.running_mean is not None:
-            self.follow(mean, var * unbiased)
+            out: Tensor = at_once(
+                self._weighted, h.to(dtype), gamma.to(dtype), beta.to(dtype), multiplicity.to(dtype), *averages_of(self)
+            )
         return out.to(h.dtype)
 
-    @torch.no_grad()
-    def follow(self, mean: Tensor, var: Tensor) -> None:
-        """Move the running averages towards the mean and the unbiased variance of a batch."""
-        kept: Any = self
-        kept.num_batches_tracked.add_(1)
-        momentum = 1 / float(kept.num_batches_tracked) if self.momentum is None else self.momentum
-        kept.running_mean.lerp_(mean.to(kept.running_mean.dtype), momentum)
-        kept.running_var.lerp_(var.to(kept.running_var.dtype), momentum)
+    def _weighted(self, h: Tensor, gamma: Tensor, beta: Tensor, multiplicity: Tensor, *averages: Tensor) -> Tensor:
+        """Of h [..., num_nodes, C] the output; running averages are moved."""
+        share, unbiased = shares_of(multiplicity)
+        out, mean, var = _WeightedNorm.apply(h, gamma, beta, share, self.eps)
+        follow(averages, mean, var * unbiased, self.momentum)
+        return out
 
 
-def shares_of(multiplicity: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """(w, M / (M - 1)): the share of each row, which a variance is weighted by, and what makes it the unbiased one."""
-    total = multiplicity.sum()
-    return (multiplicity / total).to(dtype), total / (total - 1)
+def averages_of(norm: Any) -> tuple[Tensor, ...]:
+    """Running mean, running variance and number of batches, which training moves; () where there are none."""
+    return (norm.running_mean, norm.running_var, norm.num_batches_tracked) if norm.track_running_stats else ()
+
+
+def shares_of(multiplicity: Tensor) -> tuple[Tensor, Tensor]:
+    """(w, M / (M - 1)), [..., num_nodes] and [..., 1]: the share of each row, and what makes a variance the unbiased one."""
+    total = multiplicity.sum(-1, keepdim=True)
+    return multiplicity / total, total / (total - 1)
+
+
+@torch.no_grad()
+def follow(averages: Sequence[Tensor], mean: Tensor, var: Tensor, momentum: Any) -> None:
+    """Move running averages towards the mean and the unbiased variance of a batch, [..., C]."""
+    if averages:
+        running_mean, running_var, num_batches = averages
+        num_batches.add_(1)
+        momentum = momentum_of(num_batches, momentum, running_mean.dtype)
+        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+        running_var.lerp_(var.to(running_var.dtype), momentum)
+
+
+def momentum_of(num_batches: Tensor, momentum: Any, dtype: torch.dtype) -> Any:
+    """A norm's momentum; the share of a batch in all so far where it is None. Several trainings have one each, [..., 1]."""
+    if momentum is None:
+        momentum = 1 / num_batches.unsqueeze(-1).double() if num_batches.dim() else 1 / float(num_batches)
+    return momentum.to(dtype) if isinstance(momentum, Tensor) else momentum
 
 
 def weighted_norm_reference(h: Tensor, gamma: Tensor, beta: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -56,41 +79,46 @@ def weighted_norm_reference(h: Tensor, gamma: Tensor, beta: Tensor, weight: Tens
 
 
 class Weighted(NamedTuple):
-    """What the derivative of a weighted norm needs: h - mean, the weights, mean, var, and 1 / sqrt(var + ε)."""
+    """What the derivative of a weighted norm needs: h - mean, the shares, mean and var, and 1 / sqrt(var + ε) [..., 1, C]."""
 
     centred: Tensor
-    weight: Tensor
+    share: Tensor
     mean: Tensor
     var: Tensor
     inverse: Tensor
 
 
-def _weighted(h: Tensor, gamma: Tensor, beta: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Weighted]:
-    mean = weight @ h
+def weighted(h: Tensor, gamma: Tensor, beta: Tensor, share: Tensor, eps: float) -> tuple[Tensor, Weighted]:
+    """The norm of h [..., num_nodes, C]."""
+    shares = share.unsqueeze(-2)
+    mean = shares @ h  # [..., 1, C]
     centred = h - mean
-    var = weight @ centred.square()
+    square = centred.square()
+    var = shares @ square
     inverse = (var + eps).rsqrt()
-    return torch.addcmul(beta, centred, gamma * inverse), Weighted(centred, weight, mean, var, inverse)
+    out = torch.addcmul(beta.unsqueeze(-2), centred, gamma.unsqueeze(-2) * inverse, out=square)
+    return out, Weighted(centred, share, mean.squeeze(-2), var.squeeze(-2), inverse)
 
 
-def _weighted_backward(kept: Weighted, gamma: Tensor, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def weighted_backward(kept: Weighted, gamma: Tensor, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The derivatives for h, γ and β."""
-    grad_beta, grad_gamma = g.sum(0), (g * kept.centred).sum(0) * kept.inverse
+    product = g * kept.centred
+    grad_beta, grad_gamma = g.sum(-2, keepdim=True), product.sum(-2, keepdim=True) * kept.inverse
     # dL/dh_i = γ inverse g_i - w_i γ inverse (dβ + inverse dγ (h_i - mean))
-    scale = -gamma * kept.inverse
-    through = torch.addcmul(scale * grad_beta, kept.centred, scale * grad_gamma * kept.inverse)
-    through.mul_(kept.weight.unsqueeze(1))
-    return torch.addcmul(through, g, scale, value=-1), grad_gamma, grad_beta
+    scale = -gamma.unsqueeze(-2) * kept.inverse
+    through = torch.addcmul(scale * grad_beta, kept.centred, scale * grad_gamma * kept.inverse, out=product)
+    through.mul_(kept.share.unsqueeze(-1))
+    return torch.addcmul(through, g, scale, value=-1), grad_gamma.squeeze(-2), grad_beta.squeeze(-2)
 
 
 class _WeightedNorm(torch.autograd.Function):
-    """(γ (h - mean) / sqrt(var + ε) + β, mean, var), with weights w [num_nodes] that sum to 1."""
+    """(γ (h - mean) / sqrt(var + ε) + β, mean, var), with shares w [..., num_nodes] that sum to 1; h [..., num_nodes, C]."""
 
     @staticmethod
     def forward(
-        ctx: Any, h: Tensor, gamma: Tensor, beta: Tensor, weight: Tensor, eps: float
+        ctx: Any, h: Tensor, gamma: Tensor, beta: Tensor, share: Tensor, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        out, kept = _weighted(h, gamma, beta, weight, eps)
+        out, kept = weighted(h, gamma, beta, share, eps)
         ctx.save_for_backward(gamma, *kept)
         ctx.mark_non_differentiable(kept.mean, kept.var)
         return out, kept.mean, kept.var
@@ -99,46 +127,4 @@ class _WeightedNorm(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, g: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         gamma, *kept = ctx.saved_tensors
-        return *_weighted_backward(Weighted(*kept), gamma, g), None, None
-
-
-class Plain(NamedTuple):
-    """What the derivative of torch's own norm needs: h, its mean, and 1 / sqrt(var + ε)."""
-
-    h: Tensor
-    mean: Tensor
-    inverse: Tensor
-
-
-def normalize(
-    norm: Any, h: Tensor, shares: tuple[Tensor, Tensor] | None, bias: Tensor | None
-) -> tuple[Tensor, Weighted | Plain]:
-    """relu(norm(h + b)) of a BatchNorm in training, and what `normalize_backward` needs; outside of autograd.
-
-    The bias of a convolution does not change what a norm gives, but its running mean. `shares` are `shares_of` the
-    multiplicities, where there are any.
-    """
-    kept: Weighted | Plain
-    if shares is None:
-        out, *statistics = torch.native_batch_norm(
-            h, norm.weight, norm.bias, norm.running_mean, norm.running_var, True, norm.momentum, norm.eps
-        )
-        kept = Plain(h, *statistics)
-        norm.num_batches_tracked.add_(1)
-    else:
-        share, unbiased = shares
-        out, kept = _weighted(h, norm.weight, norm.bias, share, norm.eps)
-        norm.follow(kept.mean, kept.var * unbiased)
-    if bias is not None:
-        norm.running_mean.add_(bias, alpha=norm.momentum)
-    return out.relu_(), kept
-
-
-def normalize_backward(norm: Any, kept: Weighted | Plain, gamma: Tensor, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The derivatives of norm(h + b) for h, γ and β."""
-    if isinstance(kept, Weighted):
-        return _weighted_backward(kept, gamma, g)
-    found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.native_batch_norm_backward(
-        g, kept.h, gamma, None, None, kept.mean, kept.inverse, True, norm.eps, [True, True, True]
-    )
-    return found
+        return *weighted_backward(Weighted(*kept), gamma, g), None, None

@@ -156,7 +156,9 @@ class Readout(nn.Module):
         return p @ h
 
     def _mean(self, h: Tensor, p: SparseMatrix) -> Tensor:
-        total = p.row_sums()
+        if h.dtype == p.dtype:
+            return p.row_normalized() @ h
+        total = p.row_sums()  # of 16-bit h: the sum has more bits than a share of 1 has
         return ((p @ h) / torch.where(total == 0, 1, total).unsqueeze(1)).to(h.dtype)
 
     def _max(self, h: Tensor, p: SparseMatrix) -> Tensor:

@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import InputError
+
 INT32_MAX, INT64_MAX = 2**31 - 1, 2**63 - 1
 
 
@@ -222,6 +224,11 @@ class SpMM(torch.autograd.Function):
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
         rowptr, col, value, t_rowptr, t_col, t_value, x, is_symmetric = inputs
         value_dim, x_dim = in_dims[2], in_dims[6]
+        if in_dims[0] is not None or in_dims[1] is not None:
+            raise InputError(
+                "S @ x: torch.func.vmap goes over patterns of S; it takes one for all items, or make S the blocks of one "
+                "matrix, sparse.blocks.Block."
+            )
         if value_dim is None and x_dim is not None and value.dim() == 1:
             # S is the same for all: the batch becomes columns of one product.
             columns = x.movedim(x_dim, 1)  # [num_cols, B, C]

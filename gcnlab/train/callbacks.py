@@ -104,7 +104,8 @@ class TensorBoard(Callback):
 
     Args:
         folder: of all runs.
-        run: the folder of one run within it; {seed} stands for the seed.
+        run: the folder of one run within it; {seed} stands for the seed. Trainings of one stack that would share it have
+            numbered folders in it.
 
     Raises:
         InputError: the package tensorboard is not installed, or the folder cannot be written.
@@ -126,7 +127,9 @@ class TensorBoard(Callback):
 
     def before_training(self, seeds: Sequence[int], optimizer: Any) -> None:
         self.after_training()
-        self._writers = [self._open(str(self.folder / self.run.format(seed=seed))) for seed in seeds]
+        runs = [self.run.format(seed=seed) for seed in seeds]
+        runs = [f"{run}/training-{i}" if runs.count(run) > 1 else run for i, run in enumerate(runs, 1)]
+        self._writers = [self._open(str(self.folder / run)) for run in runs]
         self._optimizer, self._lr = optimizer, optimizer.param_groups[0]["lr"]
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, Tensor]) -> None:

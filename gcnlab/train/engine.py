@@ -24,6 +24,7 @@ from ..scale import Sampler
 from .callbacks import Callback, ended_at_last, lower_is_better, measured, progress_bar, which_stop
 from .consistency import Consistency
 from .feed import Feed
+from .graphs import GraphFeed
 from .history import Best, History, Mean, Table
 from .norms import AVERAGED_ROWS, averages_made_again, keeps_averages, single_rows_allowed
 from .objective import Batch, Scores, check_finite, score_batch, score_samples
@@ -31,6 +32,7 @@ from .optim import Adam, Recorded, Schedule, clip_gradients, parameter_groups, t
 from .options import Checkpoint, FitOptions, Loss
 from .resume import Record
 from .stack import RunningAverage, Stack, can_be_stacked
+from .trainings import SeveralFeeds, are_several, feeds_of, stacks_of
 
 
 @contextmanager
@@ -50,8 +52,8 @@ def _undisturbed() -> Iterator[None]:
 @_undisturbed()
 def fit(
     model: nn.Module | Callable[[], nn.Module],
-    data: Graph | GraphCollection | Signals | NodeRows,
-    val: GraphCollection | Signals | None = None,
+    data: Graph | GraphCollection | Signals | NodeRows | Sequence[GraphCollection],
+    val: GraphCollection | Signals | Sequence[GraphCollection] | None = None,
     *,
     loss: Loss = "cross-entropy",
     label_smoothing: float = 0.0,
@@ -109,8 +111,10 @@ def fit(
             `model(x, grid)` or `model(images)`, for NodeRows as `model([x_0, x_1, ...])`; trained in place and left with
             the kept weights, in evaluation mode; with `seeds`, a function that makes a new one.
         data: a Graph with x, y, train_mask, and val_mask unless select is "last" or a training metric; or NodeRows of
-            such a graph, or the GraphCollection or Signals to train on, in batches that are shuffled anew each epoch.
-        val: for many graphs, the GraphCollection that selects; for images, the Signals.
+            such a graph, or the GraphCollection or Signals to train on, in batches that are shuffled anew each epoch. A
+            list of GraphCollections, such as the training parts of the folds of a cross-validation: one training on
+            each, with a seed each, all of them together as one stack.
+        val: for many graphs, the GraphCollection that selects; for images, the Signals. For a list, a list of as many.
         loss: what is minimised, its mean over the rows (nodes, graphs, images) or over the targets that are not missing
             (NaN):
 
@@ -127,7 +131,11 @@ def fit(
         seeds: how many (0 .. n-1) or which seeds to train, together, `seeds_at_once` at a time. A seed sets the
             initial weights; the dropout masks of the seeds are independent, but are not those of a run alone.
             Models with buffers (BatchNorm), shared weights, or other values that differ from one to the next (a random
-            projection that is no parameter) are trained one after the other.
+            projection that is no parameter) are trained one after the other. For a list of collections, one seed for
+            each, the same one too: the i-th column of the History is what `fit(make(), data[i], val[i], seed=seeds[i])`
+            gives with `make()` called under that seed, up to rounding and the masks of dropout. Each has its own
+            batches, early stopping and batch norms. They are one stack where the model says `merges_nodes = True`, as a
+            `GraphClassifier` of GCNConv does, and as many batches make an epoch; others are trained one after the other.
         seed: for one model: what dropout, shuffling, augmentation and sampling start from, below 2**63. (Its initial
             weights are its maker's.) None draws one number below 2**53 from torch's generator, so that trainings in a
             loop differ, and `torch.manual_seed(0)` before the loop repeats all of them; a resumed training takes the
@@ -187,12 +195,15 @@ def fit(
         checkpoint=checkpoint, seeds_at_once=seeds_at_once, progress=progress, check_finite=check_finite,
         deterministic=deterministic, operator=operator, consistency=consistency, cuda_graph=cuda_graph, batching=batching,
     )  # fmt: skip
-    feed = Feed.of(data, val, options, model)
-    if options.checkpoint is not None and feed.ranks.rank == 0:
+    several = are_several(data)
+    feeds: Any = feeds_of(data, val, options, model) if several else [Feed.of(data, val, options, model)]
+    if options.checkpoint is not None and feeds[0].ranks.rank == 0:
         check_target("checkpoint", options.checkpoint.path)
         remove_stale_temporaries(Path(options.checkpoint.path).parent)
-    history = _train_one(model, feed, options) if options.seeds is None else _train_seeds(model, feed, options)
-    history.batching = feed.why
+    if several:
+        return _train_several(model, feeds, options)
+    history = _train_one(model, feeds[0], options) if options.seeds is None else _train_seeds(model, feeds[0], options)
+    history.batching = feeds[0].why
     return history
 
 
@@ -216,6 +227,8 @@ def _train_seeds(make: nn.Module | Callable[[], nn.Module], feed: Feed, options:
     if isinstance(make, nn.Module):
         raise InputTypeError("model: got a module, but each seed needs its own; pass a function: lambda: GCN(...).")
     seeds: list[int] = options.seeds
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"seeds: got {seeds}, expected each once.")
     with _surroundings(feed, options) as allow:
         first = make()
         size = options.seeds_at_once if feed.ranks.is_lone else 1
@@ -235,6 +248,29 @@ def _train_seeds(make: nn.Module | Callable[[], nn.Module], feed: Feed, options:
                 allow(models[0])
                 parts.append(Training(models, group, feed, options, bar).run())
     return History.join(parts)
+
+
+def _train_several(make: Any, feeds: Sequence[GraphFeed], options: FitOptions) -> History:
+    """The trainings of one model, each on the data of its feed and with its seed."""
+    seeds: list[int] = options.seeds
+    with _surroundings(feeds[0], options) as allow:
+        groups = stacks_of(feeds, seeds, make, options.seeds_at_once)
+        if options.checkpoint is not None and len(groups) > 1:
+            raise InputError(
+                f"checkpoint: got {len(seeds)} trainings, but one stack can be saved and resumed, and these are {len(groups)}."
+            )
+        made, parts = [_made(make, seed) for seed in seeds], []
+        if len({id(model) for model in made}) < len(made):
+            raise InputError("model: the function gave one module twice; it must make a new one at each call.")
+        with progress_bar(options.progress, options.epochs * len(groups)) as bar:
+            for group in groups:
+                models, own = [made[i] for i in group], [seeds[i] for i in group]
+                generators.set_seed(own[0])  # from where a training alone starts
+                allow(models[0])
+                feed = feeds[group[0]] if len(group) == 1 else SeveralFeeds([feeds[i] for i in group], own)
+                parts.append(Training(models, own, feed, options, bar).run())
+    places = [i for group in groups for i in group]
+    return History.join(parts).part(sorted(range(len(places)), key=places.__getitem__))
 
 
 def _made(make: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -399,7 +435,8 @@ class Training:
     def validate(self, epoch: int) -> None:
         """Score the weights that may be kept on the validation data; batch norms get the averages that they make."""
         model, ranks, objective = self.stack.model.eval(), self.ranks, self.feed.objective
-        with averages_made_again(self.norms):
+        tracked = [value for name, value in self.stack.current().items() if name.endswith("num_batches_tracked")]
+        with averages_made_again(self.norms, tracked):
             for batch in self.feed.sample(model) or self.last_batches if self.norms else ():
                 self.stack.forward(batch.arguments)
         ranks.share_tensors([average for norm in self.norms for average in (norm.running_mean, norm.running_var)])
@@ -453,6 +490,7 @@ class Training:
             "active": self.active, "best_epoch": self.best.epoch, "best_value": self.best.value,
             "rows": self.table.tensors(),
             "epoch_seconds": self.epoch_seconds,
+            "feed": self.feed.rng_state(),
         }  # fmt: skip
         self.record.write(checkpoint, self.ranks, epoch, self.best.kept, training)
 
@@ -477,6 +515,7 @@ class Training:
             for callback, state in zip(self.options.callbacks, training["callbacks"], strict=True):
                 callback.load_state_dict(state)
             generators.set_rng_state([training["rng"], *training.get("rng of other ranks", [])][self.ranks.rank])
+            self.feed.set_rng_state(training.get("feed", []))
             for name, value in self.average.values.items():  # in place: they stay on the device
                 value.copy_(training["averaged"][name])
             self.num_steps, self.epoch_seconds = training["num_steps"], training["epoch_seconds"]

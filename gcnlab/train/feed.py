@@ -137,6 +137,13 @@ class Feed:
         """The values that must be the same, too, but for their last bits: name -> tensors."""
         return {}
 
+    def rng_state(self) -> list[Tensor]:
+        """The states of the generators that are this feed's own; a training goes on from them."""
+        return []
+
+    def set_rng_state(self, states: Sequence[Tensor]) -> None:
+        """Go on from `rng_state`."""
+
     @classmethod
     def check_asked(cls, nodes: Any, operator: Any) -> None:
         """Raise InputError for what `predict` is asked and this kind does not take."""

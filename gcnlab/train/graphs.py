@@ -74,8 +74,8 @@ class GraphFeed(Feed):
 
     def sample(self, model: nn.Module) -> list[Batch]:
         if not self._sample and self.ranks.is_lone and self.operator is None:  # which may draw
-            ids = torch.linspace(0, len(self.train) - 1, min(AVERAGED_ROWS, len(self.train))).long()
-            self._sample = [self._arguments(graphs) for graphs in self._loader(self.train, [ids], model)]
+            chunk = evenly_spaced(len(self.train), AVERAGED_ROWS)
+            self._sample = [self._arguments(graphs) for graphs in self._loader(self.train, [chunk], model)]
         return self._sample
 
     def _loader(self, graphs: GraphCollection, batches: Sequence[Tensor], model: nn.Module) -> GraphLoader:
@@ -129,6 +129,11 @@ class GraphFeed(Feed):
         merges = kind == "a_hat" and merges_nodes(model)
         loader = GraphLoader(data.merged() if merges else data, kind=kind or "a_hat")
         return torch.cat([model(batch.x, operator_of(batch), batch.p) for batch in loader])
+
+
+def evenly_spaced(num_rows: int, most: int) -> Tensor:
+    """At most so many of the rows, from the first to the last."""
+    return torch.linspace(0, num_rows - 1, min(most, num_rows)).long()
 
 
 class BatchFeed(Feed):

@@ -67,6 +67,16 @@ class History:
         """The same with its weights in the memory of the CPU."""
         return replace(self, states={name: value.cpu() for name, value in self.states.items()})
 
+    def part(self, columns: Sequence[int]) -> History:
+        """The history of some seeds, given by their places, as long as one of them trained; seconds are all seconds."""
+        metrics = {name: values[:, list(columns)] for name, values in self.metrics.items()}
+        length = int((~next(iter(metrics.values())).isnan()).any(1).sum())
+        return replace(
+            self, seeds=[self.seeds[i] for i in columns], best_epoch=self.best_epoch[list(columns)],
+            metrics={name: values[:length] for name, values in metrics.items()},
+            states={name: value[list(columns)] for name, value in self.states.items()},
+        )  # fmt: skip
+
     def frame(self) -> pandas.DataFrame:
         """One row an epoch and seed."""
         import pandas
@@ -131,7 +141,7 @@ class Mean:
             self.counts[name] = counts[name] if is_first else self.counts[name] + counts[name]
 
     def value(self) -> dict[str, Tensor]:
-        return {name: total / (self.counts[name] or 1) for name, total in self.sums.items()}
+        return {name: total / _or_one(self.counts[name]) for name, total in self.sums.items()}
 
     def over(self, ranks: Ranks) -> Mean:
         """The means over the batches of all ranks, some of which may have none."""
@@ -144,6 +154,11 @@ class Mean:
                 whole.sums[name] = whole.sums.get(name, 0) + total
                 whole.counts[name] = whole.counts.get(name, 0) + part.counts[name]
         return whole
+
+
+def _or_one(count: Any) -> Any:
+    """A count, or counts [num_seeds], to divide by: 1 where there is nothing."""
+    return torch.where(count == 0, 1, count) if isinstance(count, Tensor) else count or 1
 
 
 class Table:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import InputError
 from ..machine import warn_caller
+from ..sparse.blocks import at_once
 
 AVERAGED_ROWS = 256  # of an epoch's last batches, which batch norms take their running averages from
 
@@ -72,34 +73,46 @@ def keeps_averages(module: nn.Module) -> bool:
 
 
 @contextmanager
-def averages_made_again(norms: Sequence[Any]) -> Iterator[None]:
+def averages_made_again(norms: Sequence[Any], num_batches: Sequence[Tensor]) -> Iterator[None]:
     """Within the block, norms normalise as in training, and their running averages become those over the block's values.
 
     An average that follows the training is one of values that earlier weights made, and at first of where it started.
     A model is scored, and kept, with the averages that its own weights give ("precise batch norm", Wu & Johnson 2021).
     Of the model the norms alone are in training mode: nothing is dropped in an evaluation either.
+
+    Args:
+        norms: the batch norms.
+        num_batches: their counts of the batches of training, which these do not join.
     """
-    sizes = dict.fromkeys(norms, 0.0)  # values of each channel so far
+    sizes: dict[Any, Any] = dict.fromkeys(norms, 0.0)  # values of each channel so far; of several trainings, [T, 1]
 
     def weigh(norm: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         if norm.training:  # else it is given a single row
             h, *counts = (*inputs, *named.values())
-            size = h.numel() / norm.num_features
             if counts and counts[0] is not None:  # `models.BatchNorm`: rows that stand for several nodes
-                size = float(counts[0].sum())
-            sizes[norm] += size
-            norm.momentum = size / sizes[norm]
+                at_once(lambda m: add_counts(norm, m), counts[0])
+            else:
+                add(norm, h.numel() / norm.num_features)
+
+    def add_counts(norm: Any, m: Tensor) -> Tensor:
+        add(norm, float(m.sum()) if m.dim() == 1 else m.double().sum(1, keepdim=True))
+        return m
+
+    def add(norm: Any, size: Any) -> None:
+        sizes[norm] = sizes[norm] + size
+        norm.momentum = size / sizes[norm]
 
     weigh.reads_sizes = True  # type: ignore[attr-defined]
-    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    before = [norm.momentum for norm in norms], [count.clone() for count in num_batches]
     handles = [norm.register_forward_pre_hook(weigh, with_kwargs=True) for norm in norms]
     try:
         for norm in norms:
             norm.train()
         yield
     finally:
-        for norm, handle, (momentum, num_batches) in zip(norms, handles, before, strict=True):
+        for norm, handle, momentum in zip(norms, handles, before[0], strict=True):
             handle.remove()
             norm.eval()
             norm.momentum = momentum
-            norm.num_batches_tracked.copy_(num_batches)  # of training alone
+        for count, of_training in zip(num_batches, before[1], strict=True):
+            count.copy_(of_training)

@@ -23,7 +23,8 @@ Scores = tuple[Mapping[str, Any], Mapping[str, Tensor]]  # what each score is a 
 class Batch(NamedTuple):
     """What one step reads: the model's arguments, the rows of its output that have labels (None: all), and those.
 
-    And the rows that shall be consistent, where any shall; and whether it counts, or stands for an empty share.
+    And the rows that shall be consistent, where any shall; and whether it counts, or stands for an empty share. Of
+    trainings with data of their own y is [num_seeds, num_rows, ...], and `own` says which of those rows are theirs.
     """
 
     arguments: tuple[Any, ...]
@@ -31,6 +32,7 @@ class Batch(NamedTuple):
     y: Tensor
     unlabelled: Tensor | None = None
     counts: bool = True
+    own: Tensor | None = None  # bool [num_seeds, num_rows]
 
 
 class Objective(NamedTuple):
@@ -166,10 +168,13 @@ def score_batch(logits: Tensor, batch: Batch, objective: Objective) -> Scores:
     logits: [num_seeds, num_rows, num_outputs].
     """
     y, (loss, num_outputs, is_of_classes, weight, smoothing) = batch.y, objective
+    if batch.own is not None and loss != "cross-entropy":
+        return _score_each(logits, y, batch.own, objective)
     if batch.rows is not None:
         logits = logits[:, batch.rows]
-    if logits.shape[1] != len(y):
-        raise InputError(f"model: gave {logits.shape[1]} rows of output for {len(y)} labels, expected one a label.")
+    num_labels = y.shape[0] if batch.own is None else y.shape[1]
+    if logits.shape[1] != num_labels:
+        raise InputError(f"model: gave {logits.shape[1]} rows of output for {num_labels} labels, expected one a label.")
     if callable(loss):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # of 16 bits under autocast
         y = y.to(logits.dtype) if y.is_floating_point() else y  # torch's own losses take one dtype
@@ -187,19 +192,35 @@ def score_batch(logits: Tensor, batch: Batch, objective: Objective) -> Scores:
     nll = -log_p.gather(-1, y.expand(logits.shape[0], -1).unsqueeze(-1)).squeeze(-1)  # [num_seeds, num_rows]
     if smoothing:
         nll = (1 - smoothing) * nll - smoothing * log_p.mean(-1)
-    counts: dict[str, Any] = {"loss": len(y), "accuracy": len(y)}
-    if weight is None:
+    counts: dict[str, Any] = dict.fromkeys(("loss", "accuracy"), len(y) if batch.own is None else batch.own.sum(-1))
+    if weight is None and batch.own is None:
         losses = nll.mean(-1)
     else:
-        w = weight.to(nll)[y]
-        counts["loss"] = w.sum()
+        w = torch.ones_like(nll[0]) if weight is None else weight.to(nll)[y]
+        w = w if batch.own is None else w * batch.own
+        counts["loss"] = w.sum(-1)
         # A batch may have classes without weight alone; it does not count.
         losses = (nll * w).sum(-1) / counts["loss"].clamp(min=torch.finfo(w.dtype).tiny)
-    return counts, {"loss": losses, "accuracy": _share_of_right(logits, y)}
+    return counts, {"loss": losses, "accuracy": _share_of_right(logits, y, batch.own)}
 
 
-def _share_of_right(logits: Tensor, y: Tensor) -> Tensor:
-    return (logits.detach().argmax(-1) == y).mean(-1, dtype=torch.float64)  # [num_seeds]
+def _share_of_right(logits: Tensor, y: Tensor, own: Tensor | None = None) -> Tensor:
+    """[num_seeds]"""
+    is_right = logits.detach().argmax(-1) == y
+    if own is None:
+        return is_right.mean(-1, dtype=torch.float64)
+    return (is_right * own).sum(-1).double() / own.sum(-1).clamp(min=1)
+
+
+def _score_each(logits: Tensor, y: Tensor, own: Tensor, objective: Objective) -> Scores:
+    """The scores of trainings with batches of their own, one after the other; of a batch without rows they are 0."""
+    scored = []
+    for rows, labels, is_own in zip(logits, y, own, strict=True):
+        counts, scores = score_batch(rows[is_own].unsqueeze(0), Batch((), None, labels[is_own]), objective)
+        scored.append((counts, scores if bool(is_own.any()) else {key: rows.sum().view(1) * 0 for key in scores}))
+    names = scored[0][1]
+    counts = {key: torch.tensor([float(counts[key]) for counts, _ in scored], device=y.device) for key in names}
+    return counts, {key: torch.cat([scores[key] for _, scores in scored]) for key in names}
 
 
 def _score_targets(out: Tensor, y: Tensor, loss: str) -> Scores:

@@ -153,6 +153,4 @@ def _listed_seeds(seeds: Any) -> list[int]:
     listed = [check_seed(seed, f"seeds[{i}]") for i, seed in enumerate(seeds)]
     if not listed:
         raise InputError(f"seeds: got {seeds!r}, expected at least one.")
-    if len(set(listed)) < len(listed):
-        raise InputError(f"seeds: got {listed}, expected each once.")
     return listed

@@ -17,8 +17,12 @@ from torch import Tensor, nn
 
 from ..distributed import Replica
 from ..errors import InputError
+from ..generators import generators_kept
 from ..graph import Graph, GraphBatch
+from ..graph.blocks import BatchBlocks
+from ..layers.norm import BatchNorm
 from ..sparse import SparseMatrix
+from ..sparse.blocks import at_once
 
 Check = Callable[[Tensor], Tensor]
 
@@ -90,7 +94,10 @@ class OneSeed(Stack):
 
 
 class SeveralSeeds(Stack):
-    """The weights of several models side by side; one of the modules is run with those of each."""
+    """The weights of several models side by side; one of the modules is run with those of each.
+
+    So are their buffers, which batch norms move. The models read the same, or each its own of `BatchBlocks`.
+    """
 
     def __init__(self, models: Sequence[nn.Module], precision: str, check: Check) -> None:
         params = {
@@ -98,15 +105,52 @@ class SeveralSeeds(Stack):
             for name, p in models[0].named_parameters()
         }
         super().__init__(models[0], len(models), params, precision, check)
+        self.buffers = {
+            name: torch.stack([m.get_buffer(name) for m in models]) for name, _ in models[0].named_buffers()
+        }
+        self._places: list[tuple[dict[str, Any], str]] = []
+        for kind, names in (("_parameters", self.params), ("_buffers", self.buffers)):
+            for name in names:
+                module, _, own = name.rpartition(".")
+                self._places.append((getattr(self.model.get_submodule(module), kind), own))
 
     def _run(self, arguments: tuple[Any, ...]) -> Tensor:
-        def one(weights: dict[str, Tensor]) -> Tensor:
-            return self._check(torch.func.functional_call(self.model, weights, arguments))
+        blocks = arguments[0] if isinstance(arguments[0], BatchBlocks) else None
+        values = [*self.params.values(), *self.buffers.values()]
 
-        return torch.func.vmap(one, randomness="different")(self.params)
+        def one(*own: Tensor) -> Tensor:
+            read = arguments if blocks is None else blocks.arguments(*own)
+            self._put(at_once(lambda: tuple(values)))
+            return self._check(self.model(*read))
+
+        kept = [owner[name] for owner, name in self._places]
+        try:
+            return torch.func.vmap(one, randomness="different")(*(values[:1] if blocks is None else blocks.of_each()))
+        finally:
+            self._put(kept)
+
+    def _put(self, values: Sequence[Tensor]) -> None:
+        """Put values in the places of the module's weights and buffers; functional_call takes a tenth of a step for it."""
+        for (owner, name), value in zip(self._places, values, strict=True):
+            owner[name] = value
+
+    def can_run(self, arguments: tuple[Any, ...]) -> bool:
+        """Whether torch.func.vmap runs the model in training; nothing is changed by the trial."""
+        kept, is_training = self.buffers, self.model.training
+        self.buffers = {name: value.clone() for name, value in kept.items()}
+        try:
+            with generators_kept(), torch.no_grad():
+                self.model.train()
+                self.forward(arguments)
+            return True
+        except Exception:  # whatever is wrong with a model, the training of one says it better
+            return False
+        finally:
+            self.buffers = kept
+            self.model.train(is_training)
 
     def current(self) -> dict[str, Tensor]:
-        return {name: p.detach() for name, p in self.params.items()}
+        return {name: p.detach() for name, p in self.params.items()} | self.buffers
 
 
 class RunningAverage:
@@ -142,12 +186,17 @@ class RunningAverage:
                 value.copy_(values[name])
 
 
-def can_be_stacked(first: nn.Module, make: Callable[[], nn.Module]) -> bool:
+def can_be_stacked(first: nn.Module, make: Callable[[], nn.Module], has_counts: bool = False) -> bool:
     """Whether torch.func.vmap can run one of the modules that `make` makes with the weights of each.
 
-    They have no buffers, no name twice for one weight, and hold the same beside their weights.
+    They have no name twice for one weight, hold the same beside their weights, and have no buffers: but those of
+    `BatchNorm`, where the batches count the nodes, so that it moves them by itself.
     """
-    if any(True for _ in first.buffers()) or len(first.state_dict()) > len(list(first.parameters())):
+    norms = [module for module in first.modules() if has_counts and isinstance(module, BatchNorm)]
+    num_buffers = sum(len(list(norm.buffers())) for norm in norms)
+    if len(list(first.buffers())) > num_buffers:
+        return False
+    if len(first.state_dict()) > len(list(first.parameters())) + num_buffers:
         return False
     pairs = zip(first.modules(), make().modules(), strict=True)
     return all(_is_same(value, vars(n).get(name)) for m, n in pairs for name, value in vars(m).items())
