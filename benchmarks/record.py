@@ -22,13 +22,8 @@ from promises import PROMISES  # noqa: E402
 # Ratios of epoch times over runs on different days, on quiet machines of one kind: least and greatest. Records are one run each.
 SEEN: dict[str, tuple[float, float]] = {
     "cora": (44, 60),
-    "citeseer": (131, 212),
-    "pubmed": (81, 121),
     "as large as ogbn-arxiv": (8.2, 9.7),
     "imdb-binary": (5.8, 8.8),
-    "proteins": (2.8, 3.1),
-    "mutag": (1.9, 1.9),
-    "grid, to PyG": (12, 33),
     "grid, of Conv2d's time": (0.49, 0.80),
 }
 # The rows of the README's table of accuracy: recipe, protocol, what it shows.
@@ -282,37 +277,27 @@ def speed_tables() -> dict[str, str]:
     rows = [[f"`{command}`", f"{seconds:.2f} s"] for command, seconds in startup["seconds_median"].items()]
     made["whole processes"] = _table(["command", "median"], rows, startup)
 
-    busy = _read("busy-host")
-    pairs = {  # name: (gcnlab, PyG) of the quiet run, and of the busy one; in any one unit of time
-        name: [
-            (of["gcnlab, receptive field"], of["PyG, edge_index"])
-            for of in (record["epoch_seconds_median"] for record in (quiet, busy[f"epoch-{name}"]))
-        ]
-        for name, quiet in epochs.items()
-    }
-    for result in graphs["results"]:
-        if of := busy["graph-epochs"].get(result["dataset"]):
-            quiet = result["epoch_seconds"]
-            pairs[result["dataset"]] = [(1000 * quiet["gcnlab"], 1000 * quiet["PyG"]), (of["gcnlab"], of["PyG"])]
-    sides = "GCNConv on grid.operator", "PyG, GCNConv on a batch of 64 graphs"
-    pairs["grid, to PyG"] = [
-        (steps[sides[0]]["median_ms"], steps[sides[1]]["median_ms"])
-        for steps in (images["steps"], busy["image-layers"]["steps"])
-    ]
+    folds = _read("folds")
     rows = [
-        [name, f"{quiet[1] / quiet[0]:.3g} x", f"{loud[1] / loud[0]:.3g} x", f"{ratio_seen(name)} x" if name in SEEN else "",
-         *(f"{loud[i] / quiet[i]:.1f} x" for i in range(2))]
-        for name, (quiet, loud) in pairs.items()
-    ]  # fmt: skip
-    head = [
-        "PyG / gcnlab",
-        "quiet, recorded",
-        "busy",
-        "quiet, several days",
-        "gcnlab: busy / quiet",
-        "PyG: busy / quiet",
+        [
+            of["dataset"].upper(),
+            *(f"{of['seconds_median'][side]:.1f} s" for side in ("old", "new")),
+            f"{of['ratio']:.1f} x",
+        ]
+        for of in folds["results"]
     ]
-    made["quiet and busy"] = _table(head, rows, epochs["cora"])
+    head = [f"ten folds, {folds['epochs']} epochs each", "gcnlab 1.0.0", "gcnlab", "ratio"]
+    made["folds"] = _table(head, rows, folds)
+
+    busy = _read("busy")
+    names = {"cora": "Cora", "imdb-multi": "IMDB-MULTI", "proteins": "PROTEINS", "grid": "1,024 images as grids"}
+    rows = []
+    for of in busy["results"]:
+        alone, *others = of["epoch_seconds"].values()
+        shown = [f"{_time(seconds)}, {seconds / alone:.2f} x" for seconds in others]
+        rows.append([names[of["case"]], _time(alone), str(of["threads"]["quiet"]), *shown])
+    head = ["an epoch of `fit`", "one thread, all cores free", "threads, as chosen", "all cores free", "one core busy"]
+    made["quiet and busy"] = _table(head, rows, busy)
     return made
 
 
