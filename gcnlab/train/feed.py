@@ -14,6 +14,7 @@ from ..graph import Graph, GraphCollection
 from ..image import Signals
 from ..inputs import some
 from ..sparse import SparseMatrix
+from ..threads import Step
 from .consistency import Consistency
 from .objective import Batch, Objective
 from .options import FitOptions
@@ -125,6 +126,10 @@ class Feed:
         """One pass through "train" or "val"."""
         raise NotImplementedError
 
+    def step(self, model: nn.Module) -> Step | None:
+        """What a training step reads, by which the number of threads is chosen; the same for all steps. None: unknown."""
+        return None
+
     def fingerprint(self) -> dict[str, Any]:
         """Facts that are the same where a training goes on as where it was saved, and on all ranks."""
         raise NotImplementedError
@@ -139,6 +144,11 @@ class Feed:
         for name, value in (("nodes", nodes), ("operator", operator)):
             if value is not None and name not in cls.takes:
                 raise InputError(_NOT_PREDICTED[name].format(cls.data_type.__name__))
+
+    @classmethod
+    def step_of(cls, data: Any, batch_size: int | None) -> Step | None:
+        """What one call of the model reads in `predict`. None: unknown."""
+        return None
 
     @classmethod
     def predict(cls, model: nn.Module, data: Any, nodes: Any, operator: Any, batch_size: int | None) -> Tensor:

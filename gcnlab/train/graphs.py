@@ -16,10 +16,13 @@ from ..graph import GraphBatch, GraphCollection, GraphLoader
 from ..graph.graph import check_one_graph
 from ..sparse import SparseMatrix
 from ..sparse.features import check_features_finite
+from ..threads import Step
 from .feed import Feed, check_known_items, fixed_parts, shared_classes
 from .objective import Batch, Objective, targets_for
 from .operators import OWN, check_function, kinds_for, warn_of_layers, warn_of_training
 from .options import FitOptions
+
+PREDICTED_GRAPHS = 128  # at a time
 
 
 class GraphFeed(Feed):
@@ -59,8 +62,20 @@ class GraphFeed(Feed):
         self.kind = (matrix.kind if isinstance(matrix, SparseMatrix) else None) or OWN
         warn_of_layers(model, matrix)
 
+    def _merges(self, model: nn.Module) -> bool:
+        return self.operator is None and self.kind == "a_hat" and merges_nodes(model)
+
+    def step(self, model: nn.Module) -> Step | None:
+        graphs = self.train.merged() if self._merges(model) else self.train
+        return self.step_of(graphs, -(-self.batch_size // self.ranks.size))
+
+    @classmethod
+    def step_of(cls, data: GraphCollection, batch_size: int | None) -> Step | None:
+        whole, part = data.whole, min((batch_size or PREDICTED_GRAPHS) / max(len(data), 1), 1.0)
+        return None if whole.x is None else Step.on(whole.x, whole.adjacency, part * data.num_nodes / max(whole.num_nodes, 1))
+
     def batches(self, split: str, model: nn.Module) -> Iterable[Batch]:
-        merges = self.operator is None and self.kind == "a_hat" and merges_nodes(model)
+        merges = self._merges(model)
         if split == "train":
             train = self.train.merged() if merges else self.train
             shares, counts = zip(*distributed.shares(len(train), self.batch_size), strict=True)
@@ -111,7 +126,7 @@ class GraphFeed(Feed):
     ) -> Tensor:
         kind, operator_of = _asked(model, operator)
         merges = kind == "a_hat" and merges_nodes(model)
-        loader = GraphLoader(data.merged() if merges else data, kind=kind or "a_hat")
+        loader = GraphLoader(data.merged() if merges else data, PREDICTED_GRAPHS, kind=kind or "a_hat")
         return torch.cat([model(batch.x, operator_of(batch), batch.p) for batch in loader])
 
 
@@ -124,6 +139,10 @@ class BatchFeed(Feed):
 
     def __init__(self, data: GraphBatch, val: None, options: FitOptions) -> None:
         check_one_graph("data", data)
+
+    @classmethod
+    def step_of(cls, data: GraphBatch, batch_size: int | None) -> Step | None:
+        return None if data.x is None else Step.on(data.x, data.adjacency)
 
     @classmethod
     def predict(cls, model: nn.Module, data: GraphBatch, nodes: Any, operator: Any, batch_size: int | None) -> Tensor:

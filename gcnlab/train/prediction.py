@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..graph import Graph, GraphBatch, GraphCollection
 from ..image import Signals
 from ..precompute import NodeRows
+from ..threads import chosen, work_of
 from ..trace import evaluation
 from .feed import Feed
 
@@ -46,5 +47,7 @@ def predict(
             "a layerwise model, such as GCN. Other data are read in batches anyway."
         )
     feed.check_asked(nodes, operator)
-    with evaluation(model):
+    work = None if (step := feed.step_of(data, batch_size)) is None else work_of(model, step)
+    device = next((p.device.type for p in model.parameters()), "cpu")
+    with evaluation(model), chosen(work, device):
         return feed.predict(model, data, nodes, operator, batch_size)

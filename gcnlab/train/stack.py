@@ -29,6 +29,7 @@ class Stack:
     Attributes:
         model: the module that is run; of several seeds, with the weights of each.
         num_seeds: of this stack.
+        device: the type of device that the weights are on.
         params: name -> what the optimizer trains: the weights of the model, or [num_seeds, ...] of several.
         replica: in a process group, what averages the gradients of its ranks.
     """
@@ -45,7 +46,7 @@ class Stack:
                 "model: its weights were made under torch.inference_mode, which nothing can train; make it outside."
             )
         self.model, self.num_seeds, self.params = model, num_seeds, params
-        self._device = next(iter(params.values())).device.type if params else "cpu"
+        self.device = next(iter(params.values())).device.type if params else "cpu"
         self._in_16_bits, self._check = precision == "bfloat16", check
 
     @staticmethod
@@ -56,7 +57,7 @@ class Stack:
     def forward(self, arguments: tuple[Any, ...]) -> Tensor:
         """The outputs, [num_seeds, num_rows, num_outputs]."""
         # Without its cache, which lives as long as the outermost autocast: weights of an earlier step would be in it.
-        with torch.autocast(self._device, torch.bfloat16, enabled=self._in_16_bits, cache_enabled=False):
+        with torch.autocast(self.device, torch.bfloat16, enabled=self._in_16_bits, cache_enabled=False):
             return self._run(arguments)
 
     def _run(self, arguments: tuple[Any, ...]) -> Tensor:

@@ -1,0 +1,333 @@
+"""How many CPU threads a step is worth, whose number wins, and how threads wait for each other.
+
+The number follows from the work of a step alone, never from a clock or the load of the machine: equal settings repeat to
+the bit. How threads wait follows the load, since it changes no number. OpenMP's threads spin between two products, which
+saves the 50 µs that waking a core takes; but where another process has one of the cores, each product then waits for a
+thread that does not run, and an epoch takes up to eight times as long.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from .checks import check_workers
+from .machine import usable_cores, warn_caller
+
+# -- the work of a step -----------------------------------------------------------------------------------------------
+
+# In multiply-adds of a dense product, fitted to steps of one thread (forward, backward, Adam) with AVX-512: 0.06 ns each.
+_SPARSE = 12  # one of a sparse product
+_PASS = 6  # a pass over an array, per value
+WORK_PER_THREAD = 5_000_000  # per weight: between two barriers less would be waited for as long as it takes
+
+
+class Step(NamedTuple):
+    """What a step reads, as far as it is known without making one.
+
+    Attributes:
+        rows: that a matrix of weights multiplies: nodes; of a CNN, images.
+        features: columns of X.
+        stored: values of X that are stored; fewer than rows * features where X is sparse.
+        entries: of the matrix between two layers, the largest one.
+        sites: where a kernel is applied, and a norm: pixels of all images; nodes.
+    """
+
+    rows: float
+    features: int
+    stored: float
+    entries: float
+    sites: float
+
+    @staticmethod
+    def on(x: Any, operator: Any, share: float = 1.0) -> Step:
+        """On `share` of the rows of X [num_rows, F], dense or sparse, and of the entries of an operator or of a list of them."""
+        rows, features = x.shape
+        entries = max(map(_entries, operator if isinstance(operator, (list, tuple)) else [operator]), default=0)
+        stored = getattr(x, "nnz", rows * features)
+        return Step(share * rows, features, share * stored, share * entries, share * rows)
+
+
+def _entries(operator: Any) -> int:
+    """0 for an operator of someone else's that does not say."""
+    if isinstance(operator, torch.Tensor):
+        return operator.numel() if operator.layout == torch.strided else operator._nnz()
+    return int(getattr(operator, "nnz", 0))
+
+
+def work_of(model: nn.Module, step: Step, num_seeds: int = 1) -> float:
+    """Work of a training step per weight, in multiply-adds of a dense product: what there is to share between two barriers.
+
+        (sum_W rows |W| + 12 (stored |W_1| / F + entries sum_W min(in, out)) + 6 sites sum_b |b|) num_seeds / (#W + #b)
+
+    with weights W of two dimensions or more and b of one; W_1 are those of fan-in F, the first ones, where X is sparse.
+    For any module: its parameters stand for its layers, each of which is a product or pass.
+    """
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, (nn.Embedding, nn.EmbeddingBag))}
+    weights = [p for p in model.parameters() if not is_lazy(p) and id(p) not in embeddings]
+    is_sparse = step.stored < step.rows * step.features
+    work = 0.0
+    for weight in weights:
+        size = weight.numel()
+        if weight.dim() < 2:
+            work += _PASS * step.sites * size
+            continue
+        work += _SPARSE * step.entries * min(weight.shape[-2:])
+        if is_sparse and step.features in weight.shape:
+            work += _SPARSE * step.stored * size / step.features
+        else:
+            work += (step.rows if weight.dim() == 2 else step.sites) * size
+    return work * num_seeds / max(len(weights), 1)
+
+
+# -- whose number it is -----------------------------------------------------------------------------------------------
+
+
+class Told(NamedTuple):
+    """A number of threads that the user chose, and how: "threads", or the name of the variable or function."""
+
+    number: int
+    by: str
+
+
+VARIABLES = ("MKL_NUM_THREADS", "OMP_NUM_THREADS")  # where both are set, torch follows the first
+_AT_IMPORT = torch.get_num_threads()
+_IS_TORCHS_OWN = _AT_IMPORT >= usable_cores() / 2  # MKL counts two hyperthreads as one core
+_asked: ContextVar[int | None] = ContextVar("asked", default=None)  # what gcnlab was asked for
+_changed: ContextVar[tuple[int, int] | None] = ContextVar("changed", default=None)  # torch's number before us, and since
+_warned: set[Told | str] = set()
+
+
+def users_number() -> Told | None:
+    """The number that the user chose, or None where gcnlab may choose.
+
+    `torch.set_num_threads(n)` with the number that torch has by itself cannot be told from no choice, nor can one before
+    the import of gcnlab with half of the cores or more, which is then the most that gcnlab takes: OMP_NUM_THREADS can.
+    """
+    if (asked := _asked.get()) is not None:
+        return Told(asked, "threads")
+    if (number := _torchs_number()) != _AT_IMPORT:
+        return Told(number, "torch.set_num_threads")
+    for name in VARIABLES:
+        if (value := variable(name)) is not None:
+            return Told(value, name)
+    return None if _IS_TORCHS_OWN else Told(number, "torch.set_num_threads")
+
+
+def _torchs_number() -> int:
+    """torch's number as it is without what gcnlab changed."""
+    now, changed = torch.get_num_threads(), _changed.get()
+    return changed[0] if changed is not None and now == changed[1] else now
+
+
+def variable(name: str) -> int | None:
+    """The number of threads that an environment variable says; None where it says none. (Those of nested loops follow it.)"""
+    found = re.fullmatch(r"\s*([1-9]\d{0,8})\s*(,\s*[1-9]\d*\s*)*", os.environ.get(name, ""))
+    return int(found[1]) if found else None
+
+
+def choose(work: float | None) -> int:
+    """The user's number; else one thread for each `WORK_PER_THREAD`, at least 1, and at most the usable cores and torch's number.
+
+    Args:
+        work: `work_of` a step; None where it is not known, which gets the most.
+
+    Warns, once for each number and who says it, of more threads than usable cores, and of a variable that is no number.
+    """
+    told = users_number()
+    if told is not None:
+        _warn_of_many(told)
+        return told.number
+    for name in VARIABLES:
+        if os.environ.get(name) and name not in _warned:
+            _warned.add(name)
+            warn_caller(f"{name}: is {os.environ[name]!r}, which is no number of threads, and is not followed; unset it.")
+    if work is not None and work < 2 * WORK_PER_THREAD:  # the cores are in files, and a prediction may take 0.1 ms
+        return 1
+    most = min(usable_cores(), _torchs_number())
+    return most if work is None else min(most, int(work // WORK_PER_THREAD))
+
+
+def _warn_of_many(told: Told) -> None:
+    if told.number <= (cores := usable_cores()) or told in _warned:
+        return
+    _warned.add(told)
+    remedy = f"export {told.by}={cores}" if told.by in VARIABLES else f"{told.by}={cores}"
+    remedy = f"torch.set_num_threads({cores})" if told.by.startswith("torch") else remedy
+    warn_caller(
+        f"{told.by}: got {told.number} threads, but this process may use {cores} core{'s' * (cores > 1)}: they wait for "
+        f"each other; {remedy}."
+    )
+
+
+@contextmanager
+def asked(threads: int | None) -> Iterator[None]:
+    """Within the block torch and gcnlab take exactly so many threads; None leaves the choice as it is.
+
+    Raises InputError for a number below 1, or of more than can be started; warns of more than usable cores.
+    """
+    if threads is None:
+        yield
+        return
+    told = Told(check_workers("threads", threads), "threads")
+    _warn_of_many(told)
+    token = _asked.set(told.number)
+    try:
+        with _torch_takes(told.number):
+            yield
+    finally:
+        _asked.reset(token)
+
+
+@contextmanager
+def _torch_takes(number: int) -> Iterator[None]:
+    """torch's number within the block, in this thread of Python: others that start meanwhile get what it was."""
+    before = torch.get_num_threads()
+    if number == before:
+        yield
+        return
+    without_us = _torchs_number()
+    token = _changed.set((without_us, number))
+    torch.set_num_threads(number)
+    # A new thread takes the number that any thread has set last.
+    last = threading.Thread(target=torch.set_num_threads, args=(without_us,))
+    last.start()
+    last.join()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        _changed.reset(token)
+
+
+@contextmanager
+def chosen(work: float | None, device: str) -> Iterator[Waits]:
+    """Within the block torch takes the number of threads that `choose` gives; for a model on a GPU it keeps its own.
+
+    >>> with chosen(work=1e6, device="cpu") as waits:
+    ...     waits.look()  # between two steps
+    """
+    number = choose(work) if device == "cpu" else torch.get_num_threads()
+    with _torch_takes(number):
+        waits = Waits(number)
+        try:
+            yield waits
+        finally:
+            waits.end()
+
+
+# -- how they wait ----------------------------------------------------------------------------------------------------
+
+LOOK_EVERY = 0.05  # seconds
+BUSY = 0.05  # seconds in which threads waited for a core, per second; below 0.01 on a quiet machine, and above 0.13 on a busy one
+OWN_TASKS = Path("/proc/self/task")
+POLICIES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # by which a user says how to wait
+
+
+def waited_for_cores(tasks: Path = OWN_TASKS) -> dict[str, int]:
+    """Nanoseconds that each thread of this process has waited for a core so far; {} where the system does not tell."""
+    found = {}
+    try:
+        for task in os.listdir(tasks):
+            try:
+                with open(tasks / task / "schedstat") as file:
+                    found[task] = int(file.read().split()[1])
+            except (ProcessLookupError, FileNotFoundError):  # it has ended
+                continue
+    except (OSError, ValueError, IndexError):
+        return {}
+    return found
+
+
+def can_give_way() -> bool:
+    """Whether waits can follow the load: libgomp has them, the system tells the load, and the user chose no policy."""
+    return not any(os.environ.get(name) for name in POLICIES) and _has_libgomp() and bool(waited_for_cores())
+
+
+@functools.cache
+def _has_libgomp() -> bool:
+    try:
+        return "libgomp" in Path("/proc/self/maps").read_text()
+    except OSError:
+        return False
+
+
+class Waits:
+    """How a team of threads waits at its barriers: spinning, or giving way while other processes want its cores.
+
+    libgomp gives way after 100 turns instead of 300,000 while there are more threads of OpenMP than cores. So another
+    thread runs one operation with a team of its own, and is parked: its team counts, and takes no time.
+
+    Args:
+        number: threads of the team.
+
+    Attributes:
+        gives_way: whether it does now.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number, self._parked = number, None
+        self._seen = waited_for_cores() if number > 1 and can_give_way() else {}
+        self._time = time.perf_counter()
+        self._due = self._time + LOOK_EVERY if self._seen else float("inf")
+
+    _parked: _Parked | None
+
+    @property
+    def gives_way(self) -> bool:
+        return self._parked is not None
+
+    def look(self) -> None:
+        """Where it is due, follow the load. Between steps; takes 0.1 µs where it is not due, and 0.1 ms where it is."""
+        if time.perf_counter() < self._due:
+            return
+        seen, now = waited_for_cores(), time.perf_counter()
+        waited = sum(max(value - self._seen.get(task, 0), 0) for task, value in seen.items())
+        is_busy = 1e-9 * waited > BUSY * (now - self._time)
+        self._seen, self._time, self._due = seen, now, now + LOOK_EVERY
+        if is_busy and self._parked is None:
+            self._parked = _Parked(self.number)
+        elif not is_busy:
+            self.end()
+
+    def end(self) -> None:
+        if self._parked is not None:
+            self._parked.end()
+            self._parked = None
+
+
+class _Parked:
+    """A thread that holds a team of OpenMP's, so large that with a team of `number` they are more than the cores."""
+
+    def __init__(self, number: int) -> None:
+        cores = len(os.sched_getaffinity(0))
+        self._size, self._others = max(2, cores - number + 2), _torchs_number()
+        self._is_there, self._may_go = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._hold, name="gcnlab: waits give way", daemon=True)
+        self._thread.start()
+        self._is_there.wait()
+
+    def _hold(self) -> None:
+        try:
+            torch.set_num_threads(self._size)
+            torch.zeros(self._size << 15, dtype=torch.int8, device="cpu").add_(1)  # torch gives each thread 2^15 values
+            torch.set_num_threads(self._others)
+        finally:
+            self._is_there.set()
+        self._may_go.wait()
+
+    def end(self) -> None:
+        self._may_go.set()
+        self._thread.join()
