@@ -13,7 +13,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -60,11 +60,13 @@ class Step(NamedTuple):
         return Step(share * rows, features, share * stored, share * entries, share * rows)
 
 
-def _entries(operator: Any) -> int:
-    """0 for an operator of someone else's that does not say."""
-    if isinstance(operator, torch.Tensor):
-        return operator.numel() if operator.layout == torch.strided else operator._nnz()
-    return int(getattr(operator, "nnz", 0))
+def _entries(operator: Any) -> float:
+    """0 for an operator of someone else's that does not say; those of a dense one as far as they take a sparse one's time."""
+    if not isinstance(operator, torch.Tensor):
+        return float(getattr(operator, "nnz", 0))
+    if operator.layout == torch.strided:
+        return operator.numel() / _SPARSE
+    return (operator._values() if operator.layout == torch.sparse_coo else operator.values()).numel()
 
 
 def work_of(model: nn.Module, step: Step, num_seeds: int = 1) -> float:
@@ -104,9 +106,12 @@ class Told(NamedTuple):
 
 VARIABLES = ("MKL_NUM_THREADS", "OMP_NUM_THREADS")  # where both are set, torch follows the first
 _AT_IMPORT = torch.get_num_threads()
-_IS_TORCHS_OWN = _AT_IMPORT >= usable_cores() / 2  # MKL counts two hyperthreads as one core
+_SHARE = "GCNLAB_SHARE_OF_THREADS"  # the number that `shared_out` set, where it is not a user's
+_IS_TORCHS_OWN = usable_cores() / 2 <= _AT_IMPORT or _SHARE in os.environ  # MKL counts two hyperthreads as one core
 _asked: ContextVar[int | None] = ContextVar("asked", default=None)  # what gcnlab was asked for
-_changed: ContextVar[tuple[int, int] | None] = ContextVar("changed", default=None)  # torch's number before us, and since
+_changed: ContextVar[tuple[int, int] | None] = ContextVar(
+    "changed", default=None
+)  # torch's number before us, and since
 _warned: set[Told | str] = set()
 
 
@@ -121,7 +126,7 @@ def users_number() -> Told | None:
     if (number := _torchs_number()) != _AT_IMPORT:
         return Told(number, "torch.set_num_threads")
     for name in VARIABLES:
-        if (value := variable(name)) is not None:
+        if (value := variable(name)) is not None and os.environ.get(_SHARE) != os.environ[name]:
             return Told(value, name)
     return None if _IS_TORCHS_OWN else Told(number, "torch.set_num_threads")
 
@@ -138,42 +143,41 @@ def variable(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def choose(work: float | None) -> int:
+def number_for(work: float | None) -> int:
     """The user's number; else one thread for each `WORK_PER_THREAD`, at least 1, and at most the usable cores and torch's number.
 
     Args:
         work: `work_of` a step; None where it is not known, which gets the most.
-
-    Warns, once for each number and who says it, of more threads than usable cores, and of a variable that is no number.
     """
-    told = users_number()
-    if told is not None:
-        _warn_of_many(told)
+    if (told := users_number()) is not None:
         return told.number
-    for name in VARIABLES:
-        if os.environ.get(name) and name not in _warned:
-            _warned.add(name)
-            warn_caller(f"{name}: is {os.environ[name]!r}, which is no number of threads, and is not followed; unset it.")
     if work is not None and work < 2 * WORK_PER_THREAD:  # the cores are in files, and a prediction may take 0.1 ms
         return 1
     most = min(usable_cores(), _torchs_number())
     return most if work is None else min(most, int(work // WORK_PER_THREAD))
 
 
-def _warn_of_many(told: Told) -> None:
-    if told.number <= (cores := usable_cores()) or told in _warned:
+def _warn_of_settings() -> None:
+    """Warn, once for each number and who says it, of more threads than usable cores, and of a variable that is no number."""
+    told = users_number()
+    for name in VARIABLES if told is None else ():
+        if os.environ.get(name) and name not in _warned:
+            _warned.add(name)
+            warn_caller(
+                f"{name}: is {os.environ[name]!r}, which is no number of threads, and is not followed; unset it."
+            )
+    if told is None or told in _warned or told.number <= (cores := usable_cores()):
         return
     _warned.add(told)
-    remedy = f"export {told.by}={cores}" if told.by in VARIABLES else f"{told.by}={cores}"
-    remedy = f"torch.set_num_threads({cores})" if told.by.startswith("torch") else remedy
+    set_to = {"threads": f"pass threads={cores}", "torch.set_num_threads": f"call torch.set_num_threads({cores})"}
     warn_caller(
-        f"{told.by}: got {told.number} threads, but this process may use {cores} core{'s' * (cores > 1)}: they wait for "
-        f"each other; {remedy}."
+        f"{told.by}: got {told.number} threads, but this process may use {cores} core{'s' * (cores > 1)}, and they wait "
+        f"for each other; {set_to.get(told.by, f'export {told.by}={cores}')}."
     )
 
 
 @contextmanager
-def asked(threads: int | None) -> Iterator[None]:
+def exactly(threads: int | None) -> Iterator[None]:
     """Within the block torch and gcnlab take exactly so many threads; None leaves the choice as it is.
 
     Raises InputError for a number below 1, or of more than can be started; warns of more than usable cores.
@@ -181,14 +185,36 @@ def asked(threads: int | None) -> Iterator[None]:
     if threads is None:
         yield
         return
-    told = Told(check_workers("threads", threads), "threads")
-    _warn_of_many(told)
-    token = _asked.set(told.number)
+    token = _asked.set(number := check_workers("threads", threads))
     try:
-        with _torch_takes(told.number):
+        _warn_of_settings()
+        with _torch_takes(number):
             yield
     finally:
         _asked.reset(token)
+
+
+@contextmanager
+def shared_out(num_processes: int) -> Iterator[None]:
+    """Processes that start within the block take their share of the user's number; without one, at most of all threads."""
+    told = users_number()
+    total = min(torch.get_num_threads(), usable_cores()) if told is None else told.number
+    share = str(max(1, total // num_processes))
+    changes = {"OMP_NUM_THREADS": share, "MKL_NUM_THREADS": None, _SHARE: share if told is None else None}
+    before = {name: os.environ.get(name) for name in changes}
+    try:
+        _set_variables(changes)
+        yield
+    finally:
+        _set_variables(before)
+
+
+def _set_variables(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 @contextmanager
@@ -214,12 +240,15 @@ def _torch_takes(number: int) -> Iterator[None]:
 
 @contextmanager
 def chosen(work: float | None, device: str) -> Iterator[Waits]:
-    """Within the block torch takes the number of threads that `choose` gives; for a model on a GPU it keeps its own.
+    """Within the block torch takes the number of threads that `number_for` gives; for a model on a GPU it keeps its own.
+
+    Warns of settings that cannot be meant, once for each.
 
     >>> with chosen(work=1e6, device="cpu") as waits:
     ...     waits.look()  # between two steps
     """
-    number = choose(work) if device == "cpu" else torch.get_num_threads()
+    _warn_of_settings()
+    number = number_for(work) if device == "cpu" else torch.get_num_threads()
     with _torch_takes(number):
         waits = Waits(number)
         try:

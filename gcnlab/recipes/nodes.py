@@ -213,6 +213,7 @@ class Recipe:
             val_accuracy=spread_of([score["val_accuracy"] for score in scores]),
             epochs=int((~history.metrics["train_loss"].isnan()).sum(0).max()),
             epoch_seconds=history.epoch_seconds,
+            threads=history.threads,
         )
         return result, partial(self._finish, run, data, history, scores, method)
 

@@ -83,7 +83,7 @@ def fit(
     once (`GraphCollection.merged`): same numbers, fewer rows.
 
     With the same seeds, versions and number of threads, a training on a CPU repeats to the bit; on a GPU with
-    deterministic=True alone. The number of threads follows from the work of a step (`threads.choose`), so that small
+    deterministic=True alone. The number of threads follows from the work of a step (`threads.number_for`), so that small
     steps take one; a number that you set wins: OMP_NUM_THREADS, or torch.set_num_threads after the import of gcnlab.
     `History.threads` tells it. Where other processes want the cores, the threads' waits give way to them. Within a training the generators of torch, CUDA, numpy and Python start from its seed;
     afterwards, also after an error, they are as they were before it, but for the one number that is drawn from torch's

@@ -72,7 +72,11 @@ class GraphFeed(Feed):
     @classmethod
     def step_of(cls, data: GraphCollection, batch_size: int | None) -> Step | None:
         whole, part = data.whole, min((batch_size or PREDICTED_GRAPHS) / max(len(data), 1), 1.0)
-        return None if whole.x is None else Step.on(whole.x, whole.adjacency, part * data.num_nodes / max(whole.num_nodes, 1))
+        return (
+            None
+            if whole.x is None
+            else Step.on(whole.x, whole.adjacency, part * data.num_nodes / max(whole.num_nodes, 1))
+        )
 
     def batches(self, split: str, model: nn.Module) -> Iterable[Batch]:
         merges = self._merges(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -251,9 +252,10 @@ class SampledFeed(NodeFeed):
         num_nodes = max(graph.num_nodes, 1)
         share = 1 / max(sampler.num_batches(num_nodes), 1)
         if isinstance(sampler, NeighborSampler):
-            degree, rows = graph.adjacency.nnz / num_nodes, float(min(sampler.batch_size, num_nodes))
+            degrees, rows = graph.adjacency.rowptr.diff(), float(min(sampler.batch_size, num_nodes))
             for k in sampler.fan_outs:
-                rows = min(rows * (1 + (degree if k is None else min(k, degree))), num_nodes)
+                drawn = rows * (1 + float(degrees.clamp(min=0, max=k).float().mean()))
+                rows = num_nodes * -math.expm1(-drawn / num_nodes)  # distinct ones among those drawn at random
             share = rows / num_nodes / self.ranks.size
         return Step.on(graph.x, graph.adjacency, share)
 

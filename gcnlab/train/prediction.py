@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..checks import check_count
 from ..contracts import goes_by_layer, is_layerwise
 from ..errors import InputError
 from ..graph import Graph, GraphBatch, GraphCollection
@@ -47,6 +48,7 @@ def predict(
             "a layerwise model, such as GCN. Other data are read in batches anyway."
         )
     feed.check_asked(nodes, operator)
+    batch_size = None if batch_size is None else check_count("batch_size", batch_size, 1)
     work = None if (step := feed.step_of(data, batch_size)) is None else work_of(model, step)
     device = next((p.device.type for p in model.parameters()), "cpu")
     with evaluation(model), chosen(work, device):
