@@ -451,7 +451,7 @@ def test_processes_get_a_share(monkeypatch):
     assert "OMP_NUM_THREADS" not in os.environ
     monkeypatch.setenv("MKL_NUM_THREADS", "3")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    with pytest.raises(KeyError), threads.shared_out(2):
+    with pytest.raises(KeyError), threads.shared_out(2):  # noqa: PT012
         assert seen() == ("1", Told(1, "OMP_NUM_THREADS"))
         raise KeyError
     assert [os.environ[name] for name in threads.VARIABLES] == ["3", "1"]
