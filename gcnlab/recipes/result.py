@@ -64,7 +64,7 @@ def title_of(header: Mapping[str, Any]) -> str:
 
 
 def result_of(
-    recipe: AnyRecipe, run: Run, *, data: str, epoch_seconds: list[float], threads: int, **values: Any
+    recipe: AnyRecipe, run: Run, *, data: str, epoch_seconds: list[float], threads: int = 0, **values: Any
 ) -> dict[str, Any]:
     """The result of a run, all but its wall time.
 
