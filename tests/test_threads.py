@@ -632,7 +632,7 @@ def test_a_look_is_not_always_due(monkeypatch):
     waits, start = Waits(2), time.perf_counter()
     while time.perf_counter() < start + 0.12:
         waits.look()
-    assert len(looks) == 3
+    assert 1 < len(looks) < 4
     assert min(np.diff(looks)) >= threads.LOOK_EVERY
 
 
