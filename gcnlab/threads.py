@@ -112,6 +112,7 @@ _asked: ContextVar[int | None] = ContextVar("asked", default=None)  # what gcnla
 _changed: ContextVar[tuple[int, int] | None] = ContextVar(
     "changed", default=None
 )  # torch's number before us, and since
+_waits: ContextVar[Waits | None] = ContextVar("waits", default=None)  # those of `chosen`
 _warned: set[Told | str] = set()
 
 
@@ -251,10 +252,18 @@ def chosen(work: float | None, device: str) -> Iterator[Waits]:
     number = number_for(work) if device == "cpu" else torch.get_num_threads()
     with _torch_takes(number):
         waits = Waits(number)
+        token = _waits.set(waits)
         try:
             yield waits
         finally:
+            _waits.reset(token)
             waits.end()
+
+
+def look() -> None:
+    """`Waits.look` of the innermost block of `chosen`, if there is one."""
+    if (waits := _waits.get()) is not None:
+        waits.look()
 
 
 # -- how they wait ----------------------------------------------------------------------------------------------------

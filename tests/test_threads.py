@@ -602,6 +602,23 @@ def test_the_parked_thread_ends_with_the_training(graph, load, monkeypatch):
 
 
 @on_linux
+def test_predictions_look_between_batches(load, monkeypatch):
+    monkeypatch.setattr(threads, "WORK_PER_THREAD", 1)
+    seen = []
+
+    class Model(nn.Linear):
+        def forward(self, images):
+            seen.append(is_parked())
+            load["a"] += int(1e12) * (len(seen) == 1)
+            return super().forward(images.flatten(1))
+
+    predict(Model(4, 3), Signals(torch.rand(150, 2, 2), torch.arange(150) % 3))
+    assert seen == [False, True, False]
+    assert not is_parked()
+    threads.look()  # of no block
+
+
+@on_linux
 def test_the_parked_thread_leaves_torchs_number(load):
     with chosen(1e12, "cpu") as waits:
         load["a"] += int(1e12)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from ..data import ImageSet
@@ -14,7 +15,7 @@ from ..graph import Graph, GraphCollection
 from ..image import Signals
 from ..inputs import some
 from ..sparse import SparseMatrix
-from ..threads import Step
+from ..threads import Step, look
 from .consistency import Consistency
 from .objective import Batch, Objective
 from .options import FitOptions
@@ -169,6 +170,15 @@ def _way_in(data: Any) -> str:
         )
     is_list = isinstance(data, (list, tuple))
     return " GraphCollection.from_graphs makes one of a list of graphs." if is_list else ""
+
+
+def joined(outputs: Iterable[Tensor]) -> Tensor:
+    """The outputs of one batch after the other as one; between them the threads look at the load."""
+    found = []
+    for output in outputs:
+        found.append(output)
+        look()
+    return torch.cat(found)
 
 
 def check_fixed(parts: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from ..graph.graph import check_one_graph
 from ..sparse import SparseMatrix
 from ..sparse.features import check_features_finite
 from ..threads import Step
-from .feed import Feed, check_known_items, fixed_parts, shared_classes
+from .feed import Feed, check_known_items, fixed_parts, joined, shared_classes
 from .objective import Batch, Objective, targets_for
 from .operators import OWN, check_function, kinds_for, warn_of_layers, warn_of_training
 from .options import FitOptions
@@ -131,7 +131,7 @@ class GraphFeed(Feed):
         kind, operator_of = _asked(model, operator)
         merges = kind == "a_hat" and merges_nodes(model)
         loader = GraphLoader(data.merged() if merges else data, PREDICTED_GRAPHS, kind=kind or "a_hat")
-        return torch.cat([model(batch.x, operator_of(batch), batch.p) for batch in loader])
+        return joined(model(batch.x, operator_of(batch), batch.p) for batch in loader)
 
 
 class BatchFeed(Feed):

@@ -13,7 +13,7 @@ from .. import distributed
 from ..errors import InputError, InputTypeError
 from ..image import Signals
 from ..threads import Step
-from .feed import Feed, check_known_items, shared_classes
+from .feed import Feed, check_known_items, joined, shared_classes
 from .objective import Batch, Objective, targets_for
 from .options import FitOptions
 
@@ -86,4 +86,4 @@ class ImageFeed(Feed):
 
     @classmethod
     def predict(cls, model: nn.Module, data: Signals, nodes: Any, operator: Any, batch_size: int | None) -> Tensor:
-        return torch.cat([model(*arguments) for arguments, _ in data.batches(EVALUATION_BATCH)])
+        return joined(model(*arguments) for arguments, _ in data.batches(EVALUATION_BATCH))

@@ -25,7 +25,7 @@ from ..sparse import SparseMatrix
 from ..sparse.features import check_features_finite
 from ..sparse.kinds import how_to_make
 from ..threads import Step
-from .feed import Feed, check_known, fixed_parts
+from .feed import Feed, check_known, fixed_parts, joined
 from .objective import Batch, Objective, targets_for
 from .operators import OWN, check_operator, kind_of, kinds_for, warn_of_layers, warn_of_training
 from .options import FitOptions
@@ -342,7 +342,7 @@ class RowFeed(Feed):
         guess = None
         for ids in (*[every] * data.reuse, asked):
             labels = data.labels(data.train_ids, guess)
-            logits = torch.cat([model(data.inputs(part, labels)) for part in ids.split(EVALUATION_ROWS)])
+            logits = joined(model(data.inputs(part, labels)) for part in ids.split(EVALUATION_ROWS))
             guess = logits.softmax(-1)
         return logits
 
