@@ -109,11 +109,10 @@ _AT_IMPORT = torch.get_num_threads()
 _SHARE = "GCNLAB_SHARE_OF_THREADS"  # the number that `shared_out` set, where it is not a user's
 _IS_TORCHS_OWN = usable_cores() / 2 <= _AT_IMPORT or _SHARE in os.environ  # MKL counts two hyperthreads as one core
 _asked: ContextVar[int | None] = ContextVar("asked", default=None)  # what gcnlab was asked for
-_changed: ContextVar[tuple[int, int] | None] = ContextVar(
-    "changed", default=None
-)  # torch's number before us, and since
+# torch's number before gcnlab changed it, and since
+_changed: ContextVar[tuple[int, int] | None] = ContextVar("changed", default=None)
 _waits: ContextVar[Waits | None] = ContextVar("waits", default=None)  # those of `chosen`
-_warned: set[Told | str] = set()
+_checked: set[Told | str] = set()  # settings, each of which is looked at once
 
 
 def users_number() -> Told | None:
@@ -158,18 +157,24 @@ def number_for(work: float | None) -> int:
     return most if work is None else min(most, int(work // WORK_PER_THREAD))
 
 
-def _warn_of_settings() -> None:
-    """Warn, once for each number and who says it, of more threads than usable cores, and of a variable that is no number."""
+def _check_settings() -> None:
+    """Warn, once for each, of a user's number above the usable cores, and of a variable that says none.
+
+    Raises InputError for more than can be started.
+    """
     told = users_number()
     for name in VARIABLES if told is None else ():
-        if os.environ.get(name) and name not in _warned:
-            _warned.add(name)
+        if os.environ.get(name) and name not in _checked:
+            _checked.add(name)
             warn_caller(
                 f"{name}: is {os.environ[name]!r}, which is no number of threads, and is not followed; unset it."
             )
-    if told is None or told in _warned or told.number <= (cores := usable_cores()):
+    if told is None or told in _checked:
         return
-    _warned.add(told)
+    check_workers(told.by, told.number)
+    _checked.add(told)
+    if told.number <= (cores := usable_cores()):
+        return
     set_to = {"threads": f"pass threads={cores}", "torch.set_num_threads": f"call torch.set_num_threads({cores})"}
     warn_caller(
         f"{told.by}: got {told.number} threads, but this process may use {cores} core{'s' * (cores > 1)}, and they wait "
@@ -188,7 +193,7 @@ def exactly(threads: int | None) -> Iterator[None]:
         return
     token = _asked.set(number := check_workers("threads", threads))
     try:
-        _warn_of_settings()
+        _check_settings()
         with _torch_takes(number):
             yield
     finally:
@@ -199,7 +204,7 @@ def exactly(threads: int | None) -> Iterator[None]:
 def shared_out(num_processes: int) -> Iterator[None]:
     """Processes that start within the block take their share of the user's number; without one, at most of all threads."""
     told = users_number()
-    total = min(torch.get_num_threads(), usable_cores()) if told is None else told.number
+    total = min(_torchs_number(), usable_cores()) if told is None else told.number
     share = str(max(1, total // num_processes))
     changes = {"OMP_NUM_THREADS": share, "MKL_NUM_THREADS": None, _SHARE: share if told is None else None}
     before = {name: os.environ.get(name) for name in changes}
@@ -227,12 +232,12 @@ def _torch_takes(number: int) -> Iterator[None]:
         return
     without_us = _torchs_number()
     token = _changed.set((without_us, number))
-    torch.set_num_threads(number)
-    # A new thread takes the number that any thread has set last.
-    last = threading.Thread(target=torch.set_num_threads, args=(without_us,))
-    last.start()
-    last.join()
     try:
+        torch.set_num_threads(number)
+        # A new thread takes the number that any thread has set last.
+        last = threading.Thread(target=torch.set_num_threads, args=(without_us,))
+        last.start()
+        last.join()
         yield
     finally:
         torch.set_num_threads(before)
@@ -243,12 +248,12 @@ def _torch_takes(number: int) -> Iterator[None]:
 def chosen(work: float | None, device: str) -> Iterator[Waits]:
     """Within the block torch takes the number of threads that `number_for` gives; for a model on a GPU it keeps its own.
 
-    Warns of settings that cannot be meant, once for each.
+    Warns of a user's number that cannot be meant, and raises InputError for one of more threads than can be started.
 
     >>> with chosen(work=1e6, device="cpu") as waits:
     ...     waits.look()  # between two steps
     """
-    _warn_of_settings()
+    _check_settings()
     number = number_for(work) if device == "cpu" else torch.get_num_threads()
     with _torch_takes(number):
         waits = Waits(number)
@@ -269,7 +274,8 @@ def look() -> None:
 # -- how they wait ----------------------------------------------------------------------------------------------------
 
 LOOK_EVERY = 0.05  # seconds
-BUSY = 0.05  # seconds in which threads waited for a core, per second; below 0.01 on a quiet machine, and above 0.13 on a busy one
+# Seconds in which threads waited for a core, per second: below 0.01 on a quiet machine, above 0.13 beside another process.
+BUSY = 0.05
 OWN_TASKS = Path("/proc/self/task")
 POLICIES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # by which a user says how to wait
 
@@ -316,12 +322,11 @@ class Waits:
     """
 
     def __init__(self, number: int) -> None:
-        self.number, self._parked = number, None
+        self.number = number
+        self._parked: _Parked | None = None
         self._seen = waited_for_cores() if number > 1 and can_give_way() else {}
         self._time = time.perf_counter()
         self._due = self._time + LOOK_EVERY if self._seen else float("inf")
-
-    _parked: _Parked | None
 
     @property
     def gives_way(self) -> bool:

@@ -47,7 +47,7 @@ def free(monkeypatch):
     monkeypatch.setattr(threads, "usable_cores", lambda: 4)
     monkeypatch.setattr(threads, "_AT_IMPORT", 4)
     monkeypatch.setattr(threads, "_IS_TORCHS_OWN", True)
-    monkeypatch.setattr(threads, "_warned", set())
+    monkeypatch.setattr(threads, "_checked", set())
     torch.set_num_threads(4)
     yield
     torch.set_num_threads(before)
@@ -504,6 +504,12 @@ def test_more_threads_than_cores_are_warned_of_once(graph, monkeypatch):
         assert told[0].filename == __file__
         fit(gcn(), graph, epochs=1, select="last", progress=False)
     with pytest.warns(UserWarning, match=said.format("threads", 3, "pass threads=1")), exactly(3):
+        fit(gcn(), graph, epochs=1, select="last", progress=False)
+
+
+def test_more_threads_than_can_be_started(graph, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "500000")
+    with pytest.raises(InputError, match=r"OMP_NUM_THREADS: got 500000, expected at most [\d,]+, 64 for each"):
         fit(gcn(), graph, epochs=1, select="last", progress=False)
 
 
