@@ -19,6 +19,7 @@ from .machine import usable_cores
 from .models import GCN
 from .recipes import RECIPES, find_node_recipe
 from .sparse import Features, SparseMatrix
+from .threads import exactly
 
 HIDDEN = 16
 BLOCK = 10
@@ -107,7 +108,11 @@ def epoch_times(
     check_counts(epochs=epochs)
     threads = None if threads is None else check_workers("threads", threads)
     check_package("bench: PyG's side", "torch-geometric", "torch_geometric.nn")
-    torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cores()))
+    with exactly(threads or min(torch.get_num_threads(), usable_cores())):
+        return _epoch_times(dataset, epochs, root, say)
+
+
+def _epoch_times(dataset: str, epochs: int, root: str | None, say: Callable[[str], None]) -> dict[str, Any]:
     graph = find_node_recipe(f"{dataset}-gcn").graph(root=root)
     sides = {
         "gcnlab, receptive field": gcnlab_epoch(graph, whole=False),

@@ -419,7 +419,7 @@ _COMMANDS = (
                 "--threads",
                 type=int,
                 metavar="N",
-                help="CPU threads, of folds one each (default: torch's; a fold a core)",
+                help="CPU threads, of folds one each (default: by the work of a step; a fold a core)",
             ),
             _argument(
                 "--nproc",
@@ -494,7 +494,7 @@ _COMMANDS = (
             _argument("--models", nargs="+", metavar="NAME", help="default: all of at most 10 epochs"),
             _argument("--epochs", type=int, metavar="N", help="of every model (default: each one's own)"),
             _argument("--quick", action="store_true", help="10,000 training images and 2 epochs: a look, not a figure"),
-            _argument("--threads", type=int, metavar="N", help="CPU threads (default: torch's)"),
+            _argument("--threads", type=int, metavar="N", help="CPU threads (default: by the work of a step)"),
             _DATA_ROOT,
             _argument(
                 "--out",

@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-
 from . import distributed, plot
 from .baselines import BASELINES
 from .checks import check_can_draw, check_counts, check_workers
@@ -22,12 +20,13 @@ from .data import ImageSet, load
 from .errors import InputError, did_you_mean
 from .files import atomic_write, check_target, write_json
 from .jobs import Finished, Job, settings_of
-from .machine import peak_memory_mib, usable_cores, versions
+from .machine import peak_memory_mib, versions
 from .recipes import ImageRecipe
 from .recipes import images as image_recipes
 from .recipes.images import baseline_recipe, grid_recipe
 from .recipes.outputs import Outputs
 from .reporting import page as report
+from .threads import exactly
 from .train.history import curves_of, history_of
 
 QUICK = (10_000, 2)  # training images and epochs
@@ -84,7 +83,11 @@ _ROW = {
 
 def run_job(job: ModelJob) -> dict[str, Any]:
     """Train and score one model: a row of the table."""
-    torch.set_num_threads(job.threads or min(torch.get_num_threads(), usable_cores()))
+    with exactly(job.threads):
+        return _row_of(job)
+
+
+def _row_of(job: ModelJob) -> dict[str, Any]:
     recipe, images = contenders()[job.model], _load_images(job.dataset, job.root)
     if job.data is not None and job.data != image_recipes.digest(images):
         raise InputError(
@@ -116,7 +119,7 @@ def run_job(job: ModelJob) -> dict[str, Any]:
         "training_images": len(images.train_labels),
         "seed": job.seed,
         "precision": recipe.precision,
-        "threads": torch.get_num_threads(),
+        "threads": history.threads,
         "history": curves_of(history),
         "confusion_matrix": scores["confusion_matrix"],
         "class_names": list(images.class_names),
@@ -159,7 +162,7 @@ def compare(
             report.html of all that is in it of these images, and the curves of each model that has validation images.
             A result is used again if it is of the same images, settings and version of gcnlab; each row names its version.
             A picture or report that fails is a warning.
-        threads: CPU threads of each.
+        threads: CPU threads of each; by default as many as the work of a step needs.
         say: told of each finished model.
     """
     check_counts(epochs=epochs)

@@ -43,6 +43,7 @@ from .checks import check_choice, check_integer, check_number, check_workers
 from .errors import DistributedError, GcnlabError, InputError
 from .machine import tell
 from .memory import check_fits
+from .threads import shared_out
 
 TIMEOUT = 300.0  # seconds
 _PROCESS_BYTES = 250 << 20  # measured: Python and torch, before any data
@@ -470,7 +471,6 @@ def launch(arguments: Sequence[str], nproc: int, restarts: int = 0, device: str 
     check_fits("nproc", f"{nproc} processes", nproc * _PROCESS_BYTES, 1.0, "ask for fewer.")
     # torchrun keeps the address of each process in a store of its own, where restarted ones may read those of the dead.
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
-    os.environ["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // nproc))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "3")  # seconds, then a process that stands still is killed
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its warnings of closed connections say less than we do
 
@@ -485,7 +485,7 @@ def launch(arguments: Sequence[str], nproc: int, restarts: int = 0, device: str 
         rdzv_endpoint="localhost:0", max_restarts=restarts, monitor_interval=0.1,
     )  # fmt: skip
     try:
-        with parent.told():
+        with parent.told(), shared_out(nproc):
             elastic_launch(config, sys.executable)(*arguments)
     except ChildFailedError as problem:
         rank, first = problem.get_first_failure()

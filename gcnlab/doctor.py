@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from . import __version__
+from . import __version__, threads
 from .data import catalog
 from .data.fetch import by_hand, file_states, named_roots, why_unreachable
 from .errors import DatasetNotFoundError, GcnlabError
@@ -31,6 +31,7 @@ from .files import is_writable, stale_temporaries
 from .generators import generators_kept
 from .graph import Graph
 from .machine import available_memory, usable_cores
+from .models import GCN
 from .sparse import SparseMatrix
 
 OLDEST_PYTHON = (3, 10)
@@ -65,6 +66,8 @@ RECORDED_SECONDS = 0.00116
 SLOWEST_SECONDS = 8 * RECORDED_SECONDS  # for a slow laptop; a core shared with other processes takes longer
 _SPEED_SECONDS = 2.0  # that the epochs may take together
 _GIB = 1 << 30
+_CORA = threads.Step(rows=2708, features=1433, stored=49_216, entries=10_556, sites=2708)
+_LARGE = threads.Step(rows=1e5, features=128, stored=128e5, entries=15e5, sites=1e5)
 
 
 @dataclass(frozen=True)
@@ -269,24 +272,47 @@ def _cuda_device(index: int, found: Found) -> None:
 
 
 def _threads() -> Found:
-    threads, there, usable = torch.get_num_threads(), os.cpu_count() or 1, usable_cores()
+    number, there, usable = torch.get_num_threads(), os.cpu_count() or 1, usable_cores()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     asked = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     found = Found()
-    found.facts = {"threads": threads, "cores": there, "usable cores": usable, "load": load, **asked}
+    found.facts = {"threads": number, "cores": there, "usable cores": usable, "load": load, **asked}
     variables = ", ".join(f"{name} is {value or 'not set'}" for name, value in asked.items())
-    found.lines.append(f"torch uses {threads}; {variables}")
+    found.lines.append(f"torch uses {number}; {variables}")
     busy = "" if load is None else f"; {load:.1f} processes ran or waited in the last minute"
     found.lines.append(f"this process may use {usable} of {there} cores{busy}")
+    _threads_of_fit(found)
     for name, value in asked.items():
-        if value and not re.fullmatch(r"\s*[1-9]\d*\s*(,\s*[1-9]\d*\s*)*", value):
+        if value and threads.variable(name) is None:
             found.wrong(f"{name} is {value!r}, which is no number of threads", f"export {name}={usable}")
-    if threads > usable:
+    told = threads.users_number()
+    if told is not None and told.number > max(usable, number):
         found.wrong(
-            f"torch uses {threads} threads, and this process may use {usable} core{'s' * (usable > 1)}: they wait for each other",
+            f"{told.by} is {told.number}, and this process may use {usable} core{'s' * (usable > 1)}",
+            f"export {told.by}={usable}",
+        )
+    if number > usable:
+        found.wrong(
+            f"torch uses {number} threads, and this process may use {usable} core{'s' * (usable > 1)}: they wait for each other",
             f"export OMP_NUM_THREADS={usable}, or `--threads {usable}` where a command takes it",
         )
     return found
+
+
+def _threads_of_fit(found: Found) -> None:
+    told, gives_way = threads.users_number(), threads.can_give_way()
+    cora, large = (threads.number_for(threads.work_of(GCN(step.features, 16, 7), step)) for step in (_CORA, _LARGE))
+    found.facts |= {"threads on Cora": cora, "threads on a large graph": large, "waits give way": gives_way}
+    found.facts["number told by"] = None if told is None else told.by
+    if told is None:
+        found.lines.append(f"fit takes as many as a step needs: {cora} on Cora, {large} on a graph of 100,000 nodes")
+    else:
+        found.lines.append(f"fit takes {told.number}, as {told.by} says; without, it takes as many as a step needs")
+    found.lines.append(
+        "where other processes want the cores, waits give way to them"
+        if gives_way
+        else "waits do not follow the load: that takes libgomp, schedstat in /proc, and no OMP_WAIT_POLICY or GOMP_SPINCOUNT"
+    )
 
 
 # -- memory -----------------------------------------------------------------------------------------------------------
@@ -429,14 +455,10 @@ def _speed() -> Found:
     )
     if seconds <= SLOWEST_SECONDS:
         return found
-    threads = torch.get_num_threads()
     alone = seconds
-    if threads > 1:
-        torch.set_num_threads(1)
-        try:
+    if torch.get_num_threads() > 1:
+        with threads.exactly(1):
             alone, _ = _median(epoch)
-        finally:
-            torch.set_num_threads(threads)
         found.lines.append(f"the same with one thread: {1000 * alone:.1f} ms")
         found.facts["epoch seconds median, one thread"] = alone
     causes = []

@@ -15,12 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import torch
-
 from . import __version__, distributed
+from .checks import check_workers
 from .errors import CorruptFileError
 from .files import check_fields
 from .machine import usable_cores
+from .threads import exactly
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def run_all(
         function: named at the top of a module, so that another process finds it.
         jobs: the same in each rank.
         workers: processes, with one thread each; by default one per core that this process may use, and 1 in a daemonic
-            process, which may start none. 1 runs the jobs here, with torch's threads.
+            process, which may start none. 1 runs the jobs here, with as many threads as their work needs.
     """
     ranks = distributed.ranks()
     if not ranks.is_lone:
@@ -168,13 +168,13 @@ def count_workers(workers: int | None) -> int:
     if not ranks.is_lone:
         return ranks.size
     if workers is not None:
-        return workers
+        return check_workers("workers", workers)
     return 1 if multiprocessing.current_process().daemon else usable_cores()
 
 
 def _on_one_thread(function: Callable[[AnyJob], dict[str, Any]], job: AnyJob) -> dict[str, Any]:
-    torch.set_num_threads(1)
-    return function(job)
+    with exactly(1):
+        return function(job)
 
 
 def _over_ranks(

@@ -188,10 +188,11 @@ class FoldStack(Job):
         return self.folds[0].is_shared
 
 
-# Of a fold's result, what is read again. Folds of gin have no test part, and those of 1.0 no confusion matrix.
+# Of a fold's result, what is read again. Folds of gin have no test part, those of 1.0 no confusion matrix and threads.
 _FOLD = {
     "curve": [float], "epochs": int, "epoch_seconds": [float], "test_accuracy": (float, None),
     "val_accuracy": (float, None), "confusion_matrix": ([[int]], None),
+    "threads": (int, None),
 }  # fmt: skip
 
 
@@ -287,11 +288,12 @@ def _choose(job: FoldJob, train: GraphCollection, val: GraphCollection) -> Setti
 
 
 def _plain(histories: Sequence[History]) -> dict[str, Any]:
-    """The curve of the first training, and epochs and seconds of all of them."""
+    """The curve of the first training, and epochs, seconds and threads of all of them."""
     return {
         "curve": curves_of(histories[0])["val_accuracy"],
         "epochs": max(len(history.epoch_seconds) for history in histories),
         "epoch_seconds": [seconds for history in histories for seconds in history.epoch_seconds],
+        "threads": max(history.threads for history in histories),
     }
 
 

@@ -404,6 +404,16 @@ FAULTS = [
     Fault("a product of oneDNN without its bias", "layers/affine.py", "x, weight.t(), bias, \"none\"", "x, weight.t(), None, \"none\"", "plain_forms"),
     Fault("a sampler's rows: the diagonal", "scale.py", "self.diagonal * self.scale.square()", "self.diagonal * self.scale", "plain_forms"),
     Fault("Adam: its correction", "train/optim.py", "value=-float(group[\"lr\"]) / (1 - beta1**steps)", "value=-float(group[\"lr\"])", "train"),
+    Fault("threads: the work of a sparse product", "threads.py", "work += _SPARSE * step.entries * min(weight.shape[-2:])", "work += step.entries * min(weight.shape[-2:])", "threads"),
+    Fault("threads: torch's number afterwards", "threads.py", "torch.set_num_threads(before)", "pass", "threads"),
+    Fault("threads: torch's number in other threads", "threads.py", "args=(without_us,)", "args=(number,)", "threads"),
+    Fault("threads: a training within another", "threads.py", "return changed[0] if changed is not None and now == changed[1] else now", "return now", "threads"),
+    Fault("threads: a user's lower number", "threads.py", "if (number := _torchs_number()) != _AT_IMPORT:", "if (number := _torchs_number()) > _AT_IMPORT:", "threads"),
+    Fault("threads: a share is no user's number", "threads.py", "and os.environ.get(_SHARE) != os.environ[name]:", "and True:", "threads"),
+    Fault("threads: when waits give way", "threads.py", "is_busy = 1e-9 * waited > BUSY * (now - self._time)", "is_busy = 1e-9 * waited > 0", "threads"),
+    Fault("threads: the end of a parked team", "threads.py", "            waits.end()", "            pass", "threads"),
+    Fault("threads: the work of a stack", "train/engine.py", "threads.work_of(self.stack.model, step, len(self.seeds))", "threads.work_of(self.stack.model, step)", "threads"),
+    Fault("threads: the mean batch of some graphs", "train/graphs.py", "part * data.num_nodes / max(whole.num_nodes, 1)", "part", "threads"),
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from gcnlab import bench, compare, distributed, doctor, jobs, machine, memory
+from gcnlab import bench, distributed, doctor, jobs, machine, memory, threads
 from gcnlab.errors import InputError
 from gcnlab.machine import available_memory, check_devices, cpu_quota, has_terminal, is_same_device, tell, usable_cores
 
@@ -86,7 +86,7 @@ def test_no_limit_of_a_control_group(tmp_path):
 
 def test_every_command_asks_for_the_cores_that_it_may_use(monkeypatch):
     """Each asks here, and none asks the system for all that there are (doctor says both)."""
-    for room in (jobs, compare, bench, doctor):
+    for room in (jobs, threads, bench, doctor):
         assert room.usable_cores is usable_cores
         assert ("cpu_count" in inspect.getsource(room)) == (room is doctor)
     assert doctor.available_memory is memory.available_memory is available_memory

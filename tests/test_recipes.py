@@ -29,7 +29,7 @@ __all__ = ["one_thread", "tu_folder"]  # fixtures
 FIELDS = {
     "recipe": str, "dataset": str, "data": str, "protocol": str, "model": str, "num_parameters": int, "seeds": list,
     "test_accuracy": dict, "test_macro_f1": dict, "val_accuracy": dict, "epochs": int, "seconds": float,
-    "epoch_seconds_median": float, "device": str, "versions": dict, "published": dict | None,
+    "epoch_seconds_median": float, "device": str, "threads": int, "versions": dict, "published": dict | None,
 }  # fmt: skip
 
 
@@ -297,6 +297,7 @@ def test_what_fails_after_the_result_is_a_warning(rings, tmp_path, monkeypatch, 
 
 def test_threads(rings, monkeypatch):
     """Torch's for nodes, processes for folds; afterwards torch has those that it had."""
+    monkeypatch.setattr("gcnlab.threads.usable_cores", lambda: 64)
     seen = {}
     before = torch.get_num_threads()
     fit, run_jobs = gcnlab.fit, protocols.run_jobs

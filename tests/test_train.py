@@ -522,13 +522,14 @@ def test_seeds_at_once_changes_nothing_without_dropout(graph):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_large_graph_repeats_to_the_bit(threads):
+def test_a_large_graph_repeats_to_the_bit(threads, monkeypatch):
     """Large enough for the dropout of large arrays, and for several threads in every product."""
     num_nodes = 20_000
     mask = torch.ones(num_nodes, dtype=torch.bool)
     edges = power_law_edges(num_nodes, 100_000)
     x = torch.randn(num_nodes, 64, generator=torch.Generator().manual_seed(0))
     graph = Graph.from_edges(edges, num_nodes, x=x, y=edges[0, :num_nodes] % 5, train_mask=mask)
+    monkeypatch.setattr("gcnlab.threads.usable_cores", lambda: threads)
     torch.set_num_threads(threads)
     try:
         found = []

@@ -133,6 +133,7 @@ class GraphRecipe:
             val_accuracy=_spread_of(val, run),
             epochs=max(result["epochs"] for result in results),
             epoch_seconds=[seconds for result in results for seconds in result["epoch_seconds"]],
+            threads=max(result.get("threads", 0) for result in results),
         )
         if run.protocol == "holdout":
             return result, partial(self._keep_best, run, graphs, jobs, best_of(val))

@@ -125,6 +125,7 @@ class ImageRecipe:
             val_accuracy=spread_of(trained.val_accuracy),
             epochs=0 if run.is_pretrained else run.epochs,
             epoch_seconds=[0.0] if trained.history is None else trained.history.epoch_seconds,
+            threads=0 if trained.history is None else trained.history.threads,
         )
         return result, partial(self._finish, run, images, trained)
 

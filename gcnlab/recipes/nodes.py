@@ -25,6 +25,7 @@ from ..reporting import Content
 from ..reporting.findings import add_nodes
 from ..scale import NeighborSampler
 from ..sparse import SparseMatrix
+from ..threads import Step, chosen, work_of
 from ..train import Callback, Checkpoint, Consistency, EarlyStopping, History, fit, predict
 from .base import Finish, Run
 from .outputs import Outputs
@@ -213,6 +214,7 @@ class Recipe:
             val_accuracy=spread_of([score["val_accuracy"] for score in scores]),
             epochs=int((~history.metrics["train_loss"].isnan()).sum(0).max()),
             epoch_seconds=history.epoch_seconds,
+            threads=history.threads,
         )
         return result, partial(self._finish, run, data, history, scores, method)
 
@@ -274,9 +276,10 @@ class Recipe:
         assert graph.test_mask is not None
         model: Any = self.model(graph).to(graph.device).eval()
         part = graph.receptive_field(graph.test_mask, model.num_layers, data.inputs["operator"])  # once for all seeds
+        work = work_of(model, Step.on(part.x, part.a_hat))
         for i, val_accuracy in enumerate(history.best("val_accuracy").tolist()):
             model.load_state_dict(history.state(i))
-            with torch.no_grad():
+            with torch.no_grad(), chosen(work, graph.device.type):
                 outputs = model(part.x, part.a_hat)
             yield outputs, val_accuracy
 

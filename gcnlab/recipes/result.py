@@ -63,13 +63,16 @@ def title_of(header: Mapping[str, Any]) -> str:
     return f"{header['recipe']} on {header['dataset']}, protocol {header['protocol']}"
 
 
-def result_of(recipe: AnyRecipe, run: Run, *, data: str, epoch_seconds: list[float], **values: Any) -> dict[str, Any]:
+def result_of(
+    recipe: AnyRecipe, run: Run, *, data: str, epoch_seconds: list[float], threads: int = 0, **values: Any
+) -> dict[str, Any]:
     """The result of a run, all but its wall time.
 
     Args:
         recipe, run: what was run.
         data: digest of the data.
         epoch_seconds: of all trainings.
+        threads: CPU threads of a training; 0 where there was none, or it is not known.
         **values: what was found: model size, seeds, scores, epochs.
     """
     published = recipe.published.get((run.dataset, run.protocol))
@@ -83,6 +86,7 @@ def result_of(recipe: AnyRecipe, run: Run, *, data: str, epoch_seconds: list[flo
         "seconds": 0.0,
         "epoch_seconds_median": statistics.median(epoch_seconds),
         "device": run.device,
+        "threads": threads,
         "versions": versions(),
         "published": None if published is None else {"value": published[0], "source": published[1]},
     }

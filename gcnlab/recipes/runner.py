@@ -19,6 +19,7 @@ from ..files import check_target, write_json
 from ..generators import generators_kept
 from ..machine import has_terminal
 from ..reporting import page as report
+from ..threads import exactly
 from ..train import TensorBoard
 from .base import AnyRecipe, Run
 from .outputs import Outputs
@@ -60,7 +61,8 @@ def run(
         dataset: another set of the same kind; or a path: for citation sets of a folder of Planetoid files, for OGB's
             of a folder that was its zip archive, for images of what `gcnlab.load` reads images from, such as a folder of idx files.
         protocol: one of the recipe's protocols.
-        threads: CPU threads; folds train side by side, one thread each. By default torch's, and one fold a core.
+        threads: CPU threads; folds train side by side, one thread each. By default as many as the work of a step needs,
+            and one fold a core.
         pretrained: of a recipe of images, score the weights that come with gcnlab instead of training; the seed is
             that of their training, and there are no epochs.
         out: a folder for result.json, report.html (`reporting`), curves.png and model.gcnlab (the seed with the best
@@ -94,9 +96,7 @@ def run(
     _check_surroundings(recipe, asked, tsne)
 
     say(f"{name}: {recipe.model_name}, on {dataset}, {num_seeds} seed{'s' * (num_seeds > 1)}")
-    threads_before = torch.get_num_threads()
-    torch.set_num_threads(threads or threads_before)
-    try:
+    with exactly(threads):
         result, finish = recipe.run(asked)
         result["seconds"] = time.perf_counter() - start
         if not distributed.is_first():
@@ -110,8 +110,6 @@ def run(
         done(result)
         with files.writing("report.html") as file:
             report.write(file, report.of_run(result, finish(files), tsne))
-    finally:
-        torch.set_num_threads(threads_before)
     if files.written:
         say(f"wrote {out}/{', '.join(files.written)}")
     return result

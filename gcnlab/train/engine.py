@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import checkpoint as ckpt
-from .. import distributed, generators
+from .. import distributed, generators, threads
 from ..errors import InputError, InputTypeError
 from ..files import check_target, remove_stale_temporaries
 from ..graph import Graph, GraphCollection
@@ -89,16 +89,21 @@ def fit(
     once (`GraphCollection.merged`): same numbers, fewer rows.
 
     With the same seeds, versions and number of threads, a training on a CPU repeats to the bit; on a GPU with
-    deterministic=True alone. Within a training the generators of torch, CUDA, numpy and Python start from its seed;
-    afterwards, also after an error, they are as they were before it, but for the one number that is drawn from torch's
-    where no seed is given. Trainings in threads of one process draw from the same generators: they take turns, one whole
-    training after the other, and give what each gives alone; a module that another thread makes waits, too. (Threads must
-    not seed or draw by themselves meanwhile, nor may a callback wait for another thread's training. Trainings at the same
-    time need a process each.)
+    deterministic=True alone. The number of threads follows from the work of a step (`threads.number_for`), so that small
+    steps take one; a number that you set wins: OMP_NUM_THREADS, or torch.set_num_threads after the import of gcnlab.
+    `History.threads` tells it. Where other processes want the cores, the threads' waits give way to them.
 
-    After each epoch the running averages of batch norms are made again: those of its last batches (256 rows or more), or of
-    256 training graphs, evenly spaced, under the weights that are validated and kept, without dropout. The averages that training leaves lag behind the weights.
-    Frozen norms (`transfer.freeze`), and those with a momentum of 0, keep theirs.
+    Within a training the generators of torch, CUDA, numpy and Python start from its seed; afterwards, also after an
+    error, they are as they were before it, but for the one number that is drawn from torch's where no seed is given.
+    Trainings in threads of one process draw from the same generators: they take turns, one whole training after the
+    other, and give what each gives alone; a module that another thread makes waits, too. (Threads must not seed or draw
+    by themselves meanwhile, nor may a callback wait for another thread's training. Trainings at the same time need a
+    process each.)
+
+    After each epoch the running averages of batch norms are made again, under the weights that are validated and kept,
+    without dropout: of 256 training graphs, evenly spaced, or of images and nodes the last batches (256 rows or more). The
+    averages that training leaves lag behind the weights. Frozen norms (`transfer.freeze`), and those with a momentum of 0,
+    keep theirs.
 
     In a process group (`distributed`) all its processes call `fit` with the same data, and train together on batches
     of many graphs or images: each takes its share of every batch, all end with the same weights and metrics, and seeds
@@ -361,6 +366,13 @@ class Training:
             generators.set_seed((torch.initial_seed() + self.ranks.rank * 0x9E3779B97F4A7C15) % 2**63)
 
     def run(self) -> History:
+        step = self.feed.step(self.stack.model)
+        work = None if step is None else threads.work_of(self.stack.model, step, len(self.seeds))
+        with threads.chosen(work, self.stack.device) as self.waits:
+            self.train()
+        return self.history()
+
+    def train(self) -> None:
         first = self.resume()
         for callback in self.options.callbacks if self.ranks.rank == 0 else ():
             callback.before_training(self.seeds, self.optimizer)
@@ -374,7 +386,6 @@ class Training:
             self.epoch_seconds.append(time.perf_counter() - start)
             self.bar.update()
             self.save(epoch)
-        return self.history()
 
     def epochs(self, first: int) -> Iterator[int]:
         """The epochs that are left, until every seed has stopped."""
@@ -402,6 +413,7 @@ class Training:
 
     def step(self, epoch: int, batch: Batch) -> Scores:
         """One step of the optimizer, and the scores of its batch."""
+        self.waits.look()
         self.num_steps += 1
         counts, scored = self._gradients(batch)
         gradients, replica = self.stack.gradients(), self.stack.replica
@@ -443,6 +455,7 @@ class Training:
         if self.feed.has_val:
             scores, plain = Mean(), objective._replace(smoothing=0.0)
             for batch in self.feed.batches("val", model):
+                self.waits.look()
                 scores.add(*score_batch(self.stack.forward(batch.arguments), batch, plain))
             own = tuple(scores.sums.values())
             found = scores.over(ranks).value()
@@ -533,5 +546,5 @@ class Training:
         self.stack.model.eval()
         return History(
             list(self.seeds), self.table.tensors(), self.best.epoch, self.best.kept, self.epoch_seconds,
-            operator=self.feed.kind,
+            operator=self.feed.kind, threads=self.waits.number,
         )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from ..data import ImageSet
@@ -14,6 +15,7 @@ from ..graph import Graph, GraphCollection
 from ..image import Signals
 from ..inputs import some
 from ..sparse import SparseMatrix
+from ..threads import Step, look
 from .consistency import Consistency
 from .objective import Batch, Objective
 from .options import FitOptions
@@ -129,6 +131,10 @@ class Feed:
         """What batch norms take their running averages from after each epoch; [] for the epoch's last batches."""
         return []
 
+    def step(self, model: nn.Module) -> Step | None:
+        """What a training step reads, by which the number of threads is chosen; the same for all steps. None: unknown."""
+        return None
+
     def fingerprint(self) -> dict[str, Any]:
         """Facts that are the same where a training goes on as where it was saved, and on all ranks."""
         raise NotImplementedError
@@ -152,6 +158,11 @@ class Feed:
                 raise InputError(_NOT_PREDICTED[name].format(cls.data_type.__name__))
 
     @classmethod
+    def step_of(cls, data: Any, batch_size: int | None) -> Step | None:
+        """What one call of the model reads in `predict`. None: unknown."""
+        return None
+
+    @classmethod
     def predict(cls, model: nn.Module, data: Any, nodes: Any, operator: Any, batch_size: int | None) -> Tensor:
         """The outputs of a model in evaluation mode."""
         raise NotImplementedError
@@ -170,6 +181,15 @@ def _way_in(data: Any) -> str:
         )
     is_list = isinstance(data, (list, tuple))
     return " GraphCollection.from_graphs makes one of a list of graphs." if is_list else ""
+
+
+def joined(outputs: Iterable[Tensor]) -> Tensor:
+    """The outputs of one batch after the other as one; between them the threads look at the load."""
+    found = []
+    for output in outputs:
+        found.append(output)
+        look()
+    return torch.cat(found)
 
 
 def check_fixed(parts: Mapping[str, Any]) -> None:

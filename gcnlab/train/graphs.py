@@ -17,11 +17,14 @@ from ..graph.graph import check_one_graph
 from ..graph.unfolding import LayeredBatch
 from ..sparse import SparseMatrix
 from ..sparse.features import check_features_finite
-from .feed import Feed, check_known_items, fixed_parts, shared_classes
+from ..threads import Step
+from .feed import Feed, check_known_items, fixed_parts, joined, shared_classes
 from .norms import AVERAGED_ROWS
 from .objective import Batch, Objective, targets_for
 from .operators import OWN, check_function, kinds_for, warn_of_layers, warn_of_training
 from .options import FitOptions
+
+PREDICTED_GRAPHS = 128  # at a time
 
 
 class GraphFeed(Feed):
@@ -63,6 +66,22 @@ class GraphFeed(Feed):
         self.kind = (matrix.kind if isinstance(matrix, SparseMatrix) else None) or OWN
         warn_of_layers(model, matrix)
 
+    def _merges(self, model: nn.Module) -> bool:
+        return self.operator is None and self.kind == "a_hat" and merges_nodes(model)
+
+    def step(self, model: nn.Module) -> Step | None:
+        graphs = self.train.merged() if self._merges(model) else self.train
+        return self.step_of(graphs, -(-self.batch_size // self.ranks.size))
+
+    @classmethod
+    def step_of(cls, data: GraphCollection, batch_size: int | None) -> Step | None:
+        whole, part = data.whole, min((batch_size or PREDICTED_GRAPHS) / max(len(data), 1), 1.0)
+        return (
+            None
+            if whole.x is None
+            else Step.on(whole.x, whole.adjacency, part * data.num_nodes / max(whole.num_nodes, 1))
+        )
+
     def batches(self, split: str, model: nn.Module) -> Iterable[Batch]:
         if split == "train":
             shares, counts = zip(*distributed.shares(len(self.train), self.batch_size), strict=True)
@@ -80,8 +99,7 @@ class GraphFeed(Feed):
 
     def _loader(self, graphs: GraphCollection, batches: Sequence[Tensor], model: nn.Module) -> GraphLoader:
         """The batches, of alike nodes computed once where the model allows it."""
-        merges = self.operator is None and self.kind == "a_hat" and merges_nodes(model)
-        num_layers = merged_layers(model)
+        merges, num_layers = self._merges(model), merged_layers(model)
         if merges and num_layers:
             if self._unfolds is None:
                 self._unfolds = self.train.is_worth_unfolding(num_layers, self.batch_size)
@@ -127,8 +145,8 @@ class GraphFeed(Feed):
     ) -> Tensor:
         kind, operator_of = _asked(model, operator)
         merges = kind == "a_hat" and merges_nodes(model)
-        loader = GraphLoader(data.merged() if merges else data, kind=kind or "a_hat")
-        return torch.cat([model(batch.x, operator_of(batch), batch.p) for batch in loader])
+        loader = GraphLoader(data.merged() if merges else data, PREDICTED_GRAPHS, kind=kind or "a_hat")
+        return joined(model(batch.x, operator_of(batch), batch.p) for batch in loader)
 
 
 def evenly_spaced(num_rows: int, most: int) -> Tensor:
@@ -145,6 +163,10 @@ class BatchFeed(Feed):
 
     def __init__(self, data: GraphBatch, val: None, options: FitOptions) -> None:
         check_one_graph("data", data)
+
+    @classmethod
+    def step_of(cls, data: GraphBatch, batch_size: int | None) -> Step | None:
+        return None if data.x is None else Step.on(data.x, data.adjacency)
 
     @classmethod
     def predict(cls, model: nn.Module, data: GraphBatch, nodes: Any, operator: Any, batch_size: int | None) -> Tensor:

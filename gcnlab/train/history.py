@@ -37,6 +37,7 @@ class History:
         batching: of one graph, what a step was on, and why.
         operator: the kind of the matrix that the model was called with (`Graph.matrix`); "own" where it was another
             one, given as `operator=`; "" where there was none.
+        threads: CPU threads of each step, the most of any stack of seeds; 0 where it is not known.
     """
 
     seeds: list[int]
@@ -46,6 +47,7 @@ class History:
     epoch_seconds: list[float] = field(default_factory=list)
     batching: str = ""
     operator: str = ""
+    threads: int = 0
 
     def __repr__(self) -> str:
         means = ", ".join(f"{name} {float(self.best(name).mean()):.3f}" for name in self.metrics)
@@ -108,6 +110,7 @@ class History:
             {name: torch.cat([part.states[name] for part in parts]) for name in parts[0].states},
             [seconds for part in parts for seconds in part.epoch_seconds],
             operator=parts[0].operator,
+            threads=max(part.threads for part in parts),
         )
 
 

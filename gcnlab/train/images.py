@@ -12,7 +12,8 @@ from .. import checkpoint as ckpt
 from .. import distributed
 from ..errors import InputError, InputTypeError
 from ..image import Signals
-from .feed import Feed, check_known_items, shared_classes
+from ..threads import Step
+from .feed import Feed, check_known_items, joined, shared_classes
 from .objective import Batch, Objective, targets_for
 from .options import FitOptions
 
@@ -57,6 +58,15 @@ class ImageFeed(Feed):
         ids = ids.to(signals.y.device)
         return Batch(signals.inputs(ids, signals is self.train), None, signals.y[ids], counts=counts)
 
+    def step(self, model: nn.Module) -> Step | None:
+        return self.step_of(self.train, -(-self.batch_size // self.ranks.size))
+
+    @classmethod
+    def step_of(cls, data: Signals, batch_size: int | None) -> Step | None:
+        images, (_, num_nodes, channels) = min(batch_size or EVALUATION_BATCH, len(data)), data.x.shape
+        sites = float(images * num_nodes)
+        return Step(images if data.grid is None else sites, channels, sites * channels, 0, sites)
+
     def fingerprint(self) -> dict[str, Any]:
         parts = [part for signals in (self.train, self.val) if signals is not None for part in (signals.x, signals.y)]
         return {
@@ -76,4 +86,4 @@ class ImageFeed(Feed):
 
     @classmethod
     def predict(cls, model: nn.Module, data: Signals, nodes: Any, operator: Any, batch_size: int | None) -> Tensor:
-        return torch.cat([model(*arguments) for arguments, _ in data.batches(EVALUATION_BATCH)])
+        return joined(model(*arguments) for arguments, _ in data.batches(EVALUATION_BATCH))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -23,7 +24,8 @@ from ..scale import NeighborSampler, RandomNodeSampler, Sampler, Subgraph, estim
 from ..sparse import SparseMatrix
 from ..sparse.features import check_features_finite
 from ..sparse.kinds import how_to_make
-from .feed import Feed, check_known, fixed_parts
+from ..threads import Step
+from .feed import Feed, check_known, fixed_parts, joined
 from .objective import Batch, Objective, targets_for
 from .operators import OWN, check_operator, kind_of, kinds_for, warn_of_layers, warn_of_training
 from .options import FitOptions
@@ -119,6 +121,17 @@ class NodeFeed(Feed):
         if split == "train":
             _check_step_fits(model, batch)
         return batch
+
+    def step(self, model: nn.Module) -> Step | None:
+        if self._draws:  # a batch would draw, and differ from the next
+            return Step.on(self.graph.x, self.operator)
+        (batch,) = self.batches("train", model)
+        return Step.on(*batch.arguments)
+
+    @classmethod
+    def step_of(cls, data: Graph, batch_size: int | None) -> Step | None:
+        share = min((batch_size or data.num_nodes) / max(data.num_nodes, 1), 1.0)
+        return None if data.x is None else Step.on(data.x, data.adjacency, share)
 
     def fingerprint(self) -> dict[str, Any]:
         graph, matrix, operator = self.graph, self.graph.adjacency, self._given_or_drawn
@@ -234,6 +247,18 @@ class SampledFeed(NodeFeed):
             same_draws = torch.Generator().manual_seed(i)
             yield self._of_part(sampler.sample(part, same_draws), model)
 
+    def step(self, model: nn.Module) -> Step | None:
+        graph, sampler = self.graph, self.sampler
+        num_nodes = max(graph.num_nodes, 1)
+        share = 1 / max(sampler.num_batches(num_nodes), 1)
+        if isinstance(sampler, NeighborSampler):
+            degrees, rows = graph.adjacency.rowptr.diff(), float(min(sampler.batch_size, num_nodes))
+            for k in sampler.fan_outs:
+                drawn = rows * (1 + float(degrees.clamp(min=0, max=k).float().mean()))
+                rows = num_nodes * -math.expm1(-drawn / num_nodes)  # distinct ones among those drawn at random
+            share = rows / num_nodes / self.ranks.size
+        return Step.on(graph.x, graph.adjacency, share)
+
     def _of_part(self, part: Subgraph, model: nn.Module, counts: bool = True) -> Batch:
         part = part.to(next((p.device for p in model.parameters()), part.device))  # of a graph in the CPU's memory
         assert part.y is not None
@@ -283,6 +308,14 @@ class RowFeed(Feed):
             labels, parts = self._val_labels, data.graph.val_mask.nonzero().squeeze(1).split(EVALUATION_ROWS)
         return (Batch((data.inputs(part, labels),), None, self.y[part.to(self.y.device)]) for part in parts)
 
+    def step(self, model: nn.Module) -> Step | None:
+        return self.step_of(self.data, self.batch_size)
+
+    @classmethod
+    def step_of(cls, data: NodeRows, batch_size: int | None) -> Step | None:
+        rows = float(min(batch_size or EVALUATION_ROWS, data.graph.num_nodes))
+        return Step(rows, max(data.widths), rows * max(data.widths), 0, rows)
+
     def fingerprint(self) -> dict[str, Any]:
         data, graph = self.data, self.data.graph
         tensors = [self.y, graph.train_mask, graph.val_mask, self.objective.class_weight]
@@ -309,7 +342,7 @@ class RowFeed(Feed):
         guess = None
         for ids in (*[every] * data.reuse, asked):
             labels = data.labels(data.train_ids, guess)
-            logits = torch.cat([model(data.inputs(part, labels)) for part in ids.split(EVALUATION_ROWS)])
+            logits = joined(model(data.inputs(part, labels)) for part in ids.split(EVALUATION_ROWS))
             guess = logits.softmax(-1)
         return logits
 

@@ -6,11 +6,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..checks import check_count
 from ..contracts import goes_by_layer, is_layerwise
 from ..errors import InputError
 from ..graph import Graph, GraphBatch, GraphCollection
 from ..image import Signals
 from ..precompute import NodeRows
+from ..threads import chosen, work_of
 from ..trace import evaluation
 from .feed import Feed
 
@@ -46,5 +48,8 @@ def predict(
             "a layerwise model, such as GCN. Other data are read in batches anyway."
         )
     feed.check_asked(nodes, operator)
-    with evaluation(model):
+    batch_size = None if batch_size is None else check_count("batch_size", batch_size, 1)
+    work = None if (step := feed.step_of(data, batch_size)) is None else work_of(model, step)
+    device = next((p.device.type for p in model.parameters()), "cpu")
+    with evaluation(model), chosen(work, device):
         return feed.predict(model, data, nodes, operator, batch_size)

@@ -33,6 +33,7 @@ class Stack:
     Attributes:
         model: the module that is run; of several seeds, with the weights of each.
         num_seeds: of this stack.
+        device: the type of device that the weights are on.
         params: name -> what the optimizer trains: the weights of the model, or [num_seeds, ...] of several.
         replica: in a process group, what averages the gradients of its ranks.
     """
@@ -49,10 +50,10 @@ class Stack:
                 "model: its weights were made under torch.inference_mode, which nothing can train; make it outside."
             )
         self.model, self.num_seeds, self.params = model, num_seeds, params
-        self._device = next(iter(params.values())).device.type if params else "cpu"
+        self.device = next(iter(params.values())).device.type if params else "cpu"
         self._in_16_bits, self._check = precision == "bfloat16", check
         # `fit` has switched autocast off on a CPU and on CUDA, for as long as it trains.
-        self._casts = self._in_16_bits or self._device not in ("cpu", "cuda")
+        self._casts = self._in_16_bits or self.device not in ("cpu", "cuda")
 
     @staticmethod
     def of(models: Sequence[nn.Module], precision: str, check: Check) -> Stack:
@@ -63,7 +64,7 @@ class Stack:
         """The outputs, [num_seeds, num_rows, num_outputs]."""
         if not self._casts:
             return self._run(arguments)
-        with torch.autocast(self._device, torch.bfloat16, enabled=self._in_16_bits):
+        with torch.autocast(self.device, torch.bfloat16, enabled=self._in_16_bits):
             return self._run(arguments)
 
     def _run(self, arguments: tuple[Any, ...]) -> Tensor:

@@ -14,6 +14,7 @@ from ..errors import InputError, InputTypeError
 from ..graph import GraphCollection, GraphLoader
 from ..graph.blocks import BatchBlocks
 from ..graph.collection import on_one_whole
+from ..threads import Step
 from .feed import Feed
 from .graphs import GraphFeed, evenly_spaced
 from .norms import AVERAGED_ROWS
@@ -91,6 +92,9 @@ class SeveralFeeds(Feed):
         for feed in self.feeds:
             feed.choose_operator(model)
         self.kind = self.feeds[0].kind
+
+    def step(self, model: nn.Module) -> Step | None:
+        return self.feeds[0].step(model)
 
     def batches(self, split: str, model: nn.Module) -> Iterator[Batch]:
         if split == "train":
