@@ -97,15 +97,16 @@ class Settings:
     def train_together(
         self, train: Sequence[GraphCollection], val: Sequence[GraphCollection], seeds: Sequence[int], *, stop: bool
     ) -> list[tuple[nn.Module, History]]:
-        """`train` of several, as one stack; the seconds of an epoch are shared among them."""
+        """`train` of several, as one stack; its seconds are shared by all of their epochs."""
         history = fit(
             lambda: self.build(train[0]).to(train[0].device), train, val, seeds=seeds, seeds_at_once=len(seeds),
             **self._options(stop),
         )  # fmt: skip
+        histories = [history.part([i]) for i in range(len(seeds))]
+        num_epochs = [len(own.metrics["train_loss"]) for own in histories]
         trained = []
-        for i in range(len(seeds)):
-            own = history.part([i])
-            own.epoch_seconds = [seconds / len(seeds) for seconds in history.epoch_seconds]
+        for own, num in zip(histories, num_epochs, strict=True):
+            own.epoch_seconds = [sum(history.epoch_seconds) / sum(num_epochs)] * num
             model = self.build(train[0]).to(train[0].device).eval()
             model.load_state_dict(own.state(0))
             trained.append((model, own))
