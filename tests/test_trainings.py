@@ -6,7 +6,18 @@ from checks import assert_close
 from torch import nn
 
 import gcnlab
-from gcnlab import Adam, Callback, Checkpoint, EarlyStopping, GCNConv, Graph, GraphClassifier, GraphCollection, fit
+from gcnlab import (
+    Adam,
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    GCNConv,
+    Graph,
+    GraphClassifier,
+    GraphCollection,
+    NoStructure,
+    fit,
+)
 from gcnlab.errors import CheckpointMismatchError, InputError
 from gcnlab.generators import generators_kept
 from gcnlab.graph.blocks import BatchBlocks
