@@ -7,7 +7,8 @@
              figure is the mean test accuracy of 3 final runs of the choice (Errica et al. 2020).
     holdout  one stratified split into 80 % training, 10 % validation and 10 % test.
 
-A fold is a job (`jobs`): its result is one line of a file, and what is in the file is not trained again.
+A fold is a job (`jobs`): its result is one line of a file, and what is in the file is not trained again. Where batches
+are small, the folds of gin are trained five at a time, as one stack, and so are the final runs of a fold of nested.
 
 In a process group (`distributed`) the folds of gin and nested are spread over the processes, one a process at a time;
 each training of holdout is shared by all of them.
