@@ -87,7 +87,8 @@ class LayerByLayer(Protocol):
 class MergesNodes(Protocol):
     """A model of graphs that gives alike nodes the same outputs, and reads `p.multiplicity` wherever it counts nodes.
 
-    `fit` and `predict` then compute one row per class of alike nodes (`GraphCollection.merged`).
+    `fit` and `predict` then compute one row per class of alike nodes (`GraphCollection.merged`). A row of multiplicity 0
+    stands for no node, and fills a batch up to the size of those that are trained beside it.
     """
 
     merges_nodes: bool

@@ -7,7 +7,8 @@
              figure is the mean test accuracy of 3 final runs of the choice (Errica et al. 2020).
     holdout  one stratified split into 80 % training, 10 % validation and 10 % test.
 
-A fold is a job (`jobs`): its result is one line of a file, and what is in the file is not trained again.
+A fold is a job (`jobs`): its result is one line of a file, and what is in the file is not trained again. Where batches
+are small, the folds of gin are trained five at a time, as one stack, and so are the final runs of a fold of nested.
 
 In a process group (`distributed`) the folds of gin and nested are spread over the processes, one a process at a time;
 each training of holdout is shared by all of them.
@@ -97,15 +98,16 @@ class Settings:
     def train_together(
         self, train: Sequence[GraphCollection], val: Sequence[GraphCollection], seeds: Sequence[int], *, stop: bool
     ) -> list[tuple[nn.Module, History]]:
-        """`train` of several, as one stack; the seconds of an epoch are shared among them."""
+        """`train` of several, as one stack; its seconds are shared by all of their epochs."""
         history = fit(
             lambda: self.build(train[0]).to(train[0].device), train, val, seeds=seeds, seeds_at_once=len(seeds),
             **self._options(stop),
         )  # fmt: skip
+        histories = [history.part([i]) for i in range(len(seeds))]
+        num_epochs = [len(own.metrics["train_loss"]) for own in histories]
         trained = []
-        for i in range(len(seeds)):
-            own = history.part([i])
-            own.epoch_seconds = [seconds / len(seeds) for seconds in history.epoch_seconds]
+        for own, num in zip(histories, num_epochs, strict=True):
+            own.epoch_seconds = [sum(history.epoch_seconds) / sum(num_epochs)] * num
             model = self.build(train[0]).to(train[0].device).eval()
             model.load_state_dict(own.state(0))
             trained.append((model, own))

@@ -420,6 +420,7 @@ def test_the_final_runs_of_a_fold_are_one_stack(tu_folder, monkeypatch):
     alone = run_job(one)
     for name in ("test_accuracy", "val_accuracy", "confusion_matrix", "curve", "epochs"):
         assert together[name] == alone[name]
+    assert len(together["epoch_seconds"]) == len(alone["epoch_seconds"])
 
 
 def test_stacks_are_of_folds_that_are_alike_in_all_else(tu_folder, tmp_path):

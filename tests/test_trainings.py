@@ -6,7 +6,18 @@ from checks import assert_close
 from torch import nn
 
 import gcnlab
-from gcnlab import Adam, Callback, Checkpoint, EarlyStopping, GCNConv, Graph, GraphClassifier, GraphCollection, fit
+from gcnlab import (
+    Adam,
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    GCNConv,
+    Graph,
+    GraphClassifier,
+    GraphCollection,
+    NoStructure,
+    fit,
+)
 from gcnlab.errors import CheckpointMismatchError, InputError
 from gcnlab.generators import generators_kept
 from gcnlab.graph.blocks import BatchBlocks
@@ -164,6 +175,13 @@ def test_collections_of_their_own(sparse):
     assert_each_is_alone(maker(), data, val, stacks=[SEEDS], options=lambda: {"epochs": 4, "batch_size": 8})
 
 
+@pytest.mark.parametrize("sparse", [True, False])
+def test_the_baseline_without_structure_in_a_stack(sparse):
+    data, val = folds(random_graphs(sparse=sparse))
+    options = {"epochs": 4, "batch_size": 8}
+    assert_each_is_alone(lambda: NoStructure(5, 7, 2, 0.0).double(), data, val, stacks=[SEEDS], options=lambda: options)
+
+
 def test_alike_nodes_are_merged_in_a_stack_too():
     rings = []
     for i in range(30):
@@ -261,6 +279,17 @@ def test_an_operator_of_the_users_is_that_of_each_batch():
     assert_each_is_alone(
         maker(), data, val, stacks=[[seed] for seed in SEEDS], tolerance=0,
         options=lambda: {"epochs": 2, "batch_size": 8, "operator": without_loops},
+    )  # fmt: skip
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("readout", ["mean", "mean+max+sum"])
+def test_a_stack_on_a_gpu(readout):
+    data, val = ([part.to("cuda") for part in parts] for parts in folds(random_graphs()))
+    make = maker(readout=readout)
+    assert_each_is_alone(
+        lambda: make().cuda(), data, val, stacks=[SEEDS], tolerance=1e-8,
+        options=lambda: {"epochs": 5, "batch_size": 8, "callbacks": [EarlyStopping(2)]},
     )  # fmt: skip
 
 

@@ -166,7 +166,8 @@ def fit(
         batch_size: graphs, images or rows of a training batch. A batch norm takes its running averages for a batch of a
             single row, which has no variance, and a warning says so.
         checkpoint: where to save and resume.
-        seeds_at_once: seeds in one stack; 1 for a model that torch.func.vmap cannot run.
+        seeds_at_once: seeds in one stack; 1 for a model that torch.func.vmap cannot run, or for trainings on collections
+            whose batches are large: what a stack saves is the calls of small products (docs/benchmarks.md).
         progress: show a progress bar on stderr while training; by default where stderr is a terminal.
         check_finite: refuse NaN and infinities in x.
         operator: of one graph, the matrix [num_nodes, num_nodes] that the model is called with, such as
