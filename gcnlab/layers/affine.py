@@ -14,7 +14,8 @@ from .drop import is_large
 
 # torch's own door to oneDNN's product of float32 matrices; builds for x86 have it.
 _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkl.is_available() else None
-_LEAST_FOR_ONEDNN = 1 << 21  # multiplications; a smaller product is over before a call of Python's is
+# Multiplications: oneDNN compiles a kernel for each new shape, which takes 0.2 ms, and batches of graphs have a new one each.
+_LEAST_FOR_ONEDNN = 1 << 25
 
 
 def propagated(a_hat: Any, x: Features, weight: Tensor, bias: Tensor | None = None) -> Tensor:

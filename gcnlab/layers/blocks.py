@@ -96,7 +96,7 @@ def blocks(
         inputs = _Inputs(convs, norms, x, operators, given[:num], given[num : num + len(averages)])
         of_layers = given[num + len(averages) :]
         if not torch.is_grad_enabled():
-            return tuple(_run(inputs, of_layers)[0])
+            return tuple(_run(inputs, of_layers, keeps=False)[0])
         return apply_function(_Blocks, inputs, *of_layers)
 
     out: Any = at_once(run, x, *counts, *averages, *parameters)
@@ -157,7 +157,8 @@ class _Step(NamedTuple):
     kept: Weighted | Plain | None
 
 
-def _run(inputs: _Inputs, parameters: Sequence[Any]) -> tuple[list[Tensor], list[_Step]]:
+def _run(inputs: _Inputs, parameters: Sequence[Any], keeps: bool) -> tuple[list[Tensor], list[_Step]]:
+    """H_1 .. H_L, and what their derivatives need, if it `keeps` that."""
     shares: dict[int, Any] = {}
     out, steps, h = [], [], inputs.x
     for i, (operator, count) in enumerate(zip(inputs.operators, inputs.counts, strict=True)):
@@ -182,7 +183,8 @@ def _run(inputs: _Inputs, parameters: Sequence[Any]) -> tuple[list[Tensor], list
                 momentum = momentum_of(averages[2], norm.momentum, z.dtype)
                 averages[0].add_(bias * momentum)
         h = z.relu_()
-        steps.append(_Step(factor if first or not i else None, first, kept))
+        if keeps:
+            steps.append(_Step(factor if first or not i else None, first, kept))
         out.append(h)
     return out, steps
 
@@ -223,7 +225,7 @@ class _Blocks(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: _Inputs, *parameters: Any) -> Any:
         ctx.set_materialize_grads(False)
-        out, ctx.steps = _run(inputs, parameters)
+        out, ctx.steps = _run(inputs, parameters, keeps=True)
         ctx.inputs = inputs
         ctx.save_for_backward(*parameters, *out)
         return tuple(out)

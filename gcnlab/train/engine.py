@@ -101,7 +101,7 @@ def fit(
     process each.)
 
     After each epoch the running averages of batch norms are made again, under the weights that are validated and kept,
-    without dropout: of 256 training graphs, evenly spaced, or of images and nodes the last batches (256 rows or more). The
+    without dropout: of 128 training graphs, evenly spaced, or of images and nodes the last batches (256 rows or more). The
     averages that training leaves lag behind the weights. Frozen norms (`transfer.freeze`), and those with a momentum of 0,
     keep theirs.
 

@@ -19,7 +19,7 @@ from ..sparse import SparseMatrix
 from ..sparse.features import check_features_finite
 from ..threads import Step
 from .feed import Feed, check_known_items, fixed_parts, joined, shared_classes
-from .norms import AVERAGED_ROWS
+from .norms import AVERAGED_GRAPHS
 from .objective import Batch, Objective, targets_for
 from .operators import OWN, check_function, kinds_for, warn_of_layers, warn_of_training
 from .options import FitOptions
@@ -93,7 +93,7 @@ class GraphFeed(Feed):
 
     def sample(self, model: nn.Module) -> list[Batch]:
         if not self._sample and self.ranks.is_lone and self.operator is None:  # which may draw
-            chunk = evenly_spaced(len(self.train), AVERAGED_ROWS)
+            chunk = evenly_spaced(len(self.train), AVERAGED_GRAPHS)
             self._sample = [self._arguments(graphs) for graphs in self._loader(self.train, [chunk], model)]
         return self._sample
 

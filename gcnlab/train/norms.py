@@ -13,6 +13,7 @@ from ..machine import warn_caller
 from ..sparse.blocks import at_once
 
 AVERAGED_ROWS = 256  # of an epoch's last batches, which batch norms take their running averages from
+AVERAGED_GRAPHS = 128  # of the training, whose nodes are some thousand rows
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from ..graph.collection import on_one_whole
 from ..threads import Step
 from .feed import Feed
 from .graphs import GraphFeed, evenly_spaced
-from .norms import AVERAGED_ROWS
+from .norms import AVERAGED_GRAPHS
 from .objective import Batch
 from .options import FitOptions
 from .stack import SeveralSeeds, can_be_stacked
@@ -107,8 +107,8 @@ class SeveralFeeds(Feed):
 
     def sample(self, model: nn.Module) -> list[Batch]:
         if not self._sample:
-            ids = [own[evenly_spaced(len(own), AVERAGED_ROWS)] for own in self._ids["train"]]
-            self._sample = list(self._cut(ids, AVERAGED_ROWS, model))
+            ids = [own[evenly_spaced(len(own), AVERAGED_GRAPHS)] for own in self._ids["train"]]
+            self._sample = list(self._cut(ids, AVERAGED_GRAPHS, model))
         return self._sample
 
     def _cut(self, ids: Sequence[Tensor], batch_size: int, model: nn.Module) -> Iterator[Batch]:
