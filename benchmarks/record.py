@@ -286,7 +286,7 @@ def speed_tables() -> dict[str, str]:
         ]
         for of in folds["results"]
     ]
-    head = [f"ten folds, {folds['epochs']} epochs each", "gcnlab 1.0.0", "gcnlab", "ratio"]
+    head = ["ten folds", "epochs of each", "gcnlab 1.0.0", "gcnlab", "ratio"]
     made["folds"] = _table(head, rows, folds)
 
     busy = _read("busy")

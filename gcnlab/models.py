@@ -28,7 +28,7 @@ from .generators import generators_kept
 from .image import Grid, coarsen, with_coordinates
 from .image.grid import check_grid
 from .layers import GCNConv, Readout, RelationalGCNConv, dropout, glorot_uniform, linear, relu_dropout
-from .layers.blocks import are_blocks, blocks
+from .layers.fused import can_be_fused, fused_layers
 from .layers.norm import BatchNorm
 from .layers.operators import check_propagated, check_weighted, check_x
 from .layers.readout import readout_kinds
@@ -381,8 +381,10 @@ class GraphClassifier(nn.Module):
             operators, graphs, counts = a_hat, batch, [multiplicity_of(p) for p in batch]
         else:
             operators, graphs, counts = [a_hat] * num, [batch] * num, [multiplicity_of(batch)] * num
-        fused = are_blocks(self.convs, self.norms, x, operators, counts)
-        hidden = blocks(self.convs, self.norms, x, operators, counts) if fused else self._layers(x, operators, counts)
+        fused = can_be_fused(self.convs, self.norms, x, operators, counts)
+        hidden = (
+            fused_layers(self.convs, self.norms, x, operators, counts) if fused else self._layers(x, operators, counts)
+        )
         if self.jumping_knowledge != "cat":
             r = self.readout(hidden[-1], graphs[-1])
         elif isinstance(a_hat, (list, tuple)) or not self.readout.is_by_channel:

@@ -440,7 +440,7 @@ def test_words_of_another_kind_are_refused_by_name(make, given):
     assert num_tried > 5
 
 
-# -- blocks of layers -------------------------------------------------------------------------------------------------
+# -- fused layers ------------------------------------------------------------------------------------------------------
 
 
 def small_batch():
@@ -462,12 +462,12 @@ def test_a_watched_layer_runs_by_itself():
     assert seen == ["conv", "norm"]
 
 
-def test_blocks_keep_the_running_averages_of_the_modules(monkeypatch):
+def test_fused_layers_keep_the_running_averages_of_the_modules(monkeypatch):
     torch.manual_seed(0)
     both = []
     for fused in (True, False):
         if not fused:
-            monkeypatch.setattr("gcnlab.models.are_blocks", lambda *_: False)
+            monkeypatch.setattr("gcnlab.models.can_be_fused", lambda *_: False)
         torch.manual_seed(0)
         model = GraphClassifier(3, 4, 2, num_layers=2, dropout=0.0)
         for conv in model.convs:
@@ -480,7 +480,7 @@ def test_blocks_keep_the_running_averages_of_the_modules(monkeypatch):
         torch.testing.assert_close(value, both[1][name], msg=name)
 
 
-def test_a_step_of_blocks_leaves_no_cycle_behind():
+def test_a_step_of_fused_layers_leaves_no_cycle_behind():
     """A cycle would keep the arrays of a step until Python's collector runs, and the next step would take new ones."""
     model = GraphClassifier(3, 4, 2, num_layers=3, jumping_knowledge="cat")
     x, a_hat, graphs = small_batch()
@@ -489,12 +489,12 @@ def test_a_step_of_blocks_leaves_no_cycle_behind():
     try:
         model(x, a_hat, graphs).sum().backward()
         tensors = [thing for thing in gc.get_objects() if type(thing) is torch.Tensor]
-        assert not [tensor for tensor in tensors if "Blocks" in type(tensor.grad_fn).__name__]
+        assert not [tensor for tensor in tensors if "FusedLayers" in type(tensor.grad_fn).__name__]
     finally:
         gc.enable()
 
 
-def test_derivatives_of_derivatives_of_blocks():
+def test_derivatives_of_derivatives_of_fused_layers():
     model = GraphClassifier(3, 4, 2, num_layers=2, dropout=0.0).double()
     x, a_hat, graphs = small_batch()
     weights = [model.convs[0].weight, model.norms[1].weight]

@@ -28,7 +28,7 @@ from gcnlab.graph.merging import (
     merge_reference,
 )
 from gcnlab.image import grid_graph
-from gcnlab.layers import affine, blocks, drop, gcn, neighbours, norm, polynomial
+from gcnlab.layers import affine, drop, fused, gcn, neighbours, norm, polynomial
 from gcnlab.propagate import diffusion, diffusion_reference
 from gcnlab.scale import NeighborSampler, rows_reference
 from gcnlab.segments import (
@@ -198,7 +198,7 @@ def weighted_norm(n, channels, dtype):
     )
 
 
-def graph_blocks(sizes, widths, has_norm, counted, has_bias, dtype):
+def fused_layers(sizes, widths, has_norm, counted, has_bias, dtype):
     """Layers l of operators [sizes[l + 1], sizes[l]]; the sum of all outputs and the last are both asked for."""
     x = torch.randn(sizes[0], widths[0], dtype=dtype)
     operators = [sparse(b, a, dtype, share=0.8) for a, b in pairwise(sizes)]
@@ -218,10 +218,10 @@ def graph_blocks(sizes, widths, has_norm, counted, has_bias, dtype):
                     delattr(module, name)
                     setattr(module, name, value)
         convs, norms = [conv for conv, _ in kept], [layer_norm for _, layer_norm in kept] if has_norm else None
-        assert blocks.are_blocks(convs, norms, x, operators, counts)
-        return blocks.blocks(convs, norms, x, operators, counts)
+        assert fused.can_be_fused(convs, norms, x, operators, counts)
+        return fused.fused_layers(convs, norms, x, operators, counts)
 
-    return fast, lambda *given: blocks.blocks_reference(x, operators, counts, given, 1e-5), tuple(parameters)
+    return fast, lambda *given: fused.fused_layers_reference(x, operators, counts, given, 1e-5), tuple(parameters)
 
 
 def readout(kind, batch, n, dtype):
@@ -461,13 +461,13 @@ PAIRS = {
         weighted_norm, {f"{n} nodes, {dtype}": (n, 5, dtype) for n in (1, 2, 13) for dtype in (F64, F32)}, {F64: 1e-10, F32: 1e-4},
         plain=("layers.norm.weighted_norm_reference",),
     ),
-    "blocks of layers": Pair(
-        graph_blocks,
+    "fused layers": Pair(
+        fused_layers,
         {f"{name}, {norm}, {counted}, {bias}, {dtype}": (*shape, norm, counted, bias, dtype)
          for name, shape in {"square": ((9, 9, 9), (3, 5, 4)), "tall": ((4, 7, 11, 13), (2, 6, 6, 6)), "flat": ((13, 11, 7), (8, 5, 6))}.items()
          for norm, counted in ((True, True), (True, False), (False, False)) for bias in (True, False) for dtype in (F64, F32)},
         {F64: 1e-9, F32: 1e-3},
-        plain=("layers.blocks.blocks_reference",),
+        plain=("layers.fused.fused_layers_reference",),
     ),
     "readout of signals": Pair(
         readout, {f"{kind}, {batch}": (kind, batch, n, F64) for kind in ("mean", "sum", "max", "sum+max") for batch, n in ((3, 7), (1, 1))}, ROUNDING

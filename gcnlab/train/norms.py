@@ -51,7 +51,7 @@ def single_rows_allowed(batch_size: int) -> Iterator[Callable[[nn.Module], None]
         if norm in evaluated:
             evaluated.remove(norm.train())
 
-    before.reads_sizes = after.reads_sizes = True  # type: ignore[attr-defined]  # `layers.blocks` keeps to them
+    before.reads_sizes = after.reads_sizes = True  # type: ignore[attr-defined]  # `layers.fused` keeps to them
 
     def allow(model: nn.Module) -> None:
         for module in model.modules():

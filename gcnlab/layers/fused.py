@@ -1,11 +1,11 @@
-"""Blocks of graph convolution, batch norm and relu, one after the other, whose derivatives are written out.
+"""Layers of graph convolution, batch norm and relu as one step, whose derivatives are written out.
 
     H_l = relu(norm_l(R_l H_{l-1} W_l + b_l)),   l = 1 .. L
 
-`blocks_reference` is the formula. A training step of the plain modules is many small operations, each with a node of its
-own in the graph of derivatives; on batches of a few hundred nodes these take more time than the numbers. `blocks` has one
-node for all of them, also for several trainings that torch.func.vmap runs as one: all arrays then have their number T in
-front. Its derivatives are those of `affine.propagated` and `norm.BatchNorm`.
+`fused_layers_reference` is the formula. A training step of the plain modules is many small operations, each with a node of
+its own in the graph of derivatives; on batches of a few hundred nodes these take more time than the numbers.
+`fused_layers` has one node for all of them, also for several trainings that torch.func.vmap runs as one: all arrays then
+have their number T in front. Its derivatives are those of `affine.propagated` and `norm.BatchNorm`.
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backw
 _PER_LAYER = 4  # parameters: W, b, γ, β
 
 
-def are_blocks(convs: Any, norms: Any, x: Features, operators: Sequence[Any], counts: Sequence[Tensor | None]) -> bool:
-    """Whether `blocks` can take these layers: plain ones in training, on a CPU, nothing but their parameters learnt."""
+def can_be_fused(
+    convs: Any, norms: Any, x: Features, operators: Sequence[Any], counts: Sequence[Tensor | None]
+) -> bool:
+    """Whether `fused_layers` can take these layers: plain ones in training, on a CPU, nothing but their parameters learnt."""
     value = x.whole.value if isinstance(x, Block) else x.value if isinstance(x, SparseMatrix) else x
     if not isinstance(value, Tensor) or value.is_nested or value.device.type != "cpu" or value.requires_grad:
         return False
@@ -66,13 +68,13 @@ def are_blocks(convs: Any, norms: Any, x: Features, operators: Sequence[Any], co
 
 
 def _has_hooks(module: nn.Module) -> bool:
-    """Whether anyone watches the module; hooks that say `reads_sizes` are called by `blocks`."""
+    """Whether anyone watches the module; hooks that say `reads_sizes` are called by `fused_layers`."""
     return any(
         not getattr(hook, "reads_sizes", False) for name in _HOOKS for hook in getattr(module, name, {}).values()
     )
 
 
-def blocks(
+def fused_layers(
     convs: Any, norms: Any, x: Features, operators: Sequence[SparseMatrix], counts: Sequence[Tensor | None]
 ) -> Sequence[Tensor]:
     """H_1 .. H_L.
@@ -97,7 +99,7 @@ def blocks(
         of_layers = given[num + len(averages) :]
         if not torch.is_grad_enabled():
             return tuple(_run(inputs, of_layers, keeps=False)[0])
-        return apply_function(_Blocks, inputs, *of_layers)
+        return apply_function(_FusedLayers, inputs, *of_layers)
 
     out: Any = at_once(run, x, *counts, *averages, *parameters)
     return out
@@ -117,7 +119,7 @@ class _Inputs(NamedTuple):
         return isinstance(self.operators[0], Block)
 
 
-def blocks_reference(
+def fused_layers_reference(
     x: Features,
     operators: Sequence[Any],
     counts: Sequence[Tensor | None],
@@ -221,7 +223,7 @@ def _product(h: Tensor, weight: Tensor) -> Tensor:
     return linear(h, weight) if weight.dim() == 2 else h @ weight
 
 
-class _Blocks(torch.autograd.Function):
+class _FusedLayers(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: _Inputs, *parameters: Any) -> Any:
         ctx.set_materialize_grads(False)
@@ -275,7 +277,7 @@ def _derived_twice(inputs: _Inputs, parameters: Sequence[Any], grads: Sequence[T
     if inputs.are_several:
         raise InputError("create_graph: several trainings that run as one have no derivatives of derivatives.")
     eps = 0.0 if inputs.norms is None else inputs.norms[0].eps
-    out = blocks_reference(inputs.x, inputs.operators, inputs.counts, parameters, eps)
+    out = fused_layers_reference(inputs.x, inputs.operators, inputs.counts, parameters, eps)
     asked = [(h, g) for h, g in zip(out, grads, strict=True) if g is not None]
     wanted = [p for p in parameters if p is not None and p.requires_grad]
     derived = torch.autograd.grad(
