@@ -394,7 +394,7 @@ FAULTS = [
     Fault("alike nodes: the loops", "graph/merging.py", "colour = _refined(colour, adjacency.diagonal())", "pass", "plain_forms"),
     Fault("classes by depth: the features", "graph/merging.py", "classes = [hashes.split_by_rows(torch.zeros(matrix.shape[0], dtype=torch.int64, device=matrix.device), x)]", "classes = [torch.zeros(matrix.shape[0], dtype=torch.int64, device=matrix.device)]", "plain_forms"),
     Fault("batches by layer: the rows of each batch", "graph/unfolding.py", "col = before.place.index_select(0, batch[cut.row] * before.num_classes + cut.col)", "col = before.place.index_select(0, cut.col)", "merging"),
-    Fault("batches by layer: how many nodes a row stands for", "graph/unfolding.py", "multiplicity[row_at[i] : row_at[i + 1]]", "torch.ones_like(multiplicity[row_at[i] : row_at[i + 1]])", "merging"),
+    Fault("batches by layer: how many nodes a row stands for", "graph/unfolding.py", "LayerReadout(multiplicity[r0:r1],", "LayerReadout(torch.ones_like(multiplicity[r0:r1]),", "merging"),
     Fault("batches by layer: the kept transpose", "graph/unfolding.py", "t_col[e0:e1] - r0, order[e0:e1] - e0", "t_col[e0:e1] - r0, order[e0:e1].flip(0) - e0", "merging"),
     Fault("fused layers: the derivative of relu", "layers/fused.py", "g = torch.ops.aten.threshold_backward(g, out[i], 0.0)", "pass", "plain_forms"),
     Fault("fused layers: the other outputs' derivative", "layers/fused.py", "g = own if through is None else through if own is None else through.add_(own)", "g = own if through is None else through", "plain_forms"),

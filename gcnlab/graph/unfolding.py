@@ -15,9 +15,10 @@ of all nodes, up to rounding. `merging` does the same with one partition for all
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import pairwise, repeat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,13 +33,20 @@ if TYPE_CHECKING:
 
 
 class LayerReadout(SparseMatrix):
-    """P S_l [num_graphs, n_l]: how many nodes of each graph a row of G_l stands for.
+    """P S_l [num_graphs, n_l]: how many nodes of each graph a row of G_l stands for. Its entries are cut out when first read.
 
     Attributes:
         multiplicity: [n_l], how many nodes of all graphs.
     """
 
-    multiplicity: Tensor
+    def __init__(self, multiplicity: Tensor, num_graphs: int, cut: Callable[[], SparseMatrix]) -> None:
+        self.multiplicity, self.shape, self._cut = multiplicity, (num_graphs, len(multiplicity)), cut
+
+    def __getattr__(self, name: str) -> Any:
+        if "rowptr" in self.__dict__ or name.startswith("__"):
+            raise AttributeError(name)
+        self.__dict__.update(self._cut().__dict__)
+        return getattr(self, name)
 
 
 class LayeredBatch(NamedTuple):
@@ -131,15 +139,15 @@ class _Shelf(NamedTuple):
         multiplicity = self.p.value.new_zeros(row_at[-1]).index_add_(0, self.p.col, self.p.value)
         col_at = None if self.before is None else self.before.row_at.tolist()
         operators = repeat(self.r) if self.place is None else _blocks(self.r, row_at, col_at)
-        for i, (r, p) in enumerate(zip(operators, _blocks(self.p, graph_at, row_at), strict=False)):
-            readout = LayerReadout(p.rowptr, p.col, p.value, p.shape, t_pattern=p.t_pattern)
-            readout.multiplicity = multiplicity[row_at[i] : row_at[i + 1]]
-            yield r, readout
+        readouts = cache(lambda: list(_blocks(_with_transpose(self.p), graph_at, row_at)))
+        bounds = zip(pairwise(graph_at), pairwise(row_at), strict=True)
+        for i, (((g0, g1), (r0, r1)), r) in enumerate(zip(bounds, operators, strict=False)):
+            yield r, LayerReadout(multiplicity[r0:r1], g1 - g0, lambda i=i: readouts()[i])  # type: ignore[misc]
 
 
 def _all_rows(r: SparseMatrix, p: SparseMatrix, key: Tensor, num_batches: int) -> _Shelf:
     """Each batch has all rows of R_l; those of no node of it count 0, and nothing reads them."""
-    p = _with_transpose(SparseMatrix(p.rowptr, key.int(), p.value, (p.shape[0], num_batches * r.shape[0])))
+    p = SparseMatrix(p.rowptr, key.int(), p.value, (p.shape[0], num_batches * r.shape[0]))
     return _Shelf(r, p, r.shape[0] * torch.arange(num_batches + 1))
 
 
@@ -155,7 +163,7 @@ def _cut_rows(r: SparseMatrix, p: SparseMatrix, key: Tensor, num_batches: int, b
     if before is not None and before.place is not None:
         col = before.place.index_select(0, batch[cut.row] * before.num_classes + cut.col)
         cut = _with_transpose(SparseMatrix(cut.rowptr, col, cut.value, (num_rows, before.r.shape[0]), kind=r.kind))
-    p = _with_transpose(SparseMatrix(p.rowptr, place.index_select(0, key), p.value, (p.shape[0], num_rows)))
+    p = SparseMatrix(p.rowptr, place.index_select(0, key), p.value, (p.shape[0], num_rows))
     return _Shelf(cut, p, starts(batch.bincount(minlength=num_batches)), place, num_classes, before)
 
 
