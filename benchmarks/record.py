@@ -281,6 +281,7 @@ def speed_tables() -> dict[str, str]:
     rows = [
         [
             of["dataset"].upper(),
+            str(of["epochs"]),
             *(f"{of['seconds_median'][side]:.1f} s" for side in ("old", "new")),
             f"{of['ratio']:.1f} x",
         ]

@@ -387,7 +387,7 @@ class GraphClassifier(nn.Module):
         )
         if self.jumping_knowledge != "cat":
             r = self.readout(hidden[-1], graphs[-1])
-        elif isinstance(a_hat, (list, tuple)) or not self.readout.is_by_channel:
+        elif not self.training or isinstance(a_hat, (list, tuple)) or not self.readout.is_by_channel:
             r = torch.cat([self.readout(h, p) for h, p in zip(hidden, graphs, strict=True)], 1)
         else:  # one product with P for all layers; its columns are then put layer by layer
             r = self.readout(torch.cat(list(hidden), 1), batch)

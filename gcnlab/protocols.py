@@ -108,7 +108,8 @@ class Settings:
         trained = []
         for own, num in zip(histories, num_epochs, strict=True):
             own.epoch_seconds = [sum(history.epoch_seconds) / sum(num_epochs)] * num
-            model = self.build(train[0]).to(train[0].device).eval()
+            with generators_kept():  # its first weights are drawn
+                model = self.build(train[0]).to(train[0].device).eval()
             model.load_state_dict(own.state(0))
             trained.append((model, own))
         return trained

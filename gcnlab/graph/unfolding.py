@@ -39,13 +39,13 @@ class LayerReadout(SparseMatrix):
         multiplicity: [n_l], how many nodes of all graphs.
     """
 
-    def __init__(self, multiplicity: Tensor, num_graphs: int, cut: Callable[[], SparseMatrix]) -> None:
-        self.multiplicity, self.shape, self._cut = multiplicity, (num_graphs, len(multiplicity)), cut
+    def __init__(self, multiplicity: Tensor, num_graphs: int, cut_out: Callable[[], SparseMatrix]) -> None:
+        self.multiplicity, self.shape, self._cut_out = multiplicity, (num_graphs, len(multiplicity)), cut_out
 
     def __getattr__(self, name: str) -> Any:
         if "rowptr" in self.__dict__ or name.startswith("__"):
             raise AttributeError(name)
-        self.__dict__.update(self._cut().__dict__)
+        self.__dict__.update(self._cut_out().__dict__)
         return getattr(self, name)
 
 

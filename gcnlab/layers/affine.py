@@ -14,8 +14,9 @@ from .drop import is_large
 
 # torch's own door to oneDNN's product of float32 matrices; builds for x86 have it.
 _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkl.is_available() else None
-# Multiplications: oneDNN compiles a kernel for each new shape, which takes 0.2 ms, and batches of graphs have a new one each.
-_LEAST_FOR_ONEDNN = 1 << 25
+# Multiplications: oneDNN compiles a kernel for each new shape, and keeps it. That takes 0.2 ms, and memory where sampled batches
+# have a new shape each.
+_LEAST_FOR_ONEDNN = 1 << 28
 
 
 def propagated(a_hat: Any, x: Features, weight: Tensor, bias: Tensor | None = None) -> Tensor:

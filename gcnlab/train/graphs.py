@@ -92,9 +92,10 @@ class GraphFeed(Feed):
         return self._val
 
     def sample(self, model: nn.Module) -> list[Batch]:
-        if not self._sample and self.ranks.is_lone and self.operator is None:  # which may draw
+        if not self._sample and self.ranks.is_lone:
             chunk = evenly_spaced(len(self.train), AVERAGED_GRAPHS)
-            self._sample = [self._arguments(graphs) for graphs in self._loader(self.train, [chunk], model)]
+            with generators.generators_kept():  # an operator of the user's may draw
+                self._sample = [self._arguments(graphs) for graphs in self._loader(self.train, [chunk], model)]
         return self._sample
 
     def _loader(self, graphs: GraphCollection, batches: Sequence[Tensor], model: nn.Module) -> GraphLoader:
