@@ -31,7 +31,7 @@ from .machine import usable_cores, warn_caller
 # In multiply-adds of a dense product, fitted to steps of one thread (forward, backward, Adam) with AVX-512: 0.06 ns each.
 _SPARSE = 12  # one of a sparse product
 _PASS = 6  # a pass over an array, per value
-WORK_PER_THREAD = 5_000_000  # per weight: between two barriers less would be waited for as long as it takes
+WORK_PER_THREAD = 3_000_000  # per weight: between two barriers less would be waited for as long as it takes
 
 
 class Step(NamedTuple):

@@ -45,7 +45,7 @@ class LayerReadout(SparseMatrix):
     def __getattr__(self, name: str) -> Any:
         if "rowptr" in self.__dict__ or name.startswith("__"):
             raise AttributeError(name)
-        self.__dict__.update(self._cut_out().__dict__)
+        self.__dict__.update(vars(self._cut_out()))
         return getattr(self, name)
 
 
