@@ -28,12 +28,14 @@ from gcnlab.data.synthetic import power_law_edges
 from gcnlab.errors import CheckpointMismatchError, InputError, InputTypeError, NonFiniteError
 from gcnlab.generators import generators_alone
 from gcnlab.layers import GCNConv
+from gcnlab.layers.norm import BatchNorm
 from gcnlab.models import SIGN
 from gcnlab.precompute import NodeRows
 from gcnlab.scale import NeighborSampler, RandomNodeSampler
 from gcnlab.trace import evaluation
 from gcnlab.train import METRICS, Adam, Callback, Checkpoint, EarlyStopping, History, StopAt, fit, predict
 from gcnlab.train.callbacks import _Silent
+from gcnlab.train.norms import averages_made_again
 from gcnlab.train.objective import check_finite
 from gcnlab.transfer import freeze
 
@@ -981,6 +983,20 @@ def test_a_training_says_what_its_models_were_called_with(graph):
     model.load_state_dict(history.state(1))
     assert torch.equal(predict(model, graph), model(graph.x, graph.l_tilde()))
     assert fit(TwoCheb, graph, seeds=2, epochs=1, operator=unnamed(graph.l_tilde())).operator == "own"
+
+
+def test_averages_of_several_batches_are_weighted_by_their_nodes():
+    generator = torch.Generator().manual_seed(0)
+    norm = BatchNorm(3).double()
+    values = [torch.randn(n, 3, dtype=torch.float64, generator=generator) for n in (5, 9)]
+    counts = [torch.randint(1, 5, (len(h),), generator=generator).double() for h in values]
+    with averages_made_again([norm], [norm.num_batches_tracked]):
+        for h, count in zip(values, counts, strict=True):
+            norm(h, count)
+    every, weight = torch.cat(values), torch.cat(counts)
+    torch.testing.assert_close(norm.running_mean, (every * weight.unsqueeze(1)).sum(0) / weight.sum())
+    assert int(norm.num_batches_tracked) == 0
+    assert not norm.training
 
 
 def test_a_function_that_draws_is_asked_for_its_kind_beside_the_numbers():

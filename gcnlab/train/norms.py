@@ -85,7 +85,7 @@ def averages_made_again(norms: Sequence[Any], num_batches: Sequence[Tensor]) -> 
         norms: the batch norms.
         num_batches: their counts of the batches of training, which these do not join.
     """
-    sizes: dict[Any, Any] = dict.fromkeys(norms, 0.0)  # values of each channel so far; of several trainings, [T, 1]
+    sizes = dict.fromkeys(norms, 0.0)  # values of each channel so far
 
     def weigh(norm: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         if norm.training:  # else it is given a single row
@@ -96,10 +96,10 @@ def averages_made_again(norms: Sequence[Any], num_batches: Sequence[Tensor]) -> 
                 add(norm, h.numel() / norm.num_features)
 
     def add_counts(norm: Any, m: Tensor) -> Tensor:
-        add(norm, float(m.sum()) if m.dim() == 1 else m.double().sum(1, keepdim=True))
+        add(norm, float(m.sum()) if m.dim() == 1 else 1.0)  # several trainings have one batch each
         return m
 
-    def add(norm: Any, size: Any) -> None:
+    def add(norm: Any, size: float) -> None:
         sizes[norm] = sizes[norm] + size
         norm.momentum = size / sizes[norm]
 
