@@ -42,7 +42,7 @@ class BatchBlocks(NamedTuple):
 
     @classmethod
     def of(cls, batch: GraphBatch, kind: str, num_graphs: Sequence[int]) -> BatchBlocks:
-        """Of a batch whose first num_graphs[0] graphs are those of the first training, and so on."""
+        """Split a batch: its first num_graphs[0] graphs belong to the first training, the next to the second, and so on."""
         device, num = batch.device, len(num_graphs)
         first_graph = starts(torch.tensor(num_graphs)).to(device)  # of each training, [T + 1]
         first = batch.ptr.index_select(0, first_graph)  # node, [T + 1]

@@ -23,7 +23,7 @@ from .graph import Graph, check_graphs, check_one_graph
 from .joining import common_classes, listed_graphs, side_by_side
 from .merging import alike, depth_classes, first_nodes, merge
 from .summary import as_text, num_isolated, num_loops
-from .unfolding import Unfolding
+from .unfolding import Unfolding, evenly_spaced
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -383,8 +383,7 @@ class GraphCollection(Sequence[Graph]):
         num_layers, batch_size = check_count("num_layers", num_layers, 1), check_count("batch_size", batch_size, 1)
         if not self._is_fixed or not len(self):
             return False
-        ids = torch.linspace(0, len(self) - 1, min(batch_size, len(self))).long()
-        sample = self.merged().batch(ids.to(self.device))
+        sample = self.merged().batch(evenly_spaced(len(self), batch_size))
         assert sample.x is not None
         classes = depth_classes(sample.a_hat, sample.x, num_layers)
         rows, every = sum(int(c.max()) + 1 for c in classes[1:] if len(c)), num_layers * sample.num_nodes

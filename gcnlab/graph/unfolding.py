@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from .batches import GraphBatch
 
 
+def evenly_spaced(num_rows: int, most: int) -> Tensor:
+    """At most so many of the rows, from the first to the last, int64."""
+    return torch.linspace(0, num_rows - 1, min(most, num_rows)).long()
+
+
 class LayerReadout(SparseMatrix):
     """P S_l [num_graphs, n_l]: how many nodes of each graph a row of G_l stands for. Its entries are cut out when first read.
 
@@ -95,8 +100,7 @@ class Unfolding:
         All classes that there are, where these are at most half as many again: then nothing is cut out.
         """
         if batch_size not in self._sizes:
-            num_graphs, device = self.readouts[0].shape[0], self.readouts[0].device
-            ids = torch.linspace(0, num_graphs - 1, min(batch_size, num_graphs), device=device).long()
+            ids = evenly_spaced(self.readouts[0].shape[0], batch_size).to(self.readouts[0].device)
             rows, all_rows = sum(len(p.select_rows(ids).col.unique()) for p in self.readouts), self.num_classes
             self._sizes[batch_size] = all_rows if all_rows <= 1.5 * rows else rows
         return self._sizes[batch_size]

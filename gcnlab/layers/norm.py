@@ -35,7 +35,7 @@ class BatchNorm(nn.BatchNorm1d):
         return out.to(h.dtype)
 
     def _weighted(self, h: Tensor, gamma: Tensor, beta: Tensor, multiplicity: Tensor, *averages: Tensor) -> Tensor:
-        """Of h [..., num_nodes, C] the output; running averages are moved."""
+        """The output for h [..., num_nodes, C]; it also moves the running averages."""
         share, unbiased = shares_of(multiplicity)
         out, mean, var = _WeightedNorm.apply(h, gamma, beta, share, self.eps)
         follow(averages, mean, var * unbiased, self.momentum)

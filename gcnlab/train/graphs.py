@@ -14,7 +14,7 @@ from ..contracts import merged_layers, merges_nodes
 from ..errors import InputError, InputTypeError
 from ..graph import GraphBatch, GraphCollection, GraphLoader
 from ..graph.graph import check_one_graph
-from ..graph.unfolding import LayeredBatch
+from ..graph.unfolding import LayeredBatch, evenly_spaced
 from ..sparse import SparseMatrix
 from ..sparse.features import check_features_finite
 from ..threads import Step
@@ -148,11 +148,6 @@ class GraphFeed(Feed):
         merges = kind == "a_hat" and merges_nodes(model)
         loader = GraphLoader(data.merged() if merges else data, PREDICTED_GRAPHS, kind=kind or "a_hat")
         return joined(model(batch.x, operator_of(batch), batch.p) for batch in loader)
-
-
-def evenly_spaced(num_rows: int, most: int) -> Tensor:
-    """At most so many of the rows, from the first to the last."""
-    return torch.linspace(0, num_rows - 1, min(most, num_rows)).long()
 
 
 class BatchFeed(Feed):

@@ -14,9 +14,10 @@ from ..errors import InputError, InputTypeError
 from ..graph import GraphCollection, GraphLoader
 from ..graph.blocks import BatchBlocks
 from ..graph.collection import on_one_whole
+from ..graph.unfolding import evenly_spaced
 from ..threads import Step
 from .feed import Feed
-from .graphs import GraphFeed, evenly_spaced
+from .graphs import GraphFeed
 from .norms import AVERAGED_GRAPHS
 from .objective import Batch
 from .options import FitOptions
