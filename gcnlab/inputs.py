@@ -621,7 +621,7 @@ def classes_remedy(y: Tensor) -> str:
 
 
 def read_mask(name: str, mask: Any, num_nodes: int) -> Tensor:
-    """A mask as bools [num_nodes], at least one of them True."""
+    """A mask as bools, [num_nodes] or, for several splits, [num_nodes, S]; at least one of them True."""
     if is_table(mask):
         missing = mask.isna().to_numpy().reshape(len(mask), -1).any(1)
         if missing.any():
@@ -633,18 +633,18 @@ def read_mask(name: str, mask: Any, num_nodes: int) -> Tensor:
     mask = as_tensor(name, mask, "a bool for each node")
     if mask.dtype == torch.uint8 and bool((mask <= 1).all()):  # masks of bytes, as torch had them before bools
         mask = mask.bool()
-    if mask.dim() == 2 and mask.shape[0] == num_nodes and mask.shape[1] > 1:
-        raise InputError(
-            f"{name}: got shape {tuple(mask.shape)}, {mask.shape[1]} splits side by side; choose one, such as {name}[:, 0]."
-        )
     if mask.dim() == 2 and mask.shape == (num_nodes, 1):
         mask = mask.squeeze(1)
+    is_of_nodes = mask.dim() in (1, 2) and mask.shape[0] == num_nodes
     if mask.dtype != torch.bool:
-        is_binary = mask.shape == (num_nodes,) and bool(((mask == 0) | (mask == 1)).all())
+        is_binary = is_of_nodes and bool(((mask == 0) | (mask == 1)).all())
         remedy = f"{name}.bool() makes a mask of zeros and ones" if is_binary else "mask[ids] = True makes one of ids"
         raise InputError(f"{name}: got dtype {mask.dtype}, expected bool; {remedy}.")
-    if mask.shape != (num_nodes,):
-        raise InputError(f"{name}: got shape {tuple(mask.shape)}, expected [{num_nodes}].")
+    if not is_of_nodes:
+        remedy = f"; its transpose has: pass {name}.T" if mask.dim() == 2 and mask.shape[1] == num_nodes else ""
+        raise InputError(
+            f"{name}: got shape {tuple(mask.shape)}, expected [{num_nodes}], or [{num_nodes}, S] for S splits{remedy}."
+        )
     if not bool(mask.any()):
         raise InputError(f"{name}: selects no node; pass None where a split has none.")
     return mask
@@ -655,7 +655,8 @@ def check_nodes(nodes: Any, num_nodes: int) -> Tensor:
     nodes = as_tensor("nodes", nodes, "a bool mask or node ids")
     if nodes.dtype == torch.bool:
         if nodes.shape != (num_nodes,):
-            raise InputError(f"nodes: got a mask of shape {tuple(nodes.shape)}, expected [{num_nodes}].")
+            remedy = ", one split, such as mask[:, 0]" if nodes.dim() == 2 and nodes.shape[0] == num_nodes else ""
+            raise InputError(f"nodes: got a mask of shape {tuple(nodes.shape)}, expected [{num_nodes}]{remedy}.")
         return nodes.nonzero().squeeze(1)
     is_mask = nodes.dtype == torch.uint8 or (
         len(nodes.shape) == 1 and len(nodes) == num_nodes > 2 and _is_binary(nodes)

@@ -43,6 +43,7 @@ from .files import (
 from .generators import generators_kept
 from .graph import Graph
 from .graph.graph import check_one_graph
+from .graph.parts import check_one_split
 from .inputs import check_unwritten, own, shared
 from .machine import check_devices
 from .memory import check_fits, check_large, estimate_step
@@ -223,6 +224,7 @@ class NodeRows:
         reuse: int = 0,
     ) -> None:
         graph = check_one_graph("graph", graph)
+        check_one_split("graph", graph)
         if graph.y is None or graph.train_mask is None:
             raise InputError("graph: has no y or no train_mask, which say what to learn, and from which nodes.")
         if isinstance(features, Tensor) or not len(features):

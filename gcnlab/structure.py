@@ -227,23 +227,24 @@ def check_rows(
                 folder / "y.npy",
                 f"holds {y.dtype} of shape {list(y.shape)}, expected {shaped.dtype} {list(shaped.shape)}.",
             )
+    splits = next((mask.shape[1:] for mask in masks.values() if mask.dim() == 2 and mask.shape[1] > 1), torch.Size())
     for name, mask in masks.items():
-        if mask.dtype != torch.bool or mask.shape != (num_nodes,):
+        if mask.dtype != torch.bool or mask.shape != (num_nodes, *splits):
             raise CorruptFileError(
                 folder / f"{name}.npy",
-                f"holds {mask.dtype} of shape {list(mask.shape)}, expected torch.bool [{num_nodes}].",
+                f"holds {mask.dtype} of shape {list(mask.shape)}, expected torch.bool {[num_nodes, *splits]}.",
             )
     has_classes = y is not None and y.dim() == 1 and not y.is_floating_point()
     for start in range(0, num_nodes if masks else 0, _BLOCK):
-        part_of = torch.zeros(min(_BLOCK, num_nodes - start), dtype=torch.uint8)
+        part_of = torch.zeros(min(_BLOCK, num_nodes - start), *splits, dtype=torch.uint8)
         if y is not None and has_classes:
-            part_of += y[start : start + _BLOCK] < 0
+            part_of += (y[start : start + _BLOCK] < 0).reshape(-1, *[1] * len(splits))
         for name, mask in masks.items():
             part = mask[start : start + _BLOCK].view(torch.uint8)  # where a bool may be neither 0 nor 1
             part_of += part
             bad = (part > 1) | ((part == 1) & (part_of > 1))
             if bool(bad.any()):
-                node = start + int(bad.nonzero()[0])
+                node = start + int(bad.nonzero()[0, 0])
                 raise CorruptFileError(
                     folder / f"{name}.npy",
                     f"holds node {node}, which has no label or is in another mask, or no bool there.",

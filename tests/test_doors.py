@@ -898,7 +898,9 @@ def test_one_graph_of_several():
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
-        (np.ones((3, 10), bool), r"10 splits side by side; choose one, such as {}\[:, 0\]"),
+        (np.ones((10, 3), bool), r"got shape \(10, 3\), .* or \[3, S\] for S splits; its transpose has: pass {}.T"),
+        (np.ones((3, 10, 1), bool), r"got shape \(3, 10, 1\), expected \[3\], or \[3, S\] for S splits\.$"),
+        (np.ones((3, 10), int), r"got dtype torch.int64, expected bool; {}.bool\(\) makes a mask of zeros and ones"),
         (torch.tensor([1, 0, 1]), r"got dtype torch.int64, expected bool; {}.bool\(\) makes a mask of zeros and ones"),
         ([0.0, 1.0, 1.0], r"expected bool; {}.bool\(\)"),
         (torch.tensor([0, 2], dtype=torch.uint8), r"expected bool; mask\[ids\] = True"),
@@ -969,12 +971,6 @@ def test_other_forms_of_pyg(pyg):
         Graph.from_pyg(pyg.data.HeteroData())
     with pytest.raises(InputError, match="data: has neither edge_index nor adj_t"):
         Graph.from_pyg(pyg.data.Data(x=torch.rand(3, 2)))
-    with pytest.raises(
-        InputError, match=r"train_mask: got shape \(3, 10\), 10 splits side by side; .*train_mask\[:, 0\]"
-    ):
-        Graph.from_pyg(
-            pyg.data.Data(x=torch.rand(3, 2), edge_index=torch.tensor(CHAIN), train_mask=torch.ones(3, 10) > 0)
-        )
 
 
 @pytest.mark.data

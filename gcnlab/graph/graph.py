@@ -27,7 +27,7 @@ from ..machine import check_devices, is_same_device
 from ..memory import estimate_step
 from ..sparse import Features, SparseMatrix
 from ..sparse.features import check_features, row_normalized, select_rows, structural_features, values_of
-from ..sparse.kinds import KIND_OF, NORMALIZED, check_kind
+from ..sparse.kinds import NORMALIZED, check_kind
 from .convert import (
     edge_index_of,
     edge_parts,
@@ -42,15 +42,17 @@ from .field import ReceptiveField, receptive_field
 from .joining import joined_parts, listed_graphs
 from .parts import (
     MASKS,
+    check_adjacency,
     check_degree,
-    check_disjoint,
-    check_mask,
     check_moves,
     count_classes,
+    count_splits,
+    masks_of_split,
     ordinary,
+    read_masks,
     warn_if_directed,
 )
-from .spectrum import largest_eigenvalue
+from .spectrum import lambda_max_of, laplacian_of, normalized, scaled_laplacian
 from .storage import read_parts, write_parts
 from .summary import graph_summary, num_loops
 
@@ -66,7 +68,7 @@ _NOTHING = {**dict.fromkeys(("x", "y", *MASKS, "node_names", "class_names", "nam
 
 
 class Graph:
-    """A graph: adjacency A [N, N], features X [N, F], labels y [N], masks [N]; immutable.
+    """A graph: adjacency A [N, N], features X [N, F], labels y [N], masks [N] or [N, S]; immutable.
 
     A[i, j] is the weight of the edge j -> i (target, source), so that A X sums over in-neighbours; an undirected
     graph stores both directions. What is derived from A (`a_tilde`, `a_hat`, ...) is computed once and kept; with learnt
@@ -82,7 +84,9 @@ class Graph:
         x: features [N, F], dense or SparseMatrix; kept as a SparseMatrix while under 15 % of it is non-zero.
         y: labels: int64 [N] for nodes (-1 = unlabelled), or a single one (0-d) for the graph. Or targets, which are floats
             (NaN = missing): [N] or [N, T] for nodes, 0-d or [1, T] for the graph.
-        train_mask: bool [N]; the masks must not overlap, nor hold a node without a label.
+        train_mask: bool [N]; the masks must not overlap, nor hold a node without a label. Or bool [N, S] for S splits, of
+            which column i of each mask is split i; a mask [N] beside such masks is that of every split, and is kept as
+            [N, S]. Where a column holds no node, its split lacks that mask.
         val_mask: likewise.
         test_mask: likewise.
         node_names: one name per node, in the order of the rows of A.
@@ -123,17 +127,7 @@ class Graph:
         num_duplicates: int = 0,
         check_finite: bool = True,
     ) -> None:
-        if not isinstance(adjacency, SparseMatrix):
-            raise InputTypeError(
-                f"adjacency: got {type(adjacency).__name__}, expected a SparseMatrix; "
-                "Graph.from_edges, from_scipy, from_dense, from_torch and from_networkx make one."
-            )
-        if adjacency.shape[0] != adjacency.shape[1]:
-            rows, cols = adjacency.shape
-            raise InputError(
-                f"adjacency: got {rows} x {cols}, expected a square matrix. If it is the matrix B of a bipartite graph, its "
-                f"A of {rows} + {cols} nodes is scipy.sparse.block_array([[None, B], [B.T, None]])."
-            )
+        check_adjacency(adjacency)
         check_flag("check_finite", check_finite)
         check_count("num_duplicates", num_duplicates)
         masks = {"train_mask": train_mask, "val_mask": val_mask, "test_mask": test_mask}
@@ -151,8 +145,7 @@ class Graph:
         if y is not None:
             y, class_names = read_labels(ordered("y", y), class_names)
             y = own(shaped_labels(y, n, None if class_names is None else len(class_names)).to(adjacency.device))
-        for key, mask in masks.items():
-            masks[key] = None if mask is None else check_mask(key, ordered(key, mask), n, y, adjacency.device)
+        masks = read_masks({key: ordered(key, mask) for key, mask in masks.items()}, n, y, adjacency.device)
         if x is not None:
             check_moves("x", adjacency, x.dtype)
             adjacency = adjacency.to(x.dtype)
@@ -167,7 +160,6 @@ class Graph:
             "name": name,
             "num_duplicates": num_duplicates,
         }
-        check_disjoint({key: values[key] for key in masks if values[key] is not None})
         values["_derived"] = {
             "learnt": adjacency.value.requires_grad,
             "shared adjacency": shared(adjacency.value),
@@ -224,6 +216,7 @@ class Graph:
         parts += [f"{self.num_features} features"] if self.x is not None else []
         has_classes = self.y is not None and self.y.dim() == 1 and not self.y.is_floating_point()
         parts += [f"{self.num_classes} classes"] if has_classes else []
+        parts += [f"{self.num_splits} splits"] if self.num_splits > 1 else []
         return f"Graph({(self.name + ': ') if self.name else ''}{', '.join(parts)})"
 
     # -- making one ---------------------------------------------------------------------------------------------------
@@ -251,9 +244,9 @@ class Graph:
             edge_weight: [num_edges]; by default ones.
             x: features [N, F], dense or SparseMatrix.
             y: labels [N], or one (0-d) for the graph; or targets, as for `Graph`.
-            train_mask: bool [N].
-            val_mask: bool [N].
-            test_mask: bool [N].
+            train_mask: bool [N], or [N, S] for S splits, as for `Graph`.
+            val_mask: likewise.
+            test_mask: likewise.
             duplicates: an edge given twice: "sum" of the weights, "first", or "error".
             **options: node_names, class_names, name, check_finite of `Graph`.
 
@@ -397,7 +390,9 @@ class Graph:
         arguments = {key: changes[key] if key in changes else getattr(self, key) for key in keys}
         num_duplicates = 0 if "adjacency" in changes else self.num_duplicates
         other = Graph(**arguments, num_duplicates=num_duplicates, check_finite="x" in changes)
-        other.__dict__.update({key: arguments[key] for key in ("y", *MASKS) if key not in changes})  # no copies of ours
+        ours = {key: arguments[key] for key in ("y", *MASKS) if key not in changes and arguments[key] is not None}
+        same = {key: value for key, value in ours.items() if value.shape == getattr(other, key).shape}
+        other.__dict__.update(same)  # no copies of ours
         if "x" not in changes and self._made is not None:
             other.__dict__["_made"] = self._made if arguments["adjacency"] is self.adjacency else {}
         if self._only is not None:  # what was given with A stays with it, unless another A is given
@@ -407,6 +402,20 @@ class Graph:
             of_a = {key: value for key, value in self._derived.items() if key != "merged"}  # which is of X and of a ptr
             other.__dict__["_derived"] = of_a | other._derived
         return other
+
+    def with_split(self, split: int) -> Graph:
+        """The graph with the masks [N] of one of its splits; all else is shared, what is derived from A later, too.
+
+        Args:
+            split: 0 to num_splits - 1.
+
+        >>> both = torch.tensor([[True, False], [False, True]])
+        >>> graph = Graph.from_edges([[0, 1], [1, 0]], y=[0, 1], train_mask=both, test_mask=~both)
+        >>> graph.num_splits, graph.with_split(1).train_mask
+        (2, tensor([False,  True]))
+        """
+        masks = masks_of_split(self.masks, split)
+        return type(self).of_parts(**{**self.parts, **masks, "derived": self._derived})
 
     def with_features(self, kind: str, max_degree: int | None = None) -> Graph:
         """The graph with features made from its structure, for a data set that has none.
@@ -465,6 +474,11 @@ class Graph:
     def num_classes(self) -> int:
         """C: the number of class names if given, else the largest label + 1; 0 where there are no labels, or floats."""
         return count_classes(self.y, self.class_names)
+
+    @property
+    def num_splits(self) -> int:
+        """S of masks [N, S]; 1 for masks [N], 0 where there are no masks."""
+        return count_splits(self.masks)
 
     @property
     def device(self) -> torch.device:
@@ -623,21 +637,7 @@ class Graph:
                 raise InputError(self._only)
             if key[1] == "sym":
                 warn_if_directed(self)
-        return self.kept(key, lambda: self._normalized(*key))
-
-    def _normalized(self, self_loops: str | None, norm: str | None) -> SparseMatrix:
-        dtype = self.adjacency.dtype
-        matrix = self.adjacency.with_self_loops(self_loops)
-        if norm is not None:
-            degree = matrix.row_sums()
-            self.check_degree(matrix, degree)
-            inverse = torch.where(degree > 0, degree, 1).pow(-0.5 if norm == "sym" else -1.0) * (degree > 0)
-            matrix = matrix.scale(rows=inverse, cols=inverse if norm == "sym" else None)  # in float32 at least, too
-        matrix = matrix.to(dtype)
-        matrix.kind = KIND_OF[self_loops, norm]  # of (None, None), which is A itself, it is that already
-        if norm != "rw" and not self.is_learnt and not self.is_directed:
-            matrix.mark_symmetric()
-        return matrix
+        return self.kept(key, lambda: normalized(self, *key))
 
     def check_degree(self, matrix: SparseMatrix, degree: Tensor) -> None:
         """Raise InputError where a degree of Ã = `matrix` is no number that can be divided by."""
@@ -659,16 +659,7 @@ class Graph:
     @property
     def laplacian(self) -> SparseMatrix:
         """L = I - D^-1/2 A D^-1/2, the normalised Laplacian, without added loops. (Kipf & Welling 2017, section 2.)"""
-
-        def make() -> SparseMatrix:
-            identity = SparseMatrix.eye(self.num_nodes, self.adjacency.dtype, self.device)
-            return self._as_derived(identity - self.normalize(None), "laplacian")
-
-        return self.kept("laplacian", make)
-
-    def _as_derived(self, matrix: SparseMatrix, kind: str) -> SparseMatrix:
-        matrix.kind = kind
-        return matrix if self.is_learnt or self.is_directed else matrix.mark_symmetric()
+        return self.kept("laplacian", lambda: laplacian_of(self))
 
     def l_tilde(self, lambda_max: float | None = 2.0) -> SparseMatrix:
         """L̃ = 2 L / λ_max - I, the Laplacian with its spectrum scaled into [-1, 1], for Chebyshev polynomials.
@@ -678,24 +669,11 @@ class Graph:
                 None computes it, of an undirected graph.
         """
         if lambda_max is None:
-            return self.l_tilde(self.kept("lambda_max", self._lambda_max)).with_kind("l_tilde(None)")
+            return self.l_tilde(self.kept("lambda_max", lambda: lambda_max_of(self))).with_kind("l_tilde(None)")
         given: Any = lambda_max  # a tensor of one number, too
         lambda_max = check_number("lambda_max", given.item() if isinstance(given, Tensor) else given, above=0)
         kind = f"l_tilde({lambda_max})"
-
-        def make() -> SparseMatrix:
-            identity = SparseMatrix.eye(self.num_nodes, self.adjacency.dtype, self.device)
-            return self._as_derived(self.laplacian * (2.0 / lambda_max) - identity, kind)
-
-        return self.kept(kind, make)
-
-    def _lambda_max(self) -> float:
-        """The largest eigenvalue of L."""
-        if self.is_directed:
-            raise InputError(
-                "lambda_max: None computes it for a symmetric L, but the graph is directed; give a number, such as 2.0."
-            )
-        return largest_eigenvalue(self.laplacian)
+        return self.kept(kind, lambda: scaled_laplacian(self, lambda_max, kind))
 
     def receptive_field(self, nodes: Tensor, num_layers: int, operator: SparseMatrix | None = None) -> ReceptiveField:
         """The part of the graph that `num_layers` GCN layers read to compute the outputs at `nodes`.

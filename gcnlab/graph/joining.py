@@ -12,7 +12,7 @@ from ..errors import InputError, InputTypeError
 from ..inputs import numbered_as, some, sort_classes
 from ..sparse import Features, SparseMatrix
 from ..sparse.matrix import stacked, starts
-from .parts import MASKS
+from .parts import MASKS, in_splits
 
 if TYPE_CHECKING:
     from .graph import Graph
@@ -30,12 +30,7 @@ def listed_graphs(graphs: Iterable[Any]) -> list[Any]:
 def joined_parts(graphs: Sequence[Graph]) -> dict[str, Any]:
     """The arguments of `Graph` for graphs side by side, with the labels, masks and names of their nodes."""
     ys, class_names = _labels_of_nodes(graphs)
-    masks: dict[str, Tensor | None] = {}
-    for key in MASKS:
-        parts = [getattr(graph, key) for graph in graphs]
-        empty = [torch.zeros(graph.num_nodes, dtype=torch.bool, device=graph.device) for graph in graphs]
-        joined = torch.cat([part if part is not None else e for part, e in zip(parts, empty, strict=True)])
-        masks[key] = joined if any(part is not None for part in parts) else None
+    masks = _joined_masks(graphs)
     names: list[Any] | None = None
     if all(graph.node_names is not None for graph in graphs):
         names = [name for graph in graphs for name in graph.node_names or ()]
@@ -46,6 +41,26 @@ def joined_parts(graphs: Sequence[Graph]) -> dict[str, Any]:
         "adjacency": adjacency, "x": x, "y": torch.cat(ys) if ys else None, **masks, "node_names": names,
         "class_names": class_names, "num_duplicates": sum(graph.num_duplicates for graph in graphs),
     }  # fmt: skip
+
+
+def _joined_masks(graphs: Sequence[Graph]) -> dict[str, Tensor | None]:
+    """The masks of the nodes of all graphs; the masks [N] of a graph are those of each split that the others have."""
+    most = max(range(len(graphs)), key=lambda i: graphs[i].num_splits)
+    num_splits = graphs[most].num_splits
+    for i, graph in enumerate(graphs):
+        if graph.num_splits not in (0, 1, num_splits):
+            raise InputError(
+                f"graphs: graph {i} has {graph.num_splits} splits, graph {most} has {num_splits}, expected as many; "
+                "graph.with_split(0) has one."
+            )
+    masks: dict[str, Tensor | None] = {}
+    for key in MASKS:
+        parts = [getattr(graph, key) for graph in graphs]
+        empty = [torch.zeros(graph.num_nodes, dtype=torch.bool, device=graph.device) for graph in graphs]
+        filled = [part if part is not None else e for part, e in zip(parts, empty, strict=True)]
+        joined = torch.cat([in_splits(part, num_splits) for part in filled] if num_splits > 1 else filled)
+        masks[key] = joined if any(part is not None for part in parts) else None
+    return masks
 
 
 def _labels_of_nodes(graphs: Sequence[Graph]) -> tuple[list[Tensor], Sequence[Any] | None]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..checks import check_count
+from ..errors import InputError, InputTypeError
 from ..inputs import own, read_mask
 from ..machine import is_same_device
 from ..sparse import SparseMatrix
@@ -45,24 +46,93 @@ def check_moves(argument: str, adjacency: SparseMatrix, target: torch.device | t
         )
 
 
-def check_mask(name: str, mask: Any, num_nodes: int, y: Tensor | None, device: torch.device) -> Tensor:
-    """A copy of the mask as bools [num_nodes], if each of its nodes has a label."""
+def check_adjacency(adjacency: Any) -> None:
+    """Raise InputTypeError or InputError for what is no square SparseMatrix."""
+    if not isinstance(adjacency, SparseMatrix):
+        raise InputTypeError(
+            f"adjacency: got {type(adjacency).__name__}, expected a SparseMatrix; "
+            "Graph.from_edges, from_scipy, from_dense, from_torch and from_networkx make one."
+        )
+    if adjacency.shape[0] != adjacency.shape[1]:
+        rows, cols = adjacency.shape
+        raise InputError(
+            f"adjacency: got {rows} x {cols}, expected a square matrix. If it is the matrix B of a bipartite graph, its "
+            f"A of {rows} + {cols} nodes is scipy.sparse.block_array([[None, B], [B.T, None]])."
+        )
+
+
+def read_masks(
+    masks: Mapping[str, Any], num_nodes: int, y: Tensor | None, device: torch.device
+) -> dict[str, Tensor | None]:
+    """Copies of the masks as bools, each [num_nodes], or each [num_nodes, S] where one of them has S splits."""
+    read = {key: None if mask is None else _read_mask(key, mask, num_nodes, y, device) for key, mask in masks.items()}
+    given = {key: mask for key, mask in read.items() if mask is not None}
+    sizes = {key: mask.shape[1] for key, mask in given.items() if mask.dim() == 2}
+    first = next(iter(sizes), "")
+    for key, size in sizes.items():
+        if size != sizes[first]:
+            raise InputError(
+                f"{key}: got {size} splits, but {first} has {sizes[first]}; masks [{num_nodes}, S] must have the same S, "
+                f"and a mask [{num_nodes}] is that of every split."
+            )
+    if sizes:
+        given = {key: in_splits(mask, sizes[first]) for key, mask in given.items()}
+    _check_disjoint(given)
+    return {**read, **given}
+
+
+def in_splits(mask: Tensor, num_splits: int) -> Tensor:
+    """A mask [num_nodes] as that of each of several splits, [num_nodes, num_splits]; one of so many stays as it is."""
+    return mask if mask.dim() == 2 else mask.unsqueeze(1).repeat(1, num_splits)
+
+
+def _read_mask(name: str, mask: Any, num_nodes: int, y: Tensor | None, device: torch.device) -> Tensor:
+    """A copy of the mask as bools, if each of its nodes has a label."""
     mask = read_mask(name, mask, num_nodes).to(device)
     if y is not None and y.dim() == 1 and not y.is_floating_point():
-        unlabelled = mask & (y == -1)
+        unlabelled = mask & (y == -1).reshape(-1, *[1] * (mask.dim() - 1))
         if bool(unlabelled.any()):
-            raise InputError(f"{name}: node {int(unlabelled.nonzero()[0])} is in it but has no label (y = -1).")
+            node, *split = unlabelled.nonzero()[0].tolist()
+            where = f"{name}, split {split[0]}" if split else name
+            raise InputError(f"{where}: node {node} is in it but has no label (y = -1).")
     return own(mask)
 
 
-def check_disjoint(masks: Mapping[str, Tensor]) -> None:
-    """Raise InputError if a node is in two masks."""
+def _check_disjoint(masks: Mapping[str, Tensor]) -> None:
+    """Raise InputError if a node is in two masks of one split."""
     names = list(masks)
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
             both = masks[first] & masks[second]
             if bool(both.any()):
-                raise InputError(f"{first} and {second} overlap: node {int(both.nonzero()[0])} is in both.")
+                node, *split = both.nonzero()[0].tolist()
+                where = f" in split {split[0]}" if split else ""
+                raise InputError(f"{first} and {second} overlap{where}: node {node} is in both.")
+
+
+def count_splits(masks: Mapping[str, Tensor | None]) -> int:
+    """S of masks [num_nodes, S]; 1 for masks [num_nodes], 0 where there are none."""
+    shapes = [mask.shape for mask in masks.values() if mask is not None]
+    return 0 if not shapes else 1 if len(shapes[0]) == 1 else shapes[0][1]
+
+
+def masks_of_split(masks: Mapping[str, Tensor | None], split: int) -> dict[str, Tensor | None]:
+    """The masks [num_nodes] of one split; None for a mask that holds no node of it."""
+    split, count = check_count("split", split), count_splits(masks)
+    if split >= count:
+        found = f"{count} splits, 0 to {count - 1}" if count > 1 else "one split, 0" if count else "no masks"
+        raise InputError(f"split: got {split}, but the graph has {found}.")
+    columns = {key: mask if mask is None or mask.dim() == 1 else mask[:, split] for key, mask in masks.items()}
+    return {key: own(mask) if mask is not None and bool(mask.any()) else None for key, mask in columns.items()}
+
+
+def check_one_split(argument: str, graph: Graph) -> None:
+    """Raise InputError for a graph of several splits, where the masks of one are read."""
+    if graph.num_splits > 1:
+        raise InputError(
+            f"{argument}: has {graph.num_splits} splits, and one is read here; graph.with_split(0) is the graph with the "
+            "first of them, and fit(..., split=0) trains on it."
+        )
 
 
 def check_degree(matrix: SparseMatrix, degree: Tensor, node_names: Sequence[Any] | None) -> None:

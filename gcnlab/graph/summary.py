@@ -65,5 +65,13 @@ def graph_summary(
             same = float((y[source] == y[target])[both].float().mean())
             rows.append(("edge homophily", f"{same:.3f} (share of edges between nodes of one class)"))
     masked = {key: mask for key, mask in masks.items() if mask is not None}
-    rows += [(key.replace("_mask", " nodes"), f"{int(mask.sum()):,}") for key, mask in masked.items()]
+    rows += [(key.replace("_mask", " nodes"), _count(mask)) for key, mask in masked.items()]
     return as_text(title, rows)
+
+
+def _count(mask: Tensor) -> str:
+    """How many nodes are in a mask, or in that of each split."""
+    counts = mask.sum(0).reshape(-1).tolist()
+    low, high = min(counts), max(counts)
+    many = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return many if mask.dim() == 1 else f"{many} in each of {len(counts)} splits"

@@ -18,6 +18,7 @@ from ..data import catalog, load, ogb_evaluator
 from ..errors import InputError
 from ..generators import generators_kept
 from ..graph import Graph
+from ..graph.parts import check_one_split
 from ..models import GCN, GRAND, SIGN, summary
 from ..precompute import NodeRows, Plan, hops, plan
 from ..propagate import correct_and_smooth, diffusion, ppr_coefficients
@@ -348,6 +349,7 @@ def _check_labels(recipe: Recipe, graph: Graph, dataset: str) -> None:
             f"dataset: the labels of {dataset} are numbers to predict (targets), and {recipe.name} tells classes; "
             'fit(model, graph, loss="mse") trains on targets.'
         )
+    check_one_split("dataset", graph)
     missing = [key for key in ("train_mask", "val_mask", "test_mask") if getattr(graph, key) is None]
     if missing:
         count = 0 if graph.y is None else int((graph.y >= 0).sum())

@@ -16,6 +16,7 @@ from ..contracts import goes_by_layer, num_operators
 from ..errors import InputError
 from ..graph import Graph
 from ..graph.graph import check_one_graph
+from ..graph.parts import check_one_split
 from ..inputs import check_nodes
 from ..machine import tell
 from ..memory import available_memory, check_fits, estimate_step
@@ -355,6 +356,7 @@ def _objective_of_nodes(graph: Graph, y: Tensor, options: FitOptions) -> Objecti
 def _checked_graph(graph: Graph, options: FitOptions) -> Tensor:
     """Its y, or InputError for what training needs and the graph lacks."""
     check_one_graph("data", graph)
+    check_one_split("graph", graph)
     if graph.x is None:
         raise InputError('graph: has no x; make one with graph.with_features("identity").')
     y = targets_for("graph", graph.y, "node", graph.num_nodes, options.loss)
