@@ -443,9 +443,14 @@ BAD_LABELS = [
     ({"val_mask": torch.ones(3)}, ValueError, r"val_mask: got dtype torch.float32, expected bool"),
     ({"test_mask": [True, False]}, ValueError, r"test_mask: got shape \(2,\), expected \[3\]"),
     (
-        {"train_mask": torch.ones(3, 10, dtype=torch.bool)},
+        {"train_mask": torch.ones(10, 3, dtype=torch.bool)},
         ValueError,
-        r"train_mask: got shape \(3, 10\), .* train_mask\[:, 0\]",
+        r"train_mask: got shape \(10, 3\), .* its transpose has: pass train_mask.T",
+    ),
+    (
+        {"train_mask": [[True, False], [True, True], [False, True]], "val_mask": mask(2)},
+        ValueError,
+        r"train_mask and val_mask overlap in split 1: node 2 is in both",
     ),
     ({"train_mask": mask()}, ValueError, r"train_mask: selects no node; pass None where a split has none"),
     ({"val_mask": ["a", "b", "c"]}, TypeError, r"val_mask: got list .*expected a bool for each node"),
