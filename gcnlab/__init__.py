@@ -20,6 +20,7 @@ from . import distributed, image, metrics, scale
 from .data import load
 from .errors import GcnlabError
 from .graph import Graph, GraphBatch, GraphCollection, GraphLoader, batch
+from .graph.splits import split
 from .image import Signals
 from .layers import (
     APPNP,
@@ -110,4 +111,5 @@ __all__ = [
     "metrics",
     "predict",
     "scale",
+    "split",
 ]

@@ -13,12 +13,12 @@ from ..checks import check_choice, check_seed
 from ..errors import CorruptFileError
 from ..files import check_fields
 from ..graph import Graph
+from ..graph.splits import draw_shares, masks_of
 from ..inputs import read_labels
 from ..sparse import SparseMatrix
 from ..structure import PROBLEM, check_array, read_matrix
 
 SPLITS = ("random", None)
-_TRAIN_SHARE, _VAL_SHARE = 0.6, 0.2  # the rest is for test
 
 
 def check_options(*, split: str | None = "random", seed: int = 0) -> None:
@@ -103,22 +103,11 @@ def to_graph(
     if "x.col" in arrays:
         x = SparseMatrix(arrays["x.rowptr"], arrays["x.col"], arrays["x.value"], (n, header["num_features"]))
     y = arrays.get("y")
-    masks: dict[str, Tensor] = {}
-    if split == "random" and y is not None:
-        labelled = (~y.isnan() if y.is_floating_point() else y >= 0).nonzero().squeeze(1)
-        order = labelled[torch.randperm(len(labelled), generator=torch.Generator().manual_seed(seed))]
-        num_train, num_val = (round(share * len(order)) for share in (_TRAIN_SHARE, _VAL_SHARE))
-        parts = order.tensor_split([num_train, num_train + num_val])
-        for key, part in zip(("train_mask", "val_mask", "test_mask"), parts, strict=True):
-            if len(part):
-                masks[key] = torch.zeros(n, dtype=torch.bool).index_fill_(0, part, True)
     return Graph(
         SparseMatrix(arrays["adjacency.rowptr"], col, value, (n, n)),
         x,
         y,
-        masks.get("train_mask"),
-        masks.get("val_mask"),
-        masks.get("test_mask"),
+        **(masks_of(draw_shares(y, seed)) if split == "random" and y is not None else {}),
         node_names=header.get("node_names"),
         class_names=header.get("class_names"),
         name=header["name"],

@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 
 from ..checks import check_choice, check_count, check_seed
-from ..errors import CorruptFileError, DatasetFormatError, InputError
+from ..errors import CorruptFileError, DatasetFormatError
 from ..files import check_fields
 from ..graph import Graph
+from ..graph.splits import NUM_VAL, TEST, TRAIN, VAL, draw_per_class, masks_of
 from ..sparse import SparseMatrix
 from ..structure import PROBLEM, check_array, read_matrix
 from .unpickle import CompressedSparse, read_pickle
@@ -32,10 +33,8 @@ from .unpickle import CompressedSparse, read_pickle
 FORMAT_VERSION = 1  # of what `read` returns; a new number makes every processed file be made again
 
 SPLITS = ("public", "random", "full")
-_NUM_VAL, _NUM_TEST = 500, 1000
 _FILE_NAME = re.compile(r"ind\.(.+)\.(x|y|tx|ty|allx|ally|graph|test\.index)")
-_TRAIN, _VAL, _TEST = 1, 2, 3
-_PARTS = {"train": _TRAIN, "val": _VAL, "test": _TEST}
+_PARTS = {"train": TRAIN, "val": VAL, "test": TEST}
 
 
 def names_in(folder: Path) -> list[str]:
@@ -104,9 +103,9 @@ def read(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     labels[:num_all] = all_y.argmax(axis=1)
     labels[test_index] = test_y.argmax(axis=1)
     split = np.zeros(num_nodes, np.uint8)
-    split[:num_train] = _TRAIN
-    split[num_train : min(num_train + _NUM_VAL, num_all)] = _VAL  # a small set of one's own may have fewer than 500
-    split[test_index] = _TEST
+    split[:num_train] = TRAIN
+    split[num_train : min(num_train + NUM_VAL, num_all)] = VAL  # a small set of one's own may have fewer than 500
+    split[test_index] = TEST
     header = {"name": name, "num_nodes": num_nodes, "num_features": all_x.shape[1], "num_duplicates": num_duplicates}
     return header, {
         "adjacency.rowptr": adjacency.rowptr,
@@ -168,48 +167,21 @@ def to_graph(
     num_nodes = header["num_nodes"]
     y, public = arrays["y"], arrays["public_split"]
     if split == "random":
-        parts = _random_split(y, seed, train_per_class)
+        asked = f"train_per_class: got {train_per_class}"
+        parts = draw_per_class(y, seed, train_per_class, asked, 'pass fewer, or split="public"')
     elif split == "full":
-        parts = torch.where((public == 0) & (y >= 0), _TRAIN, public)
+        parts = torch.where((public == 0) & (y >= 0), TRAIN, public)
     else:
         parts = public
-    train_mask, val_mask, test_mask = (
-        parts == part if bool((parts == part).any()) else None for part in _PARTS.values()
-    )
     col = arrays["adjacency.col"]
     return Graph(
         SparseMatrix(arrays["adjacency.rowptr"], col, torch.ones(col.shape[0]), (num_nodes, num_nodes)),
         SparseMatrix(arrays["x.rowptr"], arrays["x.col"], arrays["x.value"], (num_nodes, header["num_features"])),
         y,
-        train_mask,
-        val_mask,
-        test_mask,
+        **masks_of(parts),
         name=header["name"],
         num_duplicates=header["num_duplicates"],
     )
-
-
-def _random_split(y: Tensor, seed: int, train_per_class: int) -> Tensor:
-    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
-    order = order[y[order] >= 0]
-    parts = torch.zeros(len(y), dtype=torch.uint8)
-    for label in range(int(y.max()) + 1):
-        chosen = order[y[order] == label][:train_per_class]
-        if len(chosen) < train_per_class:
-            raise InputError(
-                f"train_per_class: got {train_per_class}, but class {label} has {len(chosen)} labelled nodes; "
-                'pass fewer, or split="public".'
-            )
-        parts[chosen] = _TRAIN
-    rest = order[parts[order] == 0]
-    if len(rest) < _NUM_VAL + _NUM_TEST:
-        raise InputError(
-            f'split: "random" draws {_NUM_VAL} nodes for validation and {_NUM_TEST} for test, but beside the training '
-            f'nodes {len(rest)} are labelled; pass split="public".'
-        )
-    parts[rest[:_NUM_VAL]] = _VAL
-    parts[rest[_NUM_VAL : _NUM_VAL + _NUM_TEST]] = _TEST
-    return parts
 
 
 def _read_features(path: Path) -> SparseMatrix:
