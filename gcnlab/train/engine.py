@@ -80,6 +80,7 @@ def fit(
     consistency: Consistency | None = None,
     cuda_graph: bool = False,
     batching: str | Sampler = "full",
+    split: int | None = None,
 ) -> History:
     """Train a model of the nodes of one graph, of many graphs, or of images: classes, several labels each, or numbers.
 
@@ -184,6 +185,7 @@ def fit(
             on its batches; validation is on batches of the same sampler, drawn alike after each epoch, so that its
             metrics are estimates (`predict` is exact). "auto": "full" where that fits in memory, else a NeighborSampler
             of fan-outs of 10 and 1,024 nodes a batch; which and why is said on stderr and by `History.batching`.
+        split: of one graph with masks [N, S], the split that trains and selects, 0 to S - 1.
         deterministic: train under `torch.use_deterministic_algorithms(True)`, which on a GPU takes slower algorithms and
             raises where there is none; CUDA wants CUBLAS_WORKSPACE_CONFIG=:4096:8 in the environment for it.
 
@@ -200,6 +202,7 @@ def fit(
         precision=precision, select=select, callbacks=callbacks, class_weight=class_weight, batch_size=batch_size,
         checkpoint=checkpoint, seeds_at_once=seeds_at_once, progress=progress, check_finite=check_finite,
         deterministic=deterministic, operator=operator, consistency=consistency, cuda_graph=cuda_graph, batching=batching,
+        split=split,
     )  # fmt: skip
     several = are_several(data)
     feeds: Any = feeds_of(data, val, options, model) if several else [Feed.of(data, val, options, model)]

@@ -25,6 +25,7 @@ _NOT_TRAINED = {
     "operator": "operator: goes with a Graph or a GraphCollection, not with NodeRows or Signals.",
     "consistency": "consistency, batching: go with one Graph, not with NodeRows, a GraphCollection or Signals.",
     "batching": "consistency, batching: go with one Graph, not with NodeRows, a GraphCollection or Signals.",
+    "split": "split: goes with one Graph, not with NodeRows, which are of one split, a GraphCollection or Signals.",
     "cuda_graph": "cuda_graph: goes with one Graph on a CUDA device, all nodes in each step, and no warmup.",
 }
 _NOT_PREDICTED = {
@@ -39,7 +40,7 @@ class Feed:
     Attributes:
         data_type: the class of the data.
         takes: those arguments of `fit` and `predict` that not all kinds take: "val", "operator", "consistency",
-            "batching", "cuda_graph", "nodes", "batch_size".
+            "batching", "cuda_graph", "split", "nodes", "batch_size".
         objective: the loss on these labels.
         num_batches, batch_size: of one pass through the training data.
         has_val: whether there is something to validate on.
@@ -95,7 +96,7 @@ class Feed:
         asked = {
             "val": val is not None, "operator": options.operator is not None,
             "consistency": options.consistency is not None, "batching": options.batching != "full",
-            "cuda_graph": options.cuda_graph,
+            "cuda_graph": options.cuda_graph, "split": options.split is not None,
         }  # fmt: skip
         for name, is_asked in asked.items():
             if is_asked and name not in feed_class.takes:

@@ -38,10 +38,11 @@ class NodeFeed(Feed):
     """One graph: each step is on all nodes that the model needs for those with labels."""
 
     data_type = Graph
-    takes = frozenset({"operator", "consistency", "batching", "cuda_graph", "nodes", "batch_size"})
+    takes = frozenset({"operator", "consistency", "batching", "cuda_graph", "split", "nodes", "batch_size"})
     sampler: Sampler | None = None
 
     def __init__(self, graph: Graph, val: None, options: FitOptions) -> None:
+        graph = graph if options.split is None else graph.with_split(options.split)
         y = _checked_graph(graph, options)
         assert graph.train_mask is not None
         self.graph, self.y, self.consistency = graph, y, options.consistency

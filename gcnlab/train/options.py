@@ -84,6 +84,7 @@ class FitOptions:
     consistency: Consistency | None
     cuda_graph: bool
     batching: str | Sampler
+    split: int | None
 
     def __post_init__(self) -> None:
         self._check_kinds()
@@ -100,6 +101,7 @@ class FitOptions:
             "average": check_number("average", self.average, least=0, below=1),
             "seed": None if self.seed is None else check_seed(self.seed),
             "seeds": None if self.seeds is None else _listed_seeds(self.seeds),
+            "split": None if self.split is None else check_count("split", self.split),
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
