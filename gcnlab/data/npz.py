@@ -4,6 +4,8 @@
     attr_data, attr_indices, attr_indptr, attr_shape    X [N, F] (a file need not have it)
     labels                                              [N] integers, -1 where a node has none; or floats, which are
                                                         targets unless all are whole, NaN where a node has none
+    train_mask, val_mask, test_mask                     bools [N], or [N, S] for S splits (a file need not have them)
+    train_masks, val_masks, test_masks                  the same as [S, N], a row per split
 
 Entries of A that are given twice count once. The arrays are read from their bytes, pickles are never opened, and no array
 is larger than the bytes that the file has for it.
@@ -20,15 +22,45 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import DatasetFormatError
+from ..checks import check_choice, check_seed
+from ..errors import CorruptFileError, DatasetFormatError, GcnlabError
+from ..graph import Graph
+from ..graph.parts import MASKS, read_masks
 from ..inputs import some
 from ..sparse import SparseMatrix
+from . import node_sets
 from .archive import MAX_BYTES, Source
-from .node_sets import check, check_options, counts, pack, to_graph
+from .node_sets import counts, pack
 
 __all__ = ["FORMAT_VERSION", "check", "check_options", "counts", "read", "to_graph"]
 
 FORMAT_VERSION = 1  # of what `read` returns; a new number makes every processed file be made again
+
+
+def check_options(*, split: str | None = "auto", seed: int = 0) -> None:
+    """The options of `gcnlab.load` for these sets; raises InputError for a value that cannot be used."""
+    check_choice("split", split, ("auto", *node_sets.SPLITS))
+    check_seed(seed)
+
+
+def check(path: Path, header: dict[str, Any], arrays: dict[str, Tensor]) -> None:
+    """Raise CorruptFileError unless a processed file holds what `read` returns, whoever wrote it."""
+    node_sets.check(path, header, arrays)
+    given = {key: arrays[key] for key in MASKS if key in arrays}
+    try:
+        read_masks(given, len(arrays["adjacency.rowptr"]) - 1, arrays.get("y"), torch.device("cpu"))
+    except GcnlabError as problem:
+        raise CorruptFileError(path, str(problem)) from None
+
+
+def to_graph(header: dict[str, Any], arrays: dict[str, Tensor], *, split: str | None = "auto", seed: int = 0) -> Graph:
+    """The Graph of what `read` returned. "auto": the masks of the file, and "random" where it has none; else as
+    `node_sets.to_graph` says.
+    """
+    given = {key: arrays[key] for key in MASKS if key in arrays} if split == "auto" else {}
+    drawn = None if given else "random" if split == "auto" else split
+    graph = node_sets.to_graph(header, arrays, split=drawn, seed=seed)
+    return graph.replace(**given) if given else graph
 
 
 def read(path: Path, name: str, max_bytes: int = MAX_BYTES) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -56,17 +88,45 @@ def read(path: Path, name: str, max_bytes: int = MAX_BYTES) -> tuple[dict[str, A
             if x.shape[0] != n:
                 raise DatasetFormatError(path, f"X has {x.shape[0]} rows, but A has {n}", key="attr_shape")
         labels = read_array(source, "labels", "iuf")
+        masks = _read_masks(source)
     if len(labels) != n:
         raise DatasetFormatError(path, f"{len(labels)} labels for {n} nodes", key="labels")
     if n and bool(np.isinf(labels).any()):
         raise DatasetFormatError(path, "a target is finite, or NaN for none", key="labels")
     known = labels[~np.isnan(labels)]
     if (known != known.round()).any():
-        return pack(name, adjacency, x, labels.tolist(), num_duplicates)
+        return _with_masks(path, masks, *pack(name, adjacency, x, labels.tolist(), num_duplicates))
     if len(known) and int(known.min()) < -1:
         raise DatasetFormatError(path, "a label is at least 0, or -1 for none", key="labels", value=int(known.min()))
     texts = [None if label == -1 or label != label else str(int(label)) for label in labels.tolist()]
-    return pack(name, adjacency, x, texts, num_duplicates)
+    return _with_masks(path, masks, *pack(name, adjacency, x, texts, num_duplicates))
+
+
+def _read_masks(source: Source) -> dict[str, np.ndarray]:
+    """The masks that there are, by the name of their array, of bytes that are 0 or 1."""
+    masks = {}
+    there = source.find(".npy")
+    for key in (key for mask in MASKS for key in (mask, f"{mask}s") if f"{key}.npy" in there):
+        if key.endswith("s") and key[:-1] in masks:
+            raise DatasetFormatError(source.path, f"{key[:-1]} is there, too; one of them is enough", key=key)
+        array = read_array(source, key, "biu", (2,) if key.endswith("s") else (1, 2))
+        array = array.view(np.uint8) if array.dtype.kind == "b" else array  # where a bool may be neither 0 nor 1
+        if ((array != 0) & (array != 1)).any():
+            raise DatasetFormatError(source.path, "a mask holds bools, or zeros and ones", key=key)
+        masks[key] = array == 1
+    return masks
+
+
+def _with_masks(
+    path: Path, masks: dict[str, np.ndarray], header: dict[str, Any], arrays: dict[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors with the masks of the file, each [N], or each [N, S] where one has S splits."""
+    given = {key.removesuffix("s"): mask.T if key.endswith("s") else mask for key, mask in masks.items()}
+    try:
+        read = read_masks(given, len(arrays["adjacency.rowptr"]) - 1, arrays["y"], torch.device("cpu"))
+    except GcnlabError as problem:
+        raise DatasetFormatError(path, str(problem)) from None
+    return header, {**arrays, **{key: mask for key, mask in read.items() if mask is not None}}
 
 
 def _read_csr(source: Source, prefix: str, duplicates: str) -> tuple[SparseMatrix, int]:
