@@ -249,8 +249,8 @@ def npz_file(plain, rng, folder):
         x = sp.csr_array(plain.x)
         arrays |= {f"attr_{part}": getattr(x, part) for part in ("data", "indices", "indptr", "shape")}
     y = y_of(plain, "tensor")
-    np.savez(folder / "graph.npz", labels=np.full(plain.n, -1) if y is None else y.numpy(), **arrays)
-    graph = gcnlab.load(folder / "graph.npz", split=None)
+    np.savez(folder / "graph.npz", labels=np.zeros(plain.n) if y is None else y.numpy(), **arrays, **plain.masks)
+    graph = gcnlab.load(folder / "graph.npz", split="auto" if plain.masks else None)
     return graph if y is not None else graph.replace(y=None, class_names=None)
 
 

@@ -131,6 +131,7 @@ OUT_OF_RANGE = {
     ("gcnlab.image.grid_graph", "connectivity"): [5, 7, 8.0],
     ("gcnlab.Consistency", "confidence"): [1.0, 1.5, -0.1],
     ("gcnlab.image.knn_graph", "k"): [5],
+    **{(name, "split"): [1] for name in ("gcnlab.fit", "gcnlab.Graph.with_split")},
     ("gcnlab.transfer.unfreeze", "depth"): [3],
     ("gcnlab.GraphClassifier", "head_layers"): [3],
     ("gcnlab.GCN.layer", "i"): [2],
@@ -145,7 +146,7 @@ OUT_OF_RANGE = {
 # Where 0 is meant, and where numbers below it are.
 ZERO = {
     "seed", "num_hops", "num_iterations", "label_hops", "reuse", "channel", "i", "shift", "num_features", "max_degree",
-    "num_targets", "down", "right", "restarts",
+    "num_targets", "down", "right", "restarts", ("gcnlab.fit", "split"), ("gcnlab.Graph.with_split", "split"),
     ("gcnlab.augment.shift", "size"), "warmup", ("gcnlab.SparseMatrix.eye", "size"), ("gcnlab.Graph", "num_duplicates"),
     ("gcnlab.Graph.receptive_field", "num_layers"), ("gcnlab.links.sample_non_edges", "num_pairs"),
     ("gcnlab.data.synthetic.power_law_edges", "num_edges"), ("gcnlab.data.synthetic.write_communities", "num_edges"),
@@ -300,6 +301,8 @@ CALLS = {
     "gcnlab.GraphLoader": (gcnlab.GraphLoader, {"graphs": GRAPHS}),
     "gcnlab.GraphCollection.unfolded": (GRAPHS.unfolded, {"num_layers": 2}),
     "gcnlab.GraphCollection.is_worth_unfolding": (GRAPHS.is_worth_unfolding, {"num_layers": 2, "batch_size": 2}),
+    "gcnlab.Graph.with_split": (TRIANGLE.with_split, {"split": 0}),
+    "gcnlab.split": (gcnlab.split, {"graph": Graph.from_edges(IDS, 9, y=torch.arange(9) % 2), "kind": "random-60-20-20"}),
     "gcnlab.links.split_edges": (links.split_edges, {"graph": TRIANGLE, "val": 0.0, "test": 0.0}),
     "gcnlab.links.sample_non_edges": (links.sample_non_edges, {"graph": Graph.from_edges(IDS, 5), "num_pairs": 1}),
     "gcnlab.links.LinkHead": (links.LinkHead, {}),
@@ -389,6 +392,7 @@ WORDS = {
     ("gcnlab.Graph.with_features", "kind"): ["identity", "adjacency", "degree", "constant"],
     ("gcnlab.Graph.normalize", "self_loops"): ["fill", "add", None],
     ("gcnlab.Graph.normalize", "norm"): ["sym", "rw", None],
+    ("gcnlab.split", "kind"): ["random-60-20-20"],
     "precision": ["float32", "bfloat16"],
     "select": ["last", "train_loss"],
     ("gcnlab.EarlyStopping", "monitor"): ["val_loss", "val_accuracy", "train_loss", "train_accuracy"],
