@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import tracemalloc
+import urllib.parse
 from collections import defaultdict
 from pathlib import Path
 
@@ -156,8 +157,13 @@ def test_manifest_is_complete():
                 assert file["origin"]
             else:
                 assert file["url"].startswith("https://")
-                assert file["url"].endswith(file["name"])
+                assert file["url"].endswith(urllib.parse.quote(file["name"]))
             assert len(bytes.fromhex(file["sha256"])) == 32
+        for file in entry.get("split_files", {}).values():
+            assert file["url"].startswith("https://")
+            assert len(bytes.fromhex(file["sha256"])) == 32
+        if "path" in entry:
+            assert entry["path"] == entry["files"][0]["name"]
         if entry["task"] == "image classification":  # tests/test_image_data.py
             continue
         counts = {"nodes", "self_loops", "classes"}
@@ -167,6 +173,8 @@ def test_manifest_is_complete():
             counts |= {"edges", "features"}
         if entry["format"] in ("embedded", "planetoid"):  # which have a public split
             counts |= {"train", "val", "test"}
+        if entry["format"] == "heterophilous":
+            counts |= {"splits"}
         assert set(entry["counts"]) == counts
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .. import __version__
-from ..checks import check_flag
+from ..checks import check_choice, check_flag
 from ..errors import (
     CorruptFileError,
     DatasetFormatError,
@@ -30,7 +30,22 @@ from ..files import lock, read_arrays, sha256_of, write_arrays
 from ..graph import Graph, GraphCollection
 from ..sparse import SparseMatrix
 from ..structure import check_array
-from . import cifar, gin_text, idx, image_folder, image_npz, npz, ogb, planetoid, social, tables, tu
+from . import (
+    cifar,
+    edge_lists,
+    gin_text,
+    heterophilous,
+    idx,
+    image_folder,
+    image_npz,
+    mat_networks,
+    npz,
+    ogb,
+    planetoid,
+    social,
+    tables,
+    tu,
+)
 from . import synthetic as synthetic
 from .archive import Source
 from .fetch import closed_files_named, data_roots, expand_user, fetch_raw, file_states, raw_folder, writable_folder
@@ -58,8 +73,8 @@ _PROCESSED = "graph.gcnlab"
 
 # A reader has FORMAT_VERSION, check_options(**options), read(folder, name) -> (header, arrays), counts(header, arrays),
 # check(path, header, arrays) of what a processed file holds, and to_graph(header, arrays, **options); "format" in the
-# manifest says which one a data set needs. Those that read archives take max_bytes, the most that they may unpack, after
-# the name.
+# manifest says which one a data set needs, "path" which file of the folder it reads (else the folder), "read" its further
+# arguments. Those that read archives take max_bytes, the most that they may unpack, after the name.
 _READERS: dict[str, ModuleType] = {
     "planetoid": planetoid,
     "tu": tu,
@@ -67,6 +82,9 @@ _READERS: dict[str, ModuleType] = {
     "npz": npz,
     "tables": tables,
     "ogb": ogb,
+    "heterophilous": heterophilous,
+    "mat_networks": mat_networks,
+    "edge_lists": edge_lists,
 }
 # Image sets are read as quickly as a processed form would be: `read(folder, name, **options)` makes the ImageSet itself.
 _IMAGE_READERS: list[ModuleType] = [idx, cifar, image_npz, image_folder]
@@ -89,7 +107,6 @@ _WAYS_IN = {
     ".xls": _PANDAS.format("read_excel"),
     **dict.fromkeys((".edgelist", ".edges", ".txt", ".cites", ".dat"), _EDGE_LIST),
     ".mtx": "Graph.from_scipy(scipy.io.mmread(path)) reads this one",
-    ".mat": "scipy.io.loadmat(path) gives the matrix that Graph.from_scipy takes",
     ".npy": "Graph.from_dense(numpy.load(path)) reads a matrix, Graph.from_edges a list of edges",
     ".pt": "Graph.from_pyg takes the Data that torch.load(path, weights_only=True) gives",
     **dict.fromkeys((".gz", ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar"), "unpack it and pass its folder"),
@@ -100,8 +117,10 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG", ".webp", ".bmp", 
 
 _Path = str | os.PathLike[str]
 _NodeSet = Literal[
-    "karate", "cora", "citeseer", "pubmed", "facebook", "blogcatalog", "davis", "ogbn-arxiv", "ogbn-products"
-]
+    "karate", "cora", "citeseer", "pubmed", "facebook", "blogcatalog", "amazon-photo", "amazon-computers", "coauthor-cs",
+    "chameleon-filtered", "chameleon", "actor", "texas", "cornell", "minesweeper", "amherst41", "johns-hopkins55", "reed98",
+    "europe-airports", "brazil-airports", "davis", "ogbn-arxiv", "ogbn-products",
+]  # fmt: skip
 _Network = Literal["les-miserables"]
 _GraphSet = Literal["mutag", "proteins", "imdb-binary", "imdb-multi", "reddit-binary", "collab", "ogbg-molhiv"]
 _ImageSet = Literal["fashion-mnist", "mnist", "digits"]
@@ -126,11 +145,14 @@ def load(name: _Path, root: _Path | None = None, download: bool = True, **option
     the next time; images are read anew. A path is read as it is.
 
     Args:
-        name: a Graph: "karate", "cora", "citeseer", "pubmed", "facebook", "blogcatalog", "davis", "les-miserables",
-            "ogbn-arxiv", "ogbn-products"; a GraphCollection: "mutag", "proteins", "imdb-binary", "imdb-multi",
-            "reddit-binary", "collab", "ogbg-molhiv"; an ImageSet: "fashion-mnist", "mnist", "digits". Or a path: of a
-            folder of Planetoid files `ind.<name>.*`; of an npz file (`gcnlab.data.npz` says what it holds); of a folder
-            or zip archive of TU text (`gcnlab.data.tu`), GIN text (`gcnlab.data.gin_text`) or CSV tables
+        name: a Graph: "karate", "cora", "citeseer", "pubmed", "facebook", "blogcatalog", "amazon-photo",
+            "amazon-computers", "coauthor-cs", "chameleon-filtered", "chameleon", "actor", "texas", "cornell",
+            "minesweeper", "amherst41", "johns-hopkins55", "reed98", "europe-airports", "brazil-airports", "davis",
+            "les-miserables", "ogbn-arxiv", "ogbn-products"; a GraphCollection: "mutag", "proteins", "imdb-binary",
+            "imdb-multi", "reddit-binary", "collab", "ogbg-molhiv"; an ImageSet: "fashion-mnist", "mnist", "digits". Or a
+            path: of a folder of Planetoid files `ind.<name>.*`; of an npz file (`gcnlab.data.npz` and
+            `gcnlab.data.heterophilous` say what it holds); of a Matlab file (`gcnlab.data.mat_networks`); of a folder or
+            zip archive of TU text (`gcnlab.data.tu`), GIN text (`gcnlab.data.gin_text`) or CSV tables
             (`gcnlab.data.tables`); of a folder that was OGB's zip archive (`gcnlab.data.ogb`); or of a folder of idx
             files (`gcnlab.data.idx`), CIFAR-10's binary files (`gcnlab.data.cifar`) or pictures with one sub-folder per
             class (`gcnlab.data.image_folder`); or of Keras' npz file of images (`gcnlab.data.image_npz`).
@@ -139,7 +161,9 @@ def load(name: _Path, root: _Path | None = None, download: bool = True, **option
         download: whether missing files may be downloaded.
         **options: Planetoid sets take `split` ("public", "random" or "full"), and for "random" `seed` and
             `train_per_class`; see `gcnlab.data.planetoid.to_graph`. Other graphs take `split` ("random", which is
-            60/20/20, or None) and `seed`; see `gcnlab.data.node_sets.to_graph`. Collections take `features`,
+            60/20/20, or None) and `seed`; see `gcnlab.data.node_sets.to_graph`. Those of the heterophilous form take
+            "given", too, their default: the splits of the file, as masks [N, S]. "amazon-photo", "amazon-computers" and
+            "coauthor-cs" take "tunedgnn", too: the fixed 60/20/20 of Luo et al. 2024. Collections take `features`,
             `attributes` and `max_degree`; see `gcnlab.data.graph_sets.to_graph`. OGB's sets take `undirected` and
             `features`; see `gcnlab.data.ogb.to_graph`. A folder of pictures takes `seed`, which draws its
             test part and its order, and `size`, (height, width), to which all are resized; see `gcnlab.data.image_folder`.
@@ -166,10 +190,19 @@ def load(name: _Path, root: _Path | None = None, download: bool = True, **option
     if entry["format"] == "idx":
         _check_options(name, {}, options)
         return _load_images(name, entry, data_roots(root), download)
-    reader = _READERS[entry["format"]]
+    reader, roots = _READERS[entry["format"]], data_roots(root)
     _check_options(name, inspect.signature(reader.check_options).parameters, options)
+    split_file = None
+    if fixed := entry.get("split_files"):  # published beside the set, each file a value of `split`
+        split = check_choice("split", options.get("split", "random"), ("random", *fixed, None))
+        if split_file := fixed.get(split):
+            options["split"] = None
     reader.check_options(**options)
-    return reader.to_graph(*_read_known(name, entry, data_roots(root), download, reader), **options)
+    graph = reader.to_graph(*_read_known(name, entry, roots, download, reader), **options)
+    if split_file is None:
+        return graph
+    folder = fetch_raw(name, {**entry, "files": [split_file]}, roots, download)
+    return graph.replace(**npz.read_split(folder / split_file["name"], graph.num_nodes))
 
 
 @closed_files_named()
@@ -249,7 +282,9 @@ def verify(name: str, root: str | os.PathLike[str] | None = None) -> dict[str, s
     {}
     """
     entry = _entry(name)
-    return file_states(raw_folder(name, entry, data_roots(root)), entry["files"])
+    folder = raw_folder(name, entry, data_roots(root))
+    splits = [file for file in entry.get("split_files", {}).values() if (folder / file["name"]).is_file()]
+    return file_states(folder, [*entry["files"], *splits])
 
 
 def _entry(name: str) -> dict[str, Any]:
@@ -285,7 +320,11 @@ def _load_path(path: Path, options: dict[str, Any]) -> Any:
 def _reader_of(path: Path) -> tuple[ModuleType, str]:
     """Which reader one's own files need, told from their names, and what the set is called."""
     if path.suffix == ".npz" and path.is_file():
+        if heterophilous.is_heterophilous(path):
+            return heterophilous, path.stem
         return image_npz if image_npz.is_image_npz(path) else npz, path.stem
+    if path.suffix == ".mat" and path.is_file():
+        return mat_networks, path.stem
     if path.is_dir():
         names = planetoid.names_in(path)
         if len(names) == 1:
@@ -349,7 +388,7 @@ def _read_known(
 
     def process() -> tuple[dict[str, Any], dict[str, Tensor]]:
         limit = [entry["max_unpacked_bytes"]] if "max_unpacked_bytes" in entry else []
-        header, arrays = reader.read(raw, name, *limit)
+        header, arrays = reader.read(raw / entry.get("path", ""), name, *limit, **entry.get("read", {}))
         counts = reader.counts(header, arrays)
         if counts != entry["counts"]:
             raise DatasetFormatError(raw, f"read {counts}, but the manifest states {entry['counts']}")

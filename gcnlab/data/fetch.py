@@ -1,6 +1,7 @@
 """Where data sets lie, and how their files get there: found, compared with their sha256, downloaded where missing.
 
 A data root holds `<name>/raw/<file>`, the bytes of the source, and `<name>/processed/`, which gcnlab can make again.
+Sets of one family share a folder of raw files, `<home>/raw/`, where the manifest names a "home".
 The roots are the argument `root`; else the folders of the environment variable GCNLAB_DATA, separated as in PATH; else
 `datasets/` of a checkout; else the user's cache folder. Any may be read-only; what is written goes to the first that is
 not.
@@ -115,18 +116,21 @@ def writable_folder(name: str, roots: list[Path]) -> Path | None:
     return next((root / name for root in roots if is_writable(root / name)), None)
 
 
-def raw_folder(name: str, entry: dict[str, Any], roots: list[Path]) -> Path:
-    """The first `<root>/<name>/raw` that holds every file of `entry`; else the one that missing files belong into.
+def place(name: str, entry: Mapping[str, Any]) -> Path:
+    """Where the files of a set lie below a data root: `<name>/raw`.
 
-    Where `entry` says "folder", its files are in this folder instead of `raw`.
+    Where `entry` says "home", sets share the folder of this name; where it says "folder", files are there instead of `raw`.
     """
-    inside = entry.get("folder", "raw")
-    folders = [root / name / inside for root in roots]
-    for folder in folders:
-        if all((folder / file["name"]).is_file() for file in entry["files"]):
-            return folder
-    writable = writable_folder(name, roots)
-    return folders[0] if writable is None else writable / inside
+    return Path(entry.get("home", name), entry.get("folder", "raw"))
+
+
+def raw_folder(name: str, entry: Mapping[str, Any], roots: list[Path]) -> Path:
+    """The first folder of raw files in `roots` that holds every file of `entry`; else the one that missing files belong into."""
+    inside = place(name, entry)
+    for root in roots:
+        if all((root / inside / file["name"]).is_file() for file in entry["files"]):
+            return root / inside
+    return next((root for root in roots if is_writable(root / inside)), roots[0]) / inside
 
 
 def fetch_raw(name: str, entry: dict[str, Any], roots: list[Path], download: bool = True) -> Path:

@@ -18,6 +18,7 @@ from ..sparse import SparseMatrix
 from ..structure import PROBLEM, check_array, read_matrix
 
 SPLITS = ("random", None)
+MASKS = ("train_mask", "val_mask", "test_mask")
 _TRAIN_SHARE, _VAL_SHARE = 0.6, 0.2  # the rest is for test
 
 
@@ -68,6 +69,7 @@ def counts(header: dict[str, Any], arrays: dict[str, Tensor]) -> dict[str, int]:
         "self_loops": self_loops,
         "features": header.get("num_features", 0),
         "classes": len(header.get("class_names", ())),
+        **({"splits": arrays["train_mask"].shape[1]} if "train_mask" in arrays else {}),
     }
 
 
@@ -84,6 +86,11 @@ def check(path: Path, header: dict[str, Any], arrays: dict[str, Tensor]) -> None
         check_array(path, arrays, "y", [torch.int64], [n], -1, math.inf if names is None else len(names))
     elif "y" in arrays:
         check_array(path, arrays, "y", [torch.float32, torch.float64], [n])
+    if given := [key for key in MASKS if key in arrays]:
+        shape = [n, *arrays[given[0]].shape[1:2]]
+        masks = [check_array(path, arrays, key, [torch.bool], shape) for key in MASKS]
+        if bool((torch.stack(masks).sum(0) > 1).any()):
+            raise CorruptFileError(path, f"{', '.join(MASKS)} have a node in two parts.")
     if header.get("node_names") is not None and len(header["node_names"]) != n:
         raise CorruptFileError(path, f"has {len(header['node_names'])} node_names for {n} nodes.")
 
@@ -109,7 +116,7 @@ def to_graph(
         order = labelled[torch.randperm(len(labelled), generator=torch.Generator().manual_seed(seed))]
         num_train, num_val = (round(share * len(order)) for share in (_TRAIN_SHARE, _VAL_SHARE))
         parts = order.tensor_split([num_train, num_train + num_val])
-        for key, part in zip(("train_mask", "val_mask", "test_mask"), parts, strict=True):
+        for key, part in zip(MASKS, parts, strict=True):
             if len(part):
                 masks[key] = torch.zeros(n, dtype=torch.bool).index_fill_(0, part, True)
     return Graph(

@@ -21,18 +21,23 @@ import torch
 from torch import Tensor
 
 from ..errors import DatasetFormatError
+from ..graph.convert import undirected as from_edge_list
 from ..inputs import some
 from ..sparse import SparseMatrix
 from .archive import MAX_BYTES, Source
-from .node_sets import check, check_options, counts, pack, to_graph
+from .node_sets import MASKS, check, check_options, counts, pack, to_graph
 
 __all__ = ["FORMAT_VERSION", "check", "check_options", "counts", "read", "to_graph"]
 
 FORMAT_VERSION = 1  # of what `read` returns; a new number makes every processed file be made again
 
 
-def read(path: Path, name: str, max_bytes: int = MAX_BYTES) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read(
+    path: Path, name: str, max_bytes: int = MAX_BYTES, undirected: bool = False
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read and check an npz file, or the only one of a folder; header and tensors as `node_sets.pack` returns them.
+
+    Where `undirected` holds, an edge that stands in one direction counts for both.
 
     Raises:
         DatasetFormatError: an array is missing, malformed, or does not fit the others; with file, key and value.
@@ -50,6 +55,8 @@ def read(path: Path, name: str, max_bytes: int = MAX_BYTES) -> tuple[dict[str, A
         n = adjacency.shape[0]
         if adjacency.shape[1] != n:
             raise DatasetFormatError(path, "expected a square matrix", key="adj_shape", value=adjacency.shape)
+        if undirected:
+            adjacency = _symmetrised(path, adjacency)
         x = None
         if source.find("attr_data.npy"):
             x, _ = _read_csr(source, "attr", duplicates="sum")
@@ -63,10 +70,50 @@ def read(path: Path, name: str, max_bytes: int = MAX_BYTES) -> tuple[dict[str, A
     known = labels[~np.isnan(labels)]
     if (known != known.round()).any():
         return pack(name, adjacency, x, labels.tolist(), num_duplicates)
-    if len(known) and int(known.min()) < -1:
-        raise DatasetFormatError(path, "a label is at least 0, or -1 for none", key="labels", value=int(known.min()))
-    texts = [None if label == -1 or label != label else str(int(label)) for label in labels.tolist()]
-    return pack(name, adjacency, x, texts, num_duplicates)
+    return pack(name, adjacency, x, label_texts(path, "labels", labels), num_duplicates)
+
+
+def label_texts(path: Path, key: str, labels: np.ndarray) -> list[str | None]:
+    """Class numbers as `node_sets.pack` takes them, None where a node has none: -1, or NaN."""
+    if bool((labels < -1).any()):
+        raise DatasetFormatError(path, "a label is at least 0, or -1 for none", key=key, value=int(np.nanmin(labels)))
+    return [None if label == -1 or label != label else str(int(label)) for label in labels.tolist()]
+
+
+def read_split(path: Path, num_nodes: int) -> dict[str, Tensor]:
+    """The masks of a split file, each bool [num_nodes]: an npz file with the node numbers of `train`, `valid` and `test`.
+
+    Raises:
+        DatasetFormatError: a list is missing, empty, or names a node that is not there or that stands in a list already.
+    """
+    masks, seen = {}, np.zeros(num_nodes, bool)
+    with Source(path) as source:
+        for part, key in zip(("train", "valid", "test"), MASKS, strict=True):
+            ids = read_array(source, part, "iu")
+            if not len(ids):
+                raise DatasetFormatError(path, "it names no node", key=part)
+            if len(outside := np.flatnonzero((ids < 0) | (ids >= num_nodes))):
+                problem = f"node at {outside[0]} is not within 0..{num_nodes - 1}"
+                raise DatasetFormatError(path, problem, key=part, value=int(ids[outside[0]]))
+            is_repeated = np.ones(len(ids), bool)
+            is_repeated[np.unique(ids, return_index=True)[1]] = False
+            if len(twice := np.flatnonzero(is_repeated | seen[ids])):
+                problem = f"node at {twice[0]} stands in this list or in another already"
+                raise DatasetFormatError(path, problem, key=part, value=int(ids[twice[0]]))
+            seen[ids] = True
+            masks[key] = torch.zeros(num_nodes, dtype=torch.bool)
+            masks[key][torch.from_numpy(ids)] = True
+    return masks
+
+
+def _symmetrised(path: Path, adjacency: SparseMatrix) -> SparseMatrix:
+    row, col = adjacency.row.long(), adjacency.col.long()
+
+    def refuse(at: int, first: int) -> None:
+        problem = f"the edge {int(row[at])}, {int(col[at])} has another weight in the other direction"
+        raise DatasetFormatError(path, problem, key="adj_data", value=float(adjacency.value[at]))
+
+    return from_edge_list(torch.stack([row, col]), adjacency.value, len(adjacency.rowptr) - 1, None, refuse)[0]
 
 
 def _read_csr(source: Source, prefix: str, duplicates: str) -> tuple[SparseMatrix, int]:

@@ -22,6 +22,8 @@ Each is laid out as
     <name>/raw/<file>      the bytes of the source, compared with their sha256 before each use
     <name>/processed/      what gcnlab read from them; made again whenever it is missing, damaged or out of date
 
+Sets of one family share the raw folder of the family, such as `heterophilous/raw/`; the table names it before the file.
+
 A root may be read-only: what is written (downloads, processed forms) goes to the first that is not. Missing files are
 downloaded from the source over https; without a connection, put them into `<name>/raw/` by hand. Your own files need no
 name and no sha256: pass the path of their folder to `gcnlab.load`.
@@ -67,16 +69,20 @@ def _count_text(counts: dict[str, int]) -> str:
         parts += [f"{counts['node_attributes']} node attribute(s)"] if counts["node_attributes"] else []
         return ", ".join([*parts, f"{counts['classes']} classes"])
     loops = f" and {counts['self_loops']} self-loops" if counts["self_loops"] else ""
+    given = f", {counts['splits']} given splits" if "splits" in counts else ""
     return (
         f"{counts['nodes']:,} nodes, {counts['edges']:,} undirected edges{loops}, {counts['features']:,} features, "
-        f"{counts['classes']} classes{split}"
+        f"{counts['classes']} classes{split}{given}"
     )
 
 
 def _file_text(entry: dict[str, Any]) -> str:
     if entry["embedded"]:
         return f"none: it comes with {'gcnlab' if entry['format'] == 'embedded' else entry['format']}"
-    names = ", ".join(f"`{file['name']}`" for file in entry["files"])
+    home = f"{entry['home']}/raw/" if "home" in entry else ""
+    names = ", ".join(f"`{home}{file['name']}`" for file in entry["files"])
+    for split, file in entry.get("split_files", {}).items():
+        names += f', and for `split="{split}"` `{file["name"]}`'
     origins = dict.fromkeys(file["origin"] for file in entry["files"] if not file["url"])
     by_hand = f"; to be put there by hand: {', '.join(origins)}" if origins else ""
     if not entry["max_bytes"]:  # OGB's, which publishes neither sizes nor sha256
