@@ -48,7 +48,16 @@ from . import (
 )
 from . import synthetic as synthetic
 from .archive import Source
-from .fetch import closed_files_named, data_roots, expand_user, fetch_raw, file_states, raw_folder, writable_folder
+from .fetch import (
+    closed_files_named,
+    data_roots,
+    edition,
+    expand_user,
+    fetch_raw,
+    file_states,
+    raw_folder,
+    writable_folder,
+)
 from .image_sets import ImageSet, digits, warn_of_twins
 from .manifest import catalog
 from .ogb import ogb_evaluator
@@ -187,10 +196,12 @@ def load(name: _Path, root: _Path | None = None, download: bool = True, **option
     if entry["embedded"]:
         _check_options(name, {}, options)
         return _EMBEDDED_SETS[name](name)
+    roots = data_roots(root)
     if entry["format"] == "idx":
         _check_options(name, {}, options)
-        return _load_images(name, entry, data_roots(root), download)
-    reader, roots = _READERS[entry["format"]], data_roots(root)
+        return _load_images(name, entry, roots, download)
+    entry = edition(name, entry, roots)
+    reader = _READERS[entry["format"]]
     _check_options(name, inspect.signature(reader.check_options).parameters, options)
     split_file = None
     if fixed := entry.get("split_files"):  # published beside the set, each file a value of `split`
@@ -211,8 +222,8 @@ def fetch(name: str, root: str | os.PathLike[str] | None = None) -> Path:
 
     Raises DatasetNotFoundError and ChecksumError as `load` does.
     """
-    entry = _entry(name)
-    return _EMBEDDED if entry["embedded"] else fetch_raw(name, entry, data_roots(root))
+    entry, roots = _entry(name), data_roots(root)
+    return _EMBEDDED if entry["embedded"] else fetch_raw(name, edition(name, entry, roots), roots)
 
 
 @closed_files_named()
@@ -237,6 +248,7 @@ def folds(name: str, root: str | os.PathLike[str] | None = None, download: bool 
     for folder in (root / name / "folds" for root in roots):
         if folder.is_dir():
             return gin_text.read_folds(Source(folder), num_graphs)
+    entry = edition(name, entry, roots)
     if not entry.get("has_folds"):
         raise DatasetNotFoundError(
             f"{name} has no fold lists here. Put into {roots[0] / name / 'folds'} these files: train_idx-K.txt and "
@@ -281,8 +293,9 @@ def verify(name: str, root: str | os.PathLike[str] | None = None) -> dict[str, s
     >>> verify("karate")  # it comes with gcnlab
     {}
     """
-    entry = _entry(name)
-    folder = raw_folder(name, entry, data_roots(root))
+    roots = data_roots(root)
+    entry = edition(name, _entry(name), roots)
+    folder = raw_folder(name, entry, roots)
     splits = [file for file in entry.get("split_files", {}).values() if (folder / file["name"]).is_file()]
     return file_states(folder, [*entry["files"], *splits])
 
@@ -389,9 +402,13 @@ def _read_known(
     def process() -> tuple[dict[str, Any], dict[str, Tensor]]:
         limit = [entry["max_unpacked_bytes"]] if "max_unpacked_bytes" in entry else []
         header, arrays = reader.read(raw / entry.get("path", ""), name, *limit, **entry.get("read", {}))
-        counts = reader.counts(header, arrays)
-        if counts != entry["counts"]:
-            raise DatasetFormatError(raw, f"read {counts}, but the manifest states {entry['counts']}")
+        counts, stated = reader.counts(header, arrays), entry["counts"]
+        if entry.get("folder") == "published" and "duplicates" in counts:  # a form may list an edge more often
+            counts |= {"duplicates": stated["duplicates"]}
+        if counts != stated:
+            raise DatasetFormatError(raw, f"read {counts}, but the manifest states {stated}")
+        if entry.get("folder") == "published":
+            _check_content(name, raw, entry, arrays)
         return {**header, "key": key}, arrays
 
     if found := read_processed():
@@ -408,6 +425,25 @@ def _read_known(
         except OSError as error:  # the data is read all the same
             warnings.warn(f"the processed form of {name} is not kept: {error}", stacklevel=4)
         return header, arrays
+
+
+def _check_content(name: str, folder: Path, entry: dict[str, Any], arrays: dict[str, Tensor]) -> None:
+    """Raise DatasetFormatError unless a published archive holds what the set's own files hold; warn of another order."""
+    from .identity import content_digest, order_digest  # only after a download
+
+    if content_digest(arrays) != entry["content_sha256"]:
+        file = entry["files"][0]["name"]
+        raise DatasetFormatError(
+            folder / file,
+            f"it has the counts of {name}, but other content than the files that gcnlab was measured on; "
+            f"gcnlab.load({file!r}) reads it as your own",
+        )
+    if "order_sha256" in entry and order_digest(arrays) != entry["order_sha256"]:
+        warnings.warn(
+            f"{name}: {folder} has the graphs of the set in another order, so that published fold lists, which count them, "
+            "do not fit it.",
+            stacklevel=6,
+        )
 
 
 def _load_images(name: str, entry: dict[str, Any], roots: list[Path], download: bool) -> ImageSet:

@@ -28,6 +28,12 @@ A root may be read-only: what is written (downloads, processed forms) goes to th
 downloaded from the source over https; without a connection, put them into `<name>/raw/` by hand. Your own files need no
 name and no sha256: pass the path of their folder to `gcnlab.load`.
 
+Some sets lie here as conversions, which no address serves. What is published of them goes, by `gcnlab data fetch` or by hand,
+into `<name>/published/`. Its bytes were never seen, so that no sha256 is stated; instead what is read from it is compared:
+the counts, and a digest of edges, features and labels (`content_sha256` in the manifest). Of a collection this digest counts a
+graph by its colours after four rounds of colour refinement, whatever the order of graphs and nodes; another order is a
+warning, since published fold lists count graphs.
+
 The Open Graph Benchmark publishes no sha256: of its sets the counts are compared instead. Unpack its zip archive, and put
 the folders `raw` and `split` that are in it into `<name>/`.
 
@@ -84,7 +90,10 @@ def _file_text(entry: dict[str, Any]) -> str:
     for split, file in entry.get("split_files", {}).items():
         names += f', and for `split="{split}"` `{file["name"]}`'
     origins = dict.fromkeys(file["origin"] for file in entry["files"] if not file["url"])
-    by_hand = f"; to be put there by hand: {', '.join(origins)}" if origins else ""
+    by_hand = f"; {', '.join(origins)}" if "published" in entry else ""
+    by_hand = by_hand or (f"; to be put there by hand: {', '.join(origins)}" if origins else "")
+    for file in entry.get("published", {}).get("files", ()):
+        by_hand += f"; or `published/{file['name']}` from <{file['url']}>"
     if not entry["max_bytes"]:  # OGB's, which publishes neither sizes nor sha256
         return f"{names} ({by_hand.removeprefix('; ')})"
     size = f"{entry['max_bytes'] / 1e6:.1f} MB" if entry["max_bytes"] >= 1e5 else f"{entry['max_bytes'] / 1e3:.1f} kB"
