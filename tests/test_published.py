@@ -18,7 +18,6 @@ from gcnlab.data.identity import content_digest, order_digest
 from gcnlab.doctor import diagnose
 from gcnlab.errors import DatasetFormatError, DatasetNotFoundError
 
-
 # pooch does not close the responses that it refuses
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
