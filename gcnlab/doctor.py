@@ -25,7 +25,7 @@ import torch
 
 from . import __version__, threads
 from .data import catalog
-from .data.fetch import by_hand, file_states, named_roots, why_unreachable
+from .data.fetch import by_hand, edition, file_states, named_roots, place, why_unreachable
 from .errors import DatasetNotFoundError, GcnlabError
 from .files import is_writable, stale_temporaries
 from .generators import generators_kept
@@ -355,10 +355,10 @@ def _data(root: str | None, verify: bool) -> Found:
         _note_no_data_set(roots, found)
     for folder, state in zip(roots, states, strict=True):
         for name, wrong in state["sets"].items():
-            entry = catalog()[name]
+            entry = edition(name, catalog()[name], [folder])
             missing = [file for file in entry["files"] if wrong.get(file["name"]) == "missing"]
             if missing and name not in complete:  # in another root
-                remedy = by_hand(missing, folder / name / entry.get("folder", "raw"))
+                remedy = by_hand(missing, folder / place(name, entry))
                 if all(file["url"] for file in missing):
                     remedy = f"`gcnlab data fetch {name}`; without a network: {remedy}"
                 found.wrong(f"{name} in {folder} lacks {len(missing)} of {len(entry['files'])} files", remedy)
@@ -401,8 +401,8 @@ def _root(folder: Path, said_by: str, verify: bool, found: Found) -> dict[str, A
     sets: dict[str, dict[str, str]] = {}
     stale: list[str] = []
     if state in ("writable", "read-only"):
-        for name, entry in catalog().items():
-            raw = folder / name / entry.get("folder", "raw")
+        for name, entry in ((name, edition(name, entry, [folder])) for name, entry in catalog().items()):
+            raw = folder / place(name, entry)
             states = file_states(raw, entry["files"], verify)
             wrong = {file: what for file, what in states.items() if what not in ("ok", "unverified")}
             if len(wrong) < len(entry["files"]) or set(wrong.values()) - {"missing"}:

@@ -420,6 +420,15 @@ FAULTS = [
     Fault("threads: the end of a parked team", "threads.py", "            waits.end()", "            pass", "threads"),
     Fault("threads: the work of a stack", "train/engine.py", "threads.work_of(self.stack.model, step, len(self.seeds))", "threads.work_of(self.stack.model, step)", "threads"),
     Fault("threads: the mean batch of some graphs", "train/graphs.py", "part * data.num_nodes / max(whole.num_nodes, 1)", "part", "threads"),
+    Fault("node sets: edges of one direction", "data/npz.py", "        if undirected:", "        if False:", "node_sets"),
+    Fault("node sets: a split file's overlaps", "data/npz.py", "np.flatnonzero(is_repeated | seen[ids])", "np.flatnonzero(is_repeated)", "node_sets"),
+    Fault("node sets: overlaps of given splits", "data/heterophilous.py", "np.argwhere(np.sum(given, 0, dtype=np.int8) > 1)", "np.argwhere(np.sum(given, 0, dtype=np.int8) > 2)", "node_sets"),
+    Fault("node sets: the shared folder", "data/fetch.py", 'return Path(entry.get("home", name), entry.get("folder", "raw"))', 'return Path(name, entry.get("folder", "raw"))', "node_sets"),
+    Fault("node sets: an entry outside a sparse variable", "data/matlab.py", "if num_entries and not 0 <= row.min() <= row.max() < shape[0]:", "if False:", "node_sets"),
+    Fault("node sets: gender among the features", "data/mat_networks.py", "_one_hot(np.delete(info, _GENDER, 1))", "_one_hot(info)", "node_sets"),
+    Fault("published: its content", "data/__init__.py", 'if content_digest(arrays) != entry["content_sha256"]:', "if False:", "published"),
+    Fault("published: a page instead of an archive", "data/fetch.py", 'if start != b"MATLAB 5.0" and not zipfile.is_zipfile(path):', "if False:", "published"),
+    Fault("published: the classes of a collection", "data/identity.py", "sorted(_sha256(np.sort(keys[y == label])) for label in np.unique(y))", "[_sha256(np.sort(keys))]", "published"),
 ]  # fmt: skip
 
 

@@ -36,7 +36,7 @@ TYPED = {
     "second name": ("gcnlab data fetch cora imdb-m", {"imdb-multi"}),
     "shell": ("gcnlab completion ", {"bash", "zsh", "fish"}),
     "file": ("gcnlab predict mod", {"model.gcnlab"}),
-    "name or file": ("gcnlab predict model.gcnlab --data m", {"mutag", "mnist", "model.gcnlab"}),
+    "name or file": ("gcnlab predict model.gcnlab --data m", {"minesweeper", "mutag", "mnist", "model.gcnlab"}),
     "image set or file": ("gcnlab compare m", {"mnist", "model.gcnlab"}),
     "folder": ("gcnlab run cora-gcn --out ru", {"runs"}),
 }

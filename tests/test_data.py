@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import tracemalloc
+import urllib.parse
 from collections import defaultdict
 from pathlib import Path
 
@@ -156,8 +157,19 @@ def test_manifest_is_complete():
                 assert file["origin"]
             else:
                 assert file["url"].startswith("https://")
-                assert file["url"].endswith(file["name"])
+                assert file["url"].endswith(urllib.parse.quote(file["name"]))
             assert len(bytes.fromhex(file["sha256"])) == 32
+        for file in entry.get("split_files", {}).values():
+            assert file["url"].startswith("https://")
+            assert len(bytes.fromhex(file["sha256"])) == 32
+        if "path" in entry:
+            assert entry["path"] == entry["files"][0]["name"]
+        for file in entry.get("published", {}).get("files", ()):  # whose bytes are not known: its content is compared
+            assert (file["sha256"], file["size"]) == (None, None)
+            assert file["url"].startswith("https://")
+            assert file["url"].endswith(file["name"])
+            assert len(bytes.fromhex(entry["content_sha256"])) == 32
+            assert ("order_sha256" in entry) == (entry["task"] == "graph classification")
         if entry["task"] == "image classification":  # tests/test_image_data.py
             continue
         counts = {"nodes", "self_loops", "classes"}
@@ -167,6 +179,8 @@ def test_manifest_is_complete():
             counts |= {"edges", "features"}
         if entry["format"] in ("embedded", "planetoid"):  # which have a public split
             counts |= {"train", "val", "test"}
+        if entry["format"] == "heterophilous":
+            counts |= {"splits"}
         assert set(entry["counts"]) == counts
 
 

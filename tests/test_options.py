@@ -33,7 +33,7 @@ from gcnlab import (
     scale,
     transfer,
 )
-from gcnlab.data import ImageSet, graph_sets, node_sets, ogb, planetoid, synthetic
+from gcnlab.data import ImageSet, graph_sets, heterophilous, node_sets, ogb, planetoid, synthetic
 from gcnlab.errors import InputError, InputTypeError
 from gcnlab.image import grid_graph
 from gcnlab.protocols import paired
@@ -275,6 +275,7 @@ CALLS = {
     "gcnlab.data.ImageSet.holdout": (IMAGE_SET.holdout, {"num": 2}),
     "gcnlab.data.planetoid.to_graph": (planetoid.check_options, {}),
     "gcnlab.data.node_sets.to_graph": (node_sets.check_options, {}),
+    "gcnlab.data.heterophilous.to_graph": (heterophilous.check_options, {}),
     "gcnlab.data.graph_sets.to_graph": (graph_sets.check_options, {"features": "degree"}),
     "gcnlab.data.ogb.to_graph": (ogb.check_options, {}),
     "gcnlab.data.synthetic.power_law_edges": (synthetic.power_law_edges, {"num_nodes": 20, "num_edges": 10}),
@@ -379,6 +380,7 @@ WORDS = {
     "augmentations": [(), ("mirror", "shift"), ["zoom"]],
     ("gcnlab.data.planetoid.to_graph", "split"): ["public", "random", "full"],
     ("gcnlab.data.node_sets.to_graph", "split"): ["random", None],
+    ("gcnlab.data.heterophilous.to_graph", "split"): ["given", "random", None],
     ("gcnlab.data.graph_sets.to_graph", "features"): [
         None, "label", "attributes", "degree", "degree_bins", "log_degree", "constant",
     ],

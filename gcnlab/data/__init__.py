@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .. import __version__
-from ..checks import check_flag
+from ..checks import check_choice, check_flag
 from ..errors import (
     CorruptFileError,
     DatasetFormatError,
@@ -30,10 +30,34 @@ from ..files import lock, read_arrays, sha256_of, write_arrays
 from ..graph import Graph, GraphCollection
 from ..sparse import SparseMatrix
 from ..structure import check_array
-from . import cifar, gin_text, idx, image_folder, image_npz, npz, ogb, planetoid, social, tables, tu
+from . import (
+    cifar,
+    edge_lists,
+    gin_text,
+    heterophilous,
+    idx,
+    image_folder,
+    image_npz,
+    mat_networks,
+    npz,
+    ogb,
+    planetoid,
+    social,
+    tables,
+    tu,
+)
 from . import synthetic as synthetic
 from .archive import Source
-from .fetch import closed_files_named, data_roots, expand_user, fetch_raw, file_states, raw_folder, writable_folder
+from .fetch import (
+    closed_files_named,
+    data_roots,
+    edition,
+    expand_user,
+    fetch_raw,
+    file_states,
+    raw_folder,
+    writable_folder,
+)
 from .image_sets import ImageSet, digits, warn_of_twins
 from .manifest import catalog
 from .ogb import ogb_evaluator
@@ -58,8 +82,8 @@ _PROCESSED = "graph.gcnlab"
 
 # A reader has FORMAT_VERSION, check_options(**options), read(folder, name) -> (header, arrays), counts(header, arrays),
 # check(path, header, arrays) of what a processed file holds, and to_graph(header, arrays, **options); "format" in the
-# manifest says which one a data set needs. Those that read archives take max_bytes, the most that they may unpack, after
-# the name.
+# manifest says which one a data set needs, "path" which file of the folder it reads (else the folder), "read" its further
+# arguments. Those that read archives take max_bytes, the most that they may unpack, after the name.
 _READERS: dict[str, ModuleType] = {
     "planetoid": planetoid,
     "tu": tu,
@@ -67,6 +91,9 @@ _READERS: dict[str, ModuleType] = {
     "npz": npz,
     "tables": tables,
     "ogb": ogb,
+    "heterophilous": heterophilous,
+    "mat_networks": mat_networks,
+    "edge_lists": edge_lists,
 }
 # Image sets are read as quickly as a processed form would be: `read(folder, name, **options)` makes the ImageSet itself.
 _IMAGE_READERS: list[ModuleType] = [idx, cifar, image_npz, image_folder]
@@ -89,7 +116,6 @@ _WAYS_IN = {
     ".xls": _PANDAS.format("read_excel"),
     **dict.fromkeys((".edgelist", ".edges", ".txt", ".cites", ".dat"), _EDGE_LIST),
     ".mtx": "Graph.from_scipy(scipy.io.mmread(path)) reads this one",
-    ".mat": "scipy.io.loadmat(path) gives the matrix that Graph.from_scipy takes",
     ".npy": "Graph.from_dense(numpy.load(path)) reads a matrix, Graph.from_edges a list of edges",
     ".pt": "Graph.from_pyg takes the Data that torch.load(path, weights_only=True) gives",
     **dict.fromkeys((".gz", ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar"), "unpack it and pass its folder"),
@@ -100,8 +126,10 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG", ".webp", ".bmp", 
 
 _Path = str | os.PathLike[str]
 _NodeSet = Literal[
-    "karate", "cora", "citeseer", "pubmed", "facebook", "blogcatalog", "davis", "ogbn-arxiv", "ogbn-products"
-]
+    "karate", "cora", "citeseer", "pubmed", "facebook", "blogcatalog", "amazon-photo", "amazon-computers", "coauthor-cs",
+    "chameleon-filtered", "chameleon", "actor", "texas", "cornell", "minesweeper", "amherst41", "johns-hopkins55", "reed98",
+    "europe-airports", "brazil-airports", "davis", "ogbn-arxiv", "ogbn-products",
+]  # fmt: skip
 _Network = Literal["les-miserables"]
 _GraphSet = Literal["mutag", "proteins", "imdb-binary", "imdb-multi", "reddit-binary", "collab", "ogbg-molhiv"]
 _ImageSet = Literal["fashion-mnist", "mnist", "digits"]
@@ -126,11 +154,14 @@ def load(name: _Path, root: _Path | None = None, download: bool = True, **option
     the next time; images are read anew. A path is read as it is.
 
     Args:
-        name: a Graph: "karate", "cora", "citeseer", "pubmed", "facebook", "blogcatalog", "davis", "les-miserables",
-            "ogbn-arxiv", "ogbn-products"; a GraphCollection: "mutag", "proteins", "imdb-binary", "imdb-multi",
-            "reddit-binary", "collab", "ogbg-molhiv"; an ImageSet: "fashion-mnist", "mnist", "digits". Or a path: of a
-            folder of Planetoid files `ind.<name>.*`; of an npz file (`gcnlab.data.npz` says what it holds); of a folder
-            or zip archive of TU text (`gcnlab.data.tu`), GIN text (`gcnlab.data.gin_text`) or CSV tables
+        name: a Graph: "karate", "cora", "citeseer", "pubmed", "facebook", "blogcatalog", "amazon-photo",
+            "amazon-computers", "coauthor-cs", "chameleon-filtered", "chameleon", "actor", "texas", "cornell",
+            "minesweeper", "amherst41", "johns-hopkins55", "reed98", "europe-airports", "brazil-airports", "davis",
+            "les-miserables", "ogbn-arxiv", "ogbn-products"; a GraphCollection: "mutag", "proteins", "imdb-binary",
+            "imdb-multi", "reddit-binary", "collab", "ogbg-molhiv"; an ImageSet: "fashion-mnist", "mnist", "digits". Or a
+            path: of a folder of Planetoid files `ind.<name>.*`; of an npz file (`gcnlab.data.npz` and
+            `gcnlab.data.heterophilous` say what it holds); of a Matlab file (`gcnlab.data.mat_networks`); of a folder or
+            zip archive of TU text (`gcnlab.data.tu`), GIN text (`gcnlab.data.gin_text`) or CSV tables
             (`gcnlab.data.tables`); of a folder that was OGB's zip archive (`gcnlab.data.ogb`); or of a folder of idx
             files (`gcnlab.data.idx`), CIFAR-10's binary files (`gcnlab.data.cifar`) or pictures with one sub-folder per
             class (`gcnlab.data.image_folder`); or of Keras' npz file of images (`gcnlab.data.image_npz`).
@@ -139,8 +170,10 @@ def load(name: _Path, root: _Path | None = None, download: bool = True, **option
         download: whether missing files may be downloaded.
         **options: Planetoid sets take `split` ("public", "random" or "full"), and for "random" `seed` and
             `train_per_class`; see `gcnlab.data.planetoid.to_graph`. Other graphs take `split` ("random", which is
-            60/20/20, or None) and `seed`; see `gcnlab.data.node_sets.to_graph`; an npz file's own masks are read
-            unless `split` says otherwise. `gcnlab.split` draws other splits. Collections take `features`,
+            60/20/20, or None) and `seed`; see `gcnlab.data.node_sets.to_graph`. An npz file's own masks are read unless
+            `split` says otherwise: "given" are those, [N, S] where it has several splits, which is the form of "actor" and
+            its likes. "amazon-photo", "amazon-computers" and "coauthor-cs" take "tunedgnn", too: the fixed 60/20/20 of Luo
+            et al. 2024. `gcnlab.split` draws other splits. Collections take `features`,
             `attributes` and `max_degree`; see `gcnlab.data.graph_sets.to_graph`. OGB's sets take `undirected` and
             `features`; see `gcnlab.data.ogb.to_graph`. A folder of pictures takes `seed`, which draws its
             test part and its order, and `size`, (height, width), to which all are resized; see `gcnlab.data.image_folder`.
@@ -164,13 +197,24 @@ def load(name: _Path, root: _Path | None = None, download: bool = True, **option
     if entry["embedded"]:
         _check_options(name, {}, options)
         return _EMBEDDED_SETS[name](name)
+    roots = data_roots(root)
     if entry["format"] == "idx":
         _check_options(name, {}, options)
-        return _load_images(name, entry, data_roots(root), download)
+        return _load_images(name, entry, roots, download)
+    entry = edition(name, entry, roots)
     reader = _READERS[entry["format"]]
     _check_options(name, inspect.signature(reader.check_options).parameters, options)
+    split_file = None
+    if fixed := entry.get("split_files"):  # published beside the set, each file a value of `split`
+        split = check_choice("split", options.get("split", "random"), ("random", *fixed, None))
+        if split_file := fixed.get(split):
+            options["split"] = None
     reader.check_options(**options)
-    return reader.to_graph(*_read_known(name, entry, data_roots(root), download, reader), **options)
+    graph = reader.to_graph(*_read_known(name, entry, roots, download, reader), **options)
+    if split_file is None:
+        return graph
+    folder = fetch_raw(name, {**entry, "files": [split_file]}, roots, download)
+    return graph.replace(**npz.read_split(folder / split_file["name"], graph.num_nodes))
 
 
 @closed_files_named()
@@ -179,8 +223,8 @@ def fetch(name: str, root: str | os.PathLike[str] | None = None) -> Path:
 
     Raises DatasetNotFoundError and ChecksumError as `load` does.
     """
-    entry = _entry(name)
-    return _EMBEDDED if entry["embedded"] else fetch_raw(name, entry, data_roots(root))
+    entry, roots = _entry(name), data_roots(root)
+    return _EMBEDDED if entry["embedded"] else fetch_raw(name, edition(name, entry, roots), roots)
 
 
 @closed_files_named()
@@ -205,6 +249,7 @@ def folds(name: str, root: str | os.PathLike[str] | None = None, download: bool 
     for folder in (root / name / "folds" for root in roots):
         if folder.is_dir():
             return gin_text.read_folds(Source(folder), num_graphs)
+    entry = edition(name, entry, roots)
     if not entry.get("has_folds"):
         raise DatasetNotFoundError(
             f"{name} has no fold lists here. Put into {roots[0] / name / 'folds'} these files: train_idx-K.txt and "
@@ -249,8 +294,11 @@ def verify(name: str, root: str | os.PathLike[str] | None = None) -> dict[str, s
     >>> verify("karate")  # it comes with gcnlab
     {}
     """
-    entry = _entry(name)
-    return file_states(raw_folder(name, entry, data_roots(root)), entry["files"])
+    roots = data_roots(root)
+    entry = edition(name, _entry(name), roots)
+    folder = raw_folder(name, entry, roots)
+    splits = [file for file in entry.get("split_files", {}).values() if (folder / file["name"]).is_file()]
+    return file_states(folder, [*entry["files"], *splits])
 
 
 def _entry(name: str) -> dict[str, Any]:
@@ -286,7 +334,11 @@ def _load_path(path: Path, options: dict[str, Any]) -> Any:
 def _reader_of(path: Path) -> tuple[ModuleType, str]:
     """Which reader one's own files need, told from their names, and what the set is called."""
     if path.suffix == ".npz" and path.is_file():
+        if heterophilous.is_heterophilous(path):
+            return heterophilous, path.stem
         return image_npz if image_npz.is_image_npz(path) else npz, path.stem
+    if path.suffix == ".mat" and path.is_file():
+        return mat_networks, path.stem
     if path.is_dir():
         names = planetoid.names_in(path)
         if len(names) == 1:
@@ -350,10 +402,14 @@ def _read_known(
 
     def process() -> tuple[dict[str, Any], dict[str, Tensor]]:
         limit = [entry["max_unpacked_bytes"]] if "max_unpacked_bytes" in entry else []
-        header, arrays = reader.read(raw, name, *limit)
-        counts = reader.counts(header, arrays)
-        if counts != entry["counts"]:
-            raise DatasetFormatError(raw, f"read {counts}, but the manifest states {entry['counts']}")
+        header, arrays = reader.read(raw / entry.get("path", ""), name, *limit, **entry.get("read", {}))
+        counts, stated = reader.counts(header, arrays), entry["counts"]
+        if entry.get("folder") == "published" and "duplicates" in counts:  # a form may list an edge more often
+            counts |= {"duplicates": stated["duplicates"]}
+        if counts != stated:
+            raise DatasetFormatError(raw, f"read {counts}, but the manifest states {stated}")
+        if entry.get("folder") == "published":
+            _check_content(name, raw, entry, arrays)
         return {**header, "key": key}, arrays
 
     if found := read_processed():
@@ -370,6 +426,25 @@ def _read_known(
         except OSError as error:  # the data is read all the same
             warnings.warn(f"the processed form of {name} is not kept: {error}", stacklevel=4)
         return header, arrays
+
+
+def _check_content(name: str, folder: Path, entry: dict[str, Any], arrays: dict[str, Tensor]) -> None:
+    """Raise DatasetFormatError unless a published archive holds what the set's own files hold; warn of another order."""
+    from .identity import content_digest, order_digest  # only after a download
+
+    if content_digest(arrays) != entry["content_sha256"]:
+        file = entry["files"][0]["name"]
+        raise DatasetFormatError(
+            folder / file,
+            f"it has the counts of {name}, but other content than the files that gcnlab was measured on; "
+            f"gcnlab.load({file!r}) reads it as your own",
+        )
+    if "order_sha256" in entry and order_digest(arrays) != entry["order_sha256"]:
+        warnings.warn(
+            f"{name}: {folder} has the graphs of the set in another order, so that published fold lists, which count them, "
+            "do not fit it.",
+            stacklevel=6,
+        )
 
 
 def _load_images(name: str, entry: dict[str, Any], roots: list[Path], download: bool) -> ImageSet:

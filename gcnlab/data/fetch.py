@@ -1,6 +1,7 @@
 """Where data sets lie, and how their files get there: found, compared with their sha256, downloaded where missing.
 
 A data root holds `<name>/raw/<file>`, the bytes of the source, and `<name>/processed/`, which gcnlab can make again.
+Sets of one family share a folder of raw files, `<home>/raw/`, where the manifest names a "home".
 The roots are the argument `root`; else the folders of the environment variable GCNLAB_DATA, separated as in PATH; else
 `datasets/` of a checkout; else the user's cache folder. Any may be read-only; what is written goes to the first that is
 not.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,18 +117,33 @@ def writable_folder(name: str, roots: list[Path]) -> Path | None:
     return next((root / name for root in roots if is_writable(root / name)), None)
 
 
-def raw_folder(name: str, entry: dict[str, Any], roots: list[Path]) -> Path:
-    """The first `<root>/<name>/raw` that holds every file of `entry`; else the one that missing files belong into.
+def place(name: str, entry: Mapping[str, Any]) -> Path:
+    """Where the files of a set lie below a data root: `<name>/raw`.
 
-    Where `entry` says "folder", its files are in this folder instead of `raw`.
+    Where `entry` says "home", sets share the folder of this name; where it says "folder", files are there instead of `raw`.
     """
-    inside = entry.get("folder", "raw")
-    folders = [root / name / inside for root in roots]
-    for folder in folders:
-        if all((folder / file["name"]).is_file() for file in entry["files"]):
-            return folder
-    writable = writable_folder(name, roots)
-    return folders[0] if writable is None else writable / inside
+    return Path(entry.get("home", name), entry.get("folder", "raw"))
+
+
+def edition(name: str, entry: dict[str, Any], roots: list[Path]) -> dict[str, Any]:
+    """The entry for the files that are here: the set's own, else its published archive, where `entry` names one.
+
+    A set's own files are stated by sha256. Some of them no address serves, since they are conversions of an archive whose
+    bytes were never seen: "published" says how to fetch and read it, into `<name>/published`.
+    """
+    published = entry.get("published")
+    if published is None or not _missing(raw_folder(name, entry, roots), entry):
+        return entry
+    return {**entry, "path": published["files"][0]["name"], "folder": "published", "has_folds": False, **published}
+
+
+def raw_folder(name: str, entry: Mapping[str, Any], roots: list[Path]) -> Path:
+    """The first folder of raw files in `roots` that holds every file of `entry`; else the one that missing files belong into."""
+    inside = place(name, entry)
+    for root in roots:
+        if all((root / inside / file["name"]).is_file() for file in entry["files"]):
+            return root / inside
+    return next((root for root in roots if is_writable(root / inside)), roots[0]) / inside
 
 
 def fetch_raw(name: str, entry: dict[str, Any], roots: list[Path], download: bool = True) -> Path:
@@ -166,6 +183,14 @@ def check_file(path: Path, file: dict[str, Any]) -> None:
         raise ChecksumError(path, file["sha256"], found)
 
 
+def _check_kind(path: Path) -> None:
+    """Raise InputError for what is neither a zip archive (which npz files are) nor a Matlab file, such as a page to sign in."""
+    with path.open("rb") as content:
+        start = content.read(10)
+    if start != b"MATLAB 5.0" and not zipfile.is_zipfile(path):
+        raise InputError(f"it sent {path.stat().st_size} bytes that are no archive")
+
+
 def _missing(folder: Path, entry: dict[str, Any]) -> list[dict[str, Any]]:
     return [file for file in entry["files"] if not (folder / file["name"]).is_file()]
 
@@ -203,8 +228,11 @@ def _download(name: str, missing: list[dict[str, Any]], folder: Path) -> None:
     for index, file in enumerate(missing):
         with atomic_write(folder / file["name"]) as temporary:
             try:
-                _run_steadily(downloader, file["url"], _Limited(temporary, file["size"]))
-                check_file(Path(temporary.name), file)
+                _run_steadily(downloader, file["url"], _Limited(temporary, file["size"] or file["max_bytes"]))
+                if file["sha256"] is None:
+                    _check_kind(Path(temporary.name))
+                else:
+                    check_file(Path(temporary.name), file)
             except (RequestException, InputError, ChecksumError) as error:
                 reason = _reason(error, Path(temporary.name), file)
                 raise DatasetNotFoundError(

@@ -68,6 +68,7 @@ def counts(header: dict[str, Any], arrays: dict[str, Tensor]) -> dict[str, int]:
         "self_loops": self_loops,
         "features": header.get("num_features", 0),
         "classes": len(header.get("class_names", ())),
+        **({"splits": mask.shape[1]} if (mask := arrays.get("train_mask")) is not None and mask.dim() == 2 else {}),
     }
 
 

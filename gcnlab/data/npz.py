@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from ..checks import check_choice, check_seed
-from ..errors import CorruptFileError, DatasetFormatError, GcnlabError
+from ..errors import CorruptFileError, DatasetFormatError, GcnlabError, InputError
 from ..graph import Graph
+from ..graph.convert import undirected as from_edge_list
 from ..graph.parts import MASKS, read_masks
 from ..inputs import some
 from ..sparse import SparseMatrix
@@ -37,9 +38,12 @@ __all__ = ["FORMAT_VERSION", "check", "check_options", "counts", "read", "to_gra
 FORMAT_VERSION = 1  # of what `read` returns; a new number makes every processed file be made again
 
 
+SPLITS = ("auto", "given", *node_sets.SPLITS)
+
+
 def check_options(*, split: str | None = "auto", seed: int = 0) -> None:
     """The options of `gcnlab.load` for these sets; raises InputError for a value that cannot be used."""
-    check_choice("split", split, ("auto", *node_sets.SPLITS))
+    check_choice("split", split, SPLITS)
     check_seed(seed)
 
 
@@ -54,17 +58,23 @@ def check(path: Path, header: dict[str, Any], arrays: dict[str, Tensor]) -> None
 
 
 def to_graph(header: dict[str, Any], arrays: dict[str, Tensor], *, split: str | None = "auto", seed: int = 0) -> Graph:
-    """The Graph of what `read` returned. "auto": the masks of the file, and "random" where it has none; else as
-    `node_sets.to_graph` says.
+    """The Graph of what `read` returned. "given": the masks of the file. "auto": these, and "random" where it has none.
+    Else as `node_sets.to_graph` says.
     """
-    given = {key: arrays[key] for key in MASKS if key in arrays} if split == "auto" else {}
+    given = {key: arrays[key] for key in MASKS if key in arrays} if split in ("auto", "given") else {}
+    if split == "given" and not given:
+        raise InputError(f'split: the file of {header["name"]} has no masks; "random" draws some.')
     drawn = None if given else "random" if split == "auto" else split
     graph = node_sets.to_graph(header, arrays, split=drawn, seed=seed)
     return graph.replace(**given) if given else graph
 
 
-def read(path: Path, name: str, max_bytes: int = MAX_BYTES) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read(
+    path: Path, name: str, max_bytes: int = MAX_BYTES, undirected: bool = False
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read and check an npz file, or the only one of a folder; header and tensors as `node_sets.pack` returns them.
+
+    Where `undirected` holds, an edge that stands in one direction counts for both.
 
     Raises:
         DatasetFormatError: an array is missing, malformed, or does not fit the others; with file, key and value.
@@ -82,6 +92,8 @@ def read(path: Path, name: str, max_bytes: int = MAX_BYTES) -> tuple[dict[str, A
         n = adjacency.shape[0]
         if adjacency.shape[1] != n:
             raise DatasetFormatError(path, "expected a square matrix", key="adj_shape", value=adjacency.shape)
+        if undirected:
+            adjacency = _symmetrised(path, adjacency)
         x = None
         if source.find("attr_data.npy"):
             x, _ = _read_csr(source, "attr", duplicates="sum")
@@ -96,9 +108,7 @@ def read(path: Path, name: str, max_bytes: int = MAX_BYTES) -> tuple[dict[str, A
     known = labels[~np.isnan(labels)]
     if (known != known.round()).any():
         return _with_masks(path, masks, *pack(name, adjacency, x, labels.tolist(), num_duplicates))
-    if len(known) and int(known.min()) < -1:
-        raise DatasetFormatError(path, "a label is at least 0, or -1 for none", key="labels", value=int(known.min()))
-    texts = [None if label == -1 or label != label else str(int(label)) for label in labels.tolist()]
+    texts = label_texts(path, "labels", labels)
     return _with_masks(path, masks, *pack(name, adjacency, x, texts, num_duplicates))
 
 
@@ -127,6 +137,49 @@ def _with_masks(
     except GcnlabError as problem:
         raise DatasetFormatError(path, str(problem)) from None
     return header, {**arrays, **{key: mask for key, mask in read.items() if mask is not None}}
+
+
+def label_texts(path: Path, key: str, labels: np.ndarray) -> list[str | None]:
+    """Class numbers as `node_sets.pack` takes them, None where a node has none: -1, or NaN."""
+    if bool((labels < -1).any()):
+        raise DatasetFormatError(path, "a label is at least 0, or -1 for none", key=key, value=int(np.nanmin(labels)))
+    return [None if label == -1 or label != label else str(int(label)) for label in labels.tolist()]
+
+
+def read_split(path: Path, num_nodes: int) -> dict[str, Tensor]:
+    """The masks of a split file, each bool [num_nodes]: an npz file with the node numbers of `train`, `valid` and `test`.
+
+    Raises:
+        DatasetFormatError: a list is missing, empty, or names a node that is not there or that stands in a list already.
+    """
+    masks, seen = {}, np.zeros(num_nodes, bool)
+    with Source(path) as source:
+        for part, key in zip(("train", "valid", "test"), MASKS, strict=True):
+            ids = read_array(source, part, "iu")
+            if not len(ids):
+                raise DatasetFormatError(path, "it names no node", key=part)
+            if len(outside := np.flatnonzero((ids < 0) | (ids >= num_nodes))):
+                problem = f"node at {outside[0]} is not within 0..{num_nodes - 1}"
+                raise DatasetFormatError(path, problem, key=part, value=int(ids[outside[0]]))
+            is_repeated = np.ones(len(ids), bool)
+            is_repeated[np.unique(ids, return_index=True)[1]] = False
+            if len(twice := np.flatnonzero(is_repeated | seen[ids])):
+                problem = f"node at {twice[0]} stands in this list or in another already"
+                raise DatasetFormatError(path, problem, key=part, value=int(ids[twice[0]]))
+            seen[ids] = True
+            masks[key] = torch.zeros(num_nodes, dtype=torch.bool)
+            masks[key][torch.from_numpy(ids)] = True
+    return masks
+
+
+def _symmetrised(path: Path, adjacency: SparseMatrix) -> SparseMatrix:
+    row, col = adjacency.row.long(), adjacency.col.long()
+
+    def refuse(at: int, first: int) -> None:
+        problem = f"the edge {int(row[at])}, {int(col[at])} has another weight in the other direction"
+        raise DatasetFormatError(path, problem, key="adj_data", value=float(adjacency.value[at]))
+
+    return from_edge_list(torch.stack([row, col]), adjacency.value, len(adjacency.rowptr) - 1, None, refuse)[0]
 
 
 def _read_csr(source: Source, prefix: str, duplicates: str) -> tuple[SparseMatrix, int]:

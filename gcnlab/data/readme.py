@@ -22,9 +22,17 @@ Each is laid out as
     <name>/raw/<file>      the bytes of the source, compared with their sha256 before each use
     <name>/processed/      what gcnlab read from them; made again whenever it is missing, damaged or out of date
 
+Sets of one family share the raw folder of the family, such as `heterophilous/raw/`; the table names it before the file.
+
 A root may be read-only: what is written (downloads, processed forms) goes to the first that is not. Missing files are
 downloaded from the source over https; without a connection, put them into `<name>/raw/` by hand. Your own files need no
 name and no sha256: pass the path of their folder to `gcnlab.load`.
+
+Some sets lie here as conversions, which no address serves. What is published of them goes, by `gcnlab data fetch` or by hand,
+into `<name>/published/`. Its bytes were never seen, so that no sha256 is stated; instead what is read from it is compared:
+the counts, and a digest of edges, features and labels (`content_sha256` in the manifest). Of a collection this digest counts a
+graph by its colours after four rounds of colour refinement, whatever the order of graphs and nodes; another order is a
+warning, since published fold lists count graphs.
 
 The Open Graph Benchmark publishes no sha256: of its sets the counts are compared instead. Unpack its zip archive, and put
 the folders `raw` and `split` that are in it into `<name>/`.
@@ -67,18 +75,25 @@ def _count_text(counts: dict[str, int]) -> str:
         parts += [f"{counts['node_attributes']} node attribute(s)"] if counts["node_attributes"] else []
         return ", ".join([*parts, f"{counts['classes']} classes"])
     loops = f" and {counts['self_loops']} self-loops" if counts["self_loops"] else ""
+    given = f", {counts['splits']} given splits" if "splits" in counts else ""
     return (
         f"{counts['nodes']:,} nodes, {counts['edges']:,} undirected edges{loops}, {counts['features']:,} features, "
-        f"{counts['classes']} classes{split}"
+        f"{counts['classes']} classes{split}{given}"
     )
 
 
 def _file_text(entry: dict[str, Any]) -> str:
     if entry["embedded"]:
         return f"none: it comes with {'gcnlab' if entry['format'] == 'embedded' else entry['format']}"
-    names = ", ".join(f"`{file['name']}`" for file in entry["files"])
+    home = f"{entry['home']}/raw/" if "home" in entry else ""
+    names = ", ".join(f"`{home}{file['name']}`" for file in entry["files"])
+    for split, file in entry.get("split_files", {}).items():
+        names += f', and for `split="{split}"` `{file["name"]}`'
     origins = dict.fromkeys(file["origin"] for file in entry["files"] if not file["url"])
-    by_hand = f"; to be put there by hand: {', '.join(origins)}" if origins else ""
+    by_hand = f"; {', '.join(origins)}" if "published" in entry else ""
+    by_hand = by_hand or (f"; to be put there by hand: {', '.join(origins)}" if origins else "")
+    for file in entry.get("published", {}).get("files", ()):
+        by_hand += f"; or `published/{file['name']}` from <{file['url']}>"
     if not entry["max_bytes"]:  # OGB's, which publishes neither sizes nor sha256
         return f"{names} ({by_hand.removeprefix('; ')})"
     size = f"{entry['max_bytes'] / 1e6:.1f} MB" if entry["max_bytes"] >= 1e5 else f"{entry['max_bytes'] / 1e3:.1f} kB"
