@@ -173,6 +173,7 @@ def accuracies(
     published: float | None = None,
     path: _PathLike | None = None,
     title: str | None = None,
+    metric: str = "accuracy",
 ) -> Any:
     """Accuracies of seeds or folds: a row of dots per name, with their mean and a band of one standard deviation.
 
@@ -181,10 +182,12 @@ def accuracies(
         published: a fraction to compare with, which a dashed line marks.
         path: where to save; by its ending PNG, PDF or SVG.
         title: a line above.
+        metric: what the values are: "accuracy", "roc_auc", "average_precision" or "macro_f1".
 
     Raises:
         InputError: no name, a name without values, or a value that is no fraction.
     """
+    check_choice("metric", metric, FRACTIONS)
     if not values or not all(len(of) for of in values.values()):
         raise InputError(f"values: got {dict(values)}, expected the accuracies of one name at least.")
     for name, of in values.items():
@@ -214,7 +217,7 @@ def accuracies(
             axes.set_ylabel(_shortened(name), rotation=0, ha="right", va="center", parse_math=False)
         axes.grid(axis="x", alpha=0.3)
         axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
-    table[-1].set_xlabel("accuracy")
+    table[-1].set_xlabel(NAMES[metric])
     note = "line: mean, band: 1 standard deviation" + ("; dashed: published" if published is not None else "")
     return _finish(figure, path, title, note)
 
