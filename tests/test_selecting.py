@@ -591,6 +591,7 @@ def test_a_recipe_of_another_metric(gcnlab, tmp_path, monkeypatch, metric, name)
     assert f"weights of the best validation {name}" in recipe.selection(20) + said
     model, header = load_model(tmp_path / "out" / "model.gcnlab")
     graph, seed = recipe.graph(), header["seeds"][0]
+    assert recipe.train(graph, recipe.inputs(graph, graph.a_hat), [0], 2).select == f"val_{metric}"
     out = predict(model, graph)
     for key, mask in (("test_accuracy", graph.test_mask), ("val_accuracy", graph.val_mask)):
         expected = by_scikit_learn(metric, out[mask], graph.y[mask])
