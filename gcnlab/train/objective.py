@@ -63,10 +63,10 @@ class Objective(NamedTuple):
         loss, weight = options.loss, _checked_weight(options, num_classes)
         is_of_classes = not y.is_floating_point() and y.dim() == 1
         num_outputs = int(y.shape[1:].numel()) if y.is_floating_point() else num_classes
-        if is_of_classes and (loss == "cross-entropy" or class_names is not None):  # else integers may be counts
-            _warn_of_classes_without_rows(row, y, val_y, num_classes, class_names)
         objective = cls(loss, num_outputs, is_of_classes, weight, options.label_smoothing, tuple(options.together))
         check_metrics(options, objective, row, y, val_y)
+        if is_of_classes and (loss == "cross-entropy" or class_names is not None):  # else integers may be counts
+            _warn_of_classes_without_rows(row, y, val_y, num_classes, class_names)
         return objective
 
     @property
