@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gcnlab.data import catalog
-from gcnlab.recipes import RECIPES, GraphRecipe, counted, published_cell
+from gcnlab.recipes import RECIPES, GraphRecipe, counted, metric_cell, published_cell
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
@@ -91,6 +91,7 @@ def recorded(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
             **{key: run[key] for key in ("recipe", "dataset", "protocol")},
             **{key: round(run["test_accuracy"][key], 6) for key in ("mean", "std")},
             "count": counted(run["test_accuracy"])[0],
+            **({"metric": run["metric"]} if run.get("metric", "accuracy") != "accuracy" else {}),
             "versions": {key: run["versions"][key] for key in ("gcnlab", "torch")},
         }
         for run in runs
@@ -100,7 +101,7 @@ def recorded(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _cell(run: dict[str, Any]) -> str:
     accuracy = run["test_accuracy"]
     spread = f" ± {100 * accuracy['std']:.2f}" if counted(accuracy)[0] > 1 else ""
-    return f"{100 * accuracy['mean']:.2f}{spread}"
+    return f"{metric_cell(run)}{100 * accuracy['mean']:.2f}{spread}"
 
 
 def tables(runs: list[dict[str, Any]]) -> dict[str, str]:

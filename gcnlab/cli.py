@@ -185,8 +185,8 @@ def _print_result(result: dict[str, Any], as_markdown: bool) -> None:
     if result["protocol"] == "gin":
         print(f"accuracy        {_percent(result['test_accuracy'])}, no held-out test")
     else:
-        print(f"test accuracy   {_percent(result['test_accuracy'])}")
-    if "test_macro_f1" in result:
+        print(f"{f'test {report.metric_of(result)}':<15} {_percent(result['test_accuracy'])}")
+    if "test_macro_f1" in result and result["metric"] != "macro_f1":
         print(f"test macro-F1   {_percent(result['test_macro_f1'])}")
     if result["protocol"] != "gin":
         print(f"validation      {_percent(result['val_accuracy'])}")
@@ -213,7 +213,7 @@ def _print_recipes() -> None:
             f"{100 * value:.1f} % {protocol} ({source})" for (_, protocol), (value, source) in recipe.published.items()
         ]
         recorded = [
-            f"{100 * row['mean']:.2f} ± {100 * row['std']:.2f} % {row['protocol']} ({row['count']} "
+            f"{recipes.metric_cell(row)}{100 * row['mean']:.2f} ± {100 * row['std']:.2f} % {row['protocol']} ({row['count']} "
             f"{'folds' if row['protocol'] in ('gin', 'nested') else 'seeds' if row['count'] > 1 else 'seed'})"
             for row in ours
             if row["recipe"] == recipe.name
@@ -322,7 +322,7 @@ _SPREAD = {"mean": float, "std": float, "per_seed": [float], "per_fold": ([float
 _RESULT = {
     "recipe": str, "dataset": str, "protocol": str, "model": str, "num_parameters": int, "seeds": [int],
     "test_accuracy": _SPREAD, "seconds": float, "device": (str, None), "published": ({"value": float, "source": str}, None),
-    "versions": (dict, None),
+    "versions": (dict, None), "metric": (str, None),
 }  # fmt: skip
 
 

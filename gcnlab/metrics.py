@@ -1,6 +1,6 @@
 """Scores of classes (accuracy, macro-F1, confusion matrix), of targets 0 and 1 (ROC-AUC, average precision), of numbers
-(mean absolute, root mean squared error) and of probabilities (calibration error, and the temperature that lowers it). All
-but the errors of numbers and the temperature are fractions between 0 and 1.
+(mean absolute, root mean squared error, R²) and of probabilities (calibration error, and the temperature that lowers it).
+All but those of numbers and the temperature are fractions between 0 and 1.
 
 Nothing is scored by accident: NaN, no rows, other shapes, and labels outside 0 .. C-1 (-1, unlabelled) are errors. A
 target that is NaN is a missing one, which is left out; each of several targets is scored by itself, and the mean returned.
@@ -20,6 +20,13 @@ from .errors import InputError, InputTypeError
 from .inputs import as_tensor
 from .machine import check_devices
 from .memory import check_large
+
+# How texts and pictures write the names of scores that select an epoch.
+NAMES = {
+    "accuracy": "accuracy", "roc_auc": "ROC-AUC", "average_precision": "average precision", "macro_f1": "macro-F1",
+    "mae": "MAE", "rmse": "RMSE", "r2": "R²",
+}  # fmt: skip
+FRACTIONS = ("accuracy", "roc_auc", "average_precision", "macro_f1")  # between 0 and 1
 
 
 def accuracy(scores: Tensor, y: Tensor) -> float:
@@ -145,6 +152,34 @@ def root_mean_squared_error(outputs: Tensor, y: Tensor) -> float:
     3.5355339059327378
     """
     return _mean_over_targets(lambda output, target: (output - target).square().mean().sqrt(), outputs, y)
+
+
+def r2_score(outputs: Tensor, y: Tensor) -> float:
+    """The coefficient of determination (Wright 1921) of each target, and the mean over targets.
+
+        R² = 1 - sum_i (y_i - output_i)^2 / sum_i (y_i - mean(y))^2
+
+    It is 1 where all outputs are right, 0 for the mean of the targets as output, and below 0 for what is worse than that.
+
+    Args:
+        outputs: [num_rows] or [num_rows, num_targets].
+        y: of the same shape, NaN where missing; [num_rows] and [num_rows, 1] are the same.
+
+    Raises:
+        InputError: a target is the same in all rows, so that it has no R²; what `mean_absolute_error` refuses.
+
+    >>> r2_score(torch.tensor([1.0, 2.0, 5.0]), torch.tensor([1.0, 2.0, 3.0]))
+    -1.0
+    """
+
+    def explained(output: Tensor, target: Tensor) -> Tensor:
+        if bool((target == target[0]).all()):
+            raise InputError(
+                f"y: a target is {float(target[0]):g} in all of its {len(target)} known rows, so it has no R²; leave it out."
+            )
+        return 1 - (target - output).square().sum() / (target - target.mean()).square().sum()
+
+    return _mean_over_targets(explained, outputs, y)
 
 
 def calibration_error(scores: Tensor, y: Tensor, num_bins: int = 10) -> float:

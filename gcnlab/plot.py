@@ -26,6 +26,7 @@ from .files import atomic_write, check_target
 from .image import Grid, to_images, to_signals
 from .image.pixels import check_is_no_single_picture, to_unit, warn_of_range
 from .inputs import as_tensor
+from .metrics import FRACTIONS, NAMES
 from .trace import run_once
 
 _PathLike = str | PathLike[str]
@@ -64,20 +65,22 @@ class Curves(Protocol):
 
 
 def history(history: Curves, path: _PathLike | None = None, title: str | None = None) -> Any:
-    """Curves of loss and accuracy by epoch: the mean over seeds, with a band of one standard deviation.
+    """Curves of loss, accuracy and the metric that selected by epoch: the mean over seeds, with a band of one standard
+    deviation.
 
     A dotted line marks the median epoch whose weights were kept. A mean ends where fewer than half of the seeds still
     train.
 
     Args:
-        history: what `fit` returned.
+        history: what `fit` returned; without `select` it has the curves of loss and accuracy.
         path: where to save; by its ending PNG, PDF or SVG.
         title: a line above.
 
     Returns:
         the matplotlib figure.
     """
-    kinds = [kind for kind in ("loss", "accuracy") if any(name.endswith(f"_{kind}") for name in history.metrics)]
+    asked = dict.fromkeys(("loss", "accuracy", getattr(history, "select", "").partition("_")[2]))
+    kinds = [kind for kind in asked if kind and any(name.partition("_")[2] == kind for name in history.metrics)]
     figure = _figure(4.5 * len(kinds), 3.6, path)
     count = len(history.seeds)
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
@@ -92,7 +95,7 @@ def history(history: Curves, path: _PathLike | None = None, title: str | None = 
             if count > 1:
                 axes.fill_between(at + 1, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.axvline(float(history.best_epoch.float().median()), color=GREY, linestyle=":", linewidth=1.5)
-        axes.set(xlabel="epoch", ylabel=kind)
+        axes.set(xlabel="epoch", ylabel=NAMES.get(kind, kind))
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
@@ -110,11 +113,14 @@ def mean_curve(history: Curves, metric: str) -> tuple[list[float], list[float], 
     They end where fewer than half of the seeds still train.
     """
     values = history.metrics[check_choice("metric", metric, history.metrics)].double()  # [num_epochs, num_seeds]
-    values = values[(~values.isnan()).double().mean(1) >= 0.5]
+    trains = ((~values.isnan()).double().mean(1) >= 0.5).nonzero().flatten().tolist()
+    values = values[: max(trains, default=-1) + 1]
     mean = values.nanmean(1)
     std = (values - mean.unsqueeze(1)).square().nanmean(1).sqrt()
-    high = (mean + std).clamp(max=1) if metric.endswith("accuracy") else mean + std
-    return mean.tolist(), (mean - std).clamp(min=0).tolist(), high.tolist()
+    kind = metric.partition("_")[2]
+    low = mean - std if kind == "r2" else (mean - std).clamp(min=0)
+    high = (mean + std).clamp(max=1) if kind in FRACTIONS else mean + std
+    return mean.tolist(), low.tolist(), high.tolist()
 
 
 def folds(curves: Sequence[Sequence[float]], path: _PathLike | None = None, title: str | None = None) -> Any:
@@ -167,6 +173,7 @@ def accuracies(
     published: float | None = None,
     path: _PathLike | None = None,
     title: str | None = None,
+    metric: str = "accuracy",
 ) -> Any:
     """Accuracies of seeds or folds: a row of dots per name, with their mean and a band of one standard deviation.
 
@@ -175,10 +182,12 @@ def accuracies(
         published: a fraction to compare with, which a dashed line marks.
         path: where to save; by its ending PNG, PDF or SVG.
         title: a line above.
+        metric: what the values are: "accuracy", "roc_auc", "average_precision" or "macro_f1".
 
     Raises:
         InputError: no name, a name without values, or a value that is no fraction.
     """
+    check_choice("metric", metric, FRACTIONS)
     if not values or not all(len(of) for of in values.values()):
         raise InputError(f"values: got {dict(values)}, expected the accuracies of one name at least.")
     for name, of in values.items():
@@ -208,7 +217,7 @@ def accuracies(
             axes.set_ylabel(_shortened(name), rotation=0, ha="right", va="center", parse_math=False)
         axes.grid(axis="x", alpha=0.3)
         axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
-    table[-1].set_xlabel("accuracy")
+    table[-1].set_xlabel(NAMES[metric])
     note = "line: mean, band: 1 standard deviation" + ("; dashed: published" if published is not None else "")
     return _finish(figure, path, title, note)
 

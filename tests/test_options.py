@@ -104,6 +104,7 @@ BAD = {
     "int | Sequence[int]": [2.5, "2", "22", True, 0, [], [2.5, 1], [0, 1], [1], None],
     "Sequence[float]": ["12", 0.5, [], [NAN], ["a"], [True], None],
     "Sequence[str]": ["no such", ["no such"], 5, [1], None, {"mirror": 1}],
+    "str | Sequence[str]": ["no such", "", "val_loss", ["no such"], ["loss", 7], 5, [1], {"roc_auc": 1}, True],
 }
 
 # (name, argument), or the argument wherever it stands -> further values that are refused
@@ -386,6 +387,7 @@ WORDS = {
     ],
     ("gcnlab.data.ogb.to_graph", "features"): ["values", "one_hot"],
     ("gcnlab.plot.mean_curve", "metric"): ["val_loss"],
+    ("gcnlab.plot.accuracies", "metric"): ["accuracy", "roc_auc", "average_precision", "macro_f1"],
     ("gcnlab.plot.feature_maps", "layers"): [None, ["0"]],
     "duplicates": ["sum", "first"],
     ("gcnlab.SparseMatrix.with_self_loops", "mode"): ["fill", "add", None],
@@ -396,9 +398,10 @@ WORDS = {
     ("gcnlab.Graph.normalize", "norm"): ["sym", "rw", None],
     ("gcnlab.split", "kind"): ["random-60-20-20"],
     "precision": ["float32", "bfloat16"],
-    "select": ["last", "train_loss"],
-    ("gcnlab.EarlyStopping", "monitor"): ["val_loss", "val_accuracy", "train_loss", "train_accuracy"],
-    ("gcnlab.StopAt", "metric"): ["val_loss", "val_accuracy", "train_loss", "train_accuracy"],
+    "metrics": ["macro_f1", "loss", ["roc_auc", "macro_f1"], ("average_precision", "accuracy"), []],
+    "select": ["last", "train_loss", "train_roc_auc"],
+    ("gcnlab.EarlyStopping", "monitor"): ["val_loss", "val_accuracy", "train_loss", "train_accuracy", "val_r2"],
+    ("gcnlab.StopAt", "metric"): ["val_loss", "val_accuracy", "train_loss", "train_accuracy", "train_mae"],
     ("gcnlab.History.best", "metric"): ["val_loss"],
     ("gcnlab.GridGCN", "channels"): [[4], (4, 8), np.array([4, 8])],
     ("gcnlab.GridGCN", "num_layers"): [2, np.int64(2), [1, 2], (1, 2)],

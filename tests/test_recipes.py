@@ -27,7 +27,8 @@ import calibration
 
 __all__ = ["one_thread", "tu_folder"]  # fixtures
 FIELDS = {
-    "recipe": str, "dataset": str, "data": str, "protocol": str, "model": str, "num_parameters": int, "seeds": list,
+    "recipe": str, "dataset": str, "data": str, "protocol": str, "model": str, "metric": str,
+    "num_parameters": int, "seeds": list,
     "test_accuracy": dict, "test_macro_f1": dict, "val_accuracy": dict, "epochs": int, "seconds": float,
     "epoch_seconds_median": float, "device": str, "threads": int, "versions": dict, "published": dict | None,
 }  # fmt: skip

@@ -510,6 +510,7 @@ SKLEARN = {
     "average_precision": (metrics.average_precision, sklearn_metrics.average_precision_score),
     "mean_absolute_error": (metrics.mean_absolute_error, sklearn_metrics.mean_absolute_error),
     "root_mean_squared_error": (metrics.root_mean_squared_error, sklearn_metrics.root_mean_squared_error),
+    "r2_score": (metrics.r2_score, sklearn_metrics.r2_score),
 }
 
 
@@ -545,6 +546,9 @@ def test_metrics_by_hand():
     # Of each target by itself, and not of all known values: sqrt(4) and sqrt(mean(0, 0, 1))
     out, y = torch.zeros(3, 2), torch.tensor([[2.0, 0], [NAN, 0], [NAN, 1]])
     assert metrics.root_mean_squared_error(out, y) == pytest.approx((2 + math.sqrt(1 / 3)) / 2)
+    assert metrics.r2_score(torch.tensor([2.0, 2.0]), torch.tensor([1.0, 3.0])) == 0.0
+    with pytest.raises(InputError, match=r"y: a target is 0.1 in all of its 3 known rows, .* leave it out"):
+        metrics.r2_score(torch.rand(4, 2), torch.tensor([[0.1, 5], [0.1, 6], [NAN, 7], [0.1, 8]], dtype=torch.float64))
     many = torch.cat([torch.zeros(50_000), torch.ones(50_000)])  # n_1 n_0 is beyond int32
     assert metrics.roc_auc(many, many.long()) == 1.0
 

@@ -4,7 +4,7 @@ from .base import AnyRecipe, Run
 from .graphs import GraphRecipe
 from .images import ImageRecipe
 from .nodes import DiffusionRecipe, HopRecipe, Recipe
-from .result import MARKDOWN_HEAD, counted, markdown_row, published_cell, recorded
+from .result import MARKDOWN_HEAD, counted, markdown_row, metric_cell, published_cell, recorded
 from .runner import run
 from .table import RECIPES, find, find_hop_recipe, find_node_recipe
 
@@ -23,6 +23,7 @@ __all__ = [
     "find_hop_recipe",
     "find_node_recipe",
     "markdown_row",
+    "metric_cell",
     "published_cell",
     "recorded",
     "run",

@@ -58,6 +58,8 @@ class Recipe:
         fan_outs: of `NeighborSampler`, with batches of batch_size nodes; None trains on all nodes in each step.
         patience: epochs without a better validation loss, after which training stops and the weights of the best
             validation accuracy are kept; None trains all epochs and keeps the last weights.
+        metric: what takes the place of accuracy in training and in results: "accuracy", "macro_f1", or of two classes
+            "roc_auc" or "average_precision".
     """
 
     kind: ClassVar[str] = "node"
@@ -88,6 +90,7 @@ class Recipe:
     input_dropout: float | None = None
     batch_size: int = 128
     fan_outs: tuple[int, ...] | None = None
+    metric: str = "accuracy"
 
     @property
     def model_name(self) -> str:
@@ -100,7 +103,7 @@ class Recipe:
         if self.patience is None:
             return f"the weights after {epochs} epochs{', averaged' * bool(self.average)}, test set read once"
         stop = "stopped by validation loss, " if self.patience < epochs else ""
-        return f"{stop}weights of the best validation accuracy, test set read once"
+        return f"{stop}weights of the best validation {metrics.NAMES[self.metric]}, test set read once"
 
     @property
     def takes_path(self) -> bool:
@@ -186,7 +189,8 @@ class Recipe:
             clip_norm=self.clip_norm,
             batch_size=self.batch_size,
             checkpoint=checkpoint,
-            select="last" if self.patience is None else "val_accuracy",
+            metrics=self.metric,
+            select="last" if self.patience is None else f"val_{self.metric}",
             callbacks=[*early, *callbacks],
             # Consistency draws samples per seed, so that training several at once would save nothing.
             seeds_at_once=20 if self.consistency is None else 1,
@@ -207,6 +211,7 @@ class Recipe:
         result = result_of(
             self,
             run,
+            metric=self.metric,
             data=digest_of(data.graph.adjacency, data.graph.x, data.graph.y),
             num_parameters=sum(p.numel() for p in self.model(data.graph).parameters()),
             seeds=history.seeds,
@@ -221,7 +226,7 @@ class Recipe:
 
     def _train_all(self, run: Run, data: _Data) -> tuple[History, list[dict[str, Any]]]:
         """The training of all seeds, and the scores of each."""
-        accuracy = _accuracy(run.dataset)  # before the training: OGB's package may be broken
+        accuracy = _score(self.metric, run.dataset)  # before the training: OGB's package may be broken
         ranks = (
             distributed.ranks() if self.fan_outs is None else distributed.LONE
         )  # on samples all train a seed together
@@ -278,7 +283,7 @@ class Recipe:
         model: Any = self.model(graph).to(graph.device).eval()
         part = graph.receptive_field(graph.test_mask, model.num_layers, data.inputs["operator"])  # once for all seeds
         work = work_of(model, Step.on(part.x, part.a_hat))
-        for i, val_accuracy in enumerate(history.best("val_accuracy").tolist()):
+        for i, val_accuracy in enumerate(history.best(f"val_{self.metric}").tolist()):
             model.load_state_dict(history.state(i))
             with torch.no_grad(), chosen(work, graph.device.type):
                 outputs = model(part.x, part.a_hat)
@@ -306,7 +311,7 @@ class Recipe:
             graph.class_names or list(map(str, range(graph.num_classes))),
             history,
             confusion=confusion_matrix,
-            chosen=chosen_of(history.seeds, best),
+            chosen=chosen_of(history.seeds, best, self.metric),
         )
         add_nodes(content, model, data.inputs["data"], data.inputs.get("operator"), logits.argmax(1))
         files.written += self.made_beforehand
@@ -359,8 +364,16 @@ def _check_labels(recipe: Recipe, graph: Graph, dataset: str) -> None:
         )
 
 
-def _accuracy(dataset: str) -> Callable[[Tensor, Tensor], float]:
-    """OGB's evaluator for its own sets if the package `ogb` is installed, else `metrics.accuracy`, which agrees with it."""
+def _score(metric: str, dataset: str) -> Callable[[Tensor, Tensor], float]:
+    """The metric, as a function of logits [num_rows, num_classes] and labels.
+
+    Accuracy is by OGB's evaluator for its own sets if the package `ogb` is installed, which agrees with `metrics.accuracy`.
+    """
+    if metric == "macro_f1":
+        return metrics.macro_f1
+    if metric in ("roc_auc", "average_precision"):
+        of_margin = getattr(metrics, metric)
+        return lambda logits, y: of_margin(logits[:, 1].double() - logits[:, 0], y)
     if dataset.startswith("ogbn-") and dataset in catalog() and importlib.util.find_spec("ogb") is not None:
         return ogb_evaluator(dataset)
     return metrics.accuracy

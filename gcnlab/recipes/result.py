@@ -12,6 +12,8 @@ import torch
 
 from ..checkpoint import write_checkpoint
 from ..machine import versions
+from ..metrics import NAMES
+from ..reporting.page import metric_of
 from ..train import Checkpoint, History
 from .base import AnyRecipe, Run
 from .outputs import Outputs
@@ -54,9 +56,11 @@ def write_model(
         history.plot(file, title_of(header))
 
 
-def chosen_of(seeds: Sequence[int], best: int) -> str:
+def chosen_of(seeds: Sequence[int], best: int, metric: str = "accuracy") -> str:
     """Whose predictions a report shows."""
-    return f"by the weights of seed {seeds[best]}" + ", which has the best validation accuracy" * (len(seeds) > 1)
+    return f"by the weights of seed {seeds[best]}" + f", which has the best validation {NAMES[metric]}" * (
+        len(seeds) > 1
+    )
 
 
 def title_of(header: Mapping[str, Any]) -> str:
@@ -64,7 +68,14 @@ def title_of(header: Mapping[str, Any]) -> str:
 
 
 def result_of(
-    recipe: AnyRecipe, run: Run, *, data: str, epoch_seconds: list[float], threads: int = 0, **values: Any
+    recipe: AnyRecipe,
+    run: Run,
+    *,
+    data: str,
+    epoch_seconds: list[float],
+    threads: int = 0,
+    metric: str = "accuracy",
+    **values: Any,
 ) -> dict[str, Any]:
     """The result of a run, all but its wall time.
 
@@ -73,6 +84,7 @@ def result_of(
         data: digest of the data.
         epoch_seconds: of all trainings.
         threads: CPU threads of a training; 0 where there was none, or it is not known.
+        metric: what test_accuracy and val_accuracy hold, a name of `metrics.NAMES`.
         **values: what was found: model size, seeds, scores, epochs.
     """
     published = recipe.published.get((run.dataset, run.protocol))
@@ -82,6 +94,7 @@ def result_of(
         "data": data,
         "protocol": run.protocol,
         "model": recipe.model_name,
+        "metric": metric,
         **values,
         "seconds": 0.0,
         "epoch_seconds_median": statistics.median(epoch_seconds),
@@ -103,6 +116,11 @@ def counted(accuracy: Mapping[str, Any]) -> tuple[int, str]:
     return len(accuracy[f"per_{many}"]), f"{many}s"
 
 
+def metric_cell(result: Mapping[str, Any]) -> str:
+    """What stands before a figure under "accuracy" that is of another metric."""
+    return "" if (name := metric_of(result)) == "accuracy" else f"{name} "
+
+
 def published_cell(result: Mapping[str, Any]) -> str:
     """The published figure beside a result and its source, for a table; empty where there is none."""
     published = result["published"]
@@ -115,7 +133,7 @@ def markdown_row(result: Mapping[str, Any]) -> str:
     count, many = counted(accuracy)
     cells = [
         result["recipe"], result["dataset"], result["protocol"], result["model"], f"{result['num_parameters']:,}",
-        f"{100 * accuracy['mean']:.2f} ± {100 * accuracy['std']:.2f} ({count} {many})",
+        f"{metric_cell(result)}{100 * accuracy['mean']:.2f} ± {100 * accuracy['std']:.2f} ({count} {many})",
         published_cell(result),
         f"{result['seconds']:.0f} s",
     ]  # fmt: skip

@@ -22,6 +22,7 @@ from .. import plot
 from ..checks import check_can_draw, check_package
 from ..files import atomic_write
 from ..machine import describe
+from ..metrics import NAMES
 from ..train import History
 from . import charts
 from .charts import Picture
@@ -201,6 +202,12 @@ def of_pair(a: Mapping[str, Any], b: Mapping[str, Any], finding: str) -> str:
     return _page(f"{a['recipe']} and {b['recipe']}", f"on the same folds of {a['dataset']}", sections)
 
 
+def metric_of(result: Mapping[str, Any]) -> str:
+    """What test_accuracy and val_accuracy of a result are, in words; results of 1.0 do not say."""
+    metric = result.get("metric", "accuracy")
+    return NAMES.get(metric, metric)
+
+
 def check_can_write(purpose: str) -> None:
     """Raise InputError where a package that a report needs is missing: asked before the work that it reports."""
     check_can_draw(purpose)
@@ -244,15 +251,16 @@ def _result(result: Mapping[str, Any]) -> Section:
         spread: list[str | Value] = [" ± ", _value(result, f"{key}.std", _points_of)] if count > 1 else []
         return [_value(result, f"{key}.mean", _points_of), *spread, " %"]
 
-    kind = "test accuracy" if has_test else "accuracy at the best common epoch; no held-out test"
+    metric = metric_of(result)
+    kind = f"test {metric}" if has_test else f"{metric} at the best common epoch; no held-out test"
     of = f"over {count} {many}s (mean ± standard deviation)" if count > 1 else f"1 {many}"
     facts: dict[str, Text] = {}
     if (published := result["published"]) is not None:
         facts["published"] = [
             _value(result, "published.value", lambda v: f"{100 * v:.1f} %"), f" ({published['source']})"
         ]  # fmt: skip
-    others = {"test_macro_f1": "test macro-F1", **({"val_accuracy": "validation accuracy"} if has_test else {})}
-    others = {key: name for key, name in others.items() if key in result}
+    others = {"test_macro_f1": "test macro-F1", **({"val_accuracy": f"validation {metric}"} if has_test else {})}
+    others = {key: name for key, name in others.items() if key in result and name != kind}
     facts |= {name: mean(key) for key, name in others.items()}
     facts["parameters"] = _value(result, "num_parameters", lambda v: f"{v:,}")
     if result["epochs"]:
@@ -265,7 +273,7 @@ def _result(result: Mapping[str, Any]) -> Section:
     if count > 1:
         seeds = [f"seed {seed}" for seed in result["seeds"]]
         names = seeds if many == "seed" else [f"fold {i}" for i in range(1, count + 1)]
-        columns = {"test_accuracy": "test accuracy, %" if has_test else "accuracy, %"} | {
+        columns = {"test_accuracy": f"{kind if has_test else metric}, %"} | {
             key: f"{name}, %" for key, name in others.items() if f"per_{many}" in result[key]
         }
         body = [
@@ -275,7 +283,15 @@ def _result(result: Mapping[str, Any]) -> Section:
         section.folded = [(f"Each {many}", Table(("", *columns.values()), body, 1))]
         values, reached = {"": accuracy[f"per_{many}"]}, None if published is None else published["value"]
         section.pictures = [
-            charts.chart("a", "accuracies", plot.accuracies, values, reached, title=f"each dot a {many}")
+            charts.chart(
+                "a",
+                "accuracies",
+                plot.accuracies,
+                values,
+                reached,
+                title=f"each dot a {many}",
+                metric=result.get("metric", "accuracy"),
+            )
         ]
     return section
 
@@ -295,7 +311,9 @@ def _training(content: Content) -> list[Picture]:
         return [charts.chart("f", "validation accuracy by epoch", plot.folds, content.folds)]
     if content.history is None:
         return []
-    return [charts.chart("h", "loss and accuracy by epoch", plot.history, content.history)]
+    select = content.history.select.partition("_")[2]
+    *drawn, last = dict.fromkeys(["loss", "accuracy", NAMES.get(select, "accuracy")])
+    return [charts.chart("h", f"{', '.join(drawn)} and {last} by epoch", plot.history, content.history)]
 
 
 def _embedding(content: Content, class_names: Sequence[str], with_tsne: bool) -> Section:

@@ -17,12 +17,23 @@ from ..checks import check_count, check_number, check_probability
 from ..errors import CheckpointMismatchError, InputError
 from ..files import check_target
 from ..machine import has_terminal
+from ..metrics import FRACTIONS
 
-METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")  # those that are measured unasked
+# No mean over batches gives these: they are measured on all outputs of an epoch together (`together.Together`).
+TOGETHER = ("roc_auc", "average_precision", "macro_f1", "mae", "rmse", "r2")
+_KNOWN = (*METRICS, *(f"{split}_{kind}" for split in ("train", "val") for kind in TOGETHER))
+_LOWER = ("loss", "mae", "rmse")  # is better
 
 
 class Callback:
-    """Base of callbacks. `after_epoch` sees the newest metrics of all seeds, each [num_seeds]; NaN once a seed stopped."""
+    """Base of callbacks. `after_epoch` sees the newest metrics of all seeds, each [num_seeds]; NaN once a seed stopped.
+
+    Attributes:
+        reads: the metrics that it needs, such as ["val_roc_auc"]; `fit` measures them.
+    """
+
+    reads: Sequence[str] = ()
 
     def before_training(self, seeds: Sequence[int], optimizer: Any) -> None:
         """Called before the first epoch of each stack of seeds; where processes share a training, by rank 0 alone."""
@@ -46,11 +57,13 @@ class EarlyStopping(Callback):
 
     Args:
         patience: epochs.
-        monitor: a metric; better is lower for losses, higher for accuracies.
+        monitor: a metric, such as "val_accuracy" or "val_roc_auc"; better is lower for losses, MAE and RMSE, higher for
+            all others. `fit` measures it.
     """
 
     def __init__(self, patience: int, monitor: str = "val_loss") -> None:
         self.patience, self.monitor = check_count("patience", patience, 1), known_metric("monitor", monitor)
+        self.reads = [monitor]
         self.best: Tensor | None = None
         self.waited: Tensor | None = None
 
@@ -74,13 +87,13 @@ class EarlyStopping(Callback):
 
 
 class StopAt(Callback):
-    """Stop a seed once a loss has come down, or an accuracy up, to a value.
+    """Stop a seed once a metric has reached a value: a loss, MAE or RMSE from above, any other from below.
 
     `fit` keeps the weights of the epoch that its `select` says; with "last" those of the epoch that reached the value.
 
     Args:
-        metric: "train_loss", "train_accuracy", "val_loss" or "val_accuracy".
-        value: a loss, or an accuracy as a fraction.
+        metric: such as "train_loss", "val_accuracy" or "val_macro_f1"; `fit` measures it.
+        value: of the metric; accuracy, ROC-AUC, average precision and macro-F1 are fractions.
 
     >>> stop = StopAt("val_accuracy", 0.95)
     >>> stop.after_epoch(1, {"val_accuracy": torch.tensor([0.94, 0.95])})
@@ -89,12 +102,13 @@ class StopAt(Callback):
 
     def __init__(self, metric: str, value: float) -> None:
         self.metric, self.value = known_metric("metric", metric), check_number("value", value)
-        if metric.endswith("accuracy"):
+        self.reads = [metric]
+        if kind_of(metric) in FRACTIONS:
             check_probability("value", value)
 
     def after_epoch(self, epoch: int, metrics: Mapping[str, Tensor]) -> Tensor:
         reached = measured("metric", self.metric, metrics)
-        return reached <= self.value if self.metric.endswith("loss") else reached >= self.value
+        return reached <= self.value if kind_of(self.metric) in _LOWER else reached >= self.value
 
 
 class TensorBoard(Callback):
@@ -168,9 +182,14 @@ def which_stop(callback: Callback, stop: Any, num_seeds: int) -> Tensor:
 
 
 def known_metric(argument: str, metric: str) -> str:
-    if metric not in METRICS:
-        raise InputError(f"{argument}: got {metric!r}, expected one of {', '.join(METRICS)}.")
+    if metric not in _KNOWN:
+        raise InputError(f"{argument}: got {metric!r}, expected one of {', '.join(_KNOWN)}.")
     return metric
+
+
+def kind_of(metric: str) -> str:
+    """What is measured, on whichever part of the data: "roc_auc" of "val_roc_auc"."""
+    return metric.partition("_")[2]
 
 
 def measured(argument: str, metric: str, metrics: Mapping[str, Tensor]) -> Tensor:
@@ -182,7 +201,7 @@ def measured(argument: str, metric: str, metrics: Mapping[str, Tensor]) -> Tenso
 
 
 def lower_is_better(metric: str, value: Tensor) -> Tensor:
-    return value if metric.endswith("loss") else -value
+    return value if kind_of(metric) in _LOWER else -value
 
 
 class _Silent:

@@ -32,6 +32,7 @@ from .optim import Adam, Recorded, Schedule, clip_gradients, parameter_groups, t
 from .options import Checkpoint, FitOptions, Loss
 from .resume import Record
 from .stack import RunningAverage, Stack, can_be_stacked
+from .together import Together
 from .trainings import SeveralFeeds, are_several, feeds_of, stacks_of
 
 
@@ -67,6 +68,7 @@ def fit(
     scheduler: Callable[[Any], Any] | str | None = None,
     average: float = 0.0,
     precision: str = "float32",
+    metrics: str | Sequence[str] | None = None,
     select: str = "val_loss",
     callbacks: Sequence[Callback] = (),
     class_weight: Tensor | None = None,
@@ -160,9 +162,20 @@ def fit(
             the last 500 steps or so; in the first it is min(0.998, (1 + t) / (10 + t)).
         precision: "float32", or "bfloat16": products and convolutions in 16 bits, weights and sums in 32
             (`torch.autocast`); two to three times as fast on CPUs and GPUs that know the format.
-        select: the metric whose best epoch gives the kept weights, or "last". Training metrics are those before the
-            epoch's step, validation metrics and weights those after it.
-        callbacks: `EarlyStopping(10)`, `StopAt("train_loss", 0.3)`, `TensorBoard("runs")`, or your own.
+        metrics: what is measured besides loss and accuracy, on the training and on the validation data, such as
+            ["roc_auc", "macro_f1"]. Unlike a loss these are no means over batches: they are the functions of
+            `gcnlab.metrics` of all outputs of an epoch together, exact, for each seed, and over all processes.
+
+            - "roc_auc", "average_precision": of loss="binary", and of two classes by logit_1 - logit_0.
+            - "macro_f1": of classes.
+            - "mae", "rmse", "r2": of targets that are numbers, under "mse", "mae" or a function; in their unit.
+
+            Missing targets (NaN) are left out, and the mean over several targets is taken. What `select` and callbacks
+            name is measured as well.
+        select: the metric whose best epoch gives the kept weights, such as "val_roc_auc", or "last". Of losses, MAE and
+            RMSE the lowest is best, of all others the highest. Training metrics are those before the epoch's step,
+            validation metrics and weights those after it.
+        callbacks: `EarlyStopping(10, "val_roc_auc")`, `StopAt("train_loss", 0.3)`, `TensorBoard("runs")`, or your own.
         class_weight: [num_classes], weights of the cross-entropy (`metrics.class_weights`).
         batch_size: graphs, images or rows of a training batch. A batch norm takes its running averages for a batch of a
             single row, which has no variance, and a warning says so.
@@ -192,14 +205,14 @@ def fit(
     Raises:
         NonFiniteError: a loss or gradient is NaN or infinite; training stops at that step, nothing is reported, and
             the last checkpoint stays as it is.
-        InputError: the data lack what training needs, or the loss does not go with their labels.
+        InputError: the data lack what training needs, the loss does not go with their labels, or a metric with either.
         CheckpointMismatchError: the checkpoint to resume is of another training; says in what they differ.
         DistributedError: another process failed, or trains something else; names its rank.
     """
     options = FitOptions(
         loss=loss, label_smoothing=label_smoothing, seeds=seeds, seed=seed, epochs=epochs, lr=lr,
         weight_decay=weight_decay, clip_norm=clip_norm, optimizer=optimizer, scheduler=scheduler, average=average,
-        precision=precision, select=select, callbacks=callbacks, class_weight=class_weight, batch_size=batch_size,
+        precision=precision, metrics=metrics, select=select, callbacks=callbacks, class_weight=class_weight, batch_size=batch_size,
         checkpoint=checkpoint, seeds_at_once=seeds_at_once, progress=progress, check_finite=check_finite,
         deterministic=deterministic, operator=operator, consistency=consistency, cuda_graph=cuda_graph, batching=batching,
         split=split,
@@ -346,6 +359,8 @@ class Training:
         self.epoch_seconds: list[float] = []
         self.metrics: dict[str, Tensor] = {}  # of the newest epoch
         self.norms: list[Any] = []
+        self.outputs: list[Tensor] = []  # of the newest step, where metrics of all outputs are measured
+        self._forward = self._watched if feed.objective.metrics else self.stack.forward
         # The last batch may be of few rows.
         self.last_batches: deque[Batch] = deque(maxlen=1 + -(-AVERAGED_ROWS * self.ranks.size // feed.batch_size))
         self._gradients: Callable[[Batch], Scores] = self._make_gradients
@@ -401,19 +416,32 @@ class Training:
 
     def learn(self, epoch: int) -> None:
         """Take a step on each batch of one pass through the training data."""
-        model, scores = self.stack.model.train(), Mean()
+        model, scores, together = self.stack.model.train(), Mean(), self.together()
         self.norms = [module for module in model.modules() if keeps_averages(module)]
         self.last_batches.clear()
         for batch in self.feed.batches("train", model):
             scores.add(*self.step(epoch, batch))
+            if together is not None:
+                together.add(self.outputs, batch)
             if self.norms:
                 self.last_batches.append(batch)
         self.schedule.after_epoch()
         self.metrics = {f"train_{name}": value for name, value in scores.value().items()}
+        if together is not None:
+            self.metrics |= together.value("train", epoch, self.seeds, self.active, self.ranks)
         if not self.ranks.is_lone:  # each rank has the statistics of its own shares
             buffers = dict(model.named_buffers())
             averaged = [value[0] for name, value in self.average.values.items() if name in buffers]
             self.ranks.share_tensors([*buffers.values(), *averaged])
+
+    def together(self) -> Together | None:
+        """What collects the outputs of an epoch, where metrics of all of them are measured."""
+        return Together(self.feed.objective) if self.feed.objective.metrics else None
+
+    def _watched(self, arguments: tuple[Any, ...]) -> Tensor:
+        logits = self.stack.forward(arguments)
+        self.outputs.append(logits.detach())
+        return logits
 
     def step(self, epoch: int, batch: Batch) -> Scores:
         """One step of the optimizer, and the scores of its batch."""
@@ -433,8 +461,9 @@ class Training:
 
     def _make_gradients(self, batch: Batch) -> Scores:
         self.optimizer.zero_grad()
+        self.outputs.clear()
         feed = self.feed
-        counts, scored = score_samples(self.stack.forward, batch, feed.objective, feed.consistency, self.num_steps)
+        counts, scored = score_samples(self._forward, batch, feed.objective, feed.consistency, self.num_steps)
         loss = scored["loss"].sum()
         factor, counts, scored = distributed.whole_batch(self.ranks, counts, scored, batch.counts)
         if self.stack.replica is not None:
@@ -457,14 +486,19 @@ class Training:
                 self.stack.forward(batch.arguments)
         ranks.share_tensors([average for norm in self.norms for average in (norm.running_mean, norm.running_var)])
         if self.feed.has_val:
-            scores, plain = Mean(), objective._replace(smoothing=0.0)
+            scores, together, plain = Mean(), self.together(), objective._replace(smoothing=0.0)
             for batch in self.feed.batches("val", model):
                 self.waits.look()
-                scores.add(*score_batch(self.stack.forward(batch.arguments), batch, plain))
+                logits = self.stack.forward(batch.arguments)
+                scores.add(*score_batch(logits, batch, plain))
+                if together is not None:
+                    together.add([logits], batch)
             own = tuple(scores.sums.values())
             found = scores.over(ranks).value()
             self.metrics |= {f"val_{name}": value for name, value in found.items()}
             check_finite(epoch, self.seeds, self.active, {"the validation loss": found["loss"]}, ranks, own)
+            if together is not None:
+                self.metrics |= together.value("val", epoch, self.seeds, self.active, ranks)
         self.metrics = {name: value.cpu() for name, value in self.metrics.items()}
         self.schedule.after_validation(self.metrics["val_loss" if self.feed.has_val else "train_loss"])
 
@@ -550,5 +584,5 @@ class Training:
         self.stack.model.eval()
         return History(
             list(self.seeds), self.table.tensors(), self.best.epoch, self.best.kept, self.epoch_seconds,
-            operator=self.feed.kind, threads=self.waits.number,
+            operator=self.feed.kind, threads=self.waits.number, select=self.options.select,
         )  # fmt: skip

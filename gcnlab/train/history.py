@@ -30,6 +30,7 @@ class History:
         metrics: "train_loss", "train_accuracy", "val_loss", "val_accuracy" -> [num_epochs, num_seeds]; NaN after a
             seed has stopped. Losses are means over labelled nodes or graphs, or over the targets that are not missing.
             Accuracies are fractions. They are measured of classes and by the loss "binary"; of numbers there are none.
+            And those that `fit` was asked for, such as "train_roc_auc" and "val_roc_auc".
         best_epoch: [num_seeds], the epoch (from 1) whose weights were kept.
         states: name -> the kept weights (and buffers) of all seeds, [num_seeds, ...].
         epoch_seconds: wall time of each epoch, training and validation; of all seeds of a stack together, one stack
@@ -38,6 +39,7 @@ class History:
         operator: the kind of the matrix that the model was called with (`Graph.matrix`); "own" where it was another
             one, given as `operator=`; "" where there was none.
         threads: CPU threads of each step, the most of any stack of seeds; 0 where it is not known.
+        select: the metric whose best epoch was kept, or "last"; "" where it is not known.
     """
 
     seeds: list[int]
@@ -48,6 +50,7 @@ class History:
     batching: str = ""
     operator: str = ""
     threads: int = 0
+    select: str = ""
 
     def __repr__(self) -> str:
         means = ", ".join(f"{name} {float(self.best(name).mean()):.3f}" for name in self.metrics)
@@ -87,10 +90,10 @@ class History:
         epoch, seed = torch.meshgrid(torch.arange(1, first.shape[0] + 1), torch.tensor(self.seeds), indexing="ij")
         columns = {"seed": seed, "epoch": epoch, **self.metrics}
         frame = pandas.DataFrame({name: value.T.reshape(-1).numpy() for name, value in columns.items()})
-        return frame.dropna().reset_index(drop=True)
+        return frame.dropna(subset=[next(iter(self.metrics))]).reset_index(drop=True)
 
     def plot(self, path: str | PathLike[str] | None = None, title: str | None = None) -> Any:
-        """Curves of loss and accuracy, training and validation: see `plot.history`."""
+        """Curves of loss, accuracy and the metric that selected, training and validation: see `plot.history`."""
         from .. import plot
 
         return plot.history(self, path, title)
@@ -110,6 +113,7 @@ class History:
             {name: torch.cat([part.states[name] for part in parts]) for name in parts[0].states},
             [seconds for part in parts for seconds in part.epoch_seconds],
             operator=parts[0].operator,
+            select=parts[0].select,
             threads=max(part.threads for part in parts),
         )
 

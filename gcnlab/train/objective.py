@@ -16,6 +16,7 @@ from ..inputs import as_tensor, classes_remedy
 from ..machine import warn_caller
 from .consistency import Consistency
 from .options import FitOptions, Loss
+from .together import check_metrics
 
 Scores = tuple[Mapping[str, Any], Mapping[str, Tensor]]  # what each score is a mean over, and the scores [num_seeds]
 
@@ -36,13 +37,17 @@ class Batch(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """The loss, how many outputs of the model it takes, whether labels are one class a row, and the classes' weights."""
+    """The loss, how many outputs of the model it takes, whether labels are one class a row, and the classes' weights.
+
+    And the metrics that are measured on whole epochs.
+    """
 
     loss: Loss
     num_outputs: int
     is_of_classes: bool
     class_weight: Tensor | None
     smoothing: float = 0.0
+    metrics: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -58,9 +63,11 @@ class Objective(NamedTuple):
         loss, weight = options.loss, _checked_weight(options, num_classes)
         is_of_classes = not y.is_floating_point() and y.dim() == 1
         num_outputs = int(y.shape[1:].numel()) if y.is_floating_point() else num_classes
+        objective = cls(loss, num_outputs, is_of_classes, weight, options.label_smoothing, tuple(options.together))
+        check_metrics(options, objective, row, y, val_y)
         if is_of_classes and (loss == "cross-entropy" or class_names is not None):  # else integers may be counts
             _warn_of_classes_without_rows(row, y, val_y, num_classes, class_names)
-        return cls(loss, num_outputs, is_of_classes, weight, options.label_smoothing)
+        return objective
 
     @property
     def has_accuracy(self) -> bool:
@@ -70,10 +77,11 @@ class Objective(NamedTuple):
     def check_logits(self, logits: Tensor) -> Tensor:
         if not isinstance(logits, Tensor):
             raise InputTypeError(f"model: gave a {type(logits).__name__}, expected one tensor [num_rows, num_outputs].")
-        kind = "classes" if self.loss == "cross-entropy" else "targets"
-        # A class that never occurs may have its logit; a function takes what its author says.
+        kind = "classes" if self.loss == "cross-entropy" or (callable(self.loss) and self.is_of_classes) else "targets"
+        # A class that never occurs may have its logit; a function takes what its author says, but metrics do not.
         least, most = self.num_outputs, math.inf if kind == "classes" else self.num_outputs
-        if logits.dim() != 2 or not (callable(self.loss) or least <= logits.shape[1] <= most):
+        is_free = callable(self.loss) and not self.metrics
+        if logits.dim() != 2 or not (is_free or least <= logits.shape[1] <= most):
             raise InputError(
                 f"model: gave an output of shape {tuple(logits.shape)}, expected [num_rows, num_{kind}], "
                 f"and the data have {self.num_outputs} {kind}."
@@ -82,7 +90,8 @@ class Objective(NamedTuple):
 
     def fingerprint(self) -> dict[str, Any]:
         name = getattr(self.loss, "__qualname__", type(self.loss).__name__) if callable(self.loss) else self.loss
-        return {"loss": name, "label smoothing": self.smoothing}
+        measured = {"metrics": list(self.metrics)} if self.metrics else {}  # files of 1.0 have none
+        return {"loss": name, "label smoothing": self.smoothing, **measured}
 
 
 def _checked_weight(options: FitOptions, num_classes: int) -> Tensor | None:
@@ -167,7 +176,7 @@ def score_batch(logits: Tensor, batch: Batch, objective: Objective) -> Scores:
 
     logits: [num_seeds, num_rows, num_outputs].
     """
-    y, (loss, num_outputs, is_of_classes, weight, smoothing) = batch.y, objective
+    y, (loss, num_outputs, is_of_classes, weight, smoothing, _) = batch.y, objective
     if batch.own is not None and loss != "cross-entropy":
         return _score_each(logits, y, batch.own, objective)
     if batch.rows is not None:

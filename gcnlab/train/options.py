@@ -13,7 +13,7 @@ from torch import Tensor
 from ..checks import check_choice, check_count, check_flag, check_number, check_seed
 from ..errors import InputError, InputTypeError
 from ..scale import Sampler
-from .callbacks import Callback, known_metric
+from .callbacks import TOGETHER, Callback, kind_of, known_metric
 from .consistency import Consistency
 
 LOSSES = ("cross-entropy", "binary", "mse", "mae")
@@ -71,6 +71,7 @@ class FitOptions:
     scheduler: Callable[[Any], Any] | str | None
     average: float
     precision: str
+    metrics: Any
     select: str
     callbacks: Sequence[Callback]
     class_weight: Tensor | None
@@ -102,6 +103,7 @@ class FitOptions:
             "seed": None if self.seed is None else check_seed(self.seed),
             "seeds": None if self.seeds is None else _listed_seeds(self.seeds),
             "split": None if self.split is None else check_count("split", self.split),
+            "metrics": _listed_metrics(self.metrics),
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
@@ -116,6 +118,9 @@ class FitOptions:
             check_number("clip_norm", self.clip_norm, above=0)
         if isinstance(self.callbacks, Callback) or not all(isinstance(c, Callback) for c in self.callbacks):
             raise InputTypeError("callbacks: expected a list of Callback objects, such as [EarlyStopping(10)].")
+        for callback in self.callbacks:
+            for metric in callback.reads:
+                known_metric(f"callbacks: {type(callback).__name__}.reads", metric)
         if not callable(self.optimizer):
             raise InputTypeError(
                 f"optimizer: got a {type(self.optimizer).__name__}; pass what makes one, such as torch.optim.Adam itself: "
@@ -144,6 +149,26 @@ class FitOptions:
     def needs_val(self) -> bool:
         """Whether the kept epoch is chosen by a validation metric."""
         return self.select.startswith("val")
+
+    @property
+    def together(self) -> dict[str, str]:
+        """The metrics of whole epochs that are measured -> the argument that asks for each."""
+        read = [metric for callback in self.callbacks for metric in callback.reads]
+        asked = dict.fromkeys(map(kind_of, read), "callbacks")
+        asked |= {kind_of(self.select): "select"} | dict.fromkeys(self.metrics, "metrics")
+        return {name: asked[name] for name in TOGETHER if name in asked}
+
+
+def _listed_metrics(metrics: Any) -> tuple[str, ...]:
+    """The names of metrics, of which there may be one or none."""
+    listed = () if metrics is None else (metrics,) if isinstance(metrics, str) else metrics
+    known = ("loss", "accuracy", *TOGETHER)
+    if not isinstance(listed, (list, tuple)):
+        raise InputTypeError(f"metrics: got {metrics!r}, expected a list of names out of {', '.join(known)}.")
+    for name in listed:
+        if name not in known:
+            raise InputError(f"metrics: got {name!r}, expected names out of {', '.join(known)}.")
+    return tuple(listed)
 
 
 def _listed_seeds(seeds: Any) -> list[int]:
