@@ -339,6 +339,7 @@ WITHOUT_OPTIONS = {
     "gcnlab.Graph.open": "needs a saved graph; test_storage",
     "gcnlab.TensorBoard": "the option is the name of a folder; test_tensorboard",
     "gcnlab.data.folds": "needs a set of graphs; test_collections",
+    "gcnlab.data.nested_folds": "needs a set of graphs; test_collections",
     "gcnlab.distributed.processes": "needs processes; test_distributed",
 }
 
