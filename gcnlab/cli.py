@@ -320,7 +320,7 @@ def _compare_results(args: argparse.Namespace) -> None:
 
 _SPREAD = {"mean": float, "std": float, "per_seed": [float], "per_fold": ([float], None)}
 _RESULT = {
-    "recipe": str, "dataset": str, "protocol": str, "model": str, "num_parameters": int, "seeds": [int],
+    "recipe": str, "dataset": str, "protocol": str, "folds": (str, None), "model": str, "num_parameters": int, "seeds": [int],
     "test_accuracy": _SPREAD, "seconds": float, "device": (str, None), "published": ({"value": float, "source": str}, None),
     "versions": (dict, None),
 }  # fmt: skip

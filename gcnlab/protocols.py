@@ -4,7 +4,8 @@
              epoch at which the mean over the folds is highest (Xu et al. 2019). The tenth fold selects: no held-out
              test.
     nested   10 outer folds; in each, a tenth of the training graphs is held out to choose from a grid and to stop; the
-             figure is the mean test accuracy of 3 final runs of the choice (Errica et al. 2020).
+             figure is the mean test accuracy of 3 final runs of the choice (Errica et al. 2020). The folds are those of
+             that paper where there are any (`data.nested_folds`).
     holdout  one stratified split into 80 % training, 10 % validation and 10 % test.
 
 A fold is a job (`jobs`): its result is one line of a file, and what is in the file is not trained again. Where batches
@@ -30,7 +31,8 @@ from torch import Tensor, nn
 from . import distributed, metrics
 from .checkpoint import describe, digest_of, read_checkpoint, write_checkpoint
 from .checks import check_number, check_package
-from .data import folds, load
+from .data import catalog, folds, load, nested_folds
+from .data.gin_text import Folds
 from .errors import DatasetNotFoundError, InputError
 from .generators import generators_kept
 from .graph import GraphCollection
@@ -41,6 +43,8 @@ from .train.history import curves_of
 
 FOLDS_OF_A_STACK = 5  # on a CPU
 LARGEST_OF_A_STACK = 24_000  # numbers that a layer makes of a batch: nodes times channels
+
+ERRICA = "Errica et al. 2020"
 
 PROTOCOLS = {
     "gin": "10 folds, best common epoch on the left-out fold: no held-out test (Xu et al. 2019)",
@@ -340,23 +344,50 @@ def digest_of_folds(jobs: Sequence[FoldJob], graphs: GraphCollection) -> str:
 
 @generators_kept()  # importing scikit-learn may draw from Python's
 def split(job: FoldJob, graphs: GraphCollection) -> tuple[Tensor, Tensor]:
-    """(train, test) of a fold: the given lists where the set has them, else stratified and seeded."""
+    """(train, test) of a fold: the published lists where there are any, else stratified and seeded."""
     if job.protocol == "holdout":
         return stratified(graphs.y, 1 / 10, job.seed)
-    try:
-        return folds(job.dataset, job.root)[job.fold]
-    except DatasetNotFoundError:
-        selection = check_package("folds: splitting", "scikit-learn", "sklearn.model_selection")
-        splitter = selection.StratifiedKFold(10, shuffle=True, random_state=job.seed)
-        train, test = list(splitter.split(torch.zeros(len(graphs)), graphs.y.cpu()))[job.fold]
-        return torch.from_numpy(train), torch.from_numpy(test)
+    if _nested_entry(job) is not None:
+        train, val, test = nested_folds(job.dataset, job.root)[job.fold]
+        return torch.cat([train, val]).sort().values, test
+    if (lists := _own_lists(job)) is not None:
+        return lists[job.fold]
+    selection = check_package("folds: splitting", "scikit-learn", "sklearn.model_selection")
+    splitter = selection.StratifiedKFold(10, shuffle=True, random_state=job.seed)
+    train, test = list(splitter.split(torch.zeros(len(graphs)), graphs.y.cpu()))[job.fold]
+    return torch.from_numpy(train), torch.from_numpy(test)
 
 
 def parts(job: FoldJob, graphs: GraphCollection) -> tuple[Tensor, Tensor, Tensor]:
     """(train, validation, test) of a fold of nested or holdout."""
+    if _nested_entry(job) is not None:
+        return nested_folds(job.dataset, job.root)[job.fold]
     train, test = split(job, graphs)
     inner, val = stratified(graphs.y[train], 1 / 10 if job.protocol == "nested" else 1 / 9, job.fold)
     return train[inner], train[val], test
+
+
+def _nested_entry(job: FoldJob) -> dict[str, Any] | None:
+    """The catalog's entry of the folds of Errica et al.; None unless the job's protocol and data set have them."""
+    return catalog().get(job.dataset, {}).get("nested_folds") if job.protocol == "nested" else None
+
+
+def _own_lists(job: FoldJob) -> Folds | None:
+    """The fold lists that come with the data set, if any do."""
+    try:
+        return folds(job.dataset, job.root)
+    except DatasetNotFoundError:
+        return None
+
+
+def folds_named(jobs: Sequence[FoldJob]) -> str:
+    """Whose folds the jobs of a run are of, for results and tables."""
+    first, last = jobs[0], jobs[-1]
+    if (entry := _nested_entry(first)) is not None:
+        return ERRICA if entry["same_order"] else f"{ERRICA}, the order of graphs within a class not proved"
+    if first.protocol != "holdout" and _own_lists(first) is not None:
+        return "the set's own lists"
+    return f"stratified, seed {first.seed}" if first.seed == last.seed else f"stratified, seeds 0 to {last.seed}"
 
 
 @generators_kept()  # importing scikit-learn may draw from Python's

@@ -2,6 +2,7 @@
 
 import json
 import time
+import zipfile
 from dataclasses import replace
 
 import pytest
@@ -10,15 +11,18 @@ import torch
 import gcnlab
 from gcnlab import GCNConv, Graph, GraphClassifier, GraphCollection, GraphLoader, NoStructure, fit
 from gcnlab.checkpoint import describe, write_checkpoint
-from gcnlab.errors import ChecksumError, CorruptFileError, InputError
+from gcnlab.data import catalog, sha256_of, tu
+from gcnlab.errors import ChecksumError, CorruptFileError, DatasetNotFoundError, InputError
 from gcnlab.jobs import run_all
 from gcnlab.models import load_model
 from gcnlab.protocols import (
     FoldJob,
     Settings,
     best_common_epoch,
+    folds_named,
     in_stacks,
     paired,
+    parts,
     run_job,
     run_jobs,
     split,
@@ -69,6 +73,33 @@ def tu_folder(tmp_path):
     for part, lines in (("A", a), ("graph_indicator", indicator), ("graph_labels", labels)):
         (folder / f"RINGS_{part}.txt").write_text("\n".join(lines) + "\n")
     return folder
+
+
+@pytest.fixture
+def named_rings(tu_folder, data_root, monkeypatch):
+    """The same graphs as a named set "rings", for which there are nested folds: fold k tests 4 k, ..., 4 k + 3."""
+    archive, lists = data_root / "rings" / "raw" / "RINGS.zip", data_root / "folds-errica" / "RINGS.json"
+    archive.parent.mkdir(parents=True)
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in tu_folder.iterdir():
+            file.write(path, path.name)
+    folds = []
+    for start in range(0, 40, 4):
+        test, val = ([(first + i) % 40 for i in range(4)] for first in (start, start + 4))
+        train = [i for i in range(40) if i not in (*test, *val)]
+        folds.append({"test": test, "model_selection": [{"train": train, "validation": val}]})
+    lists.parent.mkdir()
+    lists.write_text(json.dumps(folds))
+    known = [
+        {"name": path.name, "url": None, "origin": "a friend", "size": path.stat().st_size, "sha256": sha256_of(path)}
+        for path in (archive, lists)
+    ]
+    entry = {
+        **catalog()["mutag"], "files": known[:1], "max_unpacked_bytes": 10**6, "counts": tu.counts(*tu.read(archive, "rings")),
+        "nested_folds": {**known[1], "same_order": True},
+    }  # fmt: skip
+    monkeypatch.setitem(catalog(), "rings", entry)
+    return entry
 
 
 def job(folder, protocol, fold=0, grid=(SMALL,), **changes):
@@ -278,6 +309,56 @@ def test_nothing_is_trained_on_that_is_tested(tu_folder, protocol):
         tested += test_ids.tolist()
     if protocol != "holdout":
         assert sorted(tested) == list(range(40))
+
+
+def test_nested_takes_the_published_folds(named_rings):
+    graphs = gcnlab.load("rings", features="degree")
+    train, val, test = parts(job("rings", "nested", 3), graphs)
+    assert (test.tolist(), val.tolist()) == ([12, 13, 14, 15], [16, 17, 18, 19])
+    assert train.tolist() == [*range(12), *range(20, 40)]
+    rest, tested = split(job("rings", "nested", 3), graphs)
+    assert torch.equal(tested, test)
+    assert rest.tolist() == [*range(12), *range(16, 40)]
+    assert parts(job("rings", "nested", 3, seed=5), graphs)[2].tolist() == test.tolist()
+    assert len(split(job("rings", "gin", 3), graphs)[1]) == 4  # gin has no such folds
+    assert split(job("rings", "gin", 3), graphs)[1].tolist() != test.tolist()
+
+
+def test_whose_folds_they_are(named_rings, tu_folder, data_root):
+    nested = [job("rings", "nested", fold) for fold in range(10)]
+    assert folds_named(nested) == "Errica et al. 2020"
+    named_rings["nested_folds"]["same_order"] = False
+    assert folds_named(nested) == "Errica et al. 2020, the order of graphs within a class not proved"
+    gin = [job("rings", "gin", seed=seed) for seed in range(3)]
+    assert folds_named(gin) == "stratified, seeds 0 to 2"
+    assert folds_named([job(tu_folder, "nested", seed=0)]) == folds_named(gin[:1]) == "stratified, seed 0"
+    lists = data_root / "rings" / "folds"
+    lists.mkdir()
+    for k in range(10):
+        (lists / f"test_idx-{k + 1}.txt").write_text(f"{k}\n")
+        (lists / f"train_idx-{k + 1}.txt").write_text("30\n31\n")
+    assert folds_named(gin) == "the set's own lists"
+    assert folds_named([job("rings", "holdout")]) == "stratified, seed 0"
+
+
+def test_a_missing_file_of_published_folds_is_an_error(named_rings, data_root):
+    """Other folds in their place would be another protocol by the same name."""
+    (data_root / "folds-errica" / "RINGS.json").unlink()
+    with pytest.raises(DatasetNotFoundError, match=r"Put into .*folds-errica these files: RINGS.json"):
+        run_job(job("rings", "nested"))
+
+
+def test_results_of_stratified_folds_are_not_those_of_published_ones(named_rings, tmp_path, monkeypatch):
+    trained, file, one = [], tmp_path / "folds.jsonl", job("rings", "nested")
+    monkeypatch.setattr("gcnlab.protocols.run_job", lambda job: trained.append(job) or run_job(job))
+    published = named_rings.pop("nested_folds")
+    run_jobs([one], file, workers=1)
+    named_rings["nested_folds"] = published
+    with pytest.warns(UserWarning, match="folds.jsonl: 1 of its results are of other data"):
+        run_jobs([one], file, workers=1)
+    assert len(trained) == 2
+    run_jobs([one], file, workers=1)
+    assert len(trained) == 2
 
 
 def test_stratified_keeps_the_shares_of_classes():

@@ -18,7 +18,7 @@ from ..data import catalog, load
 from ..errors import InputError
 from ..graph import GraphCollection
 from ..models import summary
-from ..protocols import PROTOCOLS, FoldJob, Settings, best_common_epoch, digest_of_folds, parts, run_jobs
+from ..protocols import PROTOCOLS, FoldJob, Settings, best_common_epoch, digest_of_folds, folds_named, parts, run_jobs
 from ..reporting import Content
 from ..reporting.findings import add_graphs
 from ..train import History, predict
@@ -115,6 +115,8 @@ class GraphRecipe:
             check_package(f"protocol: {run.protocol}", "scikit-learn", "sklearn.model_selection")
         run.say(f"protocol {run.protocol}: {PROTOCOLS[run.protocol]}")
         graphs, jobs = self.graphs(root=run.root), self.jobs(run)
+        whose = folds_named(jobs)
+        run.say(f"folds: {whose}")
         kept = None if run.folder is None else run.folder / "folds.jsonl"
         results = run_jobs(jobs, kept, workers=1 if run.device == "cuda" else run.threads, say=run.say)
         if run.protocol == "gin":
@@ -127,6 +129,7 @@ class GraphRecipe:
             self,
             run,
             data=digest_of(graphs.whole.adjacency, graphs.sizes, graphs.y, digest_of_folds(jobs, graphs)),
+            folds=whose,
             num_parameters=sum(p.numel() for p in self.model(graphs).parameters()),
             seeds=list(range(run.num_seeds)),
             test_accuracy=_spread_of(test, run),
@@ -137,7 +140,7 @@ class GraphRecipe:
         )
         if run.protocol == "holdout":
             return result, partial(self._keep_best, run, graphs, jobs, best_of(val))
-        return result, partial(self._show_folds, run, graphs, results)
+        return result, partial(self._show_folds, run, graphs, jobs, results)
 
     def jobs(self, run: Run) -> list[FoldJob]:
         """The folds of each seed; holdout has one, and its models are kept where there is a folder."""
@@ -155,17 +158,22 @@ class GraphRecipe:
             return jobs
         return [replace(job, model_file=str(run.folder / "seeds" / f"{job.seed}.gcnlab")) for job in jobs]
 
-    def _content(self, run: Run, graphs: GraphCollection) -> Content:
+    def _content(self, run: Run, graphs: GraphCollection, jobs: Sequence[FoldJob]) -> Content:
         return Content(
-            {"protocol": PROTOCOLS[run.protocol], "data": graphs.summary()},
+            {"protocol": PROTOCOLS[run.protocol], "folds": folds_named(jobs), "data": graphs.summary()},
             graphs.class_names or list(map(str, range(graphs.num_classes))),
         )
 
     def _show_folds(
-        self, run: Run, graphs: GraphCollection, results: Sequence[dict[str, Any]], files: Outputs
+        self,
+        run: Run,
+        graphs: GraphCollection,
+        jobs: Sequence[FoldJob],
+        results: Sequence[dict[str, Any]],
+        files: Outputs,
     ) -> Content:
         """Draw the curves of all folds. No model is kept, since no single one was measured."""
-        content = self._content(run, graphs)
+        content = self._content(run, graphs, jobs)
         content.folds = [result["curve"] for result in results]
         with files.writing("curves.png") as file:
             plot.folds(content.folds, file, title_of(header_of(self, run)))
@@ -181,7 +189,7 @@ class GraphRecipe:
         self, run: Run, graphs: GraphCollection, jobs: Sequence[FoldJob], best: int, files: Outputs
     ) -> Content:
         """Keep the model of the best seed, given by its position, and show its predictions."""
-        content = self._content(run, graphs)
+        content = self._content(run, graphs, jobs)
         saved = [read_checkpoint(job.model_file) for job in jobs if job.model_file is not None]
         history = History.join(
             [
