@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -37,6 +38,7 @@ from .errors import DatasetNotFoundError, InputError
 from .generators import generators_kept
 from .graph import GraphCollection
 from .jobs import Finished, Job, count_workers, run_all
+from .layers import GCNConv, GINConv
 from .models import GraphClassifier, NoStructure
 from .train import Callback, Checkpoint, EarlyStopping, History, TensorBoard, fit, predict
 from .train.history import curves_of
@@ -58,7 +60,8 @@ class Settings:
     """One point of a grid: the model and how it is trained.
 
     Attributes:
-        model: "gcn" (Kipf & Welling's layers) or "mlp" (the structure-free baseline).
+        model: "gcn" (Kipf & Welling's layers), "mlp" (the structure-free baseline), "gin" (Xu et al.'s layers), or
+            "forest" (`degree_histograms` in a random forest, for which no other setting counts).
         halve_lr_every: epochs after which the learning rate is halved.
         patience: epochs without a better validation loss before a nested or holdout training stops.
     """
@@ -79,9 +82,10 @@ class Settings:
     def build(self, graphs: GraphCollection) -> nn.Module:
         sizes = graphs.num_features, self.hidden_channels, graphs.num_classes
         if self.model == "mlp":
-            return NoStructure(*sizes, dropout=self.dropout)
+            return NoStructure(*sizes, dropout=self.dropout, readout=self.readout)
+        conv = functools.partial(GINConv, norm="batch") if self.model == "gin" else GCNConv
         return GraphClassifier(
-            *sizes, self.num_layers, readout=self.readout, jumping_knowledge=self.jumping_knowledge,
+            *sizes, self.num_layers, conv, readout=self.readout, jumping_knowledge=self.jumping_knowledge,
             dropout=self.dropout, head_layers=self.head_layers,
         )  # fmt: skip
 
@@ -132,6 +136,8 @@ class Settings:
         What a stack saves is the calls of many small products. Where the arrays of a step are larger, a stack's leave the
         cache of a core, and it is slower (docs/benchmarks.md). On a GPU calls are what takes the time.
         """
+        if self.model == "gin":  # the norm inside a GINConv would count the rows that fill up a stack's batches
+            return False
         if graphs.device.type != "cpu":
             return True
         numbers = self.batch_size * self.hidden_channels * graphs.whole.num_nodes / max(len(graphs.every()), 1)
@@ -210,6 +216,8 @@ def run_job(job: FoldJob) -> dict[str, Any]:
     others have test and validation accuracy too, the choice from the grid, and the confusion matrix, of all final runs.
     """
     graphs = _checked_graphs(job)
+    if job.grid[0].model == "forest":
+        return _run_forest(job, graphs)
     if job.protocol == "gin":
         train, test = split(job, graphs)
         seed = job.seed + job.fold
@@ -241,6 +249,48 @@ def run_job(job: FoldJob) -> dict[str, Any]:
         "test_accuracy": sum(tests) / len(tests),
         "val_accuracy": sum(vals) / len(vals),
         "chosen": asdict(chosen),
+        "confusion_matrix": confusion.tolist(),
+    }
+
+
+def degree_histograms(graphs: GraphCollection) -> Tensor:
+    """What a forest is given of each graph, [num_graphs, F]: its number of nodes, of stored edges, and of nodes by degree.
+
+    Nodes are counted in bins floor(32 log2(1 + degree)): degrees to 45 have one each, higher ones share bins 2 % wide.
+    """
+    sizes, degree = graphs.sizes.cpu(), graphs.whole.adjacency.rowptr.diff().cpu()
+    graph_of = torch.repeat_interleave(torch.arange(len(graphs)), sizes)
+    _, code = (32 * (1 + degree).double().log2()).long().unique(return_inverse=True)
+    width = int(code.max()) + 1
+    counts = (graph_of * width + code).bincount(minlength=len(graphs) * width).view(len(graphs), width)
+    num_edges = torch.zeros(len(graphs), dtype=torch.int64).index_add(0, graph_of, degree.long())
+    return torch.cat([sizes.unsqueeze(1), num_edges.unsqueeze(1), counts], 1)
+
+
+def _run_forest(job: FoldJob, graphs: GraphCollection) -> dict[str, Any]:
+    """`run_job` with random forests, which choose nothing, so that validation graphs train too; out-of-bag trees validate."""
+    RandomForestClassifier = check_package("model: forest", "scikit-learn", "sklearn.ensemble").RandomForestClassifier
+    x, y = degree_histograms(graphs).numpy(), graphs.y.cpu()
+    train, test = split(job, graphs)
+    confusion = torch.zeros(graphs.num_classes, graphs.num_classes, dtype=torch.int64)
+    seconds, out_of_bag = [], []
+    for run in range(3):
+        start = time.perf_counter()
+        forest = RandomForestClassifier(300, min_samples_leaf=2, oob_score=True, random_state=job.seed + 1 + run)
+        forest.fit(x[train], y[train].numpy())
+        seconds.append(time.perf_counter() - start)
+        out_of_bag.append(float(forest.oob_score_))
+        votes = torch.zeros(len(test), graphs.num_classes, dtype=torch.float64)
+        votes[:, forest.classes_] = torch.from_numpy(forest.predict_proba(x[test]))
+        confusion += metrics.confusion_matrix(votes, y[test], graphs.num_classes)
+    return {
+        "curve": out_of_bag[:1],
+        "epochs": 1,
+        "epoch_seconds": seconds,
+        "threads": 1,
+        "test_accuracy": float(confusion.diagonal().sum() / confusion.sum()),
+        "val_accuracy": sum(out_of_bag) / len(out_of_bag),
+        "chosen": asdict(job.grid[0]),
         "confusion_matrix": confusion.tolist(),
     }
 
@@ -287,11 +337,21 @@ def _choose(job: FoldJob, train: GraphCollection, val: GraphCollection) -> Setti
     """The settings of the grid with the best validation accuracy."""
     if len(job.grid) == 1:
         return job.grid[0]
-    tried = []
-    for settings in job.grid:
-        _, history = settings.train(train, val, job.seed, stop=True)
-        tried.append(float(history.best("val_accuracy")[0]))
+    tried = [_tried(settings, train, val, job.seed)["val_accuracy"] for settings in job.grid]
     return job.grid[max(range(len(tried)), key=tried.__getitem__)]
+
+
+def _tried(settings: Settings, train: GraphCollection, val: GraphCollection, seed: int) -> dict[str, Any]:
+    """The validation accuracy of one training, at the epoch whose weights it keeps, and the seconds of its epochs."""
+    _, history = settings.train(train, val, seed, stop=True)
+    return {"val_accuracy": float(history.best("val_accuracy")[0]), "epoch_seconds": history.epoch_seconds}
+
+
+def run_choice(job: FoldJob) -> dict[str, Any]:
+    """How well the first settings of a job's grid do on the validation part of its fold; no test graph is read."""
+    graphs = _checked_graphs(job)
+    train, val, _ = parts(job, graphs)
+    return _tried(job.grid[0], graphs[train], graphs[val], job.seed)
 
 
 def _plain(histories: Sequence[History]) -> dict[str, Any]:
@@ -334,6 +394,11 @@ def _digest(job: FoldJob) -> str:
     """Digest of everything that a fold is trained and scored on."""
     graphs, of_graphs = _graphs(job)
     return digest_of(of_graphs, digest_of_folds([job], graphs))
+
+
+def with_digest(job: FoldJob) -> FoldJob:
+    """The job with the digest of its data, so that its key stands for no other."""
+    return replace(job, data=_digest(job))
 
 
 def digest_of_folds(jobs: Sequence[FoldJob], graphs: GraphCollection) -> str:
@@ -419,7 +484,7 @@ def run_jobs(
     ranks = distributed.ranks()
     path = None if results is None or not distributed.is_first() else Path(results)
     if results is not None or any(job.model_file is not None for job in jobs):
-        jobs = [replace(job, data=_digest(job)) for job in jobs]
+        jobs = list(map(with_digest, jobs))
     finished = Finished(path, "a fold", _FOLD)
     missing = [job for job in jobs if job not in finished or not _has_model(job)]
     finished.warn_of_others(jobs)

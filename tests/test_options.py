@@ -378,7 +378,7 @@ WORDS = {
     ("gcnlab.data.planetoid.to_graph", "split"): ["public", "random", "full"],
     ("gcnlab.data.node_sets.to_graph", "split"): ["random", None],
     ("gcnlab.data.graph_sets.to_graph", "features"): [
-        None, "label", "attributes", "degree", "degree_bins", "log_degree", "constant",
+        None, "label", "attributes", "degree", "degree_bins", "log_degree", "scalar_degree", "constant",
     ],
     ("gcnlab.data.ogb.to_graph", "features"): ["values", "one_hot"],
     ("gcnlab.plot.mean_curve", "metric"): ["val_loss"],

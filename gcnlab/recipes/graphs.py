@@ -18,7 +18,17 @@ from ..data import catalog, load
 from ..errors import InputError
 from ..graph import GraphCollection
 from ..models import summary
-from ..protocols import PROTOCOLS, FoldJob, Settings, best_common_epoch, digest_of_folds, folds_named, parts, run_jobs
+from ..protocols import (
+    PROTOCOLS,
+    FoldJob,
+    Settings,
+    best_common_epoch,
+    degree_histograms,
+    digest_of_folds,
+    folds_named,
+    parts,
+    run_jobs,
+)
 from ..reporting import Content
 from ..reporting.findings import add_graphs
 from ..train import History, predict
@@ -28,6 +38,11 @@ from .outputs import Outputs
 from .result import best_of, chosen_of, header_of, result_of, spread_of, title_of, write_model
 
 NUM_FOLDS = 10
+
+_MODELS = {"gcn": "GCN", "gin": "GIN", "mlp": "no structure"}
+_FEATURES = {
+    "label": "node labels", "degree": "one-hot degrees", "degree_bins": "binned degrees", "scalar_degree": "scalar degrees",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,11 +84,12 @@ class GraphRecipe:
 
     @property
     def model_name(self) -> str:
-        first = self.grid[0]
-        if first.model == "mlp":
-            return f"features summed, MLP, {first.hidden_channels} hidden"
+        first, features = self.grid[0], self.features["features"]
+        name = f"{first.hidden_channels} hidden, {first.readout} readout, {_FEATURES.get(features, features)}"
+        if first.model != "mlp":
+            name = f"{first.num_layers} layers, {name}"
         grid = f", grid of {len(self.grid)}" if len(self.grid) > 1 else ""
-        return f"GCN, {first.num_layers} layers, {first.hidden_channels} hidden, {first.readout} readout{grid}"
+        return f"{_MODELS[first.model]}, {name}{grid}"
 
     def graphs(
         self, dataset: str | None = None, root: str | None = None, features: Mapping[str, Any] | None = None
@@ -88,6 +104,9 @@ class GraphRecipe:
 
     def model(self, graphs: GraphCollection) -> nn.Module:
         return self.grid[0].build(graphs)
+
+    def num_parameters(self, graphs: GraphCollection) -> int:
+        return sum(p.numel() for p in self.model(graphs).parameters())
 
     def describe(self, root: str | None = None) -> str:
         graphs = self.graphs(root=root)
@@ -130,7 +149,7 @@ class GraphRecipe:
             run,
             data=digest_of(graphs.whole.adjacency, graphs.sizes, graphs.y, digest_of_folds(jobs, graphs)),
             folds=whose,
-            num_parameters=sum(p.numel() for p in self.model(graphs).parameters()),
+            num_parameters=self.num_parameters(graphs),
             seeds=list(range(run.num_seeds)),
             test_accuracy=_spread_of(test, run),
             val_accuracy=_spread_of(val, run),
@@ -211,6 +230,27 @@ class GraphRecipe:
         content.chosen = chosen_of(history.seeds, best)
         add_graphs(content, graphs, model, test)
         return content
+
+
+@dataclass(frozen=True)
+class ForestRecipe(GraphRecipe):
+    """Random forests on histograms of degrees: a baseline that sees no structure but these, and that nobody tunes."""
+
+    features: dict[str, Any] = field(default_factory=lambda: {"features": "constant"})  # the forest has its own
+    grid: tuple[Settings, ...] = (Settings("forest", epochs=1),)
+    protocols: tuple[str, ...] = ("nested",)
+
+    @property
+    def model_name(self) -> str:
+        return "random forest, 300 trees, degree histograms"
+
+    def num_parameters(self, graphs: GraphCollection) -> int:
+        """0: a forest has no weights."""
+        return 0
+
+    def describe(self, root: str | None = None) -> str:
+        graphs = self.graphs(root=root)
+        return f"{graphs.summary()}\n\n{self.model_name}: {degree_histograms(graphs).shape[1]} columns"
 
 
 def _spread_of(values: list[float], run: Run) -> dict[str, Any]:
