@@ -526,41 +526,60 @@ def best_common_epoch(results: Sequence[dict[str, Any]]) -> tuple[int, list[floa
     return epoch + 1, curves[:, epoch].tolist()
 
 
-def paired(a: dict[str, Any], b: dict[str, Any], confidence: float = 0.95) -> dict[str, float]:
-    """How much more accurate a is than b on the same folds, with a confidence interval.
+def pairs_of(result: dict[str, Any]) -> str:
+    """What `paired` pairs of a result: "folds"; "splits", one per seed; or "seeds", initialisations on one split."""
+    if result["test_accuracy"].get("per_fold"):
+        return "folds"
+    return (
+        "splits" if "split" in result["protocol"] or "random" in result["protocol"] or result.get("folds") else "seeds"
+    )
 
-        d = mean_k (a_k - b_k),   d ± t sqrt((1/K + 1/(K-1)) var_k(a_k - b_k)),   t of K - 1 degrees of freedom
+
+def paired(a: dict[str, Any], b: dict[str, Any], confidence: float = 0.95) -> dict[str, float]:
+    """How much more accurate a is than b on the same folds, splits or seeds, with a confidence interval.
+
+        d = mean_k (a_k - b_k),   d ± t s,   t of K - 1 degrees of freedom
+        folds: s² = (1/K + 1/(K-1)) var_k(a_k - b_k)      splits, seeds: s² = var_k(a_k - b_k) / K
 
     Training sets of different folds overlap, so that the usual 1/K is too narrow; the corrected variance is Nadeau &
-    Bengio's (2003, equation 16, n_test / n_train = 1 / (K - 1) in K folds).
+    Bengio's (2003, equation 16, n_test / n_train = 1 / (K - 1) in K folds). Over random splits of one graph the interval
+    says how much the difference depends on the split that is drawn; over initialisations on one split (`pairs_of`) it says
+    nothing of other splits.
 
     Args:
-        a: the result of a run (`gcnlab run --json`), with `per_fold`.
+        a: the result of a run (`gcnlab run --json`).
         b: another, of the same data set, protocol and seeds.
         confidence: of the interval, a fraction.
 
     Returns:
-        difference, low, high: accuracies as fractions; p: of the two-sided test of no difference.
+        difference, low, high: accuracies as fractions; error: s; p: of the two-sided test of no difference.
     """
     student = check_package("paired", "scipy", "scipy.stats").t
     confidence = check_number("confidence", confidence, above=0, below=1)
-    has_digests = "data" in a and "data" in b  # results of 1.0 have none
-    for key in ("dataset", "protocol", "seeds", *["data"] * has_digests):
-        if a[key] != b[key]:
-            raise InputError(
-                f"paired: the results differ in {key}, {a[key]!r} and {b[key]!r}; expected the same folds."
-            )
+    by = pairs_of(a)
+    for key in ("dataset", "protocol", "seeds", "metric", "folds", "data"):
+        x, y = (result.get(key, "accuracy" if key == "metric" else None) for result in (a, b))
+        # Results of 1.0 have neither metric, folds nor data, and their folds were never those of Errica et al.
+        if x != y and (None not in (x, y) or (key == "folds" and ERRICA in f"{x} {y}")):
+            raise InputError(f"paired: the results differ in {key}, {x!r} and {y!r}; expected the same {by}.")
+    per = "per_fold" if by == "folds" else "per_seed"
     for result in (a, b):
-        found = len(result["test_accuracy"].get("per_fold") or ())
-        if found != 10 * len(result["seeds"]) or not found:
+        found = len(result["test_accuracy"].get(per) or ())
+        expected = len(result["seeds"]) * (10 if by == "folds" else 1)
+        if found != expected:
+            raise InputError(f"paired: {per} has {found} values for {len(result['seeds'])} seeds, expected {expected}.")
+        if found < 2:
             raise InputError(
-                f"paired: the protocol {a['protocol']} has no folds ({found} for {len(result['seeds'])} seeds); expected 10 per seed, "
-                "as results of gin or nested have."
+                f"paired: got {found} seed of the protocol {a['protocol']}, which has no folds; expected at least 2 seeds "
+                "(gcnlab run --seeds)."
             )
-    folds_of = [torch.tensor(result["test_accuracy"]["per_fold"], dtype=torch.float64) for result in (a, b)]
-    k = 10
-    difference = (folds_of[0] - folds_of[1]).view(-1, k).mean(0)  # of each fold, the mean over seeds
-    centre, error = float(difference.mean()), float(((1 / k + 1 / (k - 1)) * difference.var()).sqrt())
+    ours, theirs = (torch.tensor(result["test_accuracy"][per], dtype=torch.float64) for result in (a, b))
+    difference = ours - theirs
+    if by == "folds":
+        difference = difference.view(-1, 10).mean(0)  # of each fold, the mean over seeds
+    k = len(difference)
+    centre = float(difference.mean())
+    error = float(((1 / k + (1 / (k - 1) if by == "folds" else 0)) * difference.var()).sqrt())
     reach = float(student.ppf((1 + confidence) / 2, k - 1)) * error
     p = 2 * float(student.sf(abs(centre) / error, k - 1)) if error else float(centre == 0)
-    return {"difference": centre, "low": centre - reach, "high": centre + reach, "p": p}
+    return {"difference": centre, "error": error, "low": centre - reach, "high": centre + reach, "p": p}
