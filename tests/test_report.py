@@ -235,7 +235,7 @@ def test_two_results_over_seeds(gcnlab, tmp_path):
     a, b = (result_file(tmp_path / name, 0.7, **changes) for name in ("gcn", "mlp"))
     assert gcnlab("compare", a, b, "--out", tmp_path / "out")[0] == 0
     page = check(tmp_path / "out" / "report.html", ["result", "seeds"])
-    assert re.search(r"seed 370\.0070\.00\+0\.00.*seed 580\.00", page.text)
+    assert re.search(r"seed 370\.0070\.00\+0\.00\s+seed 580\.00", page.text)
     assert "on the same seeds of rings" in page.text
 
 
