@@ -293,7 +293,7 @@ def _compare_images(args: argparse.Namespace) -> None:
 
 
 def _compare_results(args: argparse.Namespace) -> None:
-    from .protocols import paired
+    from .protocols import paired, pairs_of
 
     if len(args.what) != 2 or not all(Path(file).is_file() for file in args.what):
         raise InputError(f"compare: got {' '.join(args.what)}, expected two files that `gcnlab run --json` wrote.")
@@ -301,16 +301,7 @@ def _compare_results(args: argparse.Namespace) -> None:
         check_target("out", args.out, is_folder=True)
         report.check_can_write("out: report.html")
     a, b = (_read_result(file) for file in args.what)
-    found = paired(a, b)
-    difference, low, high = (100 * found[key] for key in ("difference", "low", "high"))
-    p = f"p = {found['p']:.2g}" if found["p"] >= 0.001 else "p < 0.001"
-    unclear = low <= 0 <= high
-    finding = (
-        f"On the 10 folds of {a['dataset']} (protocol {a['protocol']}), {a['recipe']} is {abs(difference):.2f} points "
-        f"{'less' if difference < 0 else 'more'} accurate than {b['recipe']}. The 95 % confidence interval of the "
-        f"difference goes from {low:+.2f} to {high:+.2f} points, {p} (corrected paired t-test, Nadeau & "
-        f"Bengio 2003): these folds {'do not ' if unclear else ''}tell the two apart."
-    )
+    finding = _finding(a, b, paired(a, b), pairs_of(a))
     print(finding, end="\n\n")
     print(recipes.MARKDOWN_HEAD, recipes.markdown_row(a), recipes.markdown_row(b), sep="\n")
     if args.out:
@@ -318,9 +309,37 @@ def _compare_results(args: argparse.Namespace) -> None:
             report.write(file, report.of_pair(a, b, finding))
 
 
+# What is paired: where, by which test, and what its interval does not say.
+_PAIRS = {
+    "folds": ("On the 10 folds of", "corrected paired t-test, Nadeau & Bengio 2003", ""),
+    "splits": (
+        "On {} splits of", "paired t-test over splits",
+        " The interval is about which split of these data is drawn, not about other data.",
+    ),
+    "seeds": (
+        "With {} initialisations on one split of", "paired t-test over seeds",
+        " The interval is about the initialisation alone: it says nothing of other splits.",
+    ),
+}  # fmt: skip
+
+
+def _finding(a: Mapping[str, Any], b: Mapping[str, Any], found: Mapping[str, float], by: str) -> str:
+    """What `paired` found, in words."""
+    difference, error, low, high = (100 * found[key] for key in ("difference", "error", "low", "high"))
+    p = f"p = {found['p']:.2g}" if found["p"] >= 0.001 else "p < 0.001"
+    where, test, meaning = _PAIRS[by]
+    protocol = a["protocol"] + (f", folds: {a['folds']}" if a.get("folds") else "")
+    return (
+        f"{where.format(len(a['seeds']))} {a['dataset']} (protocol {protocol}), {a['recipe']} is {abs(difference):.2f} points "
+        f"{'less' if difference < 0 else 'more'} accurate than {b['recipe']}, with a standard error of {error:.2f}. The 95 % "
+        f"confidence interval of the difference goes from {low:+.2f} to {high:+.2f} points, {p} ({test}): these {by} "
+        f"{'do not ' if low <= 0 <= high else ''}tell the two apart.{meaning}"
+    )
+
+
 _SPREAD = {"mean": float, "std": float, "per_seed": [float], "per_fold": ([float], None)}
 _RESULT = {
-    "recipe": str, "dataset": str, "protocol": str, "model": str, "num_parameters": int, "seeds": [int],
+    "recipe": str, "dataset": str, "protocol": str, "folds": (str, None), "model": str, "num_parameters": int, "seeds": [int],
     "test_accuracy": _SPREAD, "seconds": float, "device": (str, None), "published": ({"value": float, "source": str}, None),
     "versions": (dict, None), "metric": (str, None),
 }  # fmt: skip
@@ -486,7 +505,8 @@ _COMMANDS = (
     ),
     _Command(
         "compare",
-        "train grid networks beside the tutorials' CNNs on a data set, or compare two results on the same folds",
+        "train grid networks beside the tutorials' CNNs on a data set, or compare two results on the same folds, splits or "
+        "seeds",
         "gcnlab compare fashion-mnist --quick, or: gcnlab compare gcn.json mlp.json",
         _compare,
         (

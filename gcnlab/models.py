@@ -406,7 +406,7 @@ class GraphClassifier(nn.Module):
 
 
 class NoStructure(nn.Module):
-    """The baseline that sees no edges: logits = MLP(P relu(X W + b)), the features of each graph's nodes summed.
+    """The baseline that sees no edges: logits = MLP(readout(relu(X W + b), P)), a set of nodes for each graph.
 
     A graph network that does not beat it has learnt nothing from the graph. Its forward takes, and ignores, a_hat, so
     that it stands where a GraphClassifier stands.
@@ -415,24 +415,37 @@ class NoStructure(nn.Module):
         in_channels: number of features.
         hidden_channels: width of both hidden layers.
         out_channels: classes.
-        dropout: probability of zeroing an entry of the sums, in training.
+        dropout: probability of zeroing an entry of the second hidden layer, in training.
+        readout: a kind of `Readout`; the sum is the deep multisets of Errica et al. (2020).
     """
 
-    merges_nodes = True
-
-    def __init__(self, in_channels: int, hidden_channels: int, out_channels: int, dropout: float = 0.5) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int,
+        out_channels: int,
+        dropout: float = 0.5,
+        readout: str = "sum",
+    ) -> None:
         super().__init__()
         in_channels = check_count("in_channels", in_channels, 1)
         hidden_channels = check_count("hidden_channels", hidden_channels, 1)
         out_channels, dropout = check_count("out_channels", out_channels, 1), check_probability("dropout", dropout)
         self.weight = nn.Parameter(glorot_uniform(torch.empty(in_channels, hidden_channels)))
         self.bias = nn.Parameter(torch.zeros(hidden_channels))
-        self.readout, self.dropout = Readout("sum"), dropout
-        self.hidden, self.out = nn.Linear(hidden_channels, hidden_channels), nn.Linear(hidden_channels, out_channels)
+        readout_kinds("readout", readout)
+        self.readout, self.dropout = Readout(readout, hidden_channels), dropout
+        self.hidden = nn.Linear(self.readout.width(hidden_channels), hidden_channels)
+        self.out = nn.Linear(hidden_channels, out_channels)
         self.config = {
             "in_channels": in_channels, "hidden_channels": hidden_channels, "out_channels": out_channels,
-            "dropout": dropout,
+            "dropout": dropout, "readout": readout,
         }  # fmt: skip
+
+    @property
+    def merges_nodes(self) -> bool:
+        """Whether alike nodes may be merged: the readout knows no single nodes."""
+        return "sort" not in self.readout.kinds
 
     def forward(self, x: Features, a_hat: Any, batch: Any = None) -> Tensor:
         """Logits [num_graphs, out_channels]; `a_hat` is not read."""

@@ -4,7 +4,8 @@
              epoch at which the mean over the folds is highest (Xu et al. 2019). The tenth fold selects: no held-out
              test.
     nested   10 outer folds; in each, a tenth of the training graphs is held out to choose from a grid and to stop; the
-             figure is the mean test accuracy of 3 final runs of the choice (Errica et al. 2020).
+             figure is the mean test accuracy of 3 final runs of the choice (Errica et al. 2020). The folds are those of
+             that paper where there are any (`data.nested_folds`).
     holdout  one stratified split into 80 % training, 10 % validation and 10 % test.
 
 A fold is a job (`jobs`): its result is one line of a file, and what is in the file is not trained again. Where batches
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -30,17 +32,21 @@ from torch import Tensor, nn
 from . import distributed, metrics
 from .checkpoint import describe, digest_of, read_checkpoint, write_checkpoint
 from .checks import check_number, check_package
-from .data import folds, load
+from .data import catalog, folds, load, nested_folds
+from .data.gin_text import Folds
 from .errors import DatasetNotFoundError, InputError
 from .generators import generators_kept
 from .graph import GraphCollection
 from .jobs import Finished, Job, count_workers, run_all
+from .layers import GCNConv, GINConv
 from .models import GraphClassifier, NoStructure
 from .train import Callback, Checkpoint, EarlyStopping, History, TensorBoard, fit, predict
 from .train.history import curves_of
 
 FOLDS_OF_A_STACK = 5  # on a CPU
 LARGEST_OF_A_STACK = 24_000  # numbers that a layer makes of a batch: nodes times channels
+
+ERRICA = "Errica et al. 2020"
 
 PROTOCOLS = {
     "gin": "10 folds, best common epoch on the left-out fold: no held-out test (Xu et al. 2019)",
@@ -54,7 +60,8 @@ class Settings:
     """One point of a grid: the model and how it is trained.
 
     Attributes:
-        model: "gcn" (Kipf & Welling's layers) or "mlp" (the structure-free baseline).
+        model: "gcn" (Kipf & Welling's layers), "mlp" (the structure-free baseline), "gin" (Xu et al.'s layers), or
+            "forest" (`degree_histograms` in a random forest, for which no other setting counts).
         halve_lr_every: epochs after which the learning rate is halved.
         patience: epochs without a better validation loss before a nested or holdout training stops.
     """
@@ -75,9 +82,10 @@ class Settings:
     def build(self, graphs: GraphCollection) -> nn.Module:
         sizes = graphs.num_features, self.hidden_channels, graphs.num_classes
         if self.model == "mlp":
-            return NoStructure(*sizes, dropout=self.dropout)
+            return NoStructure(*sizes, dropout=self.dropout, readout=self.readout)
+        conv = functools.partial(GINConv, norm="batch") if self.model == "gin" else GCNConv
         return GraphClassifier(
-            *sizes, self.num_layers, readout=self.readout, jumping_knowledge=self.jumping_knowledge,
+            *sizes, self.num_layers, conv, readout=self.readout, jumping_knowledge=self.jumping_knowledge,
             dropout=self.dropout, head_layers=self.head_layers,
         )  # fmt: skip
 
@@ -128,6 +136,8 @@ class Settings:
         What a stack saves is the calls of many small products. Where the arrays of a step are larger, a stack's leave the
         cache of a core, and it is slower (docs/benchmarks.md). On a GPU calls are what takes the time.
         """
+        if self.model == "gin":  # the norm inside a GINConv would count the rows that fill up a stack's batches
+            return False
         if graphs.device.type != "cpu":
             return True
         numbers = self.batch_size * self.hidden_channels * graphs.whole.num_nodes / max(len(graphs.every()), 1)
@@ -206,6 +216,8 @@ def run_job(job: FoldJob) -> dict[str, Any]:
     others have test and validation accuracy too, the choice from the grid, and the confusion matrix, of all final runs.
     """
     graphs = _checked_graphs(job)
+    if job.grid[0].model == "forest":
+        return _run_forest(job, graphs)
     if job.protocol == "gin":
         train, test = split(job, graphs)
         seed = job.seed + job.fold
@@ -237,6 +249,48 @@ def run_job(job: FoldJob) -> dict[str, Any]:
         "test_accuracy": sum(tests) / len(tests),
         "val_accuracy": sum(vals) / len(vals),
         "chosen": asdict(chosen),
+        "confusion_matrix": confusion.tolist(),
+    }
+
+
+def degree_histograms(graphs: GraphCollection) -> Tensor:
+    """What a forest is given of each graph, [num_graphs, F]: its number of nodes, of stored edges, and of nodes by degree.
+
+    Nodes are counted in bins floor(32 log2(1 + degree)): degrees to 45 have one each, higher ones share bins 2 % wide.
+    """
+    sizes, degree = graphs.sizes.cpu(), graphs.whole.adjacency.rowptr.diff().cpu()
+    graph_of = torch.repeat_interleave(torch.arange(len(graphs)), sizes)
+    _, code = (32 * (1 + degree).double().log2()).long().unique(return_inverse=True)
+    width = int(code.max()) + 1
+    counts = (graph_of * width + code).bincount(minlength=len(graphs) * width).view(len(graphs), width)
+    num_edges = torch.zeros(len(graphs), dtype=torch.int64).index_add(0, graph_of, degree.long())
+    return torch.cat([sizes.unsqueeze(1), num_edges.unsqueeze(1), counts], 1)
+
+
+def _run_forest(job: FoldJob, graphs: GraphCollection) -> dict[str, Any]:
+    """`run_job` with random forests, which choose nothing, so that validation graphs train too; out-of-bag trees validate."""
+    RandomForestClassifier = check_package("model: forest", "scikit-learn", "sklearn.ensemble").RandomForestClassifier
+    x, y = degree_histograms(graphs).numpy(), graphs.y.cpu()
+    train, test = split(job, graphs)
+    confusion = torch.zeros(graphs.num_classes, graphs.num_classes, dtype=torch.int64)
+    seconds, out_of_bag = [], []
+    for run in range(3):
+        start = time.perf_counter()
+        forest = RandomForestClassifier(300, min_samples_leaf=2, oob_score=True, random_state=job.seed + 1 + run)
+        forest.fit(x[train], y[train].numpy())
+        seconds.append(time.perf_counter() - start)
+        out_of_bag.append(float(forest.oob_score_))
+        votes = torch.zeros(len(test), graphs.num_classes, dtype=torch.float64)
+        votes[:, forest.classes_] = torch.from_numpy(forest.predict_proba(x[test]))
+        confusion += metrics.confusion_matrix(votes, y[test], graphs.num_classes)
+    return {
+        "curve": out_of_bag[:1],
+        "epochs": 1,
+        "epoch_seconds": seconds,
+        "threads": 1,
+        "test_accuracy": float(confusion.diagonal().sum() / confusion.sum()),
+        "val_accuracy": sum(out_of_bag) / len(out_of_bag),
+        "chosen": asdict(job.grid[0]),
         "confusion_matrix": confusion.tolist(),
     }
 
@@ -283,11 +337,21 @@ def _choose(job: FoldJob, train: GraphCollection, val: GraphCollection) -> Setti
     """The settings of the grid with the best validation accuracy."""
     if len(job.grid) == 1:
         return job.grid[0]
-    tried = []
-    for settings in job.grid:
-        _, history = settings.train(train, val, job.seed, stop=True)
-        tried.append(float(history.best("val_accuracy")[0]))
+    tried = [_tried(settings, train, val, job.seed)["val_accuracy"] for settings in job.grid]
     return job.grid[max(range(len(tried)), key=tried.__getitem__)]
+
+
+def _tried(settings: Settings, train: GraphCollection, val: GraphCollection, seed: int) -> dict[str, Any]:
+    """The validation accuracy of one training, at the epoch whose weights it keeps, and the seconds of its epochs."""
+    _, history = settings.train(train, val, seed, stop=True)
+    return {"val_accuracy": float(history.best("val_accuracy")[0]), "epoch_seconds": history.epoch_seconds}
+
+
+def run_choice(job: FoldJob) -> dict[str, Any]:
+    """How well the first settings of a job's grid do on the validation part of its fold; no test graph is read."""
+    graphs = _checked_graphs(job)
+    train, val, _ = parts(job, graphs)
+    return _tried(job.grid[0], graphs[train], graphs[val], job.seed)
 
 
 def _plain(histories: Sequence[History]) -> dict[str, Any]:
@@ -332,6 +396,11 @@ def _digest(job: FoldJob) -> str:
     return digest_of(of_graphs, digest_of_folds([job], graphs))
 
 
+def with_digest(job: FoldJob) -> FoldJob:
+    """The job with the digest of its data, so that its key stands for no other."""
+    return replace(job, data=_digest(job))
+
+
 def digest_of_folds(jobs: Sequence[FoldJob], graphs: GraphCollection) -> str:
     """Digest of the ids of the graphs on which each fold trains, selects and is scored."""
     folds = [split(job, graphs) if job.protocol == "gin" else parts(job, graphs) for job in jobs]
@@ -340,23 +409,50 @@ def digest_of_folds(jobs: Sequence[FoldJob], graphs: GraphCollection) -> str:
 
 @generators_kept()  # importing scikit-learn may draw from Python's
 def split(job: FoldJob, graphs: GraphCollection) -> tuple[Tensor, Tensor]:
-    """(train, test) of a fold: the given lists where the set has them, else stratified and seeded."""
+    """(train, test) of a fold: the published lists where there are any, else stratified and seeded."""
     if job.protocol == "holdout":
         return stratified(graphs.y, 1 / 10, job.seed)
-    try:
-        return folds(job.dataset, job.root)[job.fold]
-    except DatasetNotFoundError:
-        selection = check_package("folds: splitting", "scikit-learn", "sklearn.model_selection")
-        splitter = selection.StratifiedKFold(10, shuffle=True, random_state=job.seed)
-        train, test = list(splitter.split(torch.zeros(len(graphs)), graphs.y.cpu()))[job.fold]
-        return torch.from_numpy(train), torch.from_numpy(test)
+    if _nested_entry(job) is not None:
+        train, val, test = nested_folds(job.dataset, job.root)[job.fold]
+        return torch.cat([train, val]).sort().values, test
+    if (lists := _own_lists(job)) is not None:
+        return lists[job.fold]
+    selection = check_package("folds: splitting", "scikit-learn", "sklearn.model_selection")
+    splitter = selection.StratifiedKFold(10, shuffle=True, random_state=job.seed)
+    train, test = list(splitter.split(torch.zeros(len(graphs)), graphs.y.cpu()))[job.fold]
+    return torch.from_numpy(train), torch.from_numpy(test)
 
 
 def parts(job: FoldJob, graphs: GraphCollection) -> tuple[Tensor, Tensor, Tensor]:
     """(train, validation, test) of a fold of nested or holdout."""
+    if _nested_entry(job) is not None:
+        return nested_folds(job.dataset, job.root)[job.fold]
     train, test = split(job, graphs)
     inner, val = stratified(graphs.y[train], 1 / 10 if job.protocol == "nested" else 1 / 9, job.fold)
     return train[inner], train[val], test
+
+
+def _nested_entry(job: FoldJob) -> dict[str, Any] | None:
+    """The catalog's entry of the folds of Errica et al.; None unless the job's protocol and data set have them."""
+    return catalog().get(job.dataset, {}).get("nested_folds") if job.protocol == "nested" else None
+
+
+def _own_lists(job: FoldJob) -> Folds | None:
+    """The fold lists that come with the data set, if any do."""
+    try:
+        return folds(job.dataset, job.root)
+    except DatasetNotFoundError:
+        return None
+
+
+def folds_named(jobs: Sequence[FoldJob]) -> str:
+    """Whose folds the jobs of a run are of, for results and tables."""
+    first, last = jobs[0], jobs[-1]
+    if (entry := _nested_entry(first)) is not None:
+        return ERRICA if entry["same_order"] else f"{ERRICA}, the order of graphs within a class not proved"
+    if first.protocol != "holdout" and _own_lists(first) is not None:
+        return "the set's own lists"
+    return f"stratified, seed {first.seed}" if first.seed == last.seed else f"stratified, seeds 0 to {last.seed}"
 
 
 @generators_kept()  # importing scikit-learn may draw from Python's
@@ -388,7 +484,7 @@ def run_jobs(
     ranks = distributed.ranks()
     path = None if results is None or not distributed.is_first() else Path(results)
     if results is not None or any(job.model_file is not None for job in jobs):
-        jobs = [replace(job, data=_digest(job)) for job in jobs]
+        jobs = list(map(with_digest, jobs))
     finished = Finished(path, "a fold", _FOLD)
     missing = [job for job in jobs if job not in finished or not _has_model(job)]
     finished.warn_of_others(jobs)
@@ -430,41 +526,60 @@ def best_common_epoch(results: Sequence[dict[str, Any]]) -> tuple[int, list[floa
     return epoch + 1, curves[:, epoch].tolist()
 
 
-def paired(a: dict[str, Any], b: dict[str, Any], confidence: float = 0.95) -> dict[str, float]:
-    """How much more accurate a is than b on the same folds, with a confidence interval.
+def pairs_of(result: dict[str, Any]) -> str:
+    """What `paired` pairs of a result: "folds"; "splits", one per seed; or "seeds", initialisations on one split."""
+    if result["test_accuracy"].get("per_fold"):
+        return "folds"
+    return (
+        "splits" if "split" in result["protocol"] or "random" in result["protocol"] or result.get("folds") else "seeds"
+    )
 
-        d = mean_k (a_k - b_k),   d ± t sqrt((1/K + 1/(K-1)) var_k(a_k - b_k)),   t of K - 1 degrees of freedom
+
+def paired(a: dict[str, Any], b: dict[str, Any], confidence: float = 0.95) -> dict[str, float]:
+    """How much more accurate a is than b on the same folds, splits or seeds, with a confidence interval.
+
+        d = mean_k (a_k - b_k),   d ± t s,   t of K - 1 degrees of freedom
+        folds: s² = (1/K + 1/(K-1)) var_k(a_k - b_k)      splits, seeds: s² = var_k(a_k - b_k) / K
 
     Training sets of different folds overlap, so that the usual 1/K is too narrow; the corrected variance is Nadeau &
-    Bengio's (2003, equation 16, n_test / n_train = 1 / (K - 1) in K folds).
+    Bengio's (2003, equation 16, n_test / n_train = 1 / (K - 1) in K folds). Over random splits of one graph the interval
+    says how much the difference depends on the split that is drawn; over initialisations on one split (`pairs_of`) it says
+    nothing of other splits.
 
     Args:
-        a: the result of a run (`gcnlab run --json`), with `per_fold`.
+        a: the result of a run (`gcnlab run --json`).
         b: another, of the same data set, protocol and seeds.
         confidence: of the interval, a fraction.
 
     Returns:
-        difference, low, high: accuracies as fractions; p: of the two-sided test of no difference.
+        difference, low, high: accuracies as fractions; error: s; p: of the two-sided test of no difference.
     """
     student = check_package("paired", "scipy", "scipy.stats").t
     confidence = check_number("confidence", confidence, above=0, below=1)
-    has_digests = "data" in a and "data" in b  # results of 1.0 have none
-    for key in ("dataset", "protocol", "seeds", *["data"] * has_digests):
-        if a[key] != b[key]:
-            raise InputError(
-                f"paired: the results differ in {key}, {a[key]!r} and {b[key]!r}; expected the same folds."
-            )
+    by = pairs_of(a)
+    for key in ("dataset", "protocol", "seeds", "metric", "folds", "data"):
+        x, y = (result.get(key, "accuracy" if key == "metric" else None) for result in (a, b))
+        # Results of 1.0 have neither metric, folds nor data, and their folds were never those of Errica et al.
+        if x != y and (None not in (x, y) or (key == "folds" and ERRICA in f"{x} {y}")):
+            raise InputError(f"paired: the results differ in {key}, {x!r} and {y!r}; expected the same {by}.")
+    per = "per_fold" if by == "folds" else "per_seed"
     for result in (a, b):
-        found = len(result["test_accuracy"].get("per_fold") or ())
-        if found != 10 * len(result["seeds"]) or not found:
+        found = len(result["test_accuracy"].get(per) or ())
+        expected = len(result["seeds"]) * (10 if by == "folds" else 1)
+        if found != expected:
+            raise InputError(f"paired: {per} has {found} values for {len(result['seeds'])} seeds, expected {expected}.")
+        if found < 2:
             raise InputError(
-                f"paired: the protocol {a['protocol']} has no folds ({found} for {len(result['seeds'])} seeds); expected 10 per seed, "
-                "as results of gin or nested have."
+                f"paired: got {found} seed of the protocol {a['protocol']}, which has no folds; expected at least 2 seeds "
+                "(gcnlab run --seeds)."
             )
-    folds_of = [torch.tensor(result["test_accuracy"]["per_fold"], dtype=torch.float64) for result in (a, b)]
-    k = 10
-    difference = (folds_of[0] - folds_of[1]).view(-1, k).mean(0)  # of each fold, the mean over seeds
-    centre, error = float(difference.mean()), float(((1 / k + 1 / (k - 1)) * difference.var()).sqrt())
+    ours, theirs = (torch.tensor(result["test_accuracy"][per], dtype=torch.float64) for result in (a, b))
+    difference = ours - theirs
+    if by == "folds":
+        difference = difference.view(-1, 10).mean(0)  # of each fold, the mean over seeds
+    k = len(difference)
+    centre = float(difference.mean())
+    error = float(((1 / k + (1 / (k - 1) if by == "folds" else 0)) * difference.var()).sqrt())
     reach = float(student.ppf((1 + confidence) / 2, k - 1)) * error
     p = 2 * float(student.sf(abs(centre) / error, k - 1)) if error else float(centre == 0)
-    return {"difference": centre, "low": centre - reach, "high": centre + reach, "p": p}
+    return {"difference": centre, "error": error, "low": centre - reach, "high": centre + reach, "p": p}

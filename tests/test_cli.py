@@ -198,6 +198,49 @@ def test_compare(gcnlab, tmp_path):
     assert "p < 0.001 (" in said
 
 
+def seeds_file(path, accuracies, **changes):
+    spread = {"mean": sum(accuracies) / len(accuracies), "std": 0.01, "per_seed": accuracies}
+    return result_file(path, 0.5, test_accuracy=spread, seeds=list(range(len(accuracies))), **changes)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "start", "end"),
+    [
+        ("random", "On 3 splits of rings (protocol random), ", "not about other data."),
+        (
+            "public",
+            "With 3 initialisations on one split of rings (protocol public), ",
+            "it says nothing of other splits.",
+        ),
+    ],
+)
+def test_compare_splits_and_seeds(gcnlab, tmp_path, protocol, start, end):
+    a = seeds_file(tmp_path / "gcn", [0.80, 0.82, 0.84], protocol=protocol)
+    b = seeds_file(tmp_path / "mlp", [0.79, 0.80, 0.81], protocol=protocol)
+    status, said, wrong = gcnlab("compare", a, b)
+    assert (status, wrong) == (0, "")
+    finding = said.partition("\n")[0]
+    assert finding.startswith(f"{start}gcn is 2.00 points more accurate than mlp, with a standard error of 0.58.")
+    # differences of 1, 2 and 3 points; t = 4.303 times sqrt(1 / 3)
+    assert "goes from -0.48 to +4.48 points, p = 0.074 (paired t-test over " in finding
+    assert "do not tell the two apart" in finding
+    assert finding.endswith(end)
+    one = seeds_file(tmp_path / "one", [0.8], protocol=protocol)
+    status, said, wrong = gcnlab("compare", one, one)
+    assert (status, said) == (2, "")
+    assert "expected at least 2 seeds (gcnlab run --seeds)" in wrong
+
+
+def test_compare_names_the_folds(gcnlab, tmp_path):
+    files = [result_file(tmp_path / name, 0.7, folds="Errica et al. 2020") for name in ("gcn", "mlp")]
+    said = gcnlab("compare", *files)[1]
+    assert "10 folds of rings (protocol nested, folds: Errica et al. 2020), " in said
+    assert "| gcn | rings | nested, folds: Errica et al. 2020 | GCN |" in said
+    status, said, wrong = gcnlab("compare", files[0], result_file(tmp_path / "old", 0.7))
+    assert (status, said) == (2, "")
+    assert "the results differ in folds, 'Errica et al. 2020' and None; expected the same folds" in wrong
+
+
 def test_results_that_gcnlab_did_not_write_are_refused(gcnlab, tmp_path, trials):
     """By name, and never by a traceback: fields that are missing, of another type, or fewer than the rest bears."""
     a, b = result_file(tmp_path / "gcn", 0.7), tmp_path / "mlp"

@@ -19,8 +19,9 @@ from test_data import damaged, load_under_kills
 import gcnlab
 import gcnlab.data as data
 from gcnlab import Graph, GraphClassifier, GraphCollection, GraphLoader, SparseMatrix, load, predict
-from gcnlab.data import archive, catalog, folds, gin_text, text, tu
+from gcnlab.data import archive, catalog, folds, gin_text, nested_folds, text, tu
 from gcnlab.data.archive import Source
+from gcnlab.data.errica import read_nested
 from gcnlab.data.text import Integers
 from gcnlab.errors import (
     ChecksumError,
@@ -1015,6 +1016,126 @@ def test_damaged_arrays_within_an_npz(tmp_path, key):
     assert refused > 20
 
 
+# -- the folds of Errica et al. ----------------------------------------------------------------------------------------
+
+
+def outer_folds(num_graphs=23):
+    """Fold k tests k, k + 10, ... and selects on the next ones; what is left trains."""
+    tests = [list(range(k, num_graphs, 10)) for k in range(10)]
+    return [
+        {
+            "test": tests[k],
+            "model_selection": [
+                {"train": [i for i in range(num_graphs) if i % 10 not in (k, (k + 1) % 10)], "validation": tests[k - 9]}
+            ],
+        }
+        for k in range(10)
+    ]
+
+
+def test_nested_folds_of_a_file(tmp_path):
+    path = tmp_path / "TOY.json"
+    path.write_text(json.dumps(outer_folds()))
+    found = read_nested(path, 23)
+    assert len(found) == 10
+    train, val, test = found[2]
+    assert (val.tolist(), test.tolist()) == ([3, 13], [2, 12, 22])
+    assert sorted([*train.tolist(), *val.tolist(), *test.tolist()]) == list(range(23))
+    assert {ids.dtype for fold in found for ids in fold} == {torch.int64}
+
+
+def with_test(fold, ids):
+    folds = outer_folds()
+    folds[fold]["test"] = ids
+    return folds
+
+
+def with_inner(fold, **parts):
+    folds = outer_folds()
+    folds[fold]["model_selection"][0].update(parts)
+    return folds
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[{", r"not readable as JSON: "),
+        (b"\xff", r"not readable as JSON: "),
+        (b"[" * 10**5, r"not readable as JSON: "),
+        ({}, r"expected a list of 10 folds \(found '\{\}'\)"),
+        (outer_folds()[:9], r"expected a list of 10 folds \(found '9 of them'\)"),
+        ([*outer_folds()[:9], "x"], r"key 'fold 10': expected \{\"test\": \[...\], .* \(found 'x'\)"),
+        ([{"test": [0]}, *outer_folds()[1:]], r"key 'fold 1': expected .*model_selection"),
+        (
+            [{**outer_folds()[0], "model_selection": []}, *outer_folds()[1:]],
+            r"key 'fold 1': expected .*model_selection",
+        ),
+        (with_test(3, []), r"key 'test of fold 4': expected a list of graph numbers \(found '\[\]'\)"),
+        (with_test(3, 7), r"key 'test of fold 4': expected a list of graph numbers \(found '7'\)"),
+        (with_test(3, [3, 13, 23]), r"key 'test of fold 4': a graph is an integer from 0 to 22 \(found 23\)"),
+        (with_test(3, [3, True]), r"key 'test of fold 4': a graph is an integer from 0 to 22 \(found True\)"),
+        (with_test(3, [3, 13.0]), r"key 'test of fold 4': a graph is an integer from 0 to 22 \(found 13.0\)"),
+        (with_inner(3, validation=[-1]), r"key 'validation of fold 4': a graph is an integer .* \(found -1\)"),
+        (
+            with_inner(3, validation=[4, 4]),
+            r"'validation of fold 4': this graph is in the validation list .* \(found 4\)",
+        ),
+        (
+            with_inner(3, validation=[5]),
+            r"'validation of fold 4': this graph is in the train list of this fold already",
+        ),
+        (with_test(3, [3, 13, 5]), r"key 'test of fold 4': this graph is in the train list of this fold already"),
+        (with_test(3, [3, 13, 4]), r"key 'test of fold 4': this graph is in the validation list .* \(found 4\)"),
+        (with_test(3, [3]), r"no fold tests this graph \(found 13\)"),
+        ([outer_folds()[0], *outer_folds()[:9]], r"key 'test of fold 2': fold 1 tests this graph too \(found 0\)"),
+    ],
+    ids=lambda value: value[:40] if isinstance(value, str) else "",
+)
+def test_malformed_nested_folds_are_named(tmp_path, content, message):
+    path = tmp_path / "TOY.json"
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    with pytest.raises(DatasetFormatError, match=rf"TOY\.json(: |, ).*{message}"):
+        read_nested(path, 23)
+
+
+@pytest.fixture
+def named_folds(data_root, monkeypatch):
+    """The path of the nested folds of a named set "toy" of 23 graphs, in the data root."""
+    path = data_root / "folds-errica" / "TOY.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(outer_folds()))
+    file = {"name": path.name, "url": "https://example.org/TOY_splits.json", "size": path.stat().st_size}
+    file |= {"sha256": data.sha256_of(path), "same_order": True}
+    monkeypatch.setitem(catalog(), "toy", {**catalog()["nci1"], "counts": {"graphs": 23}, "nested_folds": file})
+    return path
+
+
+def test_nested_folds_by_name(named_folds):
+    assert [fold.test.tolist() for fold in nested_folds("toy")] == [fold["test"] for fold in outer_folds()]
+    assert nested_folds("toy", root=named_folds.parents[1], download=False)[9].val.tolist() == [0, 10, 20]
+
+
+def test_nested_folds_are_compared_with_their_sha256(named_folds):
+    named_folds.write_text(json.dumps(outer_folds()[::-1]))
+    with pytest.raises(ChecksumError, match=r"TOY\.json: sha256 is"):
+        nested_folds("toy")
+
+
+def test_nested_folds_that_are_missing(named_folds):
+    named_folds.unlink()
+    put = r"Put into .*folds-errica these files: TOY\.json \(from https://example\.org\)"
+    with pytest.raises(DatasetNotFoundError, match=put):
+        nested_folds("toy", download=False)
+    for name, message in (
+        ("mutag", "Errica et al. give no folds of mutag; they do of proteins, nci1, dd,"),
+        ("toys", "name: 'toys' is not a data set"),
+    ):
+        with pytest.raises(DatasetNotFoundError, match=message):
+            nested_folds(name)
+    with pytest.raises(InputError, match="name: cora is one graph; folds are of collections"):
+        nested_folds("cora")
+
+
 # -- by name ----------------------------------------------------------------------------------------------------------
 
 
@@ -1120,6 +1241,8 @@ def load_real(root, name, **options):
     [
         ("mutag", (188, 3371, 7442), 0, 0, {"-1": 63, "1": 125}, 7),
         ("proteins", (1113, 43471, 162088), 0, 0, {"1": 663, "2": 450}, 3),
+        ("nci1", (4110, 122747, 265506), 0, 0, {"0": 2053, "1": 2057}, 37),
+        ("dd", (1178, 334925, 1686092), 0, 0, {"1": 691, "2": 487}, 82),
         ("imdb-binary", (1000, 19773, 193062), 0, 193062, {"0": 500, "1": 500}, 0),
         ("imdb-multi", (1500, 19502, 197806), 0, 197806, {"1": 500, "2": 500, "3": 500}, 0),
         ("reddit-binary", (2000, 859254, 1991016), 0, 0, {"0": 1000, "2": 1000}, 0),
@@ -1174,6 +1297,23 @@ def test_real_folds(real_root, name, num_graphs, left_out):
         assert all(
             torch.equal(a, b) for one, other in zip(found, inside, strict=True) for a, b in zip(one, other, strict=True)
         )
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", [name for name, entry in catalog().items() if "nested_folds" in entry])
+def test_real_nested_folds(real_root, name):
+    try:
+        found = nested_folds(name, download=False)
+    except DatasetNotFoundError:
+        pytest.skip(f"{name} has no nested folds in GCNLAB_DATA")
+    y = load_real(real_root, name).y
+    share = y.bincount() / len(y)
+    for fold in found:
+        assert len(torch.cat(fold).unique()) == len(y)
+        assert [round(len(ids) / len(y), 2) for ids in fold] == [0.81, 0.09, 0.1]
+        for ids in fold:  # stratified by these labels, so that the numbers count the graphs of these files
+            count = y[ids].bincount(minlength=len(share))
+            torch.testing.assert_close(count, share * len(ids), atol=2, rtol=0, check_dtype=False)
 
 
 @pytest.mark.data

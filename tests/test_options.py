@@ -344,6 +344,7 @@ WITHOUT_OPTIONS = {
     "gcnlab.Graph.open": "needs a saved graph; test_storage",
     "gcnlab.TensorBoard": "the option is the name of a folder; test_tensorboard",
     "gcnlab.data.folds": "needs a set of graphs; test_collections",
+    "gcnlab.data.nested_folds": "needs a set of graphs; test_collections",
     "gcnlab.distributed.processes": "needs processes; test_distributed",
 }
 
@@ -383,7 +384,7 @@ WORDS = {
     ("gcnlab.data.node_sets.to_graph", "split"): ["random", None],
     ("gcnlab.data.heterophilous.to_graph", "split"): ["given", "random", None],
     ("gcnlab.data.graph_sets.to_graph", "features"): [
-        None, "label", "attributes", "degree", "degree_bins", "log_degree", "constant",
+        None, "label", "attributes", "degree", "degree_bins", "log_degree", "scalar_degree", "constant",
     ],
     ("gcnlab.data.ogb.to_graph", "features"): ["values", "one_hot"],
     ("gcnlab.plot.mean_curve", "metric"): ["val_loss"],

@@ -2,6 +2,7 @@
 
 import json
 import time
+import zipfile
 from dataclasses import replace
 
 import pytest
@@ -10,19 +11,26 @@ import torch
 import gcnlab
 from gcnlab import GCNConv, Graph, GraphClassifier, GraphCollection, GraphLoader, NoStructure, fit
 from gcnlab.checkpoint import describe, write_checkpoint
-from gcnlab.errors import ChecksumError, CorruptFileError, InputError
+from gcnlab.data import catalog, sha256_of, tu
+from gcnlab.errors import ChecksumError, CorruptFileError, DatasetNotFoundError, InputError
 from gcnlab.jobs import run_all
 from gcnlab.models import load_model
 from gcnlab.protocols import (
     FoldJob,
     Settings,
     best_common_epoch,
+    degree_histograms,
+    folds_named,
     in_stacks,
     paired,
+    pairs_of,
+    parts,
+    run_choice,
     run_job,
     run_jobs,
     split,
     stratified,
+    with_digest,
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -69,6 +77,33 @@ def tu_folder(tmp_path):
     for part, lines in (("A", a), ("graph_indicator", indicator), ("graph_labels", labels)):
         (folder / f"RINGS_{part}.txt").write_text("\n".join(lines) + "\n")
     return folder
+
+
+@pytest.fixture
+def named_rings(tu_folder, data_root, monkeypatch):
+    """The same graphs as a named set "rings", for which there are nested folds: fold k tests 4 k, ..., 4 k + 3."""
+    archive, lists = data_root / "rings" / "raw" / "RINGS.zip", data_root / "folds-errica" / "RINGS.json"
+    archive.parent.mkdir(parents=True)
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in tu_folder.iterdir():
+            file.write(path, path.name)
+    folds = []
+    for start in range(0, 40, 4):
+        test, val = ([(first + i) % 40 for i in range(4)] for first in (start, start + 4))
+        train = [i for i in range(40) if i not in (*test, *val)]
+        folds.append({"test": test, "model_selection": [{"train": train, "validation": val}]})
+    lists.parent.mkdir()
+    lists.write_text(json.dumps(folds))
+    known = [
+        {"name": path.name, "url": None, "origin": "a friend", "size": path.stat().st_size, "sha256": sha256_of(path)}
+        for path in (archive, lists)
+    ]
+    entry = {
+        **catalog()["mutag"], "files": known[:1], "max_unpacked_bytes": 10**6, "counts": tu.counts(*tu.read(archive, "rings")),
+        "nested_folds": {**known[1], "same_order": True},
+    }  # fmt: skip
+    monkeypatch.setitem(catalog(), "rings", entry)
+    return entry
 
 
 def job(folder, protocol, fold=0, grid=(SMALL,), **changes):
@@ -148,8 +183,9 @@ def test_a_batch_gives_what_its_graphs_give_alone(options):
         GraphClassifier(1, 5, 3),
         GraphClassifier(1, 5, 3, 2, GCNConv, "mean+max", None, "cat", 0.1, 2),
         NoStructure(1, 5, 3, dropout=0.1),
+        NoStructure(1, 5, 3, readout="mean+max"),
     ],
-    ids=["default", "other", "no structure"],
+    ids=["default", "other", "no structure", "means without structure"],
 )
 def test_a_file_makes_the_model_again(tmp_path, model):
     assert type(model)(**model.config).config == model.config
@@ -169,14 +205,24 @@ def test_a_model_with_layers_of_its_own_says_so(tmp_path):
         load_model(tmp_path / "a")
 
 
-def test_without_structure_edges_do_not_count():
+@pytest.mark.parametrize(
+    ("readout", "read"), [("sum", lambda h: h.sum(0)), ("mean+sum", lambda h: torch.cat([h.mean(0), h.sum(0)]))]
+)
+def test_without_structure_edges_do_not_count(readout, read):
     torch.manual_seed(0)
-    graphs, model = collection(4), NoStructure(1, 5, 2).eval()
+    graphs, model = collection(4), NoStructure(1, 5, 2, readout=readout).eval()
     together = graphs.batch()
-    expected = torch.stack(
-        [model.out(model.hidden((g.x @ model.weight + model.bias).relu().sum(0)).relu()) for g in graphs]
-    )
+    hidden = [(g.x @ model.weight + model.bias).relu() for g in graphs]
+    expected = torch.stack([model.out(model.hidden(read(h)).relu()) for h in hidden])
     torch.testing.assert_close(model(together.x, None, together), expected)
+
+
+def test_a_file_of_1_0_sums_without_structure(tmp_path):
+    model = NoStructure(1, 5, 3)
+    config = {name: value for name, value in model.config.items() if name != "readout"}
+    states = {name: value.unsqueeze(0) for name, value in model.state_dict().items()}
+    write_checkpoint(tmp_path / "a", {"model": {**describe(model), "config": config}}, states)
+    assert load_model(tmp_path / "a")[0].readout.kinds == ["sum"]
 
 
 @pytest.mark.parametrize(
@@ -278,6 +324,56 @@ def test_nothing_is_trained_on_that_is_tested(tu_folder, protocol):
         tested += test_ids.tolist()
     if protocol != "holdout":
         assert sorted(tested) == list(range(40))
+
+
+def test_nested_takes_the_published_folds(named_rings):
+    graphs = gcnlab.load("rings", features="degree")
+    train, val, test = parts(job("rings", "nested", 3), graphs)
+    assert (test.tolist(), val.tolist()) == ([12, 13, 14, 15], [16, 17, 18, 19])
+    assert train.tolist() == [*range(12), *range(20, 40)]
+    rest, tested = split(job("rings", "nested", 3), graphs)
+    assert torch.equal(tested, test)
+    assert rest.tolist() == [*range(12), *range(16, 40)]
+    assert parts(job("rings", "nested", 3, seed=5), graphs)[2].tolist() == test.tolist()
+    assert len(split(job("rings", "gin", 3), graphs)[1]) == 4  # gin has no such folds
+    assert split(job("rings", "gin", 3), graphs)[1].tolist() != test.tolist()
+
+
+def test_whose_folds_they_are(named_rings, tu_folder, data_root):
+    nested = [job("rings", "nested", fold) for fold in range(10)]
+    assert folds_named(nested) == "Errica et al. 2020"
+    named_rings["nested_folds"]["same_order"] = False
+    assert folds_named(nested) == "Errica et al. 2020, the order of graphs within a class not proved"
+    gin = [job("rings", "gin", seed=seed) for seed in range(3)]
+    assert folds_named(gin) == "stratified, seeds 0 to 2"
+    assert folds_named([job(tu_folder, "nested", seed=0)]) == folds_named(gin[:1]) == "stratified, seed 0"
+    lists = data_root / "rings" / "folds"
+    lists.mkdir()
+    for k in range(10):
+        (lists / f"test_idx-{k + 1}.txt").write_text(f"{k}\n")
+        (lists / f"train_idx-{k + 1}.txt").write_text("30\n31\n")
+    assert folds_named(gin) == "the set's own lists"
+    assert folds_named([job("rings", "holdout")]) == "stratified, seed 0"
+
+
+def test_a_missing_file_of_published_folds_is_an_error(named_rings, data_root):
+    """Other folds in their place would be another protocol by the same name."""
+    (data_root / "folds-errica" / "RINGS.json").unlink()
+    with pytest.raises(DatasetNotFoundError, match=r"Put into .*folds-errica these files: RINGS.json"):
+        run_job(job("rings", "nested"))
+
+
+def test_results_of_stratified_folds_are_not_those_of_published_ones(named_rings, tmp_path, monkeypatch):
+    trained, file, one = [], tmp_path / "folds.jsonl", job("rings", "nested")
+    monkeypatch.setattr("gcnlab.protocols.run_job", lambda job: trained.append(job) or run_job(job))
+    published = named_rings.pop("nested_folds")
+    run_jobs([one], file, workers=1)
+    named_rings["nested_folds"] = published
+    with pytest.warns(UserWarning, match="folds.jsonl: 1 of its results are of other data"):
+        run_jobs([one], file, workers=1)
+    assert len(trained) == 2
+    run_jobs([one], file, workers=1)
+    assert len(trained) == 2
 
 
 def test_stratified_keeps_the_shares_of_classes():
@@ -516,6 +612,91 @@ def test_imdb_binary_by_its_recipe(tmp_path):
     assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
 
 
+# -- other columns ------------------------------------------------------------------------------------------------------
+
+
+def test_histograms_of_degrees():
+    edges = torch.tensor([[0, 1, 0, 2, 0, 3], [1, 0, 2, 0, 3, 0]])
+    star = Graph.from_edges(edges, 5, y=0)  # a centre of three, three of one, one alone
+    triangle = Graph.from_edges(torch.tensor([[0, 1, 1, 2, 2, 0], [1, 0, 2, 1, 0, 2]]), 3, y=1)
+    found = degree_histograms(GraphCollection.from_graphs([star, triangle]))
+    # nodes, stored edges, nodes of degree 0, 1, 2, 3
+    assert found.tolist() == [[5, 6, 1, 3, 0, 1], [3, 6, 0, 0, 3, 0]]
+
+
+def star(leaves):
+    edges = torch.stack([torch.zeros(leaves).long(), torch.arange(1, leaves + 1)])
+    return Graph.from_edges(torch.cat([edges, edges.flip(0)], 1), leaves + 1, y=0)
+
+
+def test_high_degrees_share_a_bin():
+    found = degree_histograms(GraphCollection.from_graphs([star(leaves) for leaves in (44, 45, 2000, 2001)]))
+    assert found[:, 2:].tolist() == [[44, 1, 0, 0], [45, 0, 1, 0], [2000, 0, 0, 1], [2001, 0, 0, 1]]
+
+
+def test_a_forest_is_scored_on_the_test_part_alone(tu_folder, monkeypatch):
+    ensemble = pytest.importorskip("sklearn.ensemble")
+    fitted = []
+
+    class Forest(ensemble.RandomForestClassifier):
+        def fit(self, x, y):
+            fitted.append((x.tolist(), self.random_state))
+            return super().fit(x, y)
+
+    monkeypatch.setattr(ensemble, "RandomForestClassifier", Forest)
+    graphs = gcnlab.load(tu_folder, features="degree")
+    one = job(tu_folder, "nested", 4, (Settings("forest"),), seed=5)
+    result = run_job(one)
+    train, test = split(one, graphs)
+    x = degree_histograms(graphs)
+    assert fitted == [(x[train].tolist(), seed) for seed in (6, 7, 8)]
+    assert sum(map(sum, result["confusion_matrix"])) == 3 * len(test)
+    assert result["test_accuracy"] == 1.0  # the graphs of class 1 have a node of five neighbours
+    assert 0.9 < result["val_accuracy"] <= 1.0
+    assert run_job(one)["confusion_matrix"] == result["confusion_matrix"]
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_settings_make_the_models_that_they_name():
+    graphs = collection(4)
+    gin = replace(SMALL, model="gin", readout="sum").build(graphs)
+    assert [type(conv).__name__ for conv in gin.convs] == ["GINConv", "GINConv"]
+    assert all(conv.norm is not None and conv.eps == 0 for conv in gin.convs)
+    assert gin.readout.kinds == ["sum"]
+    flat = replace(SMALL, model="mlp", readout="mean+sum").build(graphs)
+    assert isinstance(flat, NoStructure)
+    assert (flat.readout.kinds, flat.hidden.in_features) == (["mean", "sum"], 16)
+    assert type(replace(SMALL).build(graphs).convs[0]) is GCNConv
+
+
+def test_a_gin_is_never_trained_in_a_stack(tu_folder):
+    """The norm inside its layers would count the rows that fill up the batches of a stack."""
+    graphs = gcnlab.load(tu_folder, features="scalar_degree")
+    assert SMALL.gains_from_a_stack(graphs)
+    assert not replace(SMALL, model="gin").gains_from_a_stack(graphs)
+    result = run_job(job(tu_folder, "nested", grid=(replace(SMALL, model="gin", readout="sum", epochs=40),)))
+    assert result["val_accuracy"] == 1.0
+
+
+def test_a_choice_reads_no_test_graph(tu_folder, monkeypatch):
+    good = replace(SMALL, epochs=30, lr=0.02, readout="mean+max", dropout=0.0)
+    one = with_digest(job(tu_folder, "nested", 2, (good,)))
+    graphs = gcnlab.load(tu_folder, features="degree")
+    train, val, test = parts(one, graphs)
+    seen, trained = [], Settings.train
+
+    def train_and_look(self, train, val, seed, **options):
+        seen.extend([train.ids, val.ids])
+        return trained(self, train, val, seed, **options)
+
+    monkeypatch.setattr(Settings, "train", train_and_look)
+    result = run_choice(one)
+    assert [ids.tolist() for ids in seen] == [train.tolist(), val.tolist()]
+    assert not set(torch.cat(seen).tolist()) & set(test.tolist())
+    assert result["val_accuracy"] == run_job(one)["val_accuracy"] == 1.0
+    assert len(result["epoch_seconds"]) <= 30
+
+
 # -- comparing ----------------------------------------------------------------------------------------------------------
 
 
@@ -536,7 +717,7 @@ def test_paired_difference_by_hand():
     assert found["high"] == pytest.approx(0.039 + 2.262157 * error)
     naive = stats.ttest_rel(a, b)
     assert found["p"] > naive.pvalue  # the correction widens
-    assert paired(result_of(a), result_of(a)) == {"difference": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
+    assert paired(result_of(a), result_of(a)) == {"difference": 0.0, "error": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
 
 
 def test_paired_averages_seeds_fold_by_fold():
@@ -558,10 +739,60 @@ def test_paired_refuses_folds_of_other_graphs():
     assert paired(a, of_1_0) == paired(a, a)
 
 
-def test_paired_refuses_a_protocol_without_folds():
-    holdout = result_of([0.5], protocol="holdout")
-    with pytest.raises(InputError, match="no folds"):
-        paired(holdout, holdout)
+@pytest.mark.parametrize("changes", [{"metric": "macro_f1"}, {"folds": "Errica et al. 2020"}])
+def test_paired_refuses_what_results_of_1_0_never_were(changes):
+    with pytest.raises(InputError, match=f"differ in {next(iter(changes))}"):
+        paired(result_of([0.5] * 10), result_of([0.5] * 10, **changes))
+    assert paired(result_of([0.5] * 10), result_of([0.5] * 10, metric="accuracy", folds="stratified, seed 0"))["p"] == 1
+    same = result_of([0.5] * 10, **changes)
+    assert paired(same, same)["p"] == 1
+
+
+def seeds_of(per_seed, protocol="random", **changes):
+    accuracy = {"per_seed": per_seed}
+    return {
+        "dataset": "x",
+        "protocol": protocol,
+        "seeds": list(range(len(per_seed))),
+        "test_accuracy": accuracy,
+        **changes,
+    }
+
+
+def test_paired_over_splits_is_the_plain_paired_test():
+    stats = pytest.importorskip("scipy.stats")
+    a, b = [0.81, 0.79, 0.84, 0.80, 0.77], [0.80, 0.75, 0.79, 0.81, 0.74]
+    theirs = stats.ttest_rel(a, b)
+    low, high = theirs.confidence_interval(0.9)
+    found = paired(seeds_of(a), seeds_of(b), 0.9)
+    assert found["difference"] == pytest.approx(0.024)
+    assert found["error"] == pytest.approx(stats.sem([x - y for x, y in zip(a, b, strict=True)]))
+    assert (found["low"], found["high"], found["p"]) == pytest.approx((low, high, theirs.pvalue))
+
+
+def test_what_is_paired():
+    assert pairs_of(result_of([0.5] * 10)) == "folds"
+    for protocol in ("random", "random-60-20-20", "ten-splits"):
+        assert pairs_of(seeds_of([0.5, 0.6], protocol)) == "splits"
+    assert pairs_of(seeds_of([0.5, 0.6], "holdout", folds="stratified, seeds 0 to 1")) == "splits"
+    for protocol in ("public", "holdout", "ogb"):
+        assert pairs_of(seeds_of([0.5, 0.6], protocol)) == "seeds"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "match"),
+    [
+        (seeds_of([0.5]), seeds_of([0.6]), "got 1 seed of the protocol random, .* expected at least 2 seeds"),
+        (seeds_of([0.5, 0.6], data="y"), seeds_of([0.5, 0.6], data="x"), "differ in data, 'y' and 'x'; .* same splits"),
+        (seeds_of([0.5, 0.6]), seeds_of([0.5, 0.6, 0.7]), r"differ in seeds, \[0, 1\] and \[0, 1, 2\]"),
+        (seeds_of([0.5, 0.6]), seeds_of([0.5, 0.6], "public"), "differ in protocol, 'random' and 'public'"),
+        (seeds_of([0.5], seeds=[0, 1]), seeds_of([0.5], seeds=[0, 1]), "per_seed has 1 values for 2 seeds, expected 2"),
+        (result_of([0.5] * 9), result_of([0.5] * 9), "per_fold has 9 values for 1 seeds, expected 10"),
+    ],
+)
+def test_what_cannot_be_paired(a, b, match):
+    with pytest.raises(InputError, match=f"paired: .*{match}"):
+        paired(a, b)
 
 
 def sleep_or_fail(job):

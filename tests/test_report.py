@@ -229,6 +229,16 @@ def test_two_results(gcnlab, tmp_path):
     assert len(re.findall(r"fold \d+\d\d\.00\d\d\.00\+5\.00", page.text)) == 10
 
 
+def test_two_results_over_seeds(gcnlab, tmp_path):
+    spread = {"mean": 0.75, "std": 0.05, "per_seed": [0.7, 0.8]}
+    changes = {"protocol": "random", "seeds": [3, 5], "test_accuracy": spread}
+    a, b = (result_file(tmp_path / name, 0.7, **changes) for name in ("gcn", "mlp"))
+    assert gcnlab("compare", a, b, "--out", tmp_path / "out")[0] == 0
+    page = check(tmp_path / "out" / "report.html", ["result", "seeds"])
+    assert re.search(r"seed 370\.0070\.00\+0\.00\s+seed 580\.00", page.text)
+    assert "on the same seeds of rings" in page.text
+
+
 @pytest.mark.parametrize("module", ["matplotlib.figure", "jinja2"])
 def test_what_a_report_needs_is_asked_for_at_the_start(gcnlab, tmp_path, monkeypatch, module):
     a, b = result_file(tmp_path / "gcn", 0.7), result_file(tmp_path / "mlp", 0.65)

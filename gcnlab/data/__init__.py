@@ -33,6 +33,7 @@ from ..structure import check_array
 from . import (
     cifar,
     edge_lists,
+    errica,
     gin_text,
     heterophilous,
     idx,
@@ -71,6 +72,7 @@ __all__ = [
     "fetch",
     "folds",
     "load",
+    "nested_folds",
     "ogb_evaluator",
     "ogb_split",
     "readme_table",
@@ -131,7 +133,9 @@ _NodeSet = Literal[
     "europe-airports", "brazil-airports", "davis", "ogbn-arxiv", "ogbn-products",
 ]  # fmt: skip
 _Network = Literal["les-miserables"]
-_GraphSet = Literal["mutag", "proteins", "imdb-binary", "imdb-multi", "reddit-binary", "collab", "ogbg-molhiv"]
+_GraphSet = Literal[
+    "mutag", "proteins", "nci1", "dd", "imdb-binary", "imdb-multi", "reddit-binary", "collab", "ogbg-molhiv"
+]
 _ImageSet = Literal["fashion-mnist", "mnist", "digits"]
 
 
@@ -157,8 +161,8 @@ def load(name: _Path, root: _Path | None = None, download: bool = True, **option
         name: a Graph: "karate", "cora", "citeseer", "pubmed", "facebook", "blogcatalog", "amazon-photo",
             "amazon-computers", "coauthor-cs", "chameleon-filtered", "chameleon", "actor", "texas", "cornell",
             "minesweeper", "amherst41", "johns-hopkins55", "reed98", "europe-airports", "brazil-airports", "davis",
-            "les-miserables", "ogbn-arxiv", "ogbn-products"; a GraphCollection: "mutag", "proteins", "imdb-binary",
-            "imdb-multi", "reddit-binary", "collab", "ogbg-molhiv"; an ImageSet: "fashion-mnist", "mnist", "digits". Or a
+            "les-miserables", "ogbn-arxiv", "ogbn-products"; a GraphCollection: "mutag", "proteins", "nci1",
+            "dd", "imdb-binary", "imdb-multi", "reddit-binary", "collab", "ogbg-molhiv"; an ImageSet: "fashion-mnist", "mnist", "digits". Or a
             path: of a folder of Planetoid files `ind.<name>.*`; of an npz file (`gcnlab.data.npz` and
             `gcnlab.data.heterophilous` say what it holds); of a Matlab file (`gcnlab.data.mat_networks`); of a folder or
             zip archive of TU text (`gcnlab.data.tu`), GIN text (`gcnlab.data.gin_text`) or CSV tables
@@ -240,12 +244,7 @@ def folds(name: str, root: str | os.PathLike[str] | None = None, download: bool 
         DatasetFormatError: a list is malformed, or they overlap; with file, line and value.
     """
     check_flag("download", download)
-    entry = _entry(name)
-    num_graphs = entry["counts"].get("graphs")
-    if num_graphs is None:
-        kind = "a set of images" if "height" in entry["counts"] else "one graph"
-        raise InputError(f"name: {name} is {kind}; folds are of collections, such as imdb-binary.")
-    roots = data_roots(root)
+    entry, num_graphs, roots = _entry(name), _num_graphs(name), data_roots(root)
     for folder in (root / name / "folds" for root in roots):
         if folder.is_dir():
             return gin_text.read_folds(Source(folder), num_graphs)
@@ -257,6 +256,33 @@ def folds(name: str, root: str | os.PathLike[str] | None = None, download: bool 
         )
     with Source(fetch_raw(name, entry, roots, download), entry["max_unpacked_bytes"]) as source:
         return gin_text.read_folds(source, num_graphs)
+
+
+@closed_files_named()
+def nested_folds(
+    name: str, root: str | os.PathLike[str] | None = None, download: bool = True
+) -> list[errica.NestedFold]:
+    """The ten folds of Errica et al. (2020) of a graph collection: (train, val, test) graph numbers, each int64.
+
+    Each has about 81 % of the graphs to train on, 9 % to select the model and the epoch, and 10 % to test; each graph is in
+    one test part. They are in the file `folds-errica/<SET>.json` of a data root, compared with its sha256 before it is
+    opened, and downloaded where it is missing; gcnlab does not ship it, since its repository is under the GPL-3.0.
+
+    The numbers count graphs as the TU collection does. The graphs of collab and reddit-binary come from elsewhere: the folds
+    are stratified by their labels, but that their order within a class is TU's is not proved.
+
+    Raises:
+        DatasetNotFoundError: an unknown name, a set without such folds, or the file is missing and cannot be had.
+        ChecksumError: the file has other bytes.
+        DatasetFormatError: the file is malformed; with file, place and value.
+    """
+    check_flag("download", download)
+    file, num_graphs = _entry(name).get("nested_folds"), _num_graphs(name)
+    if file is None:
+        have = ", ".join(other for other, entry in catalog().items() if "nested_folds" in entry)
+        raise DatasetNotFoundError(f"name: Errica et al. give no folds of {name}; they do of {have}.")
+    folder = fetch_raw(errica.FOLDER, {"files": [file], "folder": "."}, data_roots(root), download)
+    return errica.read_nested(folder / file["name"], num_graphs)
 
 
 @closed_files_named()
@@ -307,6 +333,15 @@ def _entry(name: str) -> dict[str, Any]:
             f"name: {name!r} is not a data set; the names are {', '.join(catalog())}." + did_you_mean(name, catalog())
         )
     return catalog()[name]
+
+
+def _num_graphs(name: str) -> int:
+    """The graphs of a named collection; raises InputError for a set of another kind."""
+    counts = _entry(name)["counts"]
+    if "graphs" not in counts:
+        kind = "a set of images" if "height" in counts else "one graph"
+        raise InputError(f"name: {name} is {kind}; folds are of collections, such as imdb-binary.")
+    return counts["graphs"]
 
 
 def _check_options(name: str, allowed: Any, options: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from ..sparse import Features, SparseMatrix
 from ..sparse.features import check_max_degree, degree_features, one_hot
 from ..structure import PROBLEM, check_array, check_blocks, read_matrix
 
-FEATURES = ("label", "attributes", "degree", "degree_bins", "log_degree", "constant")
+FEATURES = ("label", "attributes", "degree", "degree_bins", "log_degree", "scalar_degree", "constant")
 
 
 def check_options(*, features: str | None = None, attributes: bool = False, max_degree: int | None = None) -> None:
@@ -132,7 +132,7 @@ def to_graph(
         features: "label": the node's label, one-hot. "attributes": the node's attributes. "degree": the degree,
             one-hot in columns 0, ..., max_degree (a loop counts once). "degree_bins": floor(2 log2(1 + degree)), one-hot,
             for sets whose degrees spread over powers of ten. "log_degree": log(1 + degree), [N, 1].
-            "constant": 1, [N, 1]. None: labels where the set has them, else attributes where it has them, else no X.
+            "scalar_degree": the degree as one number, [N, 1]. "constant": 1, [N, 1]. None: labels where the set has them, else attributes where it has them, else no X.
         attributes: put the node's attributes in front of these features.
         max_degree: nodes of a higher degree share the last column, or bin; by default the highest degree of the set.
 
@@ -159,6 +159,8 @@ def to_graph(
     elif features in ("degree", "degree_bins", "log_degree"):
         kind = "degree_one_hot" if features == "degree" else features
         x = degree_features(arrays["adjacency.rowptr"].diff().long(), kind, max_degree)
+    elif features == "scalar_degree":
+        x = arrays["adjacency.rowptr"].diff().float().unsqueeze(1)
     elif features == "constant":
         x = torch.ones(n, 1)
     elif features == "attributes":

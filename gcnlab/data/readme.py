@@ -40,6 +40,10 @@ the folders `raw` and `split` that are in it into `<name>/`.
 `<name>/folds/{train,test}_idx-K.txt`, K from 1 to 10, are the fold lists of a graph collection (graph numbers from 0, one
 a line), which `gcnlab.data.folds(name)` reads.
 
+`folds-errica/<SET>.json` are the outer and inner folds of Errica et al. (2020), which `gcnlab.data.nested_folds(name)` compares
+with their sha256, and downloads where they are missing. They are lists of graph numbers; their repository,
+<https://github.com/diningphil/gnn-comparison>, is under the GPL-3.0, and gcnlab does not ship them.
+
 Three counts at the end are the train/validation/test nodes or graphs of the public split. An edge is an undirected pair of two nodes; a
 stored edge of a graph collection is one of its two directions, or a self-loop.
 

@@ -18,7 +18,17 @@ from ..data import catalog, load
 from ..errors import InputError
 from ..graph import GraphCollection
 from ..models import summary
-from ..protocols import PROTOCOLS, FoldJob, Settings, best_common_epoch, digest_of_folds, parts, run_jobs
+from ..protocols import (
+    PROTOCOLS,
+    FoldJob,
+    Settings,
+    best_common_epoch,
+    degree_histograms,
+    digest_of_folds,
+    folds_named,
+    parts,
+    run_jobs,
+)
 from ..reporting import Content
 from ..reporting.findings import add_graphs
 from ..train import History, predict
@@ -28,6 +38,11 @@ from .outputs import Outputs
 from .result import best_of, chosen_of, header_of, result_of, spread_of, title_of, write_model
 
 NUM_FOLDS = 10
+
+_MODELS = {"gcn": "GCN", "gin": "GIN", "mlp": "no structure"}
+_FEATURES = {
+    "label": "node labels", "degree": "one-hot degrees", "degree_bins": "binned degrees", "scalar_degree": "scalar degrees",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,11 +84,12 @@ class GraphRecipe:
 
     @property
     def model_name(self) -> str:
-        first = self.grid[0]
-        if first.model == "mlp":
-            return f"features summed, MLP, {first.hidden_channels} hidden"
+        first, features = self.grid[0], self.features["features"]
+        name = f"{first.hidden_channels} hidden, {first.readout} readout, {_FEATURES.get(features, features)}"
+        if first.model != "mlp":
+            name = f"{first.num_layers} layers, {name}"
         grid = f", grid of {len(self.grid)}" if len(self.grid) > 1 else ""
-        return f"GCN, {first.num_layers} layers, {first.hidden_channels} hidden, {first.readout} readout{grid}"
+        return f"{_MODELS[first.model]}, {name}{grid}"
 
     def graphs(
         self, dataset: str | None = None, root: str | None = None, features: Mapping[str, Any] | None = None
@@ -88,6 +104,9 @@ class GraphRecipe:
 
     def model(self, graphs: GraphCollection) -> nn.Module:
         return self.grid[0].build(graphs)
+
+    def num_parameters(self, graphs: GraphCollection) -> int:
+        return sum(p.numel() for p in self.model(graphs).parameters())
 
     def describe(self, root: str | None = None) -> str:
         graphs = self.graphs(root=root)
@@ -115,6 +134,8 @@ class GraphRecipe:
             check_package(f"protocol: {run.protocol}", "scikit-learn", "sklearn.model_selection")
         run.say(f"protocol {run.protocol}: {PROTOCOLS[run.protocol]}")
         graphs, jobs = self.graphs(root=run.root), self.jobs(run)
+        whose = folds_named(jobs)
+        run.say(f"folds: {whose}")
         kept = None if run.folder is None else run.folder / "folds.jsonl"
         results = run_jobs(jobs, kept, workers=1 if run.device == "cuda" else run.threads, say=run.say)
         if run.protocol == "gin":
@@ -127,7 +148,8 @@ class GraphRecipe:
             self,
             run,
             data=digest_of(graphs.whole.adjacency, graphs.sizes, graphs.y, digest_of_folds(jobs, graphs)),
-            num_parameters=sum(p.numel() for p in self.model(graphs).parameters()),
+            folds=whose,
+            num_parameters=self.num_parameters(graphs),
             seeds=list(range(run.num_seeds)),
             test_accuracy=_spread_of(test, run),
             val_accuracy=_spread_of(val, run),
@@ -137,7 +159,7 @@ class GraphRecipe:
         )
         if run.protocol == "holdout":
             return result, partial(self._keep_best, run, graphs, jobs, best_of(val))
-        return result, partial(self._show_folds, run, graphs, results)
+        return result, partial(self._show_folds, run, graphs, jobs, results)
 
     def jobs(self, run: Run) -> list[FoldJob]:
         """The folds of each seed; holdout has one, and its models are kept where there is a folder."""
@@ -155,17 +177,22 @@ class GraphRecipe:
             return jobs
         return [replace(job, model_file=str(run.folder / "seeds" / f"{job.seed}.gcnlab")) for job in jobs]
 
-    def _content(self, run: Run, graphs: GraphCollection) -> Content:
+    def _content(self, run: Run, graphs: GraphCollection, jobs: Sequence[FoldJob]) -> Content:
         return Content(
-            {"protocol": PROTOCOLS[run.protocol], "data": graphs.summary()},
+            {"protocol": PROTOCOLS[run.protocol], "folds": folds_named(jobs), "data": graphs.summary()},
             graphs.class_names or list(map(str, range(graphs.num_classes))),
         )
 
     def _show_folds(
-        self, run: Run, graphs: GraphCollection, results: Sequence[dict[str, Any]], files: Outputs
+        self,
+        run: Run,
+        graphs: GraphCollection,
+        jobs: Sequence[FoldJob],
+        results: Sequence[dict[str, Any]],
+        files: Outputs,
     ) -> Content:
         """Draw the curves of all folds. No model is kept, since no single one was measured."""
-        content = self._content(run, graphs)
+        content = self._content(run, graphs, jobs)
         content.folds = [result["curve"] for result in results]
         with files.writing("curves.png") as file:
             plot.folds(content.folds, file, title_of(header_of(self, run)))
@@ -181,7 +208,7 @@ class GraphRecipe:
         self, run: Run, graphs: GraphCollection, jobs: Sequence[FoldJob], best: int, files: Outputs
     ) -> Content:
         """Keep the model of the best seed, given by its position, and show its predictions."""
-        content = self._content(run, graphs)
+        content = self._content(run, graphs, jobs)
         saved = [read_checkpoint(job.model_file) for job in jobs if job.model_file is not None]
         history = History.join(
             [
@@ -203,6 +230,27 @@ class GraphRecipe:
         content.chosen = chosen_of(history.seeds, best)
         add_graphs(content, graphs, model, test)
         return content
+
+
+@dataclass(frozen=True)
+class ForestRecipe(GraphRecipe):
+    """Random forests on histograms of degrees: a baseline that sees no structure but these, and that nobody tunes."""
+
+    features: dict[str, Any] = field(default_factory=lambda: {"features": "constant"})  # the forest has its own
+    grid: tuple[Settings, ...] = (Settings("forest", epochs=1),)
+    protocols: tuple[str, ...] = ("nested",)
+
+    @property
+    def model_name(self) -> str:
+        return "random forest, 300 trees, degree histograms"
+
+    def num_parameters(self, graphs: GraphCollection) -> int:
+        """0: a forest has no weights."""
+        return 0
+
+    def describe(self, root: str | None = None) -> str:
+        graphs = self.graphs(root=root)
+        return f"{graphs.summary()}\n\n{self.model_name}: {degree_histograms(graphs).shape[1]} columns"
 
 
 def _spread_of(values: list[float], run: Run) -> dict[str, Any]:

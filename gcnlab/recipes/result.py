@@ -131,8 +131,9 @@ def markdown_row(result: Mapping[str, Any]) -> str:
     """A result as a row of a Markdown table, under `MARKDOWN_HEAD`."""
     accuracy = result["test_accuracy"]
     count, many = counted(accuracy)
+    protocol = result["protocol"] + (f", folds: {result['folds']}" if result.get("folds") else "")
     cells = [
-        result["recipe"], result["dataset"], result["protocol"], result["model"], f"{result['num_parameters']:,}",
+        result["recipe"], result["dataset"], protocol, result["model"], f"{result['num_parameters']:,}",
         f"{metric_cell(result)}{100 * accuracy['mean']:.2f} ± {100 * accuracy['std']:.2f} ({count} {many})",
         published_cell(result),
         f"{result['seconds']:.0f} s",

@@ -166,16 +166,18 @@ def of_comparison(
 
 
 def of_pair(a: Mapping[str, Any], b: Mapping[str, Any], finding: str) -> str:
-    """The report of two results on the same folds.
+    """The report of two results on the same folds, splits or seeds.
 
     Args:
-        a, b: results of gin or nested.
+        a, b: the results.
         finding: the difference, and whether it is one, in words.
     """
-    values = [result["test_accuracy"]["per_fold"] for result in (a, b)]
+    unit = "fold" if a["test_accuracy"].get("per_fold") else "seed"
+    values = [result["test_accuracy"][f"per_{unit}"] for result in (a, b)]
+    numbers = a["seeds"] if unit == "seed" else range(1, len(values[0]) + 1)
     body = [
-        (f"fold {i}", _points_of(first), _points_of(second), f"{100 * (first - second):+.2f}")
-        for i, (first, second) in enumerate(zip(*values, strict=True), 1)
+        (f"{unit} {i}", _points_of(first), _points_of(second), f"{100 * (first - second):+.2f}")
+        for i, first, second in zip(numbers, *values, strict=True)
     ]
     means = [f"{_points_of(x['test_accuracy']['mean'])} ± {_points_of(x['test_accuracy']['std'])}" for x in (a, b)]
     body.append(("mean ± standard deviation", means[0], means[1], ""))
@@ -186,7 +188,7 @@ def of_pair(a: Mapping[str, Any], b: Mapping[str, Any], finding: str) -> str:
         else (f"{a['recipe']}, first", f"{b['recipe']}, second")
     )
     dots = charts.chart(
-        "a", "accuracies", plot.accuracies, dict(zip(names, values, strict=True)), title="each dot a fold"
+        "a", "accuracies", plot.accuracies, dict(zip(names, values, strict=True)), title=f"each dot a {unit}"
     )
     facts = {"data": a["dataset"], "protocol": a["protocol"]} | {x["recipe"]: x["model"] for x in (a, b)}
     versions = {
@@ -196,10 +198,10 @@ def of_pair(a: Mapping[str, Any], b: Mapping[str, Any], finding: str) -> str:
     }
     sections = [
         Section("result", "Result", lead=finding, facts=facts),
-        Section("folds", "Each fold", pictures=[dots], table=Table(head, body, 1)),
+        Section(f"{unit}s", f"Each {unit}", pictures=[dots], table=Table(head, body, 1)),
         Section("environment", "Devices and versions", facts=versions),
     ]
-    return _page(f"{a['recipe']} and {b['recipe']}", f"on the same folds of {a['dataset']}", sections)
+    return _page(f"{a['recipe']} and {b['recipe']}", f"on the same {unit}s of {a['dataset']}", sections)
 
 
 def metric_of(result: Mapping[str, Any]) -> str:
