@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .checks import check_count, check_flag, check_list, check_number, check_seed
-from .contracts import check_matrix, goes_by_layer
+from .contracts import check_matrix, goes_by_layer, layer_reads_own_rows
 from .errors import InputError
 from .graph import Graph
 from .graph.graph import check_one_graph
@@ -379,7 +379,10 @@ def predict_in_batches(
             part = sampler.sample(targets[start : start + batch_size])
             part, own = part.to(device), select_rows(h, place[part.nodes]).to(device)
             if by_layer:
-                result = model.layer(i, own, part.a_hat.select_rows(part.targets))
+                if layer_reads_own_rows(model):
+                    result = model.layer(i, own, part.a_hat)[part.targets]
+                else:
+                    result = model.layer(i, own, part.a_hat.select_rows(part.targets))
             else:
                 field = part.replace(x=own).receptive_field(part.targets, model.num_layers)
                 result = model(field.x, field.a_hat)

@@ -97,7 +97,7 @@ BAD = {
     "int": [2.5, 2.0, "2", True, [2], NAN, -1, 0, None, 1j, "no such"],
     "float": ["0.5", True, [0.5], NAN, INF, -INF, None, 1j],
     "str": ["no such", "", 7, True, ["max"], None, NAN],
-    "str | bool": ["no such", "", "layer", "True", 1, 0, 1.0, []],
+    "str | bool": ["no such", "", "instance", "True", 1, 0, 1.0, []],
     "Sequence[int]": ["12", 5, [], [2.5], [0], [True], ["2"], None, {2, 3}],
     "Shape": ["12", 5, [], [2.5, 2], [0, 6], [True, 6], None, [2, 3, 1]],
     "Sequence[int | None]": ["12", 5, [], [2.5], [0], [True], ["2"], None, {2, 3}],

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ..sparse import Features, SparseMatrix
 from ..sparse.kernels import apply_function, is_eager
 from .drop import is_large
+from .operators import check_weighted
 
 # torch's own door to oneDNN's product of float32 matrices; builds for x86 have it.
 _ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkl.is_available() else None
@@ -68,6 +69,14 @@ def linear(x: Features, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     else:
         out = F.linear(rows, weight.t(), bias)
     return out.movedim(0, 1) if by_node else out
+
+
+class Linear(nn.Linear):
+    """X W^T + b, as `torch.nn.Linear` has it, of a SparseMatrix too; by `linear`."""
+
+    def forward(self, x: Features) -> Tensor:
+        check_weighted(x, self.weight.t())
+        return linear(x, self.weight.t(), self.bias)
 
 
 def linear_reference(x: Features, weight: Tensor, bias: Tensor | None = None) -> Tensor:
