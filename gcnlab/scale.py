@@ -88,10 +88,12 @@ class Subgraph(Graph):
         self.check_edges_are_all("to_undirected")
         return super().to_undirected()
 
-    def with_features(self, kind: str, max_degree: int | None = None) -> Graph:
+    def with_features(
+        self, kind: str, max_degree: int | None = None, *, k: int | None = None, append: bool = False
+    ) -> Graph:
         if kind not in ("identity", "constant"):
             self.check_edges_are_all("with_features")
-        return super().with_features(kind, max_degree)
+        return super().with_features(kind, max_degree, k=k, append=append)
 
     def save(self, folder: str | PathLike[str]) -> None:
         self.check_edges_are_all("save")

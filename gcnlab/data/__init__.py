@@ -140,7 +140,7 @@ def load(name: _Path, root: _Path | None = None, download: bool = True, **option
         **options: Planetoid sets take `split` ("public", "random" or "full"), and for "random" `seed` and
             `train_per_class`; see `gcnlab.data.planetoid.to_graph`. Other graphs take `split` ("random", which is
             60/20/20, or None) and `seed`; see `gcnlab.data.node_sets.to_graph`. Collections take `features`,
-            `attributes` and `max_degree`; see `gcnlab.data.graph_sets.to_graph`. OGB's sets take `undirected` and
+            `attributes`, `max_degree` and `k`; see `gcnlab.data.graph_sets.to_graph`. OGB's sets take `undirected` and
             `features`; see `gcnlab.data.ogb.to_graph`. A folder of pictures takes `seed`, which draws its
             test part and its order, and `size`, (height, width), to which all are resized; see `gcnlab.data.image_folder`.
 
