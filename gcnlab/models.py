@@ -397,7 +397,7 @@ class GraphClassifier(nn.Module):
         conv: called as conv(in_channels, out_channels), then as conv(x, a_hat). `fit` and `predict` give it the matrix
             that the layer names in `operator`: Â, or A for `GINConv`, D^-1 A for `SAGEConv`, L̃ for `ChebConv`.
         readout: a kind of `Readout`, such as "mean" or "mean+max".
-        norm: "batch" or None.
+        norm: "batch", "graph" (`GraphNorm`) or None.
         jumping_knowledge: "last" or "cat".
         dropout: probability of zeroing an entry of the head's input, in training.
         head_layers: 1 for a linear head, 2 for one hidden layer.
@@ -428,7 +428,7 @@ class GraphClassifier(nn.Module):
         num_layers = check_depth(num_layers)
         conv = _conv_of(conv)
         readout_kinds("readout", readout)
-        check_choice("norm", norm, ("batch", None))
+        check_choice("norm", norm, ("batch", "graph", None))
         check_choice("jumping_knowledge", jumping_knowledge, ("last", "cat"))
         dropout, head_layers = check_probability("dropout", dropout), check_choice("head_layers", head_layers, (1, 2))
         self.config = None  # another conv is code, which no file of gcnlab's holds
@@ -440,7 +440,9 @@ class GraphClassifier(nn.Module):
             }  # fmt: skip
         widths = [in_channels, *[hidden_channels] * num_layers]
         self.convs = nn.ModuleList(conv(a, b) for a, b in pairwise(widths))
-        self.norms = nn.ModuleList(BatchNorm(b) for b in widths[1:]) if norm else None
+        make: Any = GraphNorm if norm == "graph" else BatchNorm
+        self.norms = nn.ModuleList(make(b) for b in widths[1:]) if norm else None
+        self.norm = norm
         self.readout = Readout(readout, hidden_channels)
         self.jumping_knowledge, self.dropout = jumping_knowledge, dropout
         width = self.readout.width(hidden_channels) * (num_layers if jumping_knowledge == "cat" else 1)
@@ -455,7 +457,10 @@ class GraphClassifier(nn.Module):
         """Whether alike nodes may be merged: the layers sum over neighbours, the readout knows no single nodes."""
         return all(type(conv) is GCNConv for conv in self.convs) and "sort" not in self.readout.kinds
 
-    merges_by_layer = merges_nodes
+    @property
+    def merges_by_layer(self) -> bool:
+        """Whether nodes of several graphs may be merged, which have no norm in common where it is by graph."""
+        return self.merges_nodes and self.norm != "graph"
 
     @property
     def num_layers(self) -> int:
@@ -477,7 +482,9 @@ class GraphClassifier(nn.Module):
             operators, graphs, counts = [a_hat] * num, [batch] * num, [multiplicity_of(batch)] * num
         fused = can_be_fused(self.convs, self.norms, x, operators, counts)
         hidden = (
-            fused_layers(self.convs, self.norms, x, operators, counts) if fused else self._layers(x, operators, counts)
+            fused_layers(self.convs, self.norms, x, operators, counts)
+            if fused
+            else self._layers(x, operators, graphs if self.norm == "graph" else counts)
         )
         if self.jumping_knowledge != "cat":
             r = self.readout(hidden[-1], graphs[-1])
@@ -488,13 +495,13 @@ class GraphClassifier(nn.Module):
             r = r.view(len(r), len(self.readout.kinds), num, -1).transpose(1, 2).flatten(1)
         return self.head(dropout(r, self.dropout, self.training))
 
-    def _layers(self, x: Features, operators: Sequence[Any], counts: Sequence[Tensor | None]) -> Sequence[Tensor]:
-        """H_1 .. H_L, one module after the other."""
+    def _layers(self, x: Features, operators: Sequence[Any], nodes: Sequence[Any]) -> Sequence[Tensor]:
+        """H_1 .. H_L, one module after the other; `nodes` is what the norms are told of them, counts or graphs."""
         h: Any = x
         hidden = []
         for i, (conv, operator) in enumerate(zip(self.convs, operators, strict=True)):
             h = conv(h, operator)
-            h = (h if self.norms is None else self.norms[i](h, counts[i])).relu()
+            h = (h if self.norms is None else self.norms[i](h, nodes[i])).relu()
             hidden.append(h)
         return hidden
 
