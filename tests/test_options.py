@@ -356,9 +356,11 @@ NEEDED = {
 
 # The documented words, where there are several.
 WORDS = {
-    ("gcnlab.GCN", "norm"): [None, "batch", False, True],
+    ("gcnlab.GCN", "norm"): [None, "batch", "layer", "graph", "pair", False, True],
+    ("gcnlab.GCN", "jumping_knowledge"): [None, "cat", "max"],
+    ("gcnlab.data.synthetic.csl", "skips"): [(2, 3)],
     ("gcnlab.GINConv", "norm"): [None, "batch"],
-    ("gcnlab.GraphClassifier", "norm"): [None, "batch"],
+    ("gcnlab.GraphClassifier", "norm"): [None, "batch", "graph"],
     ("gcnlab.GraphLoader", "kind"): ["a_hat", "adjacency"],
     ("gcnlab.GraphClassifier", "jumping_knowledge"): ["last", "cat"],
     ("gcnlab.GraphClassifier", "head_layers"): [1, 2],
