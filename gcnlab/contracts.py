@@ -79,6 +79,8 @@ class LayerByLayer(Protocol):
     """A model that offers its layers one at a time, for `predict(..., batch_size=...)` on graphs larger than memory."""
 
     num_layers: int
+    by_layer: bool  # False where, despite its method `layer`, rows depend on more than the rows of neighbours
+    reads_own_rows: bool  # whether it reads H_i at the rows computed, too: a_hat is then square, and rows are left over
 
     def layer(self, i: int, h: Any, a_hat: Any) -> Tensor:
         """H_{i+1} of H_i in evaluation mode, for the rows that a_hat has."""
@@ -137,7 +139,12 @@ def num_operators(model: Any) -> int | None:
 
 def goes_by_layer(model: Any) -> bool:
     """Whether it offers one layer at a time (`LayerByLayer`)."""
-    return hasattr(model, "layer")
+    return hasattr(model, "layer") and bool(getattr(model, "by_layer", True))
+
+
+def layer_reads_own_rows(model: Any) -> bool:
+    """Whether its layers, one at a time, take a square matrix (`LayerByLayer`)."""
+    return bool(getattr(model, "reads_own_rows", False))
 
 
 def merges_nodes(model: Any) -> bool:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from .checks import check_choice, check_count, check_depth, check_flag, check_number, check_probability
 from .errors import InputError
 from .layers import dropout
+from .layers.norm import graph_means
 from .layers.operators import check_x
 from .sparse import Features, SparseMatrix
 
@@ -72,20 +73,39 @@ def drop_node(x: Features, p: float = 0.5, training: bool = True) -> Features:
     return x.scale(rows=factor) if isinstance(x, SparseMatrix) else x * factor.unsqueeze(-1)
 
 
-def pair_norm(h: Tensor, scale: float = 1.0, eps: float = 1e-5) -> Tensor:
+def pair_norm(h: Tensor, scale: float = 1.0, eps: float = 1e-5, batch: Any = None) -> Tensor:
     """Keep the mean squared distance of node pairs at 2 scale² (PairNorm, Zhao & Akoglu 2020, equations 10 and 11).
 
         h' = scale (h_i - m) / sqrt(mean_j |h_j - m|² + eps),   m = mean_j h_j
 
-    h is [num_nodes, C], or [batch, num_nodes, C] with each graph of the batch by itself.
+    h is [num_nodes, C], or [batch, num_nodes, C] with each graph of the batch by itself. `batch`, as `Readout` takes it,
+    says which node is of which graph, where there are several: means are those of a node's graph.
 
     >>> pair_norm(torch.tensor([[1.0], [3.0]]), eps=0.0)
     tensor([[-1.],
             [ 1.]])
     """
     scale, eps = check_number("scale", scale, above=0), check_number("eps", eps, least=0)
-    h = h - h.mean(-2, keepdim=True)
-    return scale * h * (h.square().sum(-1, keepdim=True).mean(-2, keepdim=True) + eps).rsqrt()
+    h = h - graph_means(h, batch)
+    return scale * h * (graph_means(h.square().sum(-1, keepdim=True), batch) + eps).rsqrt()
+
+
+class PairNorm(nn.Module):
+    """`pair_norm` as a module, which has no weights.
+
+    >>> PairNorm(eps=0.0)(torch.tensor([[1.0], [3.0], [10.0], [20.0]]), torch.tensor([0, 0, 1, 1])).tolist()
+    [[-1.0], [1.0], [-1.0], [1.0]]
+    """
+
+    def __init__(self, scale: float = 1.0, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.scale, self.eps = check_number("scale", scale, above=0), check_number("eps", eps, least=0)
+
+    def forward(self, h: Tensor, batch: Any = None) -> Tensor:
+        return pair_norm(h, self.scale, self.eps, batch)
+
+    def extra_repr(self) -> str:
+        return f"scale={self.scale}, eps={self.eps}"
 
 
 class JumpingKnowledge(nn.Module):

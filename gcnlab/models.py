@@ -21,13 +21,28 @@ from .checks import (
     check_list,
     check_probability,
 )
-from .deep import drop_node
+from .deep import JumpingKnowledge, PairNorm, drop_node
 from .errors import CheckpointCorruptError, CheckpointMismatchError, InputError, InputTypeError
 from .files import check_fields
 from .generators import generators_kept
 from .image import Grid, coarsen, with_coordinates
 from .image.grid import check_grid
-from .layers import GCNConv, Readout, RelationalGCNConv, dropout, glorot_uniform, linear, relu_dropout
+from .layers import (
+    ChebConv,
+    GATConv,
+    GCNConv,
+    GINConv,
+    GraphNorm,
+    Readout,
+    RelationalGCNConv,
+    SAGEConv,
+    SGConv,
+    dropout,
+    glorot_uniform,
+    linear,
+    relu_dropout,
+)
+from .layers.affine import Linear
 from .layers.fused import can_be_fused, fused_layers
 from .layers.norm import BatchNorm
 from .layers.operators import check_propagated, check_weighted, check_x
@@ -38,29 +53,60 @@ from .sparse import Features, SparseMatrix
 from .sparse.kinds import is_kind
 from .trace import run_once
 
+_NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm1d, "layer": nn.LayerNorm, "graph": GraphNorm, "pair": lambda channels: PairNorm(),
+}  # fmt: skip
+_ONE_HOP: tuple[Any, ...] = (GCNConv, SAGEConv, GATConv, GINConv)  # a row of the output reads the node and neighbours
+_CONVS = {conv.__name__: conv for conv in (*_ONE_HOP, ChebConv, SGConv)}
+
+
+def _conv_of(conv: Any) -> Callable[[int, int], nn.Module]:
+    """The convolution, or that of gcnlab which has this name."""
+    if isinstance(conv, str):
+        return _CONVS[check_choice("conv", conv, tuple(_CONVS))]
+    if not callable(conv):
+        raise InputTypeError(f"conv: got {conv!r}, expected what makes a layer, such as GCNConv itself.")
+    return conv
+
 
 class GCN(nn.Module):
-    """Kipf & Welling's graph convolutional network (2017, equation 9 for two layers).
+    """Kipf & Welling's graph convolutional network (2017, equation 9 for two layers), and the block made of it.
 
-        H_0 = X,   H_{l+1} = relu(Â dropout(H_l) W_l + b_l),   logits = the last, without relu
+        H_0 = X,   H_{l+1} = relu(norm(conv_l(dropout(H_l), Â))),   logits = the last, without norm and relu
 
-    Dropout acts on the input of every layer, the first included. With norm="batch" the hidden layers are normalised
-    over the nodes, relu(BatchNorm(Â dropout(H_l) W_l + b_l)), as deeper ones on large graphs want (Hu et al. 2020).
+    with conv(H, Â) = Â H W + b. Dropout acts on the input of every layer, the first included.
+
+    The options make it the block of "Classic GNNs are strong baselines" (Luo et al. 2024): with residual=True each
+    convolution, the last one too, is conv(H, Â) + H R + c with a learned R; input_linear=True begins with
+    H_0 = X W_in + b_in; output_linear=True ends with H_L W_out + b_out, so that all L convolutions have a norm and a relu
+    after them. That paper's networks have output_linear=True, input_dropout=0.0. Linear maps start as torch's do.
 
     Args:
         in_channels: number of features.
         hidden_channels: width of every hidden layer.
         out_channels: number of classes.
-        num_layers: at least 1.
-        dropout: probability of zeroing an entry, in training.
+        num_layers: convolutions, at least 1.
+        dropout: probability of zeroing an entry of what a layer or the last linear map reads, in training.
         drop_node: probability of zeroing all features of a node, in training (`deep.drop_node`).
-        norm: "batch" to normalise the hidden layers, or None; True and False mean the same. All nodes count, so that
+        norm: of the hidden layers: "batch" (Hu et al. 2020), "layer" (Ba et al. 2016), "graph" (`GraphNorm`), "pair"
+            (`deep.PairNorm`) or None; True and False mean "batch" and None. All nodes count in each but "layer", so that
             training computes all of them.
         input_dropout: of X; by default `dropout`.
+        residual: whether to add H R + c to each convolution.
+        input_linear: whether to begin with a linear map, whose output dropout acts on, too.
+        output_linear: whether to end with one.
+        conv: another convolution in the place of `GCNConv`, such as `SAGEConv`: called as conv(in_channels, out_channels),
+            then as conv(x, operator). `fit` and `predict` give it the matrix that it names in `operator`: Â, or A for
+            `GINConv`, D^-1 A for `SAGEConv`, Ã for `GATConv`, L̃ for `ChebConv`. Of gcnlab's own the name will do.
+        jumping_knowledge: "cat" or "max" (Xu et al. 2018): the last linear map, which this brings along, reads all hidden
+            layers side by side, or their maximum.
 
     >>> import torch
     >>> model = GCN(4, 8, 3)
     >>> model(torch.ones(5, 4), torch.eye(5)).shape
+    torch.Size([5, 3])
+    >>> block = GCN(4, 8, 3, 6, norm="layer", input_dropout=0.0, residual=True, output_linear=True)
+    >>> block(torch.ones(5, 4), torch.eye(5)).shape
     torch.Size([5, 3])
     """
 
@@ -76,6 +122,12 @@ class GCN(nn.Module):
         drop_node: float = 0.0,
         norm: str | bool | None = None,
         input_dropout: float | None = None,
+        *,
+        residual: bool = False,
+        input_linear: bool = False,
+        output_linear: bool = False,
+        conv: str | Callable[[int, int], nn.Module] = GCNConv,
+        jumping_knowledge: str | None = None,
     ) -> None:
         super().__init__()
         in_channels = check_count("in_channels", in_channels, 1)
@@ -84,25 +136,48 @@ class GCN(nn.Module):
         num_layers = check_depth(num_layers)
         dropout, drop_node = check_probability("dropout", dropout), check_probability("drop_node", drop_node)
         input_dropout = None if input_dropout is None else check_probability("input_dropout", input_dropout)
-        has_norm = check_choice("norm", norm, (None, "batch", False, True)) in ("batch", True)
-        widths = [in_channels, *[hidden_channels] * (num_layers - 1), out_channels]
-        self.layers = nn.ModuleList(GCNConv(a, b) for a, b in pairwise(widths))
-        self.norms = nn.ModuleList(nn.BatchNorm1d(b) for b in widths[1:-1]) if has_norm else None
-        self.layerwise = not has_norm
+        check_choice("norm", norm, (None, *_NORMS, False, True))
+        kind: Any = "batch" if norm is True else norm or None
+        for key, flag in {"residual": residual, "input_linear": input_linear, "output_linear": output_linear}.items():
+            check_flag(key, flag)
+        check_choice("jumping_knowledge", jumping_knowledge, (None, "cat", "max"))
+        conv = _conv_of(conv)
+        ends_linear = output_linear or jumping_knowledge is not None
+        self.num_hidden = num_layers if ends_linear else num_layers - 1
+        first = hidden_channels if input_linear else in_channels
+        widths = [first, *[hidden_channels] * self.num_hidden, *([] if ends_linear else [out_channels])]
+        self.layers = nn.ModuleList(conv(a, b) for a, b in pairwise(widths))
+        self.norms = nn.ModuleList(_NORMS[kind](hidden_channels) for _ in range(self.num_hidden)) if kind else None
+        self.residuals = nn.ModuleList(Linear(a, b) for a, b in pairwise(widths)) if residual else None
+        self.input = Linear(in_channels, hidden_channels) if input_linear else None
+        self.jump = None if jumping_knowledge is None else JumpingKnowledge(jumping_knowledge)
+        read = hidden_channels * (num_layers if jumping_knowledge == "cat" else 1)
+        self.output = Linear(read, out_channels) if ends_linear else None
+        # Others read H_l at the very nodes that they compute, which a list of matrices does not name, or all nodes.
+        kinds = {type(layer) for layer in self.layers}
+        self.reads_own_rows = residual or kinds != {GCNConv}
+        self.layerwise = not self.reads_own_rows and kind in (None, "layer") and self.jump is None
+        self.by_layer = kinds <= set(_ONE_HOP) and kind not in ("graph", "pair") and self.jump is None
         self.num_layers, self.dropout, self.drop_node = num_layers, dropout, drop_node
         self.input_dropout = dropout if input_dropout is None else input_dropout
-        self.config = {
+        name = next((name for name, layer in _CONVS.items() if layer is conv), None)
+        options = {
+            "residual": residual, "input_linear": input_linear, "output_linear": output_linear,
+            "conv": None if conv is GCNConv else name, "jumping_knowledge": jumping_knowledge,
+        }  # fmt: skip
+        self.config = None if name is None else {  # another conv is code, which no file of gcnlab's holds
             "in_channels": in_channels, "hidden_channels": hidden_channels, "out_channels": out_channels,
             "num_layers": num_layers, "dropout": dropout, "drop_node": drop_node, "input_dropout": input_dropout,
-            "norm": has_norm,  # True or False, as files of 1.0 have it, so that their trainings can be resumed
+            # as files of 1.0 have them, so that their trainings can be resumed
+            "norm": {"batch": True, None: False}.get(kind, kind), **{key: v for key, v in options.items() if v},
         }  # fmt: skip
 
     def forward(self, x: Features, a_hat: Any, hidden: bool = False) -> Any:
-        """Logits [num_nodes, out_channels]; with hidden=True (logits, [H_1, ..., H_{L-1}]), the nodes' embeddings too.
+        """Logits [num_nodes, out_channels]; with hidden=True (logits, [H_1, ...]), the nodes' embeddings too.
 
         Args:
             x: features, [num_nodes, in_channels] or [batch, num_nodes, in_channels].
-            a_hat: the propagation matrix, or a list of one matrix a layer (`graph.receptive_field`).
+            a_hat: the matrix that the convolutions take, or a list of one a layer (`graph.receptive_field`).
             hidden: whether to return what each hidden layer made, [num_nodes, hidden_channels] after its relu.
         """
         check_flag("hidden", hidden)
@@ -110,26 +185,46 @@ class GCN(nn.Module):
         if len(operators) != self.num_layers:
             raise InputError(f"a_hat: got {len(operators)} matrices for {self.num_layers} layers.")
         h: Any = dropout(drop_node(x, self.drop_node, self.training), self.input_dropout, self.training)
-        embeddings = []
-        for i, layer in enumerate(self.layers):
-            h = layer(h, operators[i])
-            if self.norms is not None and i < self.num_layers - 1:
-                h = self.norms[i](h)
-            if hidden and i < self.num_layers - 1:
+        if self.input is not None:
+            h = dropout(self.input(h), self.dropout, self.training)
+        embeddings, read = [], []
+        for i, operator in enumerate(operators):
+            h = self._convolved(i, h, operator)
+            if i == self.num_hidden:
+                break
+            if hidden:
                 h = h.relu()
                 embeddings.append(h)
-            if i < self.num_layers - 1:
-                h = relu_dropout(h, self.dropout, self.training)
+            h = relu_dropout(h, self.dropout, self.training)
+            read.append(h)
+        if self.output is not None:
+            h = self.output(h if self.jump is None else self.jump(read))
         return (h, embeddings) if hidden else h
 
+    def _convolved(self, i: int, h: Any, operator: Any) -> Any:
+        """norm(conv_i(H, Â) + H R_i + c_i), before the relu; of a last convolution without the norm."""
+        z = self.layers[i](h, operator)
+        if self.residuals is not None:
+            z = z + self.residuals[i](h)
+        if self.norms is None or i == self.num_hidden:
+            return z
+        if z.dim() == 3 and isinstance(self.norms[i], nn.BatchNorm1d):
+            return self.norms[i](z.flatten(0, 1)).view(z.shape)
+        return self.norms[i](z)
+
     def layer(self, i: int, h: Any, a_hat: Any) -> Tensor:
-        """H_{i+1} of H_i without dropout, so that `predict` can go through a large graph layer by layer."""
+        """H_{i+1} of H_i without dropout, so that `predict` can go through a large graph layer by layer.
+
+        The first begins with the first linear map, the last ends with the last one. A model with a norm "graph" or "pair",
+        with jumping knowledge, or with a convolution that reads more than neighbours has no such layers.
+        """
         if check_count("i", i) >= self.num_layers:
             raise InputError(f"i: got {i}, but the model has {self.num_layers} layers, from 0.")
-        h = self.layers[i](h, a_hat)
-        if i == self.num_layers - 1:
-            return h
-        return (h if self.norms is None else self.norms[i](h)).relu()
+        if not self.by_layer:
+            raise InputError("layer: rows of this model's layers depend on more than their neighbours' rows before.")
+        h = self._convolved(i, h if self.input is None or i else self.input(h), a_hat)
+        h = h.relu() if i < self.num_hidden else h
+        return h if self.output is None or i < self.num_layers - 1 else self.output(h)
 
 
 class GRAND(nn.Module):
@@ -302,7 +397,7 @@ class GraphClassifier(nn.Module):
         conv: called as conv(in_channels, out_channels), then as conv(x, a_hat). `fit` and `predict` give it the matrix
             that the layer names in `operator`: Â, or A for `GINConv`, D^-1 A for `SAGEConv`, L̃ for `ChebConv`.
         readout: a kind of `Readout`, such as "mean" or "mean+max".
-        norm: "batch" or None.
+        norm: "batch", "graph" (`GraphNorm`) or None.
         jumping_knowledge: "last" or "cat".
         dropout: probability of zeroing an entry of the head's input, in training.
         head_layers: 1 for a linear head, 2 for one hidden layer.
@@ -331,10 +426,9 @@ class GraphClassifier(nn.Module):
         hidden_channels = check_count("hidden_channels", hidden_channels, 1)
         out_channels = check_count("out_channels", out_channels, 1)
         num_layers = check_depth(num_layers)
-        if not callable(conv):
-            raise InputTypeError(f"conv: got {conv!r}, expected what makes a layer, such as GCNConv itself.")
+        conv = _conv_of(conv)
         readout_kinds("readout", readout)
-        check_choice("norm", norm, ("batch", None))
+        check_choice("norm", norm, ("batch", "graph", None))
         check_choice("jumping_knowledge", jumping_knowledge, ("last", "cat"))
         dropout, head_layers = check_probability("dropout", dropout), check_choice("head_layers", head_layers, (1, 2))
         self.config = None  # another conv is code, which no file of gcnlab's holds
@@ -346,7 +440,9 @@ class GraphClassifier(nn.Module):
             }  # fmt: skip
         widths = [in_channels, *[hidden_channels] * num_layers]
         self.convs = nn.ModuleList(conv(a, b) for a, b in pairwise(widths))
-        self.norms = nn.ModuleList(BatchNorm(b) for b in widths[1:]) if norm else None
+        make: Any = GraphNorm if norm == "graph" else BatchNorm
+        self.norms = nn.ModuleList(make(b) for b in widths[1:]) if norm else None
+        self.norm = norm
         self.readout = Readout(readout, hidden_channels)
         self.jumping_knowledge, self.dropout = jumping_knowledge, dropout
         width = self.readout.width(hidden_channels) * (num_layers if jumping_knowledge == "cat" else 1)
@@ -361,7 +457,10 @@ class GraphClassifier(nn.Module):
         """Whether alike nodes may be merged: the layers sum over neighbours, the readout knows no single nodes."""
         return all(type(conv) is GCNConv for conv in self.convs) and "sort" not in self.readout.kinds
 
-    merges_by_layer = merges_nodes
+    @property
+    def merges_by_layer(self) -> bool:
+        """Whether nodes of several graphs may be merged, which have no norm in common where it is by graph."""
+        return self.merges_nodes and self.norm != "graph"
 
     @property
     def num_layers(self) -> int:
@@ -383,7 +482,9 @@ class GraphClassifier(nn.Module):
             operators, graphs, counts = [a_hat] * num, [batch] * num, [multiplicity_of(batch)] * num
         fused = can_be_fused(self.convs, self.norms, x, operators, counts)
         hidden = (
-            fused_layers(self.convs, self.norms, x, operators, counts) if fused else self._layers(x, operators, counts)
+            fused_layers(self.convs, self.norms, x, operators, counts)
+            if fused
+            else self._layers(x, operators, graphs if self.norm == "graph" else counts)
         )
         if self.jumping_knowledge != "cat":
             r = self.readout(hidden[-1], graphs[-1])
@@ -394,13 +495,13 @@ class GraphClassifier(nn.Module):
             r = r.view(len(r), len(self.readout.kinds), num, -1).transpose(1, 2).flatten(1)
         return self.head(dropout(r, self.dropout, self.training))
 
-    def _layers(self, x: Features, operators: Sequence[Any], counts: Sequence[Tensor | None]) -> Sequence[Tensor]:
-        """H_1 .. H_L, one module after the other."""
+    def _layers(self, x: Features, operators: Sequence[Any], nodes: Sequence[Any]) -> Sequence[Tensor]:
+        """H_1 .. H_L, one module after the other; `nodes` is what the norms are told of them, counts or graphs."""
         h: Any = x
         hidden = []
         for i, (conv, operator) in enumerate(zip(self.convs, operators, strict=True)):
             h = conv(h, operator)
-            h = (h if self.norms is None else self.norms[i](h, counts[i])).relu()
+            h = (h if self.norms is None else self.norms[i](h, nodes[i])).relu()
             hidden.append(h)
         return hidden
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .checks import check_count, check_flag, check_list, check_number, check_seed
-from .contracts import check_matrix, goes_by_layer
+from .contracts import check_matrix, goes_by_layer, layer_reads_own_rows
 from .errors import InputError
 from .graph import Graph
 from .graph.graph import check_one_graph
@@ -88,10 +88,12 @@ class Subgraph(Graph):
         self.check_edges_are_all("to_undirected")
         return super().to_undirected()
 
-    def with_features(self, kind: str, max_degree: int | None = None) -> Graph:
+    def with_features(
+        self, kind: str, max_degree: int | None = None, *, k: int | None = None, append: bool = False
+    ) -> Graph:
         if kind not in ("identity", "constant"):
             self.check_edges_are_all("with_features")
-        return super().with_features(kind, max_degree)
+        return super().with_features(kind, max_degree, k=k, append=append)
 
     def save(self, folder: str | PathLike[str]) -> None:
         self.check_edges_are_all("save")
@@ -379,7 +381,10 @@ def predict_in_batches(
             part = sampler.sample(targets[start : start + batch_size])
             part, own = part.to(device), select_rows(h, place[part.nodes]).to(device)
             if by_layer:
-                result = model.layer(i, own, part.a_hat.select_rows(part.targets))
+                if layer_reads_own_rows(model):
+                    result = model.layer(i, own, part.a_hat)[part.targets]
+                else:
+                    result = model.layer(i, own, part.a_hat.select_rows(part.targets))
             else:
                 field = part.replace(x=own).receptive_field(part.targets, model.num_layers)
                 result = model(field.x, field.a_hat)

@@ -268,15 +268,15 @@ def test_batch_norm_by_its_name_or_true():
     assert GCN(F, H, C).norms is None
     for model in (named, GCN(F, H, C)):
         assert GCN(**model.config).config == model.config
-    for norm in ("layer", "False", "", 1):
-        with pytest.raises(InputError, match=rf"norm: got {norm!r}, expected None, \"batch\", False or True"):
+    for norm in ("instance", "False", "", 1):
+        with pytest.raises(InputError, match=rf"norm: got {norm!r}, expected None, .* \"pair\", False or True"):
             GCN(F, H, C, norm=norm)
 
 
 def test_a_config_that_no_constructor_takes_is_a_mismatch(tmp_path):
     model = GCN(F, H, C)
     weights = {name: value.unsqueeze(0) for name, value in model.state_dict().items()}
-    for changes, message in (({"norm": "layer"}, "norm: got 'layer'"), ({"dropout": 1.5}, "dropout: got 1.5")):
+    for changes, message in (({"norm": "instance"}, "norm: got 'instance'"), ({"dropout": 1.5}, "dropout: got 1.5")):
         header = {"model": {"class": "GCN", "config": {**model.config, **changes}}}
         write_checkpoint(tmp_path / "a", header, weights)
         with pytest.raises(CheckpointMismatchError, match=f"does not make a GCN: {message}"):

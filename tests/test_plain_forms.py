@@ -427,7 +427,7 @@ PAIRS = {
             for dtype in (F64, F32, BF16)
             if not (stored == "by node" and len(shape) == 2) and not (stored == "sparse" and (len(shape) == 3 or dtype == BF16))
         }
-        | {"large": ((70_000, 64), 64, "plain", F32)},
+        | {"large": ((70_000, 64), 64, "plain", F32), "large, to more": ((70_000, 48), 96, "plain", F32)},
         ROUNDING,
         plain=("layers.affine.linear_reference",),
     ),

@@ -178,7 +178,7 @@ def load(name: _Path, root: _Path | None = None, download: bool = True, **option
             `split` says otherwise: "given" are those, [N, S] where it has several splits, which is the form of "actor" and
             its likes. "amazon-photo", "amazon-computers" and "coauthor-cs" take "tunedgnn", too: the fixed 60/20/20 of Luo
             et al. 2024. `gcnlab.split` draws other splits. Collections take `features`,
-            `attributes` and `max_degree`; see `gcnlab.data.graph_sets.to_graph`. OGB's sets take `undirected` and
+            `attributes`, `max_degree` and `k`; see `gcnlab.data.graph_sets.to_graph`. OGB's sets take `undirected` and
             `features`; see `gcnlab.data.ogb.to_graph`. A folder of pictures takes `seed`, which draws its
             test part and its order, and `size`, (height, width), to which all are resized; see `gcnlab.data.image_folder`.
 

@@ -14,17 +14,27 @@ from ..errors import InputError
 from ..files import check_fields
 from ..graph import Graph, GraphCollection
 from ..sparse import Features, SparseMatrix
-from ..sparse.features import check_max_degree, degree_features, one_hot
+from ..sparse.features import (
+    ENCODINGS,
+    check_max_degree,
+    check_num_columns,
+    degree_features,
+    one_hot,
+    structural_features,
+)
 from ..structure import PROBLEM, check_array, check_blocks, read_matrix
 
-FEATURES = ("label", "attributes", "degree", "degree_bins", "log_degree", "scalar_degree", "constant")
+FEATURES = ("label", "attributes", "degree", "degree_bins", "log_degree", "scalar_degree", "constant", *ENCODINGS)
 
 
-def check_options(*, features: str | None = None, attributes: bool = False, max_degree: int | None = None) -> None:
+def check_options(
+    *, features: str | None = None, attributes: bool = False, max_degree: int | None = None, k: int | None = None
+) -> None:
     """The options of `gcnlab.load` for graph collections; raises InputError for a value that cannot be used."""
     check_choice("features", features, (*FEATURES, None))
     check_flag("attributes", attributes)
     check_max_degree(features, max_degree)
+    check_num_columns(features, k)
 
 
 def pack(
@@ -123,6 +133,7 @@ def to_graph(
     features: str | None = None,
     attributes: bool = False,
     max_degree: int | None = None,
+    k: int | None = None,
 ) -> GraphCollection:
     """The collection of what `read` returned, with features X.
 
@@ -132,9 +143,12 @@ def to_graph(
         features: "label": the node's label, one-hot. "attributes": the node's attributes. "degree": the degree,
             one-hot in columns 0, ..., max_degree (a loop counts once). "degree_bins": floor(2 log2(1 + degree)), one-hot,
             for sets whose degrees spread over powers of ten. "log_degree": log(1 + degree), [N, 1].
-            "scalar_degree": the degree as one number, [N, 1]. "constant": 1, [N, 1]. None: labels where the set has them, else attributes where it has them, else no X.
+            "scalar_degree": the degree as one number, [N, 1]. "constant": 1, [N, 1]. "rwpe", "laplacian": positional
+            encodings (`gcnlab.sparse.encodings`). None: labels where the set has them, else attributes where it has them,
+            else no X.
         attributes: put the node's attributes in front of these features.
         max_degree: nodes of a higher degree share the last column, or bin; by default the highest degree of the set.
+        k: columns of an encoding.
 
     Raises:
         InputError: the set has no labels or attributes to make features of.
@@ -153,6 +167,9 @@ def to_graph(
             )
     if features is None:
         features = "label" if "node_label" in arrays else "attributes" if "node_attributes" in arrays else None
+    col = arrays["adjacency.col"]
+    rowptr, is_symmetric = arrays["adjacency.rowptr"], header["symmetric"]
+    adjacency = SparseMatrix(rowptr, col, torch.ones(len(col)), (n, n), symmetric=is_symmetric)
     x: Features | None = None
     if features == "label":
         x = one_hot(arrays["node_label"].long(), len(header["node_label_names"]))
@@ -163,14 +180,13 @@ def to_graph(
         x = arrays["adjacency.rowptr"].diff().float().unsqueeze(1)
     elif features == "constant":
         x = torch.ones(n, 1)
+    elif features in ENCODINGS:
+        x = structural_features(adjacency, features, k=k)
     elif features == "attributes":
         x = arrays["node_attributes"]
     if attributes and features != "attributes":
         dense = x.to_dense() if isinstance(x, SparseMatrix) else x
         x = arrays["node_attributes"] if dense is None else torch.cat([arrays["node_attributes"], dense], 1)
-    col = arrays["adjacency.col"]
-    rowptr, is_symmetric = arrays["adjacency.rowptr"], header["symmetric"]
-    adjacency = SparseMatrix(rowptr, col, torch.ones(len(col)), (n, n), symmetric=is_symmetric)
     whole = Graph(adjacency, x, class_names=header["class_names"], name=name, num_duplicates=header["num_duplicates"])
     # Trusted: `pack` made it, and `check` has looked at what a file gave.
     return GraphCollection.of_parts(whole, arrays["node_ptr"], arrays["y"], name=name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..checks import check_count, check_number, check_probability, check_seed
+from ..checks import check_count, check_list, check_number, check_probability, check_seed
 from ..errors import InputError
 from ..files import check_disk
-from ..graph import Graph
+from ..graph import Graph, GraphCollection
 from ..graph.storage import GraphWriter
 from ..memory import check_large
 
@@ -69,6 +69,39 @@ def _weights(num_nodes: int, num_edges: int, exponent: float, generator: torch.G
     weight = torch.arange(1, num_nodes + 1, dtype=torch.float64).pow_(-1 / (exponent - 1))
     weight.clamp_(max=float(weight.sum()) * num_nodes / (10 * max(num_edges, 1)))
     return weight[torch.randperm(num_nodes, generator=generator)]
+
+
+CSL_SKIPS = (2, 3, 4, 5, 6, 9, 11, 12, 13, 16)  # of the published set
+
+
+def csl(num_copies: int = 15, num_nodes: int = 41, skips: Sequence[int] = CSL_SKIPS, seed: int = 0) -> GraphCollection:
+    """Circular skip links (Murphy et al. 2019): a cycle whose nodes i have an edge to i + skip, too; the class is the skip.
+
+    All nodes of all graphs have four neighbours, so that with features that are alike no sum over neighbours tells the
+    classes apart (Dwivedi et al. 2020 use it as a test of positional encodings).
+
+    Args:
+        num_copies: graphs of each class, which differ in the order of their nodes alone.
+        num_nodes: of each graph, at least 5.
+        skips: one for each class, from 2 to below num_nodes / 2.
+        seed: of the orders.
+
+    Returns the graphs class by class, with constant features.
+
+    >>> len(csl()), csl().num_classes, csl()[0]
+    (150, 10, Graph(41 nodes, 164 stored edges, 1 features))
+    """
+    num_copies, num_nodes = check_count("num_copies", num_copies, 1), check_count("num_nodes", num_nodes, 5)
+    skips = [check_count(f"skips[{i}]", skip, 2) for i, skip in enumerate(check_list("skips", skips, "integers", 1))]
+    if bad := [skip for skip in skips if 2 * skip >= num_nodes]:
+        raise InputError(f"skips: got {bad[0]} with {num_nodes} nodes, expected below {num_nodes / 2}.")
+    generator, nodes, graphs = torch.Generator().manual_seed(check_seed(seed)), torch.arange(num_nodes), []
+    for label, skip in enumerate(skips):
+        ends = torch.stack([torch.cat([nodes, nodes]), torch.cat([nodes + 1, nodes + skip]) % num_nodes])
+        for _ in range(num_copies):
+            edge_index = torch.randperm(num_nodes, generator=generator)[torch.cat([ends, ends.flip(0)], 1)]
+            graphs.append(Graph.from_edges(edge_index, num_nodes, y=torch.tensor(label)).with_features("constant"))
+    return GraphCollection.from_graphs(graphs)
 
 
 def write_communities(

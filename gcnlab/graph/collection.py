@@ -404,6 +404,21 @@ class GraphCollection(Sequence[Graph]):
         moved = {"ptr": self._ptr, "y": self._y, "chosen": self._chosen, "multiplicity": self._multiplicity}
         return self._with(whole=whole, **{key: None if t is None else t.to(device) for key, t in moved.items()})
 
+    def with_features(
+        self, kind: str, max_degree: int | None = None, *, k: int | None = None, append: bool = False
+    ) -> GraphCollection:
+        """The collection with features made from the structure of its graphs, as `Graph.with_features` makes them.
+
+        Raises InputError for "identity" and "adjacency", whose columns are the nodes of one graph.
+        """
+        if self._multiplicity is not None:
+            raise InputError("with_features: alike nodes are merged in this collection; make the features before that.")
+        if kind in ("identity", "adjacency"):
+            raise InputError(
+                f"kind: got {kind!r}, whose columns are the nodes of one graph; of many take another kind."
+            )
+        return self._with(whole=self.whole.with_features(kind, max_degree, k=k, append=append))
+
     def in_classes(self, class_names: Sequence[Any] | None) -> GraphCollection:
         """The graphs with their classes numbered as these names are; None leaves them."""
         if class_names is None:

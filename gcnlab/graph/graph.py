@@ -417,7 +417,9 @@ class Graph:
         masks = masks_of_split(self.masks, split)
         return type(self).of_parts(**{**self.parts, **masks, "derived": self._derived})
 
-    def with_features(self, kind: str, max_degree: int | None = None) -> Graph:
+    def with_features(
+        self, kind: str, max_degree: int | None = None, *, k: int | None = None, append: bool = False
+    ) -> Graph:
         """The graph with features made from its structure, for a data set that has none.
 
         `links.split_edges` makes those of A again from the training edges, so that X does not hold the edges to predict.
@@ -426,9 +428,11 @@ class Graph:
             kind: "identity": X = I, one feature per node. "adjacency": X = A + I. "constant": X_i = 1, [N, 1].
                 "degree": the weighted degree D_ii, [N, 1]. Of the number of neighbours (a loop counts once), as
                 `load(..., features="degree")` and the like make them of collections: "degree_one_hot", "degree_bins"
-                and "log_degree" (`degree_features`).
+                and "log_degree" (`degree_features`). Positional encodings: "rwpe" and "laplacian" (`sparse.encodings`).
             max_degree: of "degree_one_hot" and "degree_bins", the degree of the last column; by default the highest here.
                 A model that was trained on other graphs takes the columns of those.
+            k: columns of an encoding, also by place, `with_features("rwpe", 16)`.
+            append: put them behind X; else they take its place.
 
         >>> star = Graph.from_edges([[0, 1, 0, 2], [1, 0, 2, 0]])
         >>> star.with_features("degree_one_hot", max_degree=3).x.to_dense()
@@ -436,9 +440,10 @@ class Graph:
                 [0., 1., 0., 0.],
                 [0., 1., 0., 0.]])
         """
-        graph = self.replace(x=structural_features(self.adjacency, kind, max_degree))
-        if kind not in ("identity", "constant"):
-            graph.__dict__["_made"] = {"kind": kind, "max_degree": max_degree}
+        before = self.x if check_flag("append", append) else None
+        graph = self.replace(x=structural_features(self.adjacency, kind, max_degree, k, before))
+        if kind not in ("identity", "constant") or (append and self._made is not None):
+            graph.__dict__["_made"] = {} if append else {"kind": kind, "max_degree": max_degree, "k": k}
         return graph
 
     def with_row_normalized_features(self) -> Graph:

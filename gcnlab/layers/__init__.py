@@ -4,6 +4,7 @@ from .affine import glorot_uniform, linear
 from .drop import dropout, relu_dropout
 from .gcn import GCNConv, RelationalGCNConv
 from .neighbours import GATConv, GINConv, SAGEConv
+from .norm import GraphNorm
 from .operators import wanted_operators
 from .polynomial import APPNP, ChebConv, GCN2Conv, SGConv
 from .readout import ClusterPool, Readout, TopKPool
@@ -16,6 +17,7 @@ __all__ = [
     "GCN2Conv",
     "GCNConv",
     "GINConv",
+    "GraphNorm",
     "Readout",
     "RelationalGCNConv",
     "SAGEConv",

@@ -1,4 +1,4 @@
-"""Batch normalisation over nodes that may stand for several alike ones."""
+"""Normalisation of the nodes' channels: over all of them, each counted as often as it stands for one, or by graph."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..checks import check_count, check_number
+from ..errors import InputError
+from ..segments import matrix_of
 from ..sparse.blocks import at_once
+from .operators import check_weighted
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -40,6 +44,59 @@ class BatchNorm(nn.BatchNorm1d):
         out, mean, var = _WeightedNorm.apply(h, gamma, beta, share, self.eps)
         follow(averages, mean, var * unbiased, self.momentum)
         return out
+
+
+class GraphNorm(nn.Module):
+    """Normalisation over the nodes of each graph, less a learnt share of their mean (Cai et al. 2021, equation 6).
+
+        h'_i = γ (h_i - α mean) / sqrt(var + ε) + β,   var = mean_i (h_i - α mean)²
+
+    of each channel, mean and var those of the graph that node i is in. With α = 1, where training starts, it is instance
+    normalisation. Training and evaluation are alike: there are no running averages.
+
+    Args:
+        channels: C.
+        eps: ε.
+
+    Shapes:
+        h: [num_nodes, C]; or [batch, num_nodes, C], signals on one shared graph, each by itself.
+        batch: which node is of which graph, as `Readout` takes it; None for one graph.
+        output: as h.
+
+    >>> norm = GraphNorm(1, eps=0.0)
+    >>> norm(torch.tensor([[1.0], [3.0], [10.0], [20.0]]), torch.tensor([0, 0, 1, 1])).tolist()
+    [[-1.0], [1.0], [-1.0], [1.0]]
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        channels, self.eps = check_count("channels", channels, 1), check_number("eps", eps, least=0)
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.mean_scale = nn.Parameter(torch.ones(channels))
+
+    def forward(self, h: Tensor, batch: Any = None) -> Tensor:
+        check_weighted(h, self.weight.unsqueeze(1))
+        centred = h - self.mean_scale * graph_means(h, batch)
+        var = graph_means(centred.square(), batch)
+        return self.weight * centred * (var + self.eps).rsqrt() + self.bias
+
+    def extra_repr(self) -> str:
+        return f"{len(self.weight)}, eps={self.eps}"
+
+
+def graph_means(h: Tensor, batch: Any = None) -> Tensor:
+    """The mean over the nodes of the graph that each node is in, to be broadcast with h [..., num_nodes, C].
+
+    [..., 1, C] with batch None, all nodes in one graph; else [num_nodes, C], the batch as `Readout` takes it. A node that
+    stands for several alike ones counts as often.
+    """
+    if batch is None:
+        return h.mean(-2, keepdim=True)
+    p = matrix_of(batch, h)
+    if h.dim() != 2 or p.shape[1] != len(h):
+        raise InputError(f"batch: is of {p.shape[1]} nodes, but h has shape {tuple(h.shape)}, expected a row for each.")
+    graph = torch.zeros(len(h), dtype=torch.int64, device=h.device).index_copy(0, p.col.long(), p.row)
+    return (p.to(h.dtype).row_normalized() @ h).index_select(0, graph)
 
 
 def averages_of(norm: Any) -> tuple[Tensor, ...]:

@@ -11,6 +11,7 @@ from ..checks import check_choice, check_count
 from ..errors import InputError
 from ..inputs import as_tensor, is_table, table_numbers
 from ..memory import check_large
+from .encodings import laplacian_encodings, random_walk_encodings
 from .matrix import SparseMatrix
 
 _CHUNK = 1 << 22  # values checked at a time: a mapped X may be larger than memory
@@ -23,6 +24,7 @@ Features = Tensor | SparseMatrix
 
 
 DEGREE_FEATURES = ("degree_one_hot", "degree_bins", "log_degree")
+ENCODINGS = {"rwpe": random_walk_encodings, "laplacian": laplacian_encodings}
 
 
 def check_max_degree(kind: str | None, max_degree: int | None) -> None:
@@ -59,10 +61,37 @@ def degree_features(degree: Tensor, kind: str, max_degree: int | None = None) ->
     return one_hot(bins[code], int(bins[-1]) + 1)
 
 
-def structural_features(adjacency: SparseMatrix, kind: str, max_degree: int | None = None) -> Features:
-    """X made of A, of one of the kinds of `Graph.with_features`."""
-    check_choice("kind", kind, ("identity", "adjacency", "constant", "degree", *DEGREE_FEATURES))
+def check_num_columns(kind: str | None, k: int | None) -> None:
+    """Raise InputError unless k is a count of 1 or more for encodings, and None for other features."""
+    if kind in ENCODINGS and k is None:
+        raise InputError(f"k: got None, but {kind!r} features need the number of their columns, such as k=16.")
+    if k is not None and kind not in ENCODINGS:
+        raise InputError(f"k: got {k} for {kind!r} features; it goes with {' and '.join(map(repr, ENCODINGS))}.")
+    if k is not None:
+        check_count("k", k, 1)
+
+
+def structural_features(
+    adjacency: SparseMatrix,
+    kind: str,
+    max_degree: int | None = None,
+    k: int | None = None,
+    before: Features | None = None,
+) -> Features:
+    """X made of A, of one of the kinds of `Graph.with_features`; behind the columns of `before` where there are some."""
+    check_choice("kind", kind, ("identity", "adjacency", "constant", "degree", *DEGREE_FEATURES, *ENCODINGS))
+    if kind in ENCODINGS and k is None:
+        k, max_degree = max_degree, None  # the second argument by place, which is k of these kinds
     check_max_degree(kind, max_degree)
+    check_num_columns(kind, k)
+    if k is not None:
+        x: Features = ENCODINGS[kind](adjacency.with_value(adjacency.value.detach()), k)
+    else:
+        x = _features_of(adjacency, kind, max_degree)
+    return x if before is None else _side_by_side(before, x)
+
+
+def _features_of(adjacency: SparseMatrix, kind: str, max_degree: int | None) -> Features:
     n, count = adjacency.shape[0], adjacency.rowptr.diff().long()
     if kind == "identity":
         return SparseMatrix.eye(n, device=adjacency.device)
@@ -75,6 +104,17 @@ def structural_features(adjacency: SparseMatrix, kind: str, max_degree: int | No
     if max_degree is None and kind in ("degree_one_hot", "degree_bins"):
         max_degree = int(count.max()) if n else 0
     return degree_features(count, kind, max_degree)
+
+
+def _side_by_side(x: Features, more: Features) -> Features:
+    """[X | more], sparse where one of them is."""
+    if isinstance(x, Tensor) and isinstance(more, Tensor):
+        return torch.cat([x, more.to(x.dtype)], 1)
+    left, right = (m if isinstance(m, SparseMatrix) else SparseMatrix.from_dense(m) for m in (x, more))
+    col = torch.cat([left.col.long(), right.col.long() + left.shape[1]])
+    value = torch.cat([left.value, right.value.to(left.dtype)])
+    shape = left.shape[0], left.shape[1] + right.shape[1]
+    return SparseMatrix.from_coo(torch.cat([left.row, right.row]), col, value, shape)
 
 
 def row_normalized(x: Features) -> Features:
