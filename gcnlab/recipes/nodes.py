@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,12 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from .. import distributed, metrics
-from ..checkpoint import describe, digest_of
+from ..checkpoint import describe, digest_of, read_checkpoint, write_checkpoint
 from ..data import catalog, load, ogb_evaluator
-from ..errors import InputError
+from ..errors import CheckpointCorruptError, InputError
+from ..files import check_fields
 from ..generators import generators_kept
 from ..graph import Graph
 from ..graph.parts import check_one_split
+from ..jobs import Job
+from ..layers.operators import wanted_operators
 from ..models import GCN, GRAND, SIGN, summary
 from ..precompute import NodeRows, Plan, hops, plan
 from ..propagate import correct_and_smooth, diffusion, ppr_coefficients
@@ -26,8 +30,8 @@ from ..reporting import Content
 from ..reporting.findings import add_nodes
 from ..scale import NeighborSampler
 from ..sparse import SparseMatrix
-from ..threads import Step, chosen, work_of
 from ..train import Callback, Checkpoint, Consistency, EarlyStopping, History, fit, predict
+from ..train.history import curves_of, history_of
 from .base import Finish, Run
 from .outputs import Outputs
 from .result import best_of, chosen_of, header_of, result_of, spread_of, write_model
@@ -35,11 +39,14 @@ from .result import best_of, chosen_of, header_of, result_of, spread_of, write_m
 NODE_PROTOCOLS = {
     "public": "the fixed Planetoid split (20 labelled nodes a class, 500 validation, 1,000 test)",
     "random": "a new random split for each seed (20 labelled nodes a class, 500 validation, 1,000 test)",
+    "given": "the set's own splits, one for each seed, over and over",
+    "tunedgnn": "the fixed split of Luo et al. 2024 (60 % training, 20 % validation, 20 % test)",
     "full": "the fixed Planetoid validation and test nodes, all other labelled nodes for training",
     "random-60-20-20": "a new random split of the labelled nodes for each seed (60 % training, 20 % validation, 20 % test)",
     "ogb": "the set's own split and OGB's accuracy",
     "leaders": "the two leaders labelled, 8 members for validation, 24 for the test",
 }
+OWN_SPLITS = ("random", "random-60-20-20", "given")  # protocols with a split for each seed
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ class Recipe:
     takes_pictures: ClassVar[bool] = False
     has_pretrained: ClassVar[bool] = False
     made_beforehand: ClassVar[tuple[str, ...]] = ()  # what `inputs` keeps in the folder of a run
+    seeds_apart: ClassVar[bool] = False  # whether seeds of one split are trained one after the other, not as one stack
 
     name: str
     dataset: str
@@ -128,6 +136,8 @@ class Recipe:
         graph = load(dataset or self.dataset, root=root, **options)
         if not isinstance(graph, Graph):
             raise InputError(f"dataset: {dataset} is not one graph, of which {self.name} classifies the nodes.")
+        if split == "given":
+            graph = graph.with_split(seed % graph.num_splits)
         if graph.x is None:
             return graph.with_features("identity")
         return graph.with_row_normalized_features() if self.scaled_rows else graph
@@ -235,9 +245,9 @@ class Recipe:
         for seeds in self._groups(run, ranks):
             data.take(seeds[0] if seeds else 0)
             if seeds:
-                checkpoint = self._checkpoint(run, seeds[0])
-                parts.append(self.train(data.graph, data.inputs, seeds, run.epochs, checkpoint, run.callbacks()))
-                scores += self._scores(data, parts[-1], accuracy)
+                part, of_part = self._train_seeds(run, data, seeds, accuracy)
+                parts.append(part)
+                scores += of_part
         if not ranks.is_lone:
             ranks.meet()
             gathered = ranks.gather_objects(([part.cpu() for part in parts], scores))
@@ -249,8 +259,37 @@ class Recipe:
         # Consecutive ones, so that gathered results are in the order of the seeds.
         start, end = (rank * run.num_seeds // ranks.size for rank in (ranks.rank, ranks.rank + 1))
         seeds = list(range(start, end))
-        is_apart = run.protocol.startswith("random") or self.fan_outs is not None
-        return [[seed] for seed in seeds] if seeds and is_apart else [seeds]
+        return [[seed] for seed in seeds] if seeds and self._trains_apart(run) else [seeds]
+
+    def _trains_apart(self, run: Run) -> bool:
+        """Whether each seed is a training of its own."""
+        return run.protocol in OWN_SPLITS or self.fan_outs is not None or self.seeds_apart
+
+    def _train_seeds(
+        self, run: Run, data: _Data, seeds: list[int], score: Callable[[Tensor, Tensor], float]
+    ) -> tuple[History, list[dict[str, Any]]]:
+        """The training and the scores of seeds that train together; those of a lone seed are kept, and not made again."""
+        file = run.folder / "seeds" / f"{seeds[0]}.gcnlab" if run.folder and self._trains_apart(run) else None
+        job = SeedJob.of(self, run, data.graph, seeds[0]).key()
+        if file is not None and (kept := _read_seed(file, job)):
+            return kept
+        history = self.train(
+            data.graph, data.inputs, seeds, run.epochs, self._checkpoint(run, seeds[0]), run.callbacks()
+        )  # fmt: skip
+        scores = self._scores(data, history, score)
+        if file is not None and (self.fan_outs is None or distributed.is_first()):
+            header = {
+                "job": job, "seeds": seeds, "epoch": int(history.best_epoch[0]), "metrics": curves_of(history),
+                "operator": history.operator, "epoch_seconds": history.epoch_seconds, "threads": history.threads,
+                "scores": scores,
+            }  # fmt: skip
+            try:
+                write_checkpoint(file, header, history.states)
+            except OSError as problem:  # the figures stand, and the next run trains the seed again
+                warnings.warn(f"{file}: the seed is not kept: {problem}", stacklevel=3)
+        if self.seeds_apart:
+            run.say(f"seed {seeds[0]}: test {metrics.NAMES[self.metric]} {100 * scores[0]['accuracy']:.2f} %")
+        return history, scores
 
     def _checkpoint(self, run: Run, seed: int) -> Checkpoint | None:
         return None if self.fan_outs is None else run.checkpoint(seed)
@@ -278,16 +317,10 @@ class Recipe:
         self, data: _Data, history: History, accuracy: Callable[[Tensor, Tensor], float]
     ) -> Iterator[tuple[Tensor, float]]:
         """The logits of the test nodes and the validation accuracy, seed by seed."""
-        graph = data.graph
-        assert graph.test_mask is not None
-        model: Any = self.model(graph).to(graph.device).eval()
-        part = graph.receptive_field(graph.test_mask, model.num_layers, data.inputs["operator"])  # once for all seeds
-        work = work_of(model, Step.on(part.x, part.a_hat))
+        model = self.model(data.graph).to(data.graph.device).eval()
         for i, val_accuracy in enumerate(history.best(f"val_{self.metric}").tolist()):
             model.load_state_dict(history.state(i))
-            with torch.no_grad(), chosen(work, graph.device.type):
-                outputs = model(part.x, part.a_hat)
-            yield outputs, val_accuracy
+            yield predict(model, **data.inputs, nodes=data.graph.test_mask), val_accuracy
 
     def _finish(
         self, run: Run, data: _Data, history: History, scores: Sequence[dict[str, Any]], method: str, files: Outputs
@@ -318,6 +351,50 @@ class Recipe:
         return content
 
 
+@dataclass(frozen=True)
+class SeedJob(Job):
+    """One seed of a node recipe, trained by itself.
+
+    Attributes:
+        settings: the recipe as Python shows it.
+        data: digest of the graph and of the seed's split.
+    """
+
+    settings: str
+    dataset: str
+    protocol: str
+    epochs: int
+    seed: int
+    data: str
+
+    @classmethod
+    def of(cls, recipe: Recipe, run: Run, graph: Graph, seed: int) -> SeedJob:
+        settings = repr(replace(recipe, published={}, num_seeds=1))
+        data = digest_of(graph.adjacency, graph.x, graph.y, graph.train_mask, graph.val_mask, graph.test_mask)
+        return cls(settings, run.dataset, run.protocol, run.epochs, seed, data)
+
+
+# Of the header of a seed's file, what is read again.
+_SEED = {
+    "job": str, "seeds": [int], "epoch": int, "metrics": dict, "operator": str, "epoch_seconds": [float], "threads": int,
+    "scores": [dict],
+}  # fmt: skip
+
+
+def _read_seed(file: Path, job: str) -> tuple[History, list[dict[str, Any]]] | None:
+    """What `Recipe` kept of a seed, if the file is there, whole, and of this job."""
+    try:
+        told, states, _ = read_checkpoint(file)
+        check_fields(file, told, _SEED, "its header is not that of a seed", CheckpointCorruptError)
+    except OSError:  # no such file, or a damaged one: trained again
+        return None
+    if told["job"] != job:
+        return None
+    history = history_of(told["seeds"][0], told["metrics"], told["epoch"], states, told["operator"])
+    history.epoch_seconds, history.threads = told["epoch_seconds"], told["threads"]
+    return history, told["scores"]
+
+
 class _Data:
     """The graph of a run and the inputs made of it, made again for each seed if each has a split of its own.
 
@@ -337,7 +414,7 @@ class _Data:
 
         Raises InputError if the user's own graph lacks what a recipe trains and scores on.
         """
-        seed = seed if self.run.protocol.startswith("random") else 0
+        seed = seed if self.run.protocol in OWN_SPLITS else 0
         if seed == self.seed:
             return
         graph = self.recipe.graph(self.run.dataset, self.run.protocol, self.run.root, seed=seed).to(self.run.device)
@@ -377,6 +454,41 @@ def _score(metric: str, dataset: str) -> Callable[[Tensor, Tensor], float]:
     if dataset.startswith("ogbn-") and dataset in catalog() and importlib.util.find_spec("ogb") is not None:
         return ogb_evaluator(dataset)
     return metrics.accuracy
+
+
+@dataclass(frozen=True)
+class ClassicRecipe(Recipe):
+    """A recipe of the block of "Classic GNNs are strong baselines" (Luo et al. 2024): `GCN` with what its options add.
+
+    Attributes:
+        norm, residual, input_linear, conv: as `GCN` takes them.
+    """
+
+    seeds_apart: ClassVar[bool] = True  # their layers fill a core
+
+    num_seeds: int = 10
+    input_dropout: float | None = 0.0
+    patience: int | None = 10_000  # none of them trains longer
+    norm: str | None = "layer"
+    residual: bool = False
+    input_linear: bool = False
+    conv: str = "GCNConv"
+
+    @property
+    def model_name(self) -> str:
+        parts = [f"{self.num_layers} layers", f"{self.hidden_channels} hidden"]
+        parts += [f"{self.norm} norm"] * bool(self.norm) + ["residual"] * self.residual
+        return f"{self.conv.removesuffix('Conv')}, {', '.join(parts + ['linear input'] * self.input_linear)}"
+
+    def operator(self, graph: Graph) -> SparseMatrix:
+        return graph.matrix(wanted_operators(self.model(graph))[0])
+
+    def model(self, graph: Graph) -> nn.Module:
+        return GCN(
+            graph.num_features, self.hidden_channels, graph.num_classes, self.num_layers, self.dropout, norm=self.norm,
+            input_dropout=self.input_dropout, residual=self.residual, input_linear=self.input_linear, output_linear=True,
+            conv=self.conv,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
