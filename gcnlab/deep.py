@@ -44,6 +44,12 @@ def drop_edge(adjacency: SparseMatrix, p: float = 0.5, training: bool = True, pa
     check_flag("pairs", pairs)
     if not check_flag("training", training) or p == 0:
         return adjacency
+    left = adjacency.select_entries(kept_edges(adjacency, p, pairs))
+    return left.mark_symmetric() if pairs and adjacency.T is adjacency else left
+
+
+def kept_edges(adjacency: SparseMatrix, p: float, pairs: bool) -> Tensor:
+    """bool [nnz]: which entries `drop_edge` keeps, drawn again at each call."""
     coin = torch.rand(adjacency.nnz, device=adjacency.device)
     if pairs:
         # A symmetric pattern is its own transpose, so entry e of the transpose is the number of e's partner.
@@ -53,8 +59,7 @@ def drop_edge(adjacency: SparseMatrix, p: float = 0.5, training: bool = True, pa
                 "adjacency: some entry (i, j) has no (j, i); pass pairs=False, or graph.to_undirected().adjacency."
             )
         coin = torch.where(adjacency.row <= adjacency.col, coin, coin[t.value])
-    left = adjacency.select_entries(coin >= p)
-    return left.mark_symmetric() if pairs and adjacency.T is adjacency else left
+    return coin >= p
 
 
 def drop_node(x: Features, p: float = 0.5, training: bool = True) -> Features:

@@ -25,6 +25,7 @@ from ..jobs import Job
 from ..layers.operators import wanted_operators
 from ..models import GCN, GRAND, SIGN, summary
 from ..precompute import NodeRows, Plan, hops, plan
+from ..pretraining import pretrain
 from ..propagate import correct_and_smooth, diffusion, ppr_coefficients
 from ..reporting import Content
 from ..reporting.findings import add_nodes
@@ -32,6 +33,7 @@ from ..scale import NeighborSampler
 from ..sparse import SparseMatrix
 from ..train import Callback, Checkpoint, Consistency, EarlyStopping, History, fit, predict
 from ..train.history import curves_of, history_of
+from ..transfer import freeze
 from .base import Finish, Run
 from .outputs import Outputs
 from .result import best_of, chosen_of, header_of, result_of, spread_of, write_model
@@ -488,6 +490,56 @@ class ClassicRecipe(Recipe):
             graph.num_features, self.hidden_channels, graph.num_classes, self.num_layers, self.dropout, norm=self.norm,
             input_dropout=self.input_dropout, residual=self.residual, input_linear=self.input_linear, output_linear=True,
             conv=self.conv,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MaskedRecipe(Recipe):
+    """A recipe of a `GCN` whose hidden layers `pretrain` on the edges, and whose last linear map learns the labels.
+
+    Attributes:
+        epochs: of each of the two trainings.
+        dropout: of the first one.
+    """
+
+    seeds_apart: ClassVar[bool] = True
+
+    hidden_channels: int = 256
+    dropout: float = 0.8
+    input_dropout: float | None = 0.0
+    patience: int | None = None
+
+    @property
+    def model_name(self) -> str:
+        return f"GCN pre-trained on hidden edges, {self.num_layers} layers, {self.hidden_channels} hidden, linear"
+
+    def model(self, graph: Graph) -> nn.Module:
+        return self._model(graph, 0.0)
+
+    def _model(self, graph: Graph, dropout: float) -> nn.Module:
+        return GCN(
+            graph.num_features, self.hidden_channels, graph.num_classes, self.num_layers, dropout, norm="batch",
+            input_dropout=self.input_dropout, jumping_knowledge="cat",
+        )  # fmt: skip
+
+    def train(
+        self,
+        graph: Graph,
+        inputs: dict[str, Any],
+        seeds: Sequence[int],
+        epochs: int,
+        checkpoint: Checkpoint | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> History:
+        (seed,) = seeds
+        with generators_kept(seed):
+            encoder, model = (self._model(graph, dropout).to(graph.device) for dropout in (self.dropout, 0.0))
+        pretrain(encoder, graph, epochs=epochs, seed=seed)
+        model.load_state_dict(encoder.state_dict())
+        freeze(model, ["layers", "norms"])
+        return fit(
+            model, **inputs, seed=seed, epochs=epochs, lr=self.lr, weight_decay=self.weight_decay, select="last",
+            callbacks=callbacks,
         )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from ..train import Consistency
 from .base import AnyRecipe
 from .graphs import ForestRecipe, GraphRecipe
 from .images import grid_recipe
-from .nodes import ClassicRecipe, DiffusionRecipe, HopRecipe, Recipe
+from .nodes import ClassicRecipe, DiffusionRecipe, HopRecipe, MaskedRecipe, Recipe
 
 _KIPF = "Kipf & Welling 2017, table 2"
 
@@ -67,11 +67,9 @@ RECIPES: dict[str, AnyRecipe] = {
             dropout=0.2, drop_node=0.5, average=0.99, alpha=0.3, num_hops=4,
             consistency=Consistency(4, weight=1.5, temperature=0.2, confidence=0.3, warmup=300),
         ),
-        DiffusionRecipe(
-            "pubmed-best", "pubmed", ("public", "random"), {("pubmed", "public"): (0.845, _GRAND_PLUS)}, num_seeds=20,
-            normalized=True, norm="rw", epochs=125, weight_decay=1e-2, patience=None, input_dropout=0.2, drop_node=0.5,
-            average=0.99, clip_norm=0.1, num_hops=10,
-            consistency=Consistency(2, temperature=0.1, confidence=2 / 3, warmup=100, num_nodes=100, num_labelled=5),
+        MaskedRecipe(
+            "pubmed-best", "pubmed", ("random", "public"), {("pubmed", "public"): (0.845, _GRAND_PLUS)}, num_seeds=20,
+            lr=0.05, weight_decay=0.3,
         ),
         Recipe("facebook-gcn", "facebook", ("random-60-20-20",), num_seeds=10),
         Recipe(
