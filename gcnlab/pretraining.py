@@ -1,9 +1,9 @@
 """Pre-training without labels: the hidden layers of a model learn to tell the edges that they do not see.
 
-    model = GCN(graph.num_features, 256, graph.num_classes, norm="batch", input_dropout=0.0, jumping_knowledge="cat")
-    pretrain(model, graph, seed=0)                         # reads A and X
-    freeze(model, ["layers", "norms"])                     # `transfer.freeze`
-    fit(model, graph, weight_decay=0.3, seed=0)            # the last linear map alone, on the labels
+model = GCN(graph.num_features, 256, graph.num_classes, norm="batch", input_dropout=0.0, jumping_knowledge="cat")
+pretrain(model, graph, seed=0)                         # reads A and X
+freeze(model, ["layers", "norms"])                     # `transfer.freeze`
+fit(model, graph, weight_decay=0.3, seed=0)            # the last linear map alone, on the labels
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from .errors import InputError
 from .generators import generators_kept
 from .graph import Graph
 from .graph.graph import check_one_graph
-from .sparse import Features
+from .sparse import Features, SparseMatrix
 from .train import Adam
 from .train.objective import check_finite
+from .train.operators import kinds_for
 
 _SCORER_WIDTH, _SCORER_DROPOUT = 32, 0.2
 
@@ -40,7 +41,8 @@ def pretrain(
 ) -> list[float]:
     """Train the hidden layers of a model on a graph's edges (masked graph modelling, Li et al. 2023).
 
-        each epoch:  hide a random share E of the edges;   H = the last hidden layer on Â of the others
+        each epoch:  hide a random share E of the edges;   H = the last hidden layer on Â of the others, or on the
+                     matrix that the layers name (`layers.wanted_operators`)
         loss = -mean_{(i, j) in E} log σ(f(h_i ⊙ h_j)) - mean_{random (i, j)} log σ(-f(h_i ⊙ h_j))
 
     f is a perceptron with 32 hidden units, which is thrown away. Labels and masks are not read, so that the same model
@@ -77,7 +79,8 @@ def pretrain(
     if seed is not None:
         torch.manual_seed(check_seed(seed))
     x = _features_of(graph)
-    channels = _hidden(model, x, graph.a_hat)[-1].shape[-1]
+    kind = kinds_for(model)[0]
+    channels = _hidden(model, x, graph.matrix(kind))[-1].shape[-1]
     scorer = nn.Sequential(
         nn.Linear(channels, _SCORER_WIDTH), nn.ReLU(), nn.Dropout(_SCORER_DROPOUT), nn.Linear(_SCORER_WIDTH, 1)
     ).to(graph.device)
@@ -88,8 +91,8 @@ def pretrain(
         for epoch in range(1, epochs + 1):
             waits.look()
             optimizer.zero_grad()
-            a_hat, hidden_edges = _masked(graph, mask, max_pairs)
-            h = _hidden(model, x, a_hat)[-1]
+            operator, hidden_edges = masked_operator(graph, kind, mask, max_pairs)
+            h = _hidden(model, x, operator)[-1]
             random_pairs = torch.randint(graph.num_nodes, hidden_edges.shape, device=graph.device)
             there, not_there = (scorer(h[i] * h[j]) for i, j in (hidden_edges, random_pairs))
             loss = -F.logsigmoid(there).mean() - F.logsigmoid(-not_there).mean()
@@ -110,10 +113,10 @@ def _features_of(graph: Graph) -> Features:
     return graph.x
 
 
-def _hidden(model: nn.Module, x: Features, a_hat: object) -> list[Tensor]:
+def _hidden(model: nn.Module, x: Features, operator: SparseMatrix) -> list[Tensor]:
     """[H_1, ...]: what the hidden layers made."""
     try:
-        _, hidden = model(x, a_hat, hidden=True)
+        _, hidden = model(x, operator, hidden=True)
     except TypeError as problem:
         raise InputError(
             f"model: {type(model).__name__} cannot be called as model(x, a_hat, hidden=True), as GCN can: {problem}"
@@ -123,8 +126,8 @@ def _hidden(model: nn.Module, x: Features, a_hat: object) -> list[Tensor]:
     return list(hidden)
 
 
-def _masked(graph: Graph, mask: float, max_pairs: int) -> tuple[object, Tensor]:
-    """Â of the edges that are left, and pairs [2, num_pairs] of those that are hidden."""
+def masked_operator(graph: Graph, kind: str, mask: float, max_pairs: int) -> tuple[SparseMatrix, Tensor]:
+    """The matrix of this kind of the edges that are left, and pairs [2, num_pairs] of those that are hidden."""
     kept = kept_edges(graph.adjacency, mask, pairs=not graph.is_directed)
     left = graph.adjacency.select_entries(kept)
     if not graph.is_directed:
@@ -132,4 +135,4 @@ def _masked(graph: Graph, mask: float, max_pairs: int) -> tuple[object, Tensor]:
     source, target = graph.edge_index
     candidates = (~kept & ((source != target) if graph.is_directed else (source < target))).nonzero().squeeze(1)
     chosen = candidates[torch.randperm(len(candidates), device=candidates.device)[:max_pairs]]
-    return Graph.of_parts(left).a_hat, graph.edge_index[:, chosen]
+    return Graph.of_parts(left).matrix(kind), graph.edge_index[:, chosen]

@@ -48,6 +48,8 @@ LARGEST_OF_A_STACK = 24_000  # numbers that a layer makes of a batch: nodes time
 
 ERRICA = "Errica et al. 2020"
 
+SPLIT_PROTOCOLS = ("random", "random-60-20-20", "given")  # of nodes, with a split for each seed
+
 PROTOCOLS = {
     "gin": "10 folds, best common epoch on the left-out fold: no held-out test (Xu et al. 2019)",
     "nested": "10 outer folds with held-out test, inner 90/10 hold-out selects, mean of 3 final runs (Errica et al. 2020)",
@@ -530,9 +532,7 @@ def pairs_of(result: dict[str, Any]) -> str:
     """What `paired` pairs of a result: "folds"; "splits", one per seed; or "seeds", initialisations on one split."""
     if result["test_accuracy"].get("per_fold"):
         return "folds"
-    return (
-        "splits" if "split" in result["protocol"] or "random" in result["protocol"] or result.get("folds") else "seeds"
-    )
+    return "splits" if result["protocol"] in SPLIT_PROTOCOLS or result.get("folds") else "seeds"
 
 
 def paired(a: dict[str, Any], b: dict[str, Any], confidence: float = 0.95) -> dict[str, float]:

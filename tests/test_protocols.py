@@ -772,7 +772,7 @@ def test_paired_over_splits_is_the_plain_paired_test():
 
 def test_what_is_paired():
     assert pairs_of(result_of([0.5] * 10)) == "folds"
-    for protocol in ("random", "random-60-20-20", "ten-splits"):
+    for protocol in ("random", "random-60-20-20", "given"):
         assert pairs_of(seeds_of([0.5, 0.6], protocol)) == "splits"
     assert pairs_of(seeds_of([0.5, 0.6], "holdout", folds="stratified, seeds 0 to 1")) == "splits"
     for protocol in ("public", "holdout", "ogb"):

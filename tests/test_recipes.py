@@ -13,12 +13,12 @@ from test_protocols import SMALL, tu_folder
 from test_train import one_thread
 
 import gcnlab
-from gcnlab import Graph, plot, protocols, recipes
+from gcnlab import Graph, metrics, plot, protocols, recipes
 from gcnlab.errors import DatasetNotFoundError, InputError, NonFiniteError
 from gcnlab.metrics import fit_temperature
 from gcnlab.models import load_model
 from gcnlab.protocols import FoldJob, split, stratified
-from gcnlab.recipes import RECIPES, DiffusionRecipe, GraphRecipe, find, run
+from gcnlab.recipes import RECIPES, ClassicRecipe, DiffusionRecipe, GraphRecipe, MaskedRecipe, find, run
 from gcnlab.sparse import SparseMatrix
 from gcnlab.train import Consistency, predict
 
@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 import calibration
 
 __all__ = ["one_thread", "tu_folder"]  # fixtures
+train = ClassicRecipe.train
 FIELDS = {
     "recipe": str, "dataset": str, "data": str, "protocol": str, "model": str, "metric": str,
     "num_parameters": int, "seeds": list,
@@ -189,6 +190,82 @@ def test_a_recipe_on_a_diffusion_matrix(normalized, tmp_path, monkeypatch):
     assert accuracy == result["test_accuracy"]["per_seed"][header["seeds"][0]]
     logits = predict(model, graph, operator=operator)[graph.val_mask]
     assert header["temperature"] == fit_temperature(logits, graph.y[graph.val_mask])
+
+
+def test_a_recipe_of_the_classic_block(tmp_path, monkeypatch):
+    recipe = ClassicRecipe(
+        "karate-classic", "karate", ("leaders",), hidden_channels=8, num_layers=3, residual=True, weight_decay=5e-4,
+        conv="SAGEConv", scaled_rows=False, metric="roc_auc",
+    )  # fmt: skip
+    monkeypatch.setitem(RECIPES, recipe.name, recipe)
+    result = run(recipe.name, seeds=2, epochs=30, out=tmp_path / "out")
+    check_contract(result, 2)
+    assert (result["metric"], result["epochs"]) == ("roc_auc", 30)
+    assert result["model"] == "SAGE, 3 layers, 8 hidden, layer norm, residual"
+    model, header = load_model(tmp_path / "out" / "model.gcnlab")
+    assert len(model.residuals) == len(model.norms) == 3
+    graph = recipe.graph()
+    logits = predict(model, graph)[graph.test_mask]
+    expected = result["test_accuracy"]["per_seed"][header["seeds"][0]]
+    assert metrics.roc_auc(logits[:, 1] - logits[:, 0], graph.y[graph.test_mask]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_recipe_that_is_pretrained_on_edges(tmp_path, monkeypatch):
+    recipe = MaskedRecipe("karate-masked", "karate", ("leaders",), hidden_channels=8, weight_decay=0.01, lr=0.05)
+    monkeypatch.setitem(RECIPES, recipe.name, recipe)
+    graph = recipe.graph()
+    (history,) = (recipe.train(graph, recipe.inputs(graph, graph.a_hat), [7], 40),)
+    again = recipe.train(graph, recipe.inputs(graph, graph.a_hat), [7], 40)
+    assert all(torch.equal(value, again.states[name]) for name, value in history.states.items())
+    unlabelled = graph.replace(y=1 - graph.y)  # other labels: the hidden layers are the same, the last map is not
+    other = recipe.train(unlabelled, recipe.inputs(unlabelled, graph.a_hat), [7], 40)
+    same = {name for name, value in history.states.items() if torch.equal(value, other.states[name])}
+    assert {"layers.0.weight", "layers.1.weight", "norms.0.weight", "norms.0.running_mean"} <= same
+    assert "output.weight" not in same
+    result = run(recipe.name, seeds=2, epochs=40, out=tmp_path / "out")
+    check_contract(result, 2)
+    assert result["model"] == "GCN pre-trained on hidden edges, 2 layers, 8 hidden, linear"
+
+
+def given_splits(monkeypatch):
+    """A recipe on three splits that the set gives."""
+    recipe = ClassicRecipe(
+        "karate-given", "karate", ("given",), hidden_channels=4, dropout=0.2, scaled_rows=False, weight_decay=0.0
+    )  # fmt: skip
+    monkeypatch.setitem(RECIPES, recipe.name, recipe)
+    several = gcnlab.split(find("karate-gcn").graph(), "random-60-20-20", times=3)
+    monkeypatch.setattr(recipes.nodes, "load", lambda *_, **__: several)
+    return recipe, several
+
+
+def test_a_seed_of_given_splits_is_of_its_own_split(monkeypatch):
+    recipe, several = given_splits(monkeypatch)
+    for seed, own in ((0, 0), (2, 2), (3, 0)):
+        assert torch.equal(recipe.graph(seed=seed).test_mask, several.test_mask[:, own])
+    accuracies = run(recipe.name, seeds=3, epochs=10)["test_accuracy"]["per_seed"]
+    assert all(7 * value == pytest.approx(round(7 * value)) for value in accuracies)
+
+
+def test_finished_seeds_are_not_trained_again(tmp_path, monkeypatch):
+    recipe, several = given_splits(monkeypatch)
+    whole = run(recipe.name, seeds=3, epochs=10)
+    trained = []
+    monkeypatch.setattr(ClassicRecipe, "train", lambda self, *args: trained.append(args[2]) or train(self, *args))
+    run(recipe.name, seeds=1, epochs=10, out=tmp_path)
+    broken = tmp_path / "seeds" / "1.gcnlab"
+    broken.write_bytes(b"cut short")
+    result = run(recipe.name, seeds=3, epochs=10, out=tmp_path)
+    assert trained == [[0], [1], [2]]
+    for name in ("test_accuracy", "val_accuracy", "test_macro_f1", "epochs", "threads"):
+        assert result[name] == whole[name], name
+    assert (tmp_path / "curves.png").exists()
+    del trained[:]
+    run(recipe.name, seeds=3, epochs=11, out=tmp_path)  # another training
+    assert trained == [[0], [1], [2]]
+    several = gcnlab.split(several, "random-60-20-20", seed=5, times=3)
+    monkeypatch.setattr(recipes.nodes, "load", lambda *_, **__: several)
+    run(recipe.name, seeds=2, epochs=11, out=tmp_path)  # other splits
+    assert trained == [[0], [1], [2], [0], [1]]
 
 
 # -- graph classification ---------------------------------------------------------------------------------------------
@@ -393,6 +470,7 @@ def test_published_figures_name_their_source():
                     "Feng et al. 202",
                     "tutorials",
                     "OGB's leaderboard",
+                    "Luo et al. 2024",
                 )
             )
         known = {**recipes.nodes.NODE_PROTOCOLS, **protocols.PROTOCOLS, **recipes.images.IMAGE_PROTOCOLS}

@@ -3,7 +3,7 @@
 from .base import AnyRecipe, Run
 from .graphs import GraphRecipe
 from .images import ImageRecipe
-from .nodes import DiffusionRecipe, HopRecipe, Recipe
+from .nodes import ClassicRecipe, DiffusionRecipe, HopRecipe, MaskedRecipe, Recipe
 from .result import MARKDOWN_HEAD, counted, markdown_row, metric_cell, published_cell, recorded
 from .runner import run
 from .table import RECIPES, find, find_hop_recipe, find_node_recipe
@@ -12,10 +12,12 @@ __all__ = [
     "MARKDOWN_HEAD",
     "RECIPES",
     "AnyRecipe",
+    "ClassicRecipe",
     "DiffusionRecipe",
     "GraphRecipe",
     "HopRecipe",
     "ImageRecipe",
+    "MaskedRecipe",
     "Recipe",
     "Run",
     "counted",

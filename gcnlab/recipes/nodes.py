@@ -27,6 +27,7 @@ from ..models import GCN, GRAND, SIGN, summary
 from ..precompute import NodeRows, Plan, hops, plan
 from ..pretraining import pretrain
 from ..propagate import correct_and_smooth, diffusion, ppr_coefficients
+from ..protocols import SPLIT_PROTOCOLS
 from ..reporting import Content
 from ..reporting.findings import add_nodes
 from ..scale import NeighborSampler
@@ -48,7 +49,6 @@ NODE_PROTOCOLS = {
     "ogb": "the set's own split and OGB's accuracy",
     "leaders": "the two leaders labelled, 8 members for validation, 24 for the test",
 }
-OWN_SPLITS = ("random", "random-60-20-20", "given")  # protocols with a split for each seed
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class Recipe:
             validation accuracy are kept; None trains all epochs and keeps the last weights.
         metric: what takes the place of accuracy in training and in results: "accuracy", "macro_f1", or of two classes
             "roc_auc" or "average_precision".
+        features: what X is where the set has none, as `Graph.with_features` takes it.
     """
 
     kind: ClassVar[str] = "node"
@@ -101,6 +102,7 @@ class Recipe:
     batch_size: int = 128
     fan_outs: tuple[int, ...] | None = None
     metric: str = "accuracy"
+    features: str = "identity"
 
     @property
     def model_name(self) -> str:
@@ -128,7 +130,7 @@ class Recipe:
     def graph(
         self, dataset: str | None = None, protocol: str | None = None, root: str | None = None, seed: int = 0
     ) -> Graph:
-        """The data as the model gets it; X = I where the set has no features."""
+        """The data as the model gets it, with `features` where the set has none."""
         split = protocol or self.protocols[0]
         is_own = dataset is not None and dataset not in catalog()  # your own files, split as their reader does it
         has_split = split not in ("leaders", "ogb") and not (is_own and protocol is None)
@@ -141,7 +143,7 @@ class Recipe:
         if split == "given":
             graph = graph.with_split(seed % graph.num_splits)
         if graph.x is None:
-            return graph.with_features("identity")
+            return graph.with_features(self.features)
         return graph.with_row_normalized_features() if self.scaled_rows else graph
 
     def operator(self, graph: Graph) -> SparseMatrix:
@@ -224,7 +226,7 @@ class Recipe:
             self,
             run,
             metric=self.metric,
-            data=digest_of(data.graph.adjacency, data.graph.x, data.graph.y),
+            data=digest_of(data.graph.adjacency, data.graph.y),
             num_parameters=sum(p.numel() for p in self.model(data.graph).parameters()),
             seeds=history.seeds,
             test_accuracy=spread_of([score["accuracy"] for score in scores]),
@@ -265,7 +267,7 @@ class Recipe:
 
     def _trains_apart(self, run: Run) -> bool:
         """Whether each seed is a training of its own."""
-        return run.protocol in OWN_SPLITS or self.fan_outs is not None or self.seeds_apart
+        return run.protocol in SPLIT_PROTOCOLS or self.fan_outs is not None or self.seeds_apart
 
     def _train_seeds(
         self, run: Run, data: _Data, seeds: list[int], score: Callable[[Tensor, Tensor], float]
@@ -416,7 +418,7 @@ class _Data:
 
         Raises InputError if the user's own graph lacks what a recipe trains and scores on.
         """
-        seed = seed if self.run.protocol in OWN_SPLITS else 0
+        seed = seed if self.run.protocol in SPLIT_PROTOCOLS else 0
         if seed == self.seed:
             return
         graph = self.recipe.graph(self.run.dataset, self.run.protocol, self.run.root, seed=seed).to(self.run.device)
