@@ -231,13 +231,16 @@ def trained(recipe: Recipe, side: str, seeds: int, epochs: int, finished: Finish
 
 def of_file(recipe: Recipe, path: str, seeds: int) -> dict[str, Any]:
     """gcnlab's side from a result of `gcnlab run`; raises InputError unless it is of this recipe and has the seeds."""
-    result, graph = json.loads(Path(path).read_text(encoding="utf-8")), recipe.graph()
+    graph = recipe.graph()
+    data = digest_of(graph.adjacency, graph.x, graph.y)
+    # Results of 1.0 have neither metric, data nor threads.
+    result = {"metric": "accuracy", "data": data, "threads": 0, **json.loads(Path(path).read_text(encoding="utf-8"))}
     expected = {
         "recipe": recipe.name, "dataset": recipe.dataset, "protocol": recipe.protocols[0], "metric": recipe.metric,
-        "data": digest_of(graph.adjacency, graph.x, graph.y), "seeds": list(range(seeds)),
+        "data": data, "seeds": list(range(seeds)),
     }  # fmt: skip
     for key, value in expected.items():
-        found = result[key][:seeds] if key == "seeds" else result.get(key)
+        found = result[key][:seeds] if key == "seeds" else result[key]
         if found != value:
             raise InputError(f"--ours: {path} has {key} {found!r}, expected {value!r}; make it with gcnlab run.")
     facts = {key: result[key] for key in ("epochs", "epoch_seconds_median", "threads", "versions")}

@@ -209,6 +209,10 @@ def test_our_side_from_a_result(tmp_path, monkeypatch):
     assert found["epochs"] == {"gcnlab": result["epochs"], "PyG": 2}
     row = record.beside_pyg_row(found)
     assert row.startswith("| `karate-gcn` | accuracy | 2 | ")
+    of_1_0 = {key: value for key, value in result.items() if key not in ("metric", "data", "threads")}
+    write_json(tmp_path / "ours.json", of_1_0)
+    beside_pyg.main(options)
+    assert json.loads(file.read_text())["gcnlab"] == found["gcnlab"]
     for changes, message in (
         ({"protocol": "random"}, r"has protocol 'random', expected 'leaders'"),
         ({"data": "0"}, r"has data '0', expected"),
