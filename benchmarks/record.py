@@ -1,4 +1,4 @@
-"""What was measured, in one place: gcnlab/recorded.json and the tables of README.md, docs/benchmarks.md and docs/reliability.md.
+"""What was measured, in one place: gcnlab/recorded.json and tables of README.md, docs/accuracy.md, benchmarks.md, reliability.md.
 
     gcnlab run cora-gcn --json benchmarks/results/cora-gcn.json    # or: make reliability
     python benchmarks/record.py
@@ -8,12 +8,16 @@
 
 import json
 import re
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
+from beside_pyg import SIDES, difference
+
 from gcnlab.data import catalog
-from gcnlab.recipes import RECIPES, GraphRecipe, counted, metric_cell, published_cell
+from gcnlab.recipes import RECIPES, GraphRecipe, counted, find_node_recipe, metric_cell, published_cell
+from gcnlab.reporting.page import metric_of
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
@@ -128,6 +132,29 @@ def tables(runs: list[dict[str, Any]]) -> dict[str, str]:
         theirs = ["" if run["published"] is None else f"{100 * run['published']['value']:.1f}" for run in (mlp, gin)]
         graphs.append(f"| {dataset.upper()} | {_cell(gcn)} | {_cell(mlp)} | {theirs[0]} | {_cell(gin)} | {theirs[1]} |")
     return {"accuracy": "\n".join(single), "graph accuracy": "\n".join(graphs)}
+
+
+def beside_pyg_row(found: dict[str, Any]) -> str:
+    """A record of benchmarks/beside_pyg.py as a row of docs/accuracy.md; those of 1.0 hold neither metric nor interval."""
+    cells = [f"`{found['recipe']}`", metric_of(found), str(found["seeds"])]
+    cells += [
+        f"{100 * statistics.mean(found[side]):.2f} ± {100 * statistics.pstdev(found[side]):.2f}" for side in SIDES
+    ]
+    of = difference(find_node_recipe(found["recipe"]), *(found[side] for side in SIDES))
+    cells.append("{:.2f} ({:.2f} to {:.2f})".format(*(100 * of[key] for key in ("difference", "low", "high"))))
+    return f"| {' | '.join(cells)} |"
+
+
+def beside_pyg() -> str:
+    """The table of docs/accuracy.md, in the order of the recipes."""
+    files = (ROOT / "benchmarks/results").glob("accuracy-*-pyg.json")
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    found.sort(key=lambda of: list(RECIPES).index(of["recipe"]))
+    head = [
+        "| recipe | metric | seeds | gcnlab, % | PyG, % | difference (95 % interval) |",
+        "|---|---|---|---|---|---|",
+    ]
+    return "\n".join([*head, *map(beside_pyg_row, found)])
 
 
 def accuracy_in_short(runs: list[dict[str, Any]]) -> str:
@@ -355,6 +382,7 @@ def made() -> dict[str, dict[str, str]]:
     runs, held = results(), reliability()
     return {
         "README.md": {"accuracy in short": accuracy_in_short(runs), "speed in short": speed_in_short()},
+        "docs/accuracy.md": {"beside PyG": beside_pyg()},
         "docs/benchmarks.md": tables(runs) | speed_tables() | held["docs/benchmarks.md"],
         "docs/reliability.md": held["docs/reliability.md"],
     }
