@@ -225,12 +225,12 @@ def nested_table(runs: Results) -> str:
         blind = [run for kind in ("mlp", "forest") if (run := found.get(kind)) is not None]
         best = max(blind, key=lambda run: run["test_accuracy"]["mean"], default=None)
         difference = gain(found["gcn"], best)
-        published = [f"GCN {100 * GCN_OF_OTHERS[dataset]:.1f}"] if dataset in GCN_OF_OTHERS else []
+        published = [f"GCN {100 * GCN_OF_OTHERS[dataset]:.2f}"] if dataset in GCN_OF_OTHERS else []
         for kind in ("mlp", "gin"):
             known = {} if kind not in found else RECIPES[f"{dataset}-{kind}"].published
             published += [f"{COLUMNS[kind]} {100 * known[key][0]:.1f}" for key in known if key[1] == "nested"]
         features = FEATURES[RECIPES[f"{dataset}-gcn"].features["features"]]
-        cells = [_nested_cell(found.get(kind)) for kind in COLUMNS]
+        cells = [_folds_cell(found.get(kind)) for kind in COLUMNS]
         rows.append([dataset.upper(), features, *cells, ", ".join(published), difference])
     head = [
         *("data set", "features", "GCN", "no structure", "random forest, degree histograms", "GIN, scalar degree"),
@@ -244,7 +244,7 @@ def nested_table(runs: Results) -> str:
     return table(head, rows, order if unproved else "", explained(runs), lacking)
 
 
-def _nested_cell(run: Result | None) -> str:
+def _folds_cell(run: Result | None) -> str:
     return cell(run).replace(", 10 folds", "")  # the page says it
 
 
@@ -255,7 +255,7 @@ def other_folds_table(runs: Results) -> str:
         gcn, mlp, forest = (by_column.get((dataset, kind)) for kind in ("gcn", "mlp", "forest"))
         whose = {run.get("folds") or "1.0's own" for run in (gcn, mlp, forest) if run is not None}
         difference = gain(gcn, mlp) if len(whose) == 1 else ""
-        cells = [_nested_cell(run) for run in (gcn, mlp, forest)]
+        cells = [_folds_cell(run) for run in (gcn, mlp, forest)]
         rows.append([dataset.upper(), "; ".join(sorted(whose)), *cells, difference])
     head = ["data set", "folds", "GCN", "no structure", "random forest", "GCN minus no structure"]
     return table(head, rows, explained(by_column.values()) or "All sets are recorded on the folds of Errica et al.")
@@ -263,8 +263,8 @@ def other_folds_table(runs: Results) -> str:
 
 def gin_table(runs: Results) -> str:
     of_gin = [run for run in runs if run["protocol"] == "gin"]
-    rows = [[run["dataset"].upper(), _nested_cell(run), published_cell(run)] for run in of_gin]
-    return table(["data set", "GCN, mean readout", "published"], rows, explained(of_gin))
+    rows = [[f"`{run['recipe']}`", _folds_cell(run), published_cell(run)] for run in of_gin]
+    return table(["recipe", "test accuracy, %", "published, %"], rows, explained(of_gin))
 
 
 def gains_table(runs: Results) -> str:

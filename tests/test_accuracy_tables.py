@@ -127,7 +127,7 @@ def test_nested_compares_with_the_better_column_without_structure():
     features, gcn, mlp, forest, gin, published, difference = rows(made)["IMDB-BINARY"]
     assert features == "one-hot degrees"
     assert (gcn, mlp, forest, gin) == ("75.00 ± 5.74", "70.00 ± 2.87", "73.00 ± 2.87", "71.00 ± 2.87")
-    assert published == "GCN 69.5, no structure 70.8, GIN 71.2"
+    assert published == "GCN 69.50, no structure 70.8, GIN 71.2"
     # differences 2 + (k - 4.5): variance 55/6 points, s² = (1/10 + 1/9) 55/6, t of 9 degrees of freedom 2.2622
     reach = 2.26216 * ((1 / 10 + 1 / 9) * 55 / 6) ** 0.5
     assert difference == f"{2:+.2f} ({2 - reach:+.2f} to {2 + reach:+.2f})"
@@ -203,5 +203,5 @@ def test_gin_and_nested_side_by_side():
     mlp["folds"] = None  # of 1.0
     assert accuracy_tables.two_protocols([gin, gcn, mlp]) == ""
     assert rows(accuracy_tables.gin_table([gin, gcn, mlp])) == {
-        "PROTEINS": ["73.00 ± 2.87", "76.0 (GCN (1-layer perceptron + mean), Xu et al. 2019, table 1)"]
+        "`proteins-gcn-mean`": ["73.00 ± 2.87", "76.0 (GCN (1-layer perceptron + mean), Xu et al. 2019, table 1)"]
     }
