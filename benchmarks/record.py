@@ -1,9 +1,10 @@
-"""What was measured, in one place: gcnlab/recorded.json and tables of README.md, docs/accuracy.md, benchmarks.md, reliability.md.
+"""What was measured, in one place: gcnlab/recorded.json and the tables of README.md and of the pages in docs/.
 
     gcnlab run cora-gcn --json benchmarks/results/cora-gcn.json    # or: make reliability
     python benchmarks/record.py
 
-`gcnlab run --list` shows the figures of recorded.json; a test compares the tables with the records.
+`gcnlab run --list` shows the figures of recorded.json; a test compares the tables with the records. A result that is not
+recorded has no row, so that long runs can be recorded one by one.
 """
 
 import json
@@ -13,14 +14,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from beside_pyg import SIDES, difference
-
-from gcnlab.data import catalog
-from gcnlab.recipes import RECIPES, GraphRecipe, counted, find_node_recipe, metric_cell, published_cell
+from gcnlab.recipes import RECIPES, counted, find_node_recipe
 from gcnlab.reporting.page import metric_of
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), str(Path(__file__).parent)]
+import accuracy_tables as accuracy  # noqa: E402
+from beside_pyg import SIDES, difference  # noqa: E402
 from promises import PROMISES  # noqa: E402
 
 # Ratios of epoch times over runs on different days, on quiet machines of one kind: least and greatest. Records are one run each.
@@ -30,13 +30,6 @@ SEEN: dict[str, tuple[float, float]] = {
     "imdb-binary": (5.8, 8.8),
     "grid, of Conv2d's time": (0.49, 0.80),
 }
-# The rows of the README's table of accuracy: recipe, protocol, what it shows.
-SHOWN = [
-    ("cora-gcn", "public", "Kipf & Welling's network, Cora"),
-    ("cora-best", "public", "our best recipe for Cora"),
-    ("imdb-binary-gcn", "nested", "graph classification, IMDB-BINARY"),
-    ("fashion-mnist-grid", "holdout", "a graph network of 98,154 parameters on Fashion-MNIST"),
-]
 # What the front page of the benchmarks says of promises.py: a promise, its rows, the kinds of trials that it was put to.
 IN_SHORT = [
     ("no file runs code", "F1, F13", ["files with code, at a door"]),
@@ -89,7 +82,7 @@ def results() -> list[dict[str, Any]]:
 
 
 def recorded(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of each result what `gcnlab run --list` shows."""
+    """What `gcnlab run --list` shows of each result that the recipe would still repeat."""
     return [
         {
             **{key: run[key] for key in ("recipe", "dataset", "protocol")},
@@ -99,39 +92,14 @@ def recorded(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "versions": {key: run["versions"][key] for key in ("gcnlab", "torch")},
         }
         for run in runs
+        if accuracy.is_current(run)
     ]
 
 
-def _cell(run: dict[str, Any]) -> str:
-    accuracy = run["test_accuracy"]
-    spread = f" ± {100 * accuracy['std']:.2f}" if counted(accuracy)[0] > 1 else ""
-    return f"{metric_cell(run)}{100 * accuracy['mean']:.2f}{spread}"
-
-
-def tables(runs: list[dict[str, Any]]) -> dict[str, str]:
-    """Name of a table of docs/benchmarks.md -> its Markdown."""
-    single = [
-        "| recipe | data set | protocol | parameters | seeds | test accuracy, % | published, % |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for run in runs:
-        if not isinstance(RECIPES[run["recipe"]], GraphRecipe):
-            title, count = catalog()[run["dataset"]]["title"].split(":")[0], len(run["seeds"])
-            single.append(
-                f"| `{run['recipe']}` | {title} | {run['protocol']} | {run['num_parameters']:,} | {count} | {_cell(run)} "
-                f"| {published_cell(run)} |"
-            )
-    by_key = {(run["recipe"], run["protocol"]): run for run in runs}
-    graphs = [
-        "| data set | `nested`: GCN | `nested`: no structure | published: no structure | `gin`: GCN, mean readout | published: GCN |",
-        "|---|---|---|---|---|---|",
-    ]
-    for dataset in dict.fromkeys(r.dataset for r in RECIPES.values() if isinstance(r, GraphRecipe)):
-        gcn, mlp = by_key[f"{dataset}-gcn", "nested"], by_key[f"{dataset}-mlp", "nested"]
-        gin = by_key[f"{dataset}-gcn-mean", "gin"]
-        theirs = ["" if run["published"] is None else f"{100 * run['published']['value']:.1f}" for run in (mlp, gin)]
-        graphs.append(f"| {dataset.upper()} | {_cell(gcn)} | {_cell(mlp)} | {theirs[0]} | {_cell(gin)} | {theirs[1]} |")
-    return {"accuracy": "\n".join(single), "graph accuracy": "\n".join(graphs)}
+def ratio_seen(name: str) -> str:
+    """ "44 to 60", the ratios seen over several days."""
+    low, high = SEEN[name]
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def beside_pyg_row(found: dict[str, Any]) -> str:
@@ -155,24 +123,6 @@ def beside_pyg() -> str:
         "|---|---|---|---|---|---|",
     ]
     return "\n".join([*head, *map(beside_pyg_row, found)])
-
-
-def accuracy_in_short(runs: list[dict[str, Any]]) -> str:
-    """The README's four rows."""
-    by_key = {(run["recipe"], run["protocol"]): run for run in runs}
-    rows = ["| what | protocol | test accuracy, % | published, % |", "|---|---|---|---|"]
-    for recipe, protocol, title in SHOWN:
-        run = by_key[recipe, protocol]
-        count, unit = counted(run["test_accuracy"])
-        spread = f", {count} {unit}" if count > 1 else ", one seed"
-        rows.append(f"| {title} (`{recipe}`) | {protocol} | {_cell(run)}{spread} | {published_cell(run)} |")
-    return "\n".join(rows)
-
-
-def ratio_seen(name: str) -> str:
-    """ "44 to 60", the ratios seen over several days."""
-    low, high = SEEN[name]
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
 def speed_in_short() -> str:
@@ -380,10 +330,19 @@ def with_tables(text: str, made: dict[str, str]) -> str:
 def made() -> dict[str, dict[str, str]]:
     """File -> name of a table in it -> its Markdown."""
     runs, held = results(), reliability()
+    accuracies = {
+        **accuracy.node_tables(runs),
+        "nested accuracy": accuracy.nested_table(runs),
+        "gin accuracy": accuracy.gin_table(runs),
+        "image accuracy": accuracy.image_table(runs),
+    }
     return {
-        "README.md": {"accuracy in short": accuracy_in_short(runs), "speed in short": speed_in_short()},
-        "docs/accuracy.md": {"beside PyG": beside_pyg()},
-        "docs/benchmarks.md": tables(runs) | speed_tables() | held["docs/benchmarks.md"],
+        "README.md": {"accuracy in short": accuracy.in_short(runs), "speed in short": speed_in_short()},
+        "docs/benchmarks.md": accuracies | speed_tables() | held["docs/benchmarks.md"],
+        "docs/accuracy.md": {
+            "gains": accuracy.gains_table(runs), "other folds": accuracy.other_folds_table(runs), "beside PyG": beside_pyg(),
+        },
+        "docs/tutorials/graphs.md": {"two protocols": accuracy.two_protocols(runs)},
         "docs/reliability.md": held["docs/reliability.md"],
     }
 

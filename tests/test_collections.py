@@ -749,7 +749,7 @@ def test_random_split(tmp_path):
     assert torch.equal(masks[0], masks[1])
     assert not torch.equal(masks[0], masks[2])
     for options, message in (
-        ({"split": "public"}, r"split: got 'public', expected \"random\" or None"),
+        ({"split": "public"}, r"split: got 'public', expected \"auto\", \"given\", \"random\" or None"),
         ({"seed": -1}, r"seed: got -1"),
         ({"features": "degree"}, r"takes split, seed"),
     ):

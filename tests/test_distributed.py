@@ -304,7 +304,7 @@ def test_a_recipe_on_samples_is_trained_together(run_ranks, tmp_path):
     assert first["test_accuracy"] == second["test_accuracy"]
     assert first["test_accuracy"]["mean"] > 0.8
     assert sorted(file.name for file in (tmp_path / "run").iterdir()) == [
-        "curves.png", "model.gcnlab", "report.html", "result.json"
+        "curves.png", "model.gcnlab", "report.html", "result.json", "seeds"
     ]  # fmt: skip
 
 

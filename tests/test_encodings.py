@@ -27,7 +27,6 @@ def test_random_walks_return_as_the_powers_say(monkeypatch, name, values):
     expected = [np.linalg.matrix_power(walk, t).diagonal() for t in range(1, 6)]
     expected = torch.from_numpy(np.stack(expected, 1) if len(a) else np.zeros((0, 5)))
     assert_close(encodings.random_walk_encodings(data.adjacency, 5), expected, 1e-12)
-    assert_close(encodings.random_walk_encodings_reference(data.adjacency, 5), expected, 1e-12)
 
 
 def test_random_walks_against_pyg(pyg):

@@ -228,7 +228,7 @@ def test_heterophilous_arrays(tmp_path):
         assert np.array_equal(getattr(graph.with_split(1), key).numpy(), parts[f"{key}s"][1])
     found = heterophilous.counts(header, arrays)
     assert found == {"nodes": 11, "edges": 4, "self_loops": 1, "features": 7, "classes": 3, "splits": 3}
-    with pytest.raises(InputError, match=r'split: got \'public\', expected "given", "random" or None'):
+    with pytest.raises(InputError, match=r'split: got \'public\', expected "auto", "given", "random" or None'):
         load(path, split="public")
 
 
@@ -273,16 +273,16 @@ def test_no_split_at_all_is_refused(tmp_path):
 def test_processed_masks_are_looked_at(tmp_path):
     header, arrays = heterophilous.read(write_npz(tmp_path / "mine.npz", heterophilous_parts()), "mine")
     for change, message in (
-        ({"val_mask": arrays["train_mask"]}, "have a node in two parts"),
+        ({"val_mask": arrays["train_mask"]}, "overlap in split"),
         ({"val_mask": arrays["val_mask"][:, :2]}, r"val_mask is torch.bool of shape \[11, 2\]"),
         ({"val_mask": arrays["val_mask"][:10]}, r"val_mask is torch.bool of shape \[10, 3\]"),
         ({"test_mask": arrays["test_mask"].to(torch.uint8)}, r"test_mask is torch.uint8"),
     ):
         with pytest.raises(CorruptFileError, match=message):
-            node_sets.check(Path("f"), header, {**arrays, **change})
+            heterophilous.check(Path("f"), header, {**arrays, **change})
     del arrays["train_mask"]
     with pytest.raises(CorruptFileError, match="train_mask is missing"):
-        node_sets.check(Path("f"), header, arrays)
+        heterophilous.check(Path("f"), header, arrays)
 
 
 # -- Matlab -----------------------------------------------------------------------------------------------------------

@@ -191,6 +191,7 @@ CALLS = {
     "gcnlab.GINConv": (gcnlab.GINConv, {"in_channels": 2, "out_channels": 3}),
     "gcnlab.GATConv": (gcnlab.GATConv, {"in_channels": 2, "out_channels": 3}),
     "gcnlab.dropout": (gcnlab.dropout, {"x": X}),
+    "gcnlab.deep.kept_edges": (deep.kept_edges, {"adjacency": TRIANGLE.adjacency, "p": 0.5, "pairs": True}),
     "gcnlab.deep.drop_edge": (deep.drop_edge, {"adjacency": TRIANGLE.adjacency}),
     "gcnlab.deep.drop_node": (deep.drop_node, {"x": X}),
     "gcnlab.deep.pair_norm": (deep.pair_norm, {"h": X}),

@@ -59,6 +59,8 @@ PLAIN_IMPORTS = {
     ("history.py", "pandas"): "History.frame, whose result is pandas'",
     ("convert.py", "networkx"): "to_networkx, whose result is networkx'",
     ("spectrum.py", "scipy.sparse.linalg"): "l_tilde(None), which no command calls",
+    ("encodings.py", "scipy.sparse.csgraph"): "encodings, which no command calls",
+    ("encodings.py", "scipy.sparse.linalg"): "encodings, which no command calls",
     ("links.py", "scipy.sparse"): "split_edges, which no command calls",
     ("links.py", "scipy.sparse.csgraph"): "split_edges, which no command calls",
     ("convert.py", "torch_geometric.data"): "to_pyg, whose result is PyG's",

@@ -1,4 +1,4 @@
-"""README.md, docs/benchmarks.md and docs/reliability.md say what was recorded, and the README's code runs."""
+"""README.md and the pages in docs/ say what was recorded, and the README's code runs."""
 
 import json
 import sys
@@ -66,7 +66,10 @@ def test_code_prints_what_is_shown(data, page_folder, request):
 
 
 def test_it_is_short():
-    assert len(README.splitlines()) <= 140
+    shown = record.accuracy.in_short(record.results()).count("\n| ")
+    to_come = len(record.accuracy.SHOWN) - shown
+    assert 0 <= to_come < len(record.accuracy.SHOWN)
+    assert len(README.splitlines()) + to_come <= 140
 
 
 def test_two_processes_are_as_recorded():

@@ -133,7 +133,7 @@ def options(data, val=None, **changes):
         loss="cross-entropy", label_smoothing=0.0, seeds=None, seed=0, epochs=1, lr=0.01, weight_decay=None, clip_norm=None,
         optimizer=gcnlab.Adam, scheduler=None, average=0.0, precision="float32", select="last", callbacks=(),
         class_weight=None, batch_size=4, checkpoint=None, seeds_at_once=20, progress=False, check_finite=True,
-        deterministic=False, operator=None, consistency=None, cuda_graph=False, batching="full", split=None,
+        deterministic=False, operator=None, consistency=None, cuda_graph=False, batching="full", split=None, metrics=None,
     )  # fmt: skip
     return Feed.of(data, val, FitOptions(**{**given, **changes}), gcn())
 

@@ -40,7 +40,7 @@ from .result import best_of, chosen_of, header_of, result_of, spread_of, title_o
 NUM_FOLDS = 10
 
 _MODELS = {"gcn": "GCN", "gin": "GIN", "mlp": "no structure"}
-_FEATURES = {
+FEATURES = {
     "label": "node labels", "degree": "one-hot degrees", "degree_bins": "binned degrees", "scalar_degree": "scalar degrees",
 }  # fmt: skip
 
@@ -85,7 +85,7 @@ class GraphRecipe:
     @property
     def model_name(self) -> str:
         first, features = self.grid[0], self.features["features"]
-        name = f"{first.hidden_channels} hidden, {first.readout} readout, {_FEATURES.get(features, features)}"
+        name = f"{first.hidden_channels} hidden, {first.readout} readout, {FEATURES.get(features, features)}"
         if first.model != "mlp":
             name = f"{first.num_layers} layers, {name}"
         grid = f", grid of {len(self.grid)}" if len(self.grid) > 1 else ""

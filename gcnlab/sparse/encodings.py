@@ -43,12 +43,6 @@ def random_walk_encodings(adjacency: SparseMatrix, k: int) -> Tensor:
     return out.to(adjacency.dtype)
 
 
-def random_walk_encodings_reference(adjacency: SparseMatrix, k: int) -> Tensor:
-    """The diagonals of the powers, as written."""
-    walk = adjacency.row_normalized().to_dense()
-    return torch.stack([torch.linalg.matrix_power(walk, t + 1).diagonal() for t in range(k)], 1)
-
-
 def laplacian_encodings(adjacency: SparseMatrix, k: int) -> Tensor:
     """Eigenvectors of I - D^-1/2 A D^-1/2 for the k smallest eigenvalues but the first, [num_nodes, k] (Dwivedi et al. 2020).
 
