@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gcnlab.data import catalog
-from gcnlab.protocols import ERRICA, paired
+from gcnlab.protocols import ERRICA, SPLIT_PROTOCOLS, paired
 from gcnlab.recipes import RECIPES, GraphRecipe, ImageRecipe, counted, metric_cell, published_cell
 from gcnlab.recipes.graphs import FEATURES
-from gcnlab.recipes.nodes import OWN_SPLITS
 
 Result = Mapping[str, Any]
 Results = Sequence[Result]
@@ -114,7 +113,7 @@ def cell(run: Result | None) -> str:
         mean, std = FIRST_CHOICE.get(run["recipe"], (None, None))
         return marked.strip() if mean is None else f"{100 * mean:.2f} ± {100 * std:.2f}, 20 seeds{marked}"
     count, unit = counted(run["test_accuracy"])
-    unit = "splits" if run["protocol"] in OWN_SPLITS else unit
+    unit = "splits" if run["protocol"] in SPLIT_PROTOCOLS else unit
     return f"{figure(run)}, {count} {unit if count > 1 else unit.removesuffix('s')}{marked}"
 
 

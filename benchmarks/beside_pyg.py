@@ -232,7 +232,7 @@ def trained(recipe: Recipe, side: str, seeds: int, epochs: int, finished: Finish
 def of_file(recipe: Recipe, path: str, seeds: int) -> dict[str, Any]:
     """gcnlab's side from a result of `gcnlab run`; raises InputError unless it is of this recipe and has the seeds."""
     graph = recipe.graph()
-    data = digest_of(graph.adjacency, graph.x, graph.y)
+    data = digest_of(graph.adjacency, graph.y)
     # Results of 1.0 have neither metric, data nor threads.
     result = {"metric": "accuracy", "data": data, "threads": 0, **json.loads(Path(path).read_text(encoding="utf-8"))}
     expected = {

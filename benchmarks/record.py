@@ -340,7 +340,9 @@ def made() -> dict[str, dict[str, str]]:
         "README.md": {"accuracy in short": accuracy.in_short(runs), "speed in short": speed_in_short()},
         "docs/benchmarks.md": accuracies | speed_tables() | held["docs/benchmarks.md"],
         "docs/accuracy.md": {
-            "gains": accuracy.gains_table(runs), "other folds": accuracy.other_folds_table(runs), "beside PyG": beside_pyg(),
+            "gains": accuracy.gains_table(runs),
+            "other folds": accuracy.other_folds_table(runs),
+            "beside PyG": beside_pyg(),
         },
         "docs/tutorials/graphs.md": {"two protocols": accuracy.two_protocols(runs)},
         "docs/reliability.md": held["docs/reliability.md"],

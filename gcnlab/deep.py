@@ -50,6 +50,8 @@ def drop_edge(adjacency: SparseMatrix, p: float = 0.5, training: bool = True, pa
 
 def kept_edges(adjacency: SparseMatrix, p: float, pairs: bool) -> Tensor:
     """bool [nnz]: which entries `drop_edge` keeps, drawn again at each call."""
+    p = check_probability("p", p)
+    check_flag("pairs", pairs)
     coin = torch.rand(adjacency.nnz, device=adjacency.device)
     if pairs:
         # A symmetric pattern is its own transpose, so entry e of the transpose is the number of e's partner.

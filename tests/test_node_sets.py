@@ -14,7 +14,7 @@ import scipy.sparse as sp
 import torch
 
 from gcnlab.cli import main
-from gcnlab.data import catalog, edge_lists, fetch, heterophilous, load, node_sets, npz, verify
+from gcnlab.data import catalog, edge_lists, fetch, heterophilous, load, npz, verify
 from gcnlab.doctor import diagnose
 from gcnlab.errors import (
     ChecksumError,
@@ -273,16 +273,13 @@ def test_no_split_at_all_is_refused(tmp_path):
 def test_processed_masks_are_looked_at(tmp_path):
     header, arrays = heterophilous.read(write_npz(tmp_path / "mine.npz", heterophilous_parts()), "mine")
     for change, message in (
-        ({"val_mask": arrays["train_mask"]}, "overlap in split"),
-        ({"val_mask": arrays["val_mask"][:, :2]}, r"val_mask is torch.bool of shape \[11, 2\]"),
-        ({"val_mask": arrays["val_mask"][:10]}, r"val_mask is torch.bool of shape \[10, 3\]"),
-        ({"test_mask": arrays["test_mask"].to(torch.uint8)}, r"test_mask is torch.uint8"),
+        ({"val_mask": arrays["train_mask"]}, "overlap in split 0"),
+        ({"val_mask": arrays["val_mask"][:, :2]}, "val_mask: got 2 splits, but train_mask has 3"),
+        ({"val_mask": arrays["val_mask"][:10]}, r"val_mask: .*10"),
+        ({"test_mask": arrays["test_mask"].to(torch.int64) + 1}, "test_mask"),
     ):
         with pytest.raises(CorruptFileError, match=message):
             heterophilous.check(Path("f"), header, {**arrays, **change})
-    del arrays["train_mask"]
-    with pytest.raises(CorruptFileError, match="train_mask is missing"):
-        heterophilous.check(Path("f"), header, arrays)
 
 
 # -- Matlab -----------------------------------------------------------------------------------------------------------
