@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -360,7 +360,7 @@ class SeedJob(Job):
     """One seed of a node recipe, trained by itself.
 
     Attributes:
-        settings: the recipe as Python shows it.
+        settings: the class of the recipe, and its fields as Python shows them.
         data: digest of the graph and of the seed's split.
     """
 
@@ -373,9 +373,19 @@ class SeedJob(Job):
 
     @classmethod
     def of(cls, recipe: Recipe, run: Run, graph: Graph, seed: int) -> SeedJob:
-        settings = repr(replace(recipe, published={}, num_seeds=1))
+        # What is as its class has it stays away, so that a new option leaves finished seeds as they are.
+        differs = {
+            of.name: value
+            for of in fields(recipe)
+            if (value := getattr(recipe, of.name)) != _default_of(of) and of.name not in ("published", "num_seeds")
+        }
+        settings = f"{type(recipe).__name__} {differs}"
         data = digest_of(graph.adjacency, graph.x, graph.y, graph.train_mask, graph.val_mask, graph.test_mask)
         return cls(settings, run.dataset, run.protocol, run.epochs, seed, data)
+
+
+def _default_of(of: Field[Any]) -> Any:
+    return of.default_factory() if of.default_factory is not MISSING else of.default
 
 
 # Of the header of a seed's file, what is read again.
