@@ -65,7 +65,9 @@ class Settings:
         model: "gcn" (Kipf & Welling's layers), "mlp" (the structure-free baseline), "gin" (Xu et al.'s layers), or
             "forest" (`degree_histograms` in a random forest, for which no other setting counts).
         halve_lr_every: epochs after which the learning rate is halved.
-        patience: epochs without a better validation loss before a nested or holdout training stops.
+        select: the validation metric whose best epoch a nested or holdout training keeps. The loss is smoother than the
+            accuracy of a hundred graphs; that of a sum readout can rise while the accuracy does.
+        patience: epochs without a better value of it before that training stops.
     """
 
     model: str = "gcn"
@@ -79,6 +81,7 @@ class Settings:
     batch_size: int = 128
     epochs: int = 350
     halve_lr_every: int = 50
+    select: str = "val_loss"
     patience: int = 30
 
     def build(self, graphs: GraphCollection) -> nn.Module:
@@ -128,8 +131,8 @@ class Settings:
         return {
             "epochs": self.epochs, "lr": self.lr, "batch_size": self.batch_size, "progress": False,
             "scheduler": lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, self.halve_lr_every, 0.5),
-            "select": "val_loss" if stop else "last",  # smoother than the accuracy of a hundred graphs
-            "callbacks": [EarlyStopping(self.patience), *callbacks] if stop else callbacks,
+            "select": self.select if stop else "last",
+            "callbacks": [EarlyStopping(self.patience, self.select), *callbacks] if stop else callbacks,
         }  # fmt: skip
 
     def gains_from_a_stack(self, graphs: GraphCollection) -> bool:
