@@ -7,8 +7,8 @@ The file holds a list of settings (`gcnlab.protocols.Settings`), and may name fe
     [{"readout": "mean", "num_layers": 2}, {"model": "mlp", "readout": "sum", "features": "degree"}]
 
 Fields that are left out are those of the recipe NAME-gcn's first point. Each is trained on the inner train part of each
-fold (counted from 1), for each seed, as the protocol nested does it, and scored at the epoch with the lowest validation
-loss. The ids of the outer test parts are in no batch. With --results a finished training is not made again.
+fold (counted from 1), for each seed, as the protocol nested does it, and scored at the epoch that
+they keep. The ids of the outer test parts are in no batch. With --results a finished training is not made again.
 """
 
 import argparse
