@@ -48,13 +48,14 @@ if TYPE_CHECKING:
     from . import baselines as baselines
     from . import links as links
     from . import plot as plot
+    from . import pretraining as pretraining
     from . import protocols as protocols
     from . import recipes as recipes
     from . import reporting as reporting
     from . import transfer as transfer
 
 # Imported when first asked for: they bring what `import gcnlab` shall not wait for.
-_LAZY = ("baselines", "links", "plot", "protocols", "recipes", "reporting", "transfer")
+_LAZY = ("baselines", "links", "plot", "pretraining", "protocols", "recipes", "reporting", "transfer")
 
 
 def __getattr__(name: str) -> ModuleType:

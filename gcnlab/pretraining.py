@@ -28,6 +28,8 @@ _SCORER_WIDTH, _SCORER_DROPOUT = 32, 0.2
 
 
 @generators_kept()
+@torch.inference_mode(False)
+@torch.enable_grad()
 def pretrain(
     model: nn.Module,
     graph: Graph,
@@ -91,11 +93,12 @@ def pretrain(
         for epoch in range(1, epochs + 1):
             waits.look()
             optimizer.zero_grad()
-            operator, hidden_edges = masked_operator(graph, kind, mask, max_pairs)
+            operator, hidden_edges = _masked_operator(graph, kind, mask, max_pairs)
             h = _hidden(model, x, operator)[-1]
             random_pairs = torch.randint(graph.num_nodes, hidden_edges.shape, device=graph.device)
             there, not_there = (scorer(h[i] * h[j]) for i, j in (hidden_edges, random_pairs))
-            loss = -F.logsigmoid(there).mean() - F.logsigmoid(-not_there).mean()
+            scores = F.logsigmoid(torch.cat([there, -not_there]))
+            loss = -2 * scores.sum() / max(len(scores), 1)  # an epoch may hide no edge of a small graph
             check_finite(epoch, [0], torch.ones(1, dtype=torch.bool), {"the loss of pretraining": loss.detach()})
             loss.backward()
             optimizer.step()
@@ -126,7 +129,7 @@ def _hidden(model: nn.Module, x: Features, operator: SparseMatrix) -> list[Tenso
     return list(hidden)
 
 
-def masked_operator(graph: Graph, kind: str, mask: float, max_pairs: int) -> tuple[SparseMatrix, Tensor]:
+def _masked_operator(graph: Graph, kind: str, mask: float, max_pairs: int) -> tuple[SparseMatrix, Tensor]:
     """The matrix of this kind of the edges that are left, and pairs [2, num_pairs] of those that are hidden."""
     kept = kept_edges(graph.adjacency, mask, pairs=not graph.is_directed)
     left = graph.adjacency.select_entries(kept)

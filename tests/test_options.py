@@ -29,6 +29,7 @@ from gcnlab import (
     metrics,
     plot,
     precompute,
+    pretraining,
     propagate,
     scale,
     transfer,
@@ -109,7 +110,7 @@ BAD = {
 
 # (name, argument), or the argument wherever it stands -> further values that are refused
 OUT_OF_RANGE = {
-    **{key: [-0.1, 1.5, 2, -1, np.float32(1.5)] for key in ("p", "dropout", "input_dropout", "drop_node", "homophily")},
+    **{key: [-0.1, 1.5, 2, -1, np.float32(1.5)] for key in ("p", "dropout", "input_dropout", "drop_node", "homophily", "mask")},
     **{key: [-0.1, 1.5, 2, -1] for key in ("alpha", "correct_alpha", "smooth_alpha", "mirror")},
     **{key: [0.0, 1.0, -0.1, 1.5, 95] for key in ("train_share", "val_share", "confidence")},
     "ratio": [0.0, 1.5, -0.5],
@@ -322,6 +323,9 @@ CALLS = {
         ),
         {"select": "last", "epochs": 1, "progress": False},
     ),
+    "gcnlab.pretraining.pretrain": (
+        pretraining.pretrain, {"model": gcnlab.GCN(2, 3, 2), "graph": TRIANGLE, "epochs": 1, "mask": 0.5},
+    ),
     "gcnlab.predict": (gcnlab.predict, {"model": gcnlab.GCN(2, 3, 2), "data": TRIANGLE, "batch_size": 2}),
     "gcnlab.History.state": (HISTORY.state, {"i": 0}),
     "gcnlab.History.best": (HISTORY.best, {"metric": "val_loss"}),
@@ -424,7 +428,7 @@ WORDS = {
     ("gcnlab.fit", "cuda_graph"): [False],
     **{("gcnlab.precompute.plan", argument): [] for argument in ("num_hops", "label_hops", "reuse", "batch_size")},
 }  # fmt: skip
-PROBABILITIES = {"p", "dropout", "input_dropout", "drop_node", "homophily", "correct_alpha", "smooth_alpha", "mirror"}
+PROBABILITIES = {"p", "dropout", "input_dropout", "drop_node", "homophily", "mask", "correct_alpha", "smooth_alpha", "mirror"}
 
 
 DOCUMENTED = dict(documented())

@@ -65,7 +65,7 @@ def test_hidden_edges_do_not_stand_in_the_operator(directed):
     graph = Graph.from_edges(edges, x=torch.eye(6))
     torch.manual_seed(0)
     for _ in range(10):
-        operator, hidden = pretraining.masked_operator(graph, "random_walk", 0.6, 100)
+        operator, hidden = pretraining._masked_operator(graph, "random_walk", 0.6, 100)
         there = operator.to_dense()
         for source, target in hidden.T.tolist():
             assert there[target, source] == 0
@@ -74,7 +74,7 @@ def test_hidden_edges_do_not_stand_in_the_operator(directed):
         assert directed or torch.equal(there > 0, there.T > 0)
         assert operator.kind == "random_walk"
     if not directed:
-        assert pretraining.masked_operator(graph, "a_hat", 1.0, 2)[1].shape == (2, 2)  # max_pairs
+        assert pretraining._masked_operator(graph, "a_hat", 1.0, 2)[1].shape == (2, 2)  # max_pairs
 
 
 def test_kept_edges_are_those_of_drop_edge():
