@@ -428,7 +428,17 @@ WORDS = {
     ("gcnlab.fit", "cuda_graph"): [False],
     **{("gcnlab.precompute.plan", argument): [] for argument in ("num_hops", "label_hops", "reuse", "batch_size")},
 }  # fmt: skip
-PROBABILITIES = {"p", "dropout", "input_dropout", "drop_node", "homophily", "mask", "correct_alpha", "smooth_alpha", "mirror"}
+PROBABILITIES = {
+    "p",
+    "dropout",
+    "input_dropout",
+    "drop_node",
+    "homophily",
+    "mask",
+    "correct_alpha",
+    "smooth_alpha",
+    "mirror",
+}
 
 
 DOCUMENTED = dict(documented())

@@ -234,7 +234,7 @@ class GraphRecipe:
 
 @dataclass(frozen=True)
 class ForestRecipe(GraphRecipe):
-    """Random forests on histograms of degrees: a baseline that sees no structure but these, and that nobody tunes."""
+    """Random forests on histograms of degrees, fine or coarse: a baseline that sees no structure but these."""
 
     features: dict[str, Any] = field(default_factory=lambda: {"features": "constant"})  # the forest has its own
     grid: tuple[Settings, ...] = (Settings("forest", epochs=1),)
