@@ -8,7 +8,7 @@ when there are many? Each is measured alone:
 
 1. "Â^K X, linear" only propagates: a linear classifier of Â^K X (SGC, Wu et al. 2019).
 2. "no edges" only transforms: the GCN on Cora without its edges, where Â = I.
-3. "GCN" does both. The rows below it change one thing: no L2, a residual or batch norm; the last, two.
+3. "GCN" does both. The rows below it change one thing: no L2, a residual, layer norm or batch norm; the last, two.
 4. GCNII (Chen et al. 2020) keeps a share of the first layer in each; APPNP (Gasteiger et al. 2019) has two layers of
    weights at any depth, and propagates what they found, with a way back.
 
@@ -116,6 +116,7 @@ ROWS = (
     Row("GCN", gcn(), "C3-"),
     Row("GCN, no L2", gcn(), "C3--", l2=0.0),
     Row("GCN + residual", gcn(residual=True, output_linear=True), "C1-"),
+    Row("GCN + layer norm", gcn(norm="layer", output_linear=True), "C5-"),
     Row("GCN + batch norm", gcn(norm="batch", output_linear=True), "C9-"),
     Row("GCN + residual + batch norm", gcn(norm="batch", residual=True, output_linear=True), "C0-"),
     Row("GCNII", GCNII, "C4-"),
