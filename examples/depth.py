@@ -1,7 +1,7 @@
 """Why a deep GCN fails, and what fixes it: both halves of its layer, alone and together, from 2 to 64 layers on Cora.
 
     python examples/depth.py --quick                  # 2, 8 and 16 layers, one seed: 20 seconds of one core
-    python examples/depth.py --out depth              # 2 to 64 layers, 3 seeds: about 6 minutes of one core
+    python examples/depth.py --out depth              # 2 to 64 layers, 3 seeds: 7 minutes of one core
 
 A layer of a GCN propagates (a product with Â), and transforms (a product with W, then a relu). Which of the two fails
 when there are many? Each is measured alone:
