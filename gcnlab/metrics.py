@@ -372,8 +372,9 @@ def mean_average_distance(h: Tensor) -> float:
 
         1 - cos(h_i, h_j), mean over i != j
 
-    0 where all nodes point the same way, and nothing tells them apart any more; nodes whose features are all zero are
-    left out, and without two others it is 0.
+    It is 0 where all nodes point the same way, so that at most their lengths differ. A small distance alone does not say that
+    classes cannot be told apart: it counts all pairs, those of one class, too. Nodes whose features are all zero are left
+    out, and without two others it is 0.
 
     Args:
         h: [num_nodes, C], such as the embeddings of a layer.

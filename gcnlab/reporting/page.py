@@ -376,8 +376,8 @@ def _smoothing(content: Content) -> Section:
         kind = content.points.kind if content.points is not None else "node"
         section.bars = content.distances
         section.note = (
-            f"Mean cosine distance of {of[kind]} (MAD, Chen et al. 2020). It is 0 if a layer makes all nodes alike, so that "
-            "nothing tells them apart any more."
+            f"Mean cosine distance of {of[kind]} (MAD, Chen et al. 2020). It is 0 if all nodes point the same way. A small "
+            "distance alone does not say that classes cannot be told apart."
         )
     return section
 
