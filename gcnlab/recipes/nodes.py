@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -34,7 +34,6 @@ from ..scale import NeighborSampler
 from ..sparse import SparseMatrix
 from ..train import Callback, Checkpoint, Consistency, EarlyStopping, History, fit, predict
 from ..train.history import curves_of, history_of
-from ..transfer import freeze
 from .base import Finish, Run
 from .outputs import Outputs
 from .result import best_of, chosen_of, header_of, result_of, spread_of, write_model
@@ -511,7 +510,7 @@ class MaskedRecipe(Recipe):
 
     Attributes:
         epochs: of each of the two trainings.
-        dropout: of the first one.
+        dropout: of the first one; the second has none.
     """
 
     seeds_apart: ClassVar[bool] = True
@@ -526,11 +525,8 @@ class MaskedRecipe(Recipe):
         return f"GCN pre-trained on hidden edges, {self.num_layers} layers, {self.hidden_channels} hidden, linear"
 
     def model(self, graph: Graph) -> nn.Module:
-        return self._model(graph, 0.0)
-
-    def _model(self, graph: Graph, dropout: float) -> nn.Module:
         return GCN(
-            graph.num_features, self.hidden_channels, graph.num_classes, self.num_layers, dropout, norm="batch",
+            graph.num_features, self.hidden_channels, graph.num_classes, self.num_layers, self.dropout, norm="batch",
             input_dropout=self.input_dropout, jumping_knowledge="cat",
         )  # fmt: skip
 
@@ -545,14 +541,20 @@ class MaskedRecipe(Recipe):
     ) -> History:
         (seed,) = seeds
         with generators_kept(seed):
-            encoder, model = (self._model(graph, dropout).to(graph.device) for dropout in (self.dropout, 0.0))
-        pretrain(encoder, graph, epochs=epochs, seed=seed)
-        model.load_state_dict(encoder.state_dict())
-        freeze(model, ["layers", "norms"])
-        return fit(
-            model, **inputs, seed=seed, epochs=epochs, lr=self.lr, weight_decay=self.weight_decay, select="last",
-            callbacks=callbacks,
+            model: Any = self.model(graph).to(graph.device)
+            width = self.num_layers * self.hidden_channels
+            head: Any = SIGN([width], 1, graph.num_classes, num_layers=1, norm=False).to(graph.device)
+        pretrain(model, graph, epochs=epochs, seed=seed)
+        with torch.no_grad():
+            _, hidden = model(graph.x, inputs["operator"], hidden=True)
+        rows = NodeRows(graph, [torch.cat(hidden, 1)])  # which stay: the last map alone learns
+        history = fit(
+            head, rows, seed=seed, epochs=epochs, lr=self.lr, weight_decay=self.weight_decay, select="last",
+            batch_size=len(rows.train_ids), callbacks=callbacks,
         )  # fmt: skip
+        model.output.load_state_dict(head.inputs[0].state_dict())
+        states = {name: value.unsqueeze(0) for name, value in model.state_dict().items()}
+        return replace(history, states=states, operator="a_hat")
 
 
 @dataclass(frozen=True)
