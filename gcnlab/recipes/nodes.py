@@ -272,24 +272,24 @@ class Recipe:
         self, run: Run, data: _Data, seeds: list[int], score: Callable[[Tensor, Tensor], float]
     ) -> tuple[History, list[dict[str, Any]]]:
         """The training and the scores of seeds that train together; those of a lone seed are kept, and not made again."""
-        file = run.folder / "seeds" / f"{seeds[0]}.gcnlab" if run.folder and self._trains_apart(run) else None
+        if run.folder is None or not self._trains_apart(run):
+            return self._trained(run, data, seeds, score)
+        file = run.folder / "seeds" / f"{seeds[0]}.gcnlab"
         job = SeedJob.of(self, run, data.graph, seeds[0]).key()
-        if file is not None and (kept := _read_seed(file, job)):
+        if kept := _read_seed(file, job):
             return kept
+        history, scores = self._trained(run, data, seeds, score)
+        if self.fan_outs is None or distributed.is_first():
+            _keep_seed(file, job, history, scores)
+        return history, scores
+
+    def _trained(
+        self, run: Run, data: _Data, seeds: list[int], score: Callable[[Tensor, Tensor], float]
+    ) -> tuple[History, list[dict[str, Any]]]:
         history = self.train(
             data.graph, data.inputs, seeds, run.epochs, self._checkpoint(run, seeds[0]), run.callbacks()
         )  # fmt: skip
         scores = self._scores(data, history, score)
-        if file is not None and (self.fan_outs is None or distributed.is_first()):
-            header = {
-                "job": job, "seeds": seeds, "epoch": int(history.best_epoch[0]), "metrics": curves_of(history),
-                "operator": history.operator, "epoch_seconds": history.epoch_seconds, "threads": history.threads,
-                "scores": scores,
-            }  # fmt: skip
-            try:
-                write_checkpoint(file, header, history.states)
-            except OSError as problem:  # the figures stand, and the next run trains the seed again
-                warnings.warn(f"{file}: the seed is not kept: {problem}", stacklevel=3)
         if self.seeds_apart:
             run.say(f"seed {seeds[0]}: test {metrics.NAMES[self.metric]} {100 * scores[0]['accuracy']:.2f} %")
         return history, scores
@@ -387,11 +387,22 @@ def _default_of(of: Field[Any]) -> Any:
     return of.default_factory() if of.default_factory is not MISSING else of.default
 
 
-# Of the header of a seed's file, what is read again.
+# The fields of a seed's file that are read again.
 _SEED = {
     "job": str, "seeds": [int], "epoch": int, "metrics": dict, "operator": str, "epoch_seconds": [float], "threads": int,
     "scores": [dict],
 }  # fmt: skip
+
+
+def _keep_seed(file: Path, job: str, history: History, scores: list[dict[str, Any]]) -> None:
+    header = {
+        "job": job, "seeds": history.seeds, "epoch": int(history.best_epoch[0]), "metrics": curves_of(history),
+        "operator": history.operator, "epoch_seconds": history.epoch_seconds, "threads": history.threads, "scores": scores,
+    }  # fmt: skip
+    try:
+        write_checkpoint(file, header, history.states)
+    except OSError as problem:  # the figures stand, and the next run trains the seed again
+        warnings.warn(f"{file}: the seed is not kept: {problem}", stacklevel=3)
 
 
 def _read_seed(file: Path, job: str) -> tuple[History, list[dict[str, Any]]] | None:
