@@ -95,9 +95,9 @@ class GCN(nn.Module):
         residual: whether to add H R + c to each convolution.
         input_linear: whether to begin with a linear map, whose output dropout acts on, too.
         output_linear: whether to end with one.
-        conv: another convolution in the place of `GCNConv`, such as `SAGEConv`: called as conv(in_channels, out_channels),
+        conv: another convolution instead of `GCNConv`, such as `SAGEConv`: called as conv(in_channels, out_channels),
             then as conv(x, operator). `fit` and `predict` give it the matrix that it names in `operator`: Â, or A for
-            `GINConv`, D^-1 A for `SAGEConv`, Ã for `GATConv`, L̃ for `ChebConv`. Of gcnlab's own the name will do.
+            `GINConv`, D^-1 A for `SAGEConv`, Ã for `GATConv`, L̃ for `ChebConv`. The name of a gcnlab layer works, too.
         jumping_knowledge: "cat" or "max" (Xu et al. 2018): the last linear map, which this brings along, reads all hidden
             layers side by side, or their maximum.
 

@@ -1,9 +1,11 @@
 """Pre-training without labels: the hidden layers of a model learn to tell the edges that they do not see.
 
-model = GCN(graph.num_features, 256, graph.num_classes, norm="batch", input_dropout=0.0, jumping_knowledge="cat")
-pretrain(model, graph, seed=0)                         # reads A and X
-freeze(model, ["layers", "norms"])                     # `transfer.freeze`
-fit(model, graph, weight_decay=0.3, seed=0)            # the last linear map alone, on the labels
+    model = GCN(graph.num_features, 256, graph.num_classes, norm="batch", input_dropout=0.0, jumping_knowledge="cat")
+    pretrain(model, graph, seed=0)                         # reads A and X
+    freeze(model, ["layers", "norms"])                     # `transfer.freeze`
+    fit(model, graph, weight_decay=0.3, seed=0)            # the last linear map alone, on the labels
+
+After Li et al. (2023). The recipe `pubmed-best` does the same, and computes the hidden layers only once for the labels.
 """
 
 from __future__ import annotations

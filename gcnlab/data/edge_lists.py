@@ -44,7 +44,7 @@ def read(path: Path, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         if columns.rstrip() != _COLUMNS:
             problem = f"expected the column names {_COLUMNS.decode()}"
             raise DatasetFormatError(source.label(labels_file), problem, line=1, value=columns[:40].decode("latin1"))
-        # A row of zeros in the place of the names keeps the numbers of the lines.
+        # A row of zeros instead of the column names keeps line numbers right in errors.
         labels = Integers(source.label(labels_file), b"0 0" + newline + rows)
     nodes, classes = labels.table(2)[1:].T
     ends = edges.table(2)

@@ -68,7 +68,7 @@ def _graph_keys(arrays: Mapping[str, Tensor]) -> np.ndarray:
 
 
 def _sums(values: np.ndarray, ptr: np.ndarray) -> np.ndarray:
-    """Of each segment, modulo 2^64."""
+    """The sum of each segment, modulo 2^64."""
     total = np.concatenate([np.zeros(1, "<u8"), np.cumsum(values, dtype="<u8")])
     return total[ptr[1:]] - total[ptr[:-1]]
 

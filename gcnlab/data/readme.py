@@ -29,10 +29,10 @@ downloaded from the source over https; without a connection, put them into `<nam
 name and no sha256: pass the path of their folder to `gcnlab.load`.
 
 Some sets lie here as conversions, which no address serves. What is published of them goes, by `gcnlab data fetch` or by hand,
-into `<name>/published/`. Its bytes were never seen, so that no sha256 is stated; instead what is read from it is compared:
-the counts, and a digest of edges, features and labels (`content_sha256` in the manifest). Of a collection this digest counts a
-graph by its colours after four rounds of colour refinement, whatever the order of graphs and nodes; another order is a
-warning, since published fold lists count graphs.
+into `<name>/published/`. We never saw its bytes, so no sha256 is stated. Instead gcnlab compares what it reads: the counts,
+and a digest of edges, features and labels (`content_sha256` in the manifest). For a collection the digest describes each graph
+by its colours after four rounds of colour refinement, so the order of graphs and nodes does not matter. Another order of the
+graphs is a warning, since published fold lists count graphs.
 
 The Open Graph Benchmark publishes no sha256: of its sets the counts are compared instead. Unpack its zip archive, and put
 the folders `raw` and `split` that are in it into `<name>/`.
